@@ -1,0 +1,1 @@
+"""wattshed-collector: stores ticks, attributes every joule and answers questions about them."""

@@ -1,0 +1,226 @@
+"""The nouns of wattshed as frozen values: no I/O, SI base units, UTC milliseconds.
+
+Energy is carried as an integer number of microjoules wherever a counter is differenced, because a
+64-bit float loses the last microjoules of a long-lived counter; it becomes float joules once, at
+the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+Joules = NewType("Joules", float)
+Watts = NewType("Watts", float)
+Seconds = NewType("Seconds", float)
+TimeMs = NewType("TimeMs", int)
+"""Unix time in milliseconds, UTC: the resolution at which a reading is stamped and stored."""
+MicroJoules = NewType("MicroJoules", int)
+
+MICRO = 1_000_000
+
+
+def stable_id(key: str) -> int:
+    """Return the unsigned 64-bit identity of a device or workload key (BLAKE2b, little endian)."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+
+
+class Kind(StrEnum):
+    """What a meter measures."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+    MEMORY = "memory"
+    HOST = "host"
+    MODULE = "module"
+    BOARD = "board"
+    BATTERY = "battery"
+    SITE = "site"
+
+
+class Method(StrEnum):
+    """How joules were obtained; exactly one per span."""
+
+    COUNTER = "counter"
+    INTEGRAL = "integral"
+    ESTIMATED = "estimated"
+    SIMULATED = "simulated"
+    UNKNOWN = "unknown"
+
+
+class Overlap(StrEnum):
+    """Whether a meter's energy is also inside another meter's, so that totals count it once."""
+
+    NONE = ""
+    INNER = "inner"
+    OUTER = "outer"
+
+
+class Class(StrEnum):
+    """Where a joule went. For every device and interval the classes sum to what was measured."""
+
+    ACTIVE = "active"
+    IDLE_HELD = "idle_held"
+    IDLE_UNALLOCATED = "idle_unallocated"
+    OVERHEAD = "overhead"
+    UNATTRIBUTED = "unattributed"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One physical meter. ``key`` is unique in the fleet and never changes (``hw.id`` on OTLP)."""
+
+    key: str
+    kind: Kind
+    node: str
+    source: str
+    name: str = ""
+    vendor: str = ""
+    model: str = ""
+    serial: str = ""
+    parent: str = ""
+    site: str = ""
+    tier: str = ""
+    cluster: str = ""
+    scope: str = ""
+    method: Method = Method.COUNTER
+    overlap: Overlap = Overlap.NONE
+    uncertainty_ratio: float | None = None
+    power_limit_watts: float | None = None
+    counter_range_uj: int | None = None
+    """Modulus of the energy counter in microjoules; None where it does not wrap in practice."""
+
+    @property
+    def id(self) -> int:
+        return stable_id(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one meter said at one instant; None means the meter did not say.
+
+    ``energy_uj`` is the raw hardware counter (it may wrap at ``Device.counter_range_uj``).
+    ``start_ms`` is when that counter last stood at zero, if known. ``gap`` names the reason when
+    there is neither power nor energy.
+    """
+
+    device: str
+    ts_ms: int
+    power_watts: float | None = None
+    energy_uj: int | None = None
+    start_ms: int | None = None
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    temperature_celsius: float | None = None
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A reading as published: an unwrapped counter since ``start_ms`` and the method behind it."""
+
+    device: str
+    ts_ms: int
+    interval_ms: int
+    method: Method
+    power_watts: float | None = None
+    energy_uj: int | None = None
+    start_ms: int | None = None
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    temperature_celsius: float | None = None
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Something that uses devices and produces outcomes; ``key`` is unique in the fleet."""
+
+    key: str
+    name: str
+    kind: str = ""
+    namespace: str = ""
+    team: str = ""
+    owner: str = ""
+    project: str = ""
+    model: str = ""
+    precision: str = ""
+    cluster: str = ""
+
+    @property
+    def id(self) -> int:
+        return stable_id(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A workload holds ``share`` (0..1] of a device during [start_ms, end_ms)."""
+
+    device: str
+    workload: str
+    start_ms: int
+    end_ms: int
+    share: float = 1.0
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A counter of what a workload produced: ``total`` since ``start_ms``, read at ``ts_ms``."""
+
+    workload: str
+    kind: str
+    ts_ms: int
+    total: float
+    start_ms: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Energy of one device during [start_ms, end_ms); ``joules`` is None where it is unknown.
+
+    ``power_watts`` holds the power at both edges when the span is a trapezoid, so that a part of
+    it can be cut out exactly; for a counter difference it is None and the power counts as constant.
+    """
+
+    device: str
+    start_ms: int
+    end_ms: int
+    joules: Joules | None
+    method: Method
+    power_watts: tuple[float, float] | None = None
+    utilization_ratio: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Part of a span, given to a workload (``workload`` is "" when nobody held the device)."""
+
+    device: str
+    start_ms: int
+    end_ms: int
+    charge_class: Class
+    joules: Joules
+    workload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that one source or one request brings, each kind possibly empty."""
+
+    devices: tuple[Device, ...] = ()
+    ticks: tuple[Tick, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    rejected: dict[str, int] = field(default_factory=dict)
+    """Rejected data points by reason; nothing is dropped without being counted here."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.devices or self.ticks or self.workloads or self.allocations or self.outcomes
+        )
