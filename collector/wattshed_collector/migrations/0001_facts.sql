@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS tick {{ON_CLUSTER}} (
 ) ENGINE = {{REPLICATED}}ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMMDD(ts)
 ORDER BY (toStartOfHour(ts), device_id, ts)
-TTL toDateTime(ts) + INTERVAL {{RAW_DAYS}} DAY
+{{RAW_TTL}}
 SETTINGS ttl_only_drop_parts = 1, old_parts_lifetime = 60,
          fsync_after_insert = 1, fsync_part_directory = 1;
 
@@ -89,6 +89,6 @@ CREATE TABLE IF NOT EXISTS outcome {{ON_CLUSTER}} (
 ) ENGINE = {{REPLICATED}}ReplacingMergeTree(ingested_at)
 PARTITION BY toYYYYMM(ts)
 ORDER BY (workload_id, kind, source, ts)
-TTL toDateTime(ts) + INTERVAL {{RAW_DAYS}} DAY
+{{RAW_TTL}}
 SETTINGS ttl_only_drop_parts = 1, old_parts_lifetime = 60,
          fsync_after_insert = 1, fsync_part_directory = 1;

@@ -1,0 +1,41 @@
+"""What can go wrong in the collector, as types.
+
+    CollectorError
+    ├── StoreError            the store cannot be opened or used
+    │   ├── StoreLocked       another process has the embedded store open
+    │   ├── Retryable         try the same again later (the engine is away, the disk is full)
+    │   └── Permanent         the same will never work
+    └── InvalidInput          what was sent cannot be read; ``reason`` is one word for the counter
+
+A receiver answers InvalidInput and Permanent with a 4xx and Retryable with a 503.
+"""
+
+from __future__ import annotations
+
+
+class CollectorError(Exception):
+    """Base of every error that the collector raises on purpose."""
+
+
+class StoreError(CollectorError):
+    """The store cannot be opened or used."""
+
+
+class StoreLocked(StoreError):
+    """Another process has the embedded store open."""
+
+
+class Retryable(StoreError):
+    """The same may work later."""
+
+
+class Permanent(StoreError):
+    """The same will never work."""
+
+
+class InvalidInput(CollectorError):
+    """What was sent cannot be read."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(message)

@@ -1,0 +1,115 @@
+"""The ledger job: recompute the hours that new facts touched, from the raw rows, exactly.
+
+A tick changes its own hour and, through the span that reaches to its neighbour, every hour up to
+the device's nearest tick on either side. Nothing is ever added to a roll-up: an hour is computed
+again and written with a higher version, which is why late and repeated data come out the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from .store.client import Client
+from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED
+
+HOUR_S = 3600
+HOURS_PER_STATEMENT = 6
+OVERLAP_US = 30_000_000
+"""How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the ledger charges. ``idle_below_ratio``: utilisation under which a device is idle."""
+
+    idle_below_ratio: float = 0.05
+    raw_days: int = 30
+    """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
+
+
+class Ledger:
+    """Recomputes dirty hours. One per store; ``run`` may be called at any time."""
+
+    def __init__(
+        self, client: Client, policy: Policy, now: Callable[[], float] = time.time
+    ) -> None:
+        self._client = client
+        self._policy = policy
+        self._now = now
+        self._edges: dict[tuple[int, int], tuple[int, int]] = {}
+        self._watermark_us, self._version = self._restore()
+
+    def run(self) -> Sequence[int]:
+        """Recompute what is dirty; return the hours (Unix seconds) that were recomputed."""
+        started_us = int(self._now() * 1e6)
+        dirty = self._client.rows(DIRTY_HOURS, {"since_us": self._watermark_us - OVERLAP_US})
+        touched = {int(hour) for (hour,) in dirty}
+        if not touched:
+            return ()
+        hours = sorted(hour for hour in self._affected(touched) if hour >= self._oldest())
+        self.recompute(hours)
+        self._watermark_us = started_us
+        self._save()
+        return hours
+
+    def recompute(self, hours: Iterable[int]) -> None:
+        """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not."""
+        self._version = max(self._version + 1, int(self._now() * 1e6))
+        for lo, hi in _ranges(sorted(set(hours))):
+            parameters = {
+                "lo": lo * 1000,
+                "hi": hi * 1000,
+                "version": self._version,
+                "idle_below_e4": round(self._policy.idle_below_ratio * 1e4),
+            }
+            for statement in RECOMPUTE:
+                self._client.command(statement, parameters)
+
+    def _affected(self, touched: set[int]) -> set[int]:
+        affected = set(touched)
+        edges: dict[tuple[int, int], tuple[int, int]] = {}
+        rows = self._client.rows(TOUCHED, {"hours": sorted(touched)})
+        for hour, device, first, last, hour_before, hour_beyond in rows:
+            edges[hour, device] = first, last
+            known = self._edges.get((hour, device))
+            if hour_before and (known is None or known[0] != first):
+                affected.update(range(hour_before, hour, HOUR_S))
+            if hour_beyond and (known is None or known[1] != last):
+                affected.update(range(hour + HOUR_S, hour_beyond + HOUR_S, HOUR_S))
+        self._edges = edges
+        return affected
+
+    def _oldest(self) -> int:
+        if not self._policy.raw_days:
+            return 0
+        return int(self._now()) - (self._policy.raw_days - 1) * 24 * HOUR_S
+
+    def _restore(self) -> tuple[int, int]:
+        rows = self._client.rows(
+            "SELECT toUnixTimestamp64Micro(watermark), version FROM ledger_state FINAL "
+            "WHERE name = 'charges'"
+        )
+        return (int(rows[0][0]), int(rows[0][1])) if rows else (OVERLAP_US, 0)
+
+    def _save(self) -> None:
+        self._client.insert(
+            "ledger_state",
+            {
+                "name": ["charges"],
+                "watermark": [self._watermark_us],
+                "version": [self._version],
+            },
+        )
+
+
+def _ranges(hours: Sequence[int]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for hour in hours:
+        lo, hi = ranges[-1] if ranges else (0, 0)
+        if ranges and hour == hi and hi - lo < HOURS_PER_STATEMENT * HOUR_S:
+            ranges[-1] = lo, hour + HOUR_S
+        else:
+            ranges.append((hour, hour + HOUR_S))
+    return ranges

@@ -1,0 +1,311 @@
+"""MLPerf Training results with power: MLLOG performance logs beside one power log per node.
+
+Layout and rule: mlcommons/logging (mllog/examples/power, result_summarizer). ``result_*.txt``
+holds run_start and run_stop, ``power/result_*/node_*.txt`` a node's ``power_reading`` and
+``sw_*.txt`` an estimate for a switch. The rule takes the joules between
+power_measurement_start and the last reading, rescales them from that time to the time to train,
+and leaves out the fastest and the slowest run: close to the window's energy, but not the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wattshed_exporter.model import Device, Method, Tick
+from wattshed_exporter.model import Kind as Meter
+
+from .mllog import Event, read_mllog
+from .model import (
+    SOURCE,
+    Held,
+    Kind,
+    Official,
+    Result,
+    ResultError,
+    assemble,
+    hold,
+    in_order,
+    nominal_ms,
+    power_ticks,
+    read_json,
+    wrong,
+)
+
+RULE = "MLPerf Training energy (result_summarizer)"
+UNCERTAINTY = 0.02
+"""A node's own power meter; no meter class is required, unlike for Inference."""
+DROPPED = {"unet3d": 4}
+"""Runs that the rule leaves out at either end, where it is not one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """One result_*.txt: the measured window and what was done in it."""
+
+    path: Path
+    start_ms: int
+    stop_ms: int
+    converged: bool
+    benchmark: str
+    samples: float | None
+    batch_size: float | None
+
+    @property
+    def train_ms(self) -> int:
+        return self.stop_ms - self.start_ms
+
+    def outcomes(self) -> dict[str, float]:
+        done = {"job": 1.0} if self.converged else {}
+        if self.samples is not None:
+            done["sample"] = self.samples
+            if self.batch_size:
+                done["step"] = self.samples / self.batch_size
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLog:
+    """One node_*.txt: readings in order; ``stop_ms`` is the last of them where none is logged."""
+
+    path: Path
+    start_ms: int
+    stop_ms: int
+    readings: list[tuple[int, float]]
+    conversion: float | None
+    stop_logged: bool
+
+    def rule_joules(self, train_ms: int) -> float:
+        total, previous = 0.0, self.start_ms
+        for ts, watts in self.readings:
+            if self.start_ms <= ts <= self.stop_ms:
+                total += watts * (ts - previous)
+                previous = ts
+        scale = train_ms / (self.stop_ms - self.start_ms) / 1000
+        return (self.conversion or 1.0) * total * scale
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A run with its power logs; ``switches`` maps a log's name to its estimate in watts."""
+
+    performance: Performance
+    nodes: list[NodeLog]
+    switches: dict[str, float]
+
+    def rule_joules(self) -> float:
+        train_ms = self.performance.train_ms
+        nodes = sum(node.rule_joules(train_ms) for node in self.nodes)
+        return nodes + sum(self.switches.values()) * train_ms / 1000
+
+
+def read(directory: Path) -> Result:
+    notes: list[str] = []
+    submitted = [_submitted(path, directory, notes) for path in _paired(directory, notes)]
+    place = directory.resolve()
+    devices: list[Device] = []
+    ticks: list[Tick] = []
+    held: list[Held] = []
+    for one in submitted:
+        prefix = f"{Kind.TRAINING}/{place.parent.name}/{place.name}/{one.performance.path.stem}"
+        meters = dict(_meters(one, prefix))
+        devices += (device for device, _ in meters.values())
+        ticks += (tick for _, series in meters.values() for tick in series)
+        ends = {key: (series[0].ts_ms, series[-1].ts_ms) for key, (_, series) in meters.items()}
+        held.append(_hold(one, prefix, ends))
+    return Result(
+        kind=Kind.TRAINING,
+        batch=assemble(devices, ticks, held),
+        runs=tuple(one.run for one in held),
+        official=_official(directory, submitted, notes),
+        notes=tuple(notes),
+    )
+
+
+def _paired(directory: Path, notes: list[str]) -> list[Path]:
+    """List the performance logs, each of which must have its power folder and the reverse."""
+    found = {path.stem: path for path in sorted(directory.glob("result_*.txt"))}
+    power = {path.name for path in directory.glob("power/result_*") if path.is_dir()}
+    raw = {stem for stem in found.keys() | power if "_raw_" in f"{stem}_"}
+    if raw:
+        notes.append(f"{len(raw)} _raw_ duplicates of other runs are left out")
+    for stem in sorted(power - found.keys() - raw):
+        raise ResultError(f"{directory / 'power' / stem} has no performance log {stem}.txt")
+    for stem in sorted(found.keys() - power - raw):
+        raise ResultError(f"{found[stem]} has no power logs: power/{stem} is missing")
+    runs = [path for stem, path in found.items() if stem not in raw]
+    if not runs:
+        raise ResultError(f"{directory} holds no result_*.txt")
+    return runs
+
+
+def _submitted(path: Path, directory: Path, notes: list[str]) -> Submitted:
+    performance = read_performance(path)
+    folder = directory / "power" / path.stem
+    nodes = [read_node(log) for log in sorted(folder.glob("node_*.txt"))]
+    if not nodes:
+        raise ResultError(f"{folder} holds no node_*.txt")
+    switches = {
+        log.stem: watts
+        for log in sorted(folder.glob("sw_*.txt"))
+        if (watts := read_switch(log, notes)) is not None
+    }
+    for node in nodes:
+        _check_window(performance, node, notes)
+    if len({node.conversion is None for node in nodes}) > 1:
+        notes.append(f"{folder}: only some of the node logs state a conversion efficiency")
+    return Submitted(performance, nodes, switches)
+
+
+def _check_window(performance: Performance, node: NodeLog, notes: list[str]) -> None:
+    start, stop = performance.start_ms, performance.stop_ms
+    if not any(start <= ts <= stop for ts, _ in node.readings):
+        raise ResultError(f"{node.path}: no reading between run_start and run_stop")
+    if not node.stop_logged:
+        notes.append(f"{node.path}: no later power_measurement_stop, so the last reading counts")
+    late = node.readings[0][0] - start
+    early = stop - node.readings[-1][0]
+    if late > 0:
+        notes.append(f"{node.path}: readings begin {late / 1000:g} s after run_start")
+    if early > 0:
+        notes.append(f"{node.path}: readings end {early / 1000:g} s before run_stop")
+
+
+def read_performance(path: Path) -> Performance:
+    events = read_mllog(path)
+    start = _first(events, "run_start")
+    stop = _first(events, "run_stop")
+    if start is None or stop is None:
+        missing = "run_start" if start is None else "run_stop"
+        raise wrong(path, events[-1].line, f"the log ends without {missing}")
+    if stop.time_ms <= start.time_ms:
+        raise wrong(path, stop.line, "run_stop is not after run_start")
+    benchmark = _first(events, "submission_benchmark")
+    batch_size = _first(events, "global_batch_size")
+    samples = stop.metadata.get("samples_count")
+    return Performance(
+        path=path,
+        start_ms=round(start.time_ms),
+        stop_ms=round(stop.time_ms),
+        converged=stop.metadata.get("status", "success") == "success",
+        benchmark=str(benchmark.value) if benchmark else path.resolve().parent.name,
+        samples=float(samples) if isinstance(samples, int | float) else None,
+        batch_size=batch_size.number() if batch_size else None,
+    )
+
+
+def read_node(path: Path) -> NodeLog:
+    events = read_mllog(path, only=True)
+    start = _first(events, "power_measurement_start")
+    if start is None:
+        raise wrong(path, events[-1].line, "the log ends without power_measurement_start")
+    readings = in_order((round(e.time_ms), e.number()) for e in events if e.key == "power_reading")
+    if not readings or readings[-1][0] <= start.time_ms:
+        raise wrong(path, events[-1].line, "no power_reading after power_measurement_start")
+    stop = _first(events, "power_measurement_stop")
+    # Most published logs stamp the stop with the time of the start.
+    logged = stop is not None and stop.time_ms > start.time_ms
+    conversion = _first(events, "conversion_eff")
+    return NodeLog(
+        path=path,
+        start_ms=round(start.time_ms),
+        stop_ms=round(stop.time_ms) if stop is not None and logged else readings[-1][0],
+        readings=readings,
+        conversion=conversion.number() if conversion else None,
+        stop_logged=logged,
+    )
+
+
+def read_switch(path: Path, notes: list[str]) -> float | None:
+    events = read_mllog(path, only=True)
+    estimate = _first(events, "interconnect_power_est")
+    if estimate is None:
+        notes.append(f"{path}: no interconnect_power_est, so the switch counts as unknown")
+        return None
+    conversion = _first(events, "conversion_eff")
+    return estimate.number() * (conversion.number() if conversion else 1.0)
+
+
+def _first(events: list[Event], key: str) -> Event | None:
+    return next((event for event in events if event.key == key), None)
+
+
+def _meters(one: Submitted, prefix: str) -> Iterator[tuple[str, tuple[Device, list[Tick]]]]:
+    for node in one.nodes:
+        key = f"{prefix}/{node.path.stem}"
+        factor = node.conversion or 1.0
+        readings = [(ts, watts * factor) for ts, watts in node.readings]
+        device = _device(key, node.path.stem, "wall", Method.INTEGRAL, UNCERTAINTY)
+        yield key, (device, power_ticks(key, readings))
+    if one.switches:
+        stamps = _switch_stamps(one)
+        for name, watts in one.switches.items():
+            key = f"{prefix}/{name}"
+            device = _device(key, name, "switch", Method.ESTIMATED, None)
+            constant = [(ts, watts) for ts in stamps]
+            yield key, (device, power_ticks(key, constant, Method.ESTIMATED))
+
+
+def _switch_stamps(one: Submitted) -> list[int]:
+    """An estimate is one constant, stamped years off in places: it is laid on the nodes' time."""
+    first = min(node.readings[0][0] for node in one.nodes)
+    last = max(node.readings[-1][0] for node in one.nodes)
+    step = nominal_ms([ts for ts, _ in one.nodes[0].readings])
+    return [*range(first, last, step), last]
+
+
+def _device(key: str, node: str, scope: str, method: Method, ratio: float | None) -> Device:
+    return Device(
+        key=key,
+        kind=Meter.HOST,
+        node=node,
+        source=SOURCE,
+        name=node,
+        scope=scope,
+        method=method,
+        uncertainty_ratio=ratio,
+    )
+
+
+def _hold(one: Submitted, prefix: str, ends: dict[str, tuple[int, int]]) -> Held:
+    performance = one.performance
+    window = (performance.start_ms, performance.stop_ms)
+    return hold(
+        prefix,
+        performance.path.stem,
+        window,
+        performance.outcomes(),
+        ends,
+        kind="training",
+        model=performance.benchmark,
+    )
+
+
+def _official(directory: Path, submitted: list[Submitted], notes: list[str]) -> Official:
+    converged = [one for one in submitted if one.performance.converged]
+    failed = len(submitted) - len(converged)
+    converged.sort(key=lambda one: one.performance.train_ms)
+    drop = DROPPED.get(submitted[0].performance.benchmark, 1)
+    if failed > drop:
+        raise ResultError(f"{directory}: {failed} of {len(submitted)} runs did not converge")
+    if failed:
+        notes.append(f"{failed} run that did not converge takes the place of the slowest")
+    counted = converged[drop : len(converged) - (drop - failed)]
+    if not counted:
+        notes.append(f"{len(submitted)} runs are too few to leave out the best and the worst")
+        counted = converged
+    mean = sum(one.rule_joules() for one in counted) / len(counted)
+    return Official(RULE, mean * _scaling(directory / "scaling.json", notes), "J")
+
+
+def _scaling(path: Path, notes: list[str]) -> float:
+    if not path.exists():
+        return 1.0
+    content = read_json(path)
+    factor = content.get("scaling_factor") if isinstance(content, dict) else None
+    if type(factor) not in (int, float) or not math.isfinite(factor) or factor <= 0:
+        raise wrong(path, 1, "scaling_factor is not a positive number")
+    notes.append(f"the official figure is scaled by {factor:g} (scaling.json)")
+    return float(factor)

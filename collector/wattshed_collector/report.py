@@ -1,0 +1,135 @@
+"""The report: one JSON document that the page, the terminal tables and the API all show.
+
+``Report`` documents every key. Nothing is rounded here; whoever shows a number rounds it.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from .store import queries
+from .store.client import Client
+from .store.queries import Record
+
+
+class Window(TypedDict):
+    start: int
+    end: int
+    step: int
+
+
+class Quality(TypedDict):
+    """``by_method`` in joules; ``unknown_seconds`` by reason, in device-seconds."""
+
+    by_method: dict[str, float]
+    known_seconds: float
+    unknown_seconds: dict[str, float]
+    residual_worst_ratio: float
+
+
+class Report(TypedDict):
+    """Energies in joules, powers in watts, times in Unix seconds UTC.
+
+    ``classes``: joules per class. ``power``: mean watts per class at each ``times`` entry.
+    ``workloads``: one record per workload with ``outcomes`` {kind: count} and
+    ``joules_per_outcome`` {kind: {"active": J, "loaded": J}}. ``nodes``, ``teams``, ``devices``:
+    records of ``queries.energy``. ``live``: the newest tick of each device.
+    """
+
+    version: int
+    window: Window
+    total_joules: float
+    mean_power_watts: float
+    live_power_watts: float | None
+    classes: dict[str, float]
+    times: list[int]
+    power: dict[str, list[float]]
+    workloads: list[Record]
+    teams: list[Record]
+    nodes: list[Record]
+    devices: list[Record]
+    live: list[Record]
+    quality: Quality
+
+
+CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
+STEPS_S = (60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+POINTS = 300
+"""About as many points as a chart can show."""
+
+
+def build(client: Client, since: int, until: int) -> Report:
+    """Ask the store for the window [since, until), Unix seconds."""
+    since -= since % 60
+    step = next((s for s in STEPS_S if (until - since) / s <= POINTS), STEPS_S[-1])
+    classes = {
+        str(record["class"]): float(record["joules"])
+        for record in queries.energy(client, "class", since, until)
+    }
+    times, power = _power(queries.power_by_class(client, since, until, step))
+    total = sum(classes.values())
+    live = queries.live(client)
+    known = [r["power_watts"] for r in live if not r["overlap"] and r["power_watts"] is not None]
+    return {
+        "version": 1,
+        "window": {"start": since, "end": until, "step": step},
+        "total_joules": total,
+        "mean_power_watts": total / (until - since),
+        "live_power_watts": sum(known) if known else None,
+        "classes": {name: classes.get(name, 0.0) for name in CLASSES},
+        "times": times,
+        "power": power,
+        "workloads": _workloads(client, since, until),
+        "teams": queries.energy(client, "team", since, until),
+        "nodes": queries.energy(client, "node", since, until),
+        "devices": queries.energy(client, "device", since, until),
+        "live": live,
+        "quality": _quality(client, since, until),
+    }
+
+
+def _power(records: list[Record]) -> tuple[list[int], dict[str, list[float]]]:
+    times = sorted({int(record["t_s"]) for record in records})
+    index = {time: position for position, time in enumerate(times)}
+    power: dict[str, list[float]] = {}
+    for record in records:
+        series = power.setdefault(str(record["class"]), [0.0] * len(times))
+        series[index[int(record["t_s"])]] = float(record["watts"])
+    return times, power
+
+
+def _workloads(client: Client, since: int, until: int) -> list[Record]:
+    counts: dict[str, dict[str, float]] = {}
+    for record in queries.outcomes(client, since, until):
+        counts.setdefault(record["workload_key"], {})[record["outcome"]] = record["count"]
+    workloads = queries.workload_energy(client, since, until)
+    for workload in workloads:
+        produced = counts.get(workload["workload_key"], {})
+        workload["outcomes"] = produced
+        workload["joules_per_outcome"] = {
+            kind: {
+                "active": workload["active_joules"] / count,
+                "loaded": workload["joules"] / count,
+            }
+            for kind, count in produced.items()
+        }
+    return workloads
+
+
+def _quality(client: Client, since: int, until: int) -> Quality:
+    by_method: dict[str, float] = {}
+    unknown: dict[str, float] = {}
+    known_seconds = 0.0
+    for record in queries.quality(client, since, until):
+        if record["method"] == "unknown":
+            unknown[record["reason"]] = unknown.get(record["reason"], 0.0) + record["seconds"]
+        else:
+            method = record["method"]
+            by_method[method] = by_method.get(method, 0.0) + record["joules"]
+            known_seconds += record["seconds"]
+    return {
+        "by_method": by_method,
+        "known_seconds": known_seconds,
+        "unknown_seconds": unknown,
+        "residual_worst_ratio": float(queries.residual(client, since, until)["worst_ratio"] or 0.0),
+    }

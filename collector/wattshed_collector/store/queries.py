@@ -1,0 +1,141 @@
+"""Named questions to the store: one function per question, SQL over ``v_*`` views only.
+
+Times are Unix seconds, energies joules, powers watts. Every sum is over meters that do not overlap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .client import Client
+
+Record = dict[str, Any]
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "workload": ("workload", "workload_kind", "team"),
+    "team": ("team",),
+    "node": ("node", "site"),
+    "device": ("device", "kind", "node"),
+    "class": ("class",),
+    "site": ("site",),
+    "kind": ("kind",),
+    "project": ("project", "team"),
+    "model": ("ai_model", "precision"),
+}
+"""What ``energy`` can be grouped by, and the columns that each group shows."""
+
+MINUTES_UP_TO_S = 49 * 3600
+"""Longest window that is answered from minutes; a longer one is answered from hours."""
+
+_WINDOW = "t >= toDateTime({since:UInt32}, 'UTC') AND t < toDateTime({until:UInt32}, 'UTC')"
+
+
+def _energy_view(since: int, until: int) -> str:
+    return "v_energy_1m" if until - since <= MINUTES_UP_TO_S else "v_energy_1h"
+
+
+def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
+    """Joules per group and class, largest first. ``by`` is a key of ``GROUPS``."""
+    columns = ", ".join(GROUPS[by])
+    return client.records(
+        f"""
+        SELECT {columns}, sum(e.joules) AS joules,
+               sumIf(e.joules, class = 'active') AS active_joules,
+               sumIf(e.joules, class = 'idle_held') AS idle_held_joules,
+               sumIf(e.joules, class = 'idle_unallocated') AS idle_unallocated_joules,
+               sumIf(e.joules, class = 'overhead') AS overhead_joules,
+               sumIf(e.joules, class = 'unattributed') AS unattributed_joules,
+               sum(e.seconds) AS device_seconds
+        FROM {_energy_view(since, until)} AS e WHERE {_WINDOW}
+        GROUP BY {columns} ORDER BY joules DESC, {columns}
+        """,
+        {"since": since, "until": until},
+    )
+
+
+def workload_energy(client: Client, since: int, until: int) -> list[Record]:
+    """Joules per workload with what identifies it, largest first; nobody's energy is left out."""
+    return client.records(
+        f"""
+        SELECT workload_key, workload, workload_kind, team, ai_model, precision,
+               sum(e.joules) AS joules,
+               sumIf(e.joules, class = 'active') AS active_joules,
+               sumIf(e.joules, class = 'idle_held') AS idle_held_joules,
+               sum(e.seconds) AS device_seconds,
+               sumIf(e.seconds, class = 'idle_held') AS idle_held_seconds
+        FROM {_energy_view(since, until)} AS e WHERE {_WINDOW} AND workload_key != ''
+        GROUP BY workload_key, workload, workload_kind, team, ai_model, precision
+        ORDER BY joules DESC, workload_key
+        """,
+        {"since": since, "until": until},
+    )
+
+
+def outcomes(client: Client, since: int, until: int) -> list[Record]:
+    """Outcomes counted per workload and kind."""
+    return client.records(
+        """
+        SELECT workload_key, outcome, sum(o.count) AS count FROM v_outcome AS o
+        WHERE ts > fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
+          AND ts <= fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+        GROUP BY workload_key, outcome HAVING count > 0 ORDER BY workload_key, outcome
+        """,
+        {"since_ms": since * 1000, "until_ms": until * 1000},
+    )
+
+
+def power_by_class(client: Client, since: int, until: int, step: int) -> list[Record]:
+    """Mean power per class and step (seconds), ascending by time."""
+    return client.records(
+        f"""
+        SELECT intDiv(toUnixTimestamp(t), {{step:UInt32}}) * {{step:UInt32}} AS t_s, class,
+               sum(joules) / {{step:UInt32}} AS watts
+        FROM (SELECT t, class, joules FROM {_energy_view(since, until)} WHERE {_WINDOW})
+        GROUP BY t_s, class ORDER BY t_s, class
+        """,
+        {"since": since, "until": until, "step": step},
+    )
+
+
+def quality(client: Client, since: int, until: int) -> list[Record]:
+    """Joules and device-seconds per method and reason, of meters that do not overlap."""
+    return client.records(
+        f"""
+        SELECT method, reason, sum(ifNull(m.joules, 0)) AS joules, sum(m.seconds) AS seconds
+        FROM v_measured_1m AS m WHERE {_WINDOW} AND overlap = ''
+        GROUP BY method, reason ORDER BY seconds DESC
+        """,
+        {"since": since, "until": until},
+    )
+
+
+def residual(client: Client, since: int, until: int) -> Record:
+    """Largest and total difference between what was charged and what was measured."""
+    return client.records(
+        f"""
+        SELECT sum(c.measured_joules) AS measured_joules, sum(c.charged_joules) AS charged_joules,
+               max(abs(c.residual_joules)) AS worst_joules,
+               max(if(c.measured_joules > 0, abs(c.residual_joules) / c.measured_joules, 0))
+                   AS worst_ratio
+        FROM v_conservation_1h AS c WHERE {_WINDOW}
+        """,
+        {"since": since - since % 3600, "until": until},
+    )[0]
+
+
+def live(client: Client) -> list[Record]:
+    """The newest tick of every device that was heard of in the last quarter of an hour."""
+    return client.records(
+        """
+        SELECT device, kind, node, site, overlap, toUnixTimestamp64Milli(ts) / 1e3 AS ts,
+               power_watts, utilization_ratio, temperature_celsius, method, gap
+        FROM v_live ORDER BY device
+        """
+    )
+
+
+def newest(client: Client) -> float | None:
+    """Event time (Unix seconds) of the newest tick, None in an empty store."""
+    rows = client.rows("SELECT count(), max(last_valid) FROM tick_hour")
+    count, last = rows[0]
+    return last.timestamp() if count else None

@@ -1,0 +1,110 @@
+"""Turn the nouns into columns of the tables: the only place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from wattshed_exporter.model import Allocation, Batch, Device, Outcome, Tick, Workload, stable_id
+
+Columns = dict[str, list[Any]]
+
+DEVICE_TEXT = (
+    "key kind node name vendor model serial parent site tier cluster scope source method overlap"
+).split()
+WORKLOAD_TEXT = "key name kind namespace team owner project model precision cluster".split()
+
+
+class Ids:
+    """Remembers the identity of each key: hashing one costs more than looking it up."""
+
+    def __init__(self, limit: int = 200_000) -> None:
+        self._known: dict[str, int] = {}
+        self._limit = limit
+
+    def __getitem__(self, key: str) -> int:
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            known = self._known[key] = stable_id(key)
+        return known
+
+
+def tick_columns(ticks: Sequence[Tick], ids: Ids) -> Columns:
+    return {
+        "ts": [tick.ts_ms for tick in ticks],
+        "device_id": [ids[tick.device] for tick in ticks],
+        "power_uw": [_micro(tick.power_watts) for tick in ticks],
+        "energy_uj": [tick.energy_uj for tick in ticks],
+        "start_ts": [tick.start_ms for tick in ticks],
+        "interval_ms": [tick.interval_ms for tick in ticks],
+        "util_e4": [_scaled(tick.utilization_ratio, 1e4) for tick in ticks],
+        "mem_used_bytes": [tick.memory_used_bytes for tick in ticks],
+        "temp_e1": [_scaled(tick.temperature_celsius, 10.0) for tick in ticks],
+        "method": [tick.method.value for tick in ticks],
+        "gap": [tick.gap for tick in ticks],
+    }
+
+
+def device_columns(devices: Sequence[Device], ids: Ids) -> Columns:
+    columns: Columns = {"device_id": [ids[device.key] for device in devices]}
+    for name in DEVICE_TEXT:
+        columns[name] = [str(getattr(device, name)) for device in devices]
+    columns["uncertainty_ratio"] = [device.uncertainty_ratio for device in devices]
+    columns["power_limit_watts"] = [device.power_limit_watts for device in devices]
+    return columns
+
+
+def workload_columns(workloads: Sequence[Workload], ids: Ids) -> Columns:
+    columns: Columns = {"workload_id": [ids[workload.key] for workload in workloads]}
+    for name in WORKLOAD_TEXT:
+        columns[name] = [str(getattr(workload, name)) for workload in workloads]
+    return columns
+
+
+def allocation_columns(allocations: Sequence[Allocation], ids: Ids) -> Columns:
+    return {
+        "device_id": [ids[allocation.device] for allocation in allocations],
+        "workload_id": [ids[allocation.workload] for allocation in allocations],
+        "start_ts": [allocation.start_ms for allocation in allocations],
+        "end_ts": [allocation.end_ms for allocation in allocations],
+        "share": [allocation.share for allocation in allocations],
+        "method": [allocation.method for allocation in allocations],
+    }
+
+
+def outcome_columns(outcomes: Sequence[Outcome], ids: Ids) -> Columns:
+    return {
+        "workload_id": [ids[outcome.workload] for outcome in outcomes],
+        "kind": [outcome.kind for outcome in outcomes],
+        "source": [outcome.source for outcome in outcomes],
+        "ts": [outcome.ts_ms for outcome in outcomes],
+        "start_ts": [outcome.start_ms for outcome in outcomes],
+        "total": [outcome.total for outcome in outcomes],
+    }
+
+
+def tables(batches: Iterable[Batch], ids: Ids) -> Mapping[str, Columns]:
+    """Merge batches into columns per table, dimensions first, empty tables left out."""
+    merged = list(batches)
+    built = {
+        "device": device_columns(_latest(d for b in merged for d in b.devices), ids),
+        "workload": workload_columns(_latest(w for b in merged for w in b.workloads), ids),
+        "allocation": allocation_columns([a for b in merged for a in b.allocations], ids),
+        "outcome": outcome_columns([o for b in merged for o in b.outcomes], ids),
+        "tick": tick_columns([t for b in merged for t in b.ticks], ids),
+    }
+    return {table: columns for table, columns in built.items() if next(iter(columns.values()))}
+
+
+def _latest(values: Iterable[Any]) -> list[Any]:
+    return list({value.key: value for value in values}.values())
+
+
+def _micro(value: float | None) -> int | None:
+    return None if value is None else round(value * 1e6)
+
+
+def _scaled(value: float | None, factor: float) -> int | None:
+    return None if value is None else round(value * factor)
