@@ -7,12 +7,18 @@ again and written with a higher version, which is why late and repeated data com
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from .errors import StoreError
 from .store.client import Client
 from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED
+from .telemetry import Telemetry
+
+log = logging.getLogger(__name__)
 
 HOUR_S = 3600
 HOURS_PER_STATEMENT = 6
@@ -113,3 +119,43 @@ def _ranges(hours: Sequence[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((hour, hour + HOUR_S))
     return ranges
+
+
+class LedgerJob:
+    """Runs the ledger every ``interval_seconds`` on a thread of its own until it is closed."""
+
+    def __init__(
+        self,
+        open_client: Callable[[], Client],
+        policy: Policy,
+        telemetry: Telemetry,
+        interval_seconds: float,
+    ) -> None:
+        self._open_client = open_client
+        self._policy = policy
+        self._telemetry = telemetry
+        self._interval_seconds = interval_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout_seconds: float = 3.0) -> None:
+        self._stop.set()
+        self._thread.join(timeout_seconds)
+
+    def _work(self) -> None:
+        ledger: Ledger | None = None
+        while not self._stop.is_set():
+            started = time.perf_counter()
+            try:
+                ledger = ledger or Ledger(self._open_client(), self._policy)
+                hours = ledger.run()
+            except StoreError as error:
+                log.error("the ledger could not run, it tries again: %s", error)
+                self._telemetry.count("ledger_runs_total", result="failed")
+            else:
+                self._telemetry.count("ledger_runs_total", result="ok")
+                self._telemetry.count("ledger_hours_total", len(hours))
+                self._telemetry.set("ledger_last_run_timestamp_seconds", time.time())
+            self._telemetry.count("ledger_seconds_total", time.perf_counter() - started)
+            self._stop.wait(self._interval_seconds)

@@ -160,26 +160,25 @@ GAP = Metric(
     ("device", "node", "source", "reason"),
 )
 
-FLEET_METRICS: tuple[Metric, ...] = (
-    Metric(
-        "",
-        "wattshed_device_info",
-        "",
-        "1",
-        Type.GAUGE,
-        "Always 1; carries what is known of the device.",
-        ("device", "node", "kind", "vendor", "model", "serial", "parent", "overlap"),
-    ),
-    Metric(
-        "power_limit_watts",
-        "wattshed_power_limit_watts",
-        "wattshed.device.power.limit",
-        "W",
-        Type.GAUGE,
-        "Power limit that the device enforces.",
-        DEVICE_LABELS,
-    ),
+DEVICE_INFO = Metric(
+    "",
+    "wattshed_device_info",
+    "",
+    "1",
+    Type.GAUGE,
+    "Always 1; carries what is known of the device.",
+    ("device", "node", "kind", "vendor", "model", "serial", "parent", "overlap"),
 )
+POWER_LIMIT = Metric(
+    "power_limit_watts",
+    "wattshed_power_limit_watts",
+    "wattshed.device.power.limit",
+    "W",
+    Type.GAUGE,
+    "Power limit that the device enforces.",
+    DEVICE_LABELS,
+)
+FLEET_METRICS: tuple[Metric, ...] = (DEVICE_INFO, POWER_LIMIT)
 
 ALLOCATION = Metric(
     "share",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from ..errors import Permanent, Retryable, StoreError, StoreLocked
+from wattshed_collector.errors import Permanent, Retryable, StoreError, StoreLocked
 
 PERMANENT_CODES = frozenset({6, 16, 27, 33, 36, 43, 46, 47, 53, 60, 62, 117, 386})
 """ClickHouse error codes that mean "this statement or this data will never work" (ErrorCodes.cpp):
@@ -116,7 +116,7 @@ class _translated:
 
 
 def _code_in(message: str) -> int | None:
-    head, _, tail = message.partition("Code: ")
+    _head, _, tail = message.partition("Code: ")
     digits = tail.split(".", 1)[0].strip()
     return int(digits) if digits.isdigit() else None
 

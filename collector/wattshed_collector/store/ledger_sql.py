@@ -199,4 +199,4 @@ FROM (
 )
 WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 """
-"""Per touched hour and device: its first and last tick and the nearest hours with data, 0 if none."""
+"""Per touched hour and device: its first and last tick, the nearest hours with data (0 if none)."""

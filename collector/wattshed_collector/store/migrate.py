@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
-from ..errors import Permanent
+from wattshed_collector.errors import Permanent
+
 from .client import Client
 
 VERSIONS = """

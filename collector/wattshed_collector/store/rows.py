@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wattshed_exporter.model import Allocation, Batch, Device, Outcome, Tick, Workload, stable_id
+from wattshed_exporter.semconv import DEVICE_ATTRIBUTES, WORKLOAD_ATTRIBUTES
 
 Columns = dict[str, list[Any]]
 
-DEVICE_TEXT = (
-    "key kind node name vendor model serial parent site tier cluster scope source method overlap"
-).split()
-WORKLOAD_TEXT = "key name kind namespace team owner project model precision cluster".split()
+DEVICE_TEXT = tuple(attribute.name for attribute in DEVICE_ATTRIBUTES)
+WORKLOAD_TEXT = tuple(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
 
 
 class Ids:
@@ -85,21 +84,16 @@ def outcome_columns(outcomes: Sequence[Outcome], ids: Ids) -> Columns:
     }
 
 
-def tables(batches: Iterable[Batch], ids: Ids) -> Mapping[str, Columns]:
-    """Merge batches into columns per table, dimensions first, empty tables left out."""
-    merged = list(batches)
+def tables(batch: Batch, ids: Ids) -> Mapping[str, Columns]:
+    """Return the columns per table, dimensions first, empty tables left out."""
     built = {
-        "device": device_columns(_latest(d for b in merged for d in b.devices), ids),
-        "workload": workload_columns(_latest(w for b in merged for w in b.workloads), ids),
-        "allocation": allocation_columns([a for b in merged for a in b.allocations], ids),
-        "outcome": outcome_columns([o for b in merged for o in b.outcomes], ids),
-        "tick": tick_columns([t for b in merged for t in b.ticks], ids),
+        "device": device_columns(batch.devices, ids),
+        "workload": workload_columns(batch.workloads, ids),
+        "allocation": allocation_columns(batch.allocations, ids),
+        "outcome": outcome_columns(batch.outcomes, ids),
+        "tick": tick_columns(batch.ticks, ids),
     }
     return {table: columns for table, columns in built.items() if next(iter(columns.values()))}
-
-
-def _latest(values: Iterable[Any]) -> list[Any]:
-    return list({value.key: value for value in values}.values())
 
 
 def _micro(value: float | None) -> int | None:

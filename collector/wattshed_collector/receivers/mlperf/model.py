@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> list[str]:
-    return read_bytes(path).decode(errors="replace").splitlines()
+    # Not splitlines: it also splits at characters that may stand inside a JSON string.
+    text = read_bytes(path).decode(errors="replace")
+    return [line.rstrip("\r") for line in text.split("\n")]
 
 
 def read_json(path: Path) -> Any:
@@ -92,15 +95,18 @@ def read_json(path: Path) -> Any:
 
 
 def in_order(readings: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Sort by time; of several readings with one time stamp the last one stands."""
-    return sorted(dict(readings).items())
+    """Sort by time; of several readings with one time stamp the first one stands."""
+    first: dict[int, float] = {}
+    for ts, watts in readings:
+        first.setdefault(ts, watts)
+    return sorted(first.items())
 
 
 def nominal_ms(times: Sequence[int]) -> int:
     """Median spacing: a logger's real period, whatever it was asked for."""
     if len(times) < 2:
         return 1
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = (later - earlier for earlier, later in pairwise(times))
     return max(1, round(statistics.median(gaps)))
 
 
@@ -115,6 +121,14 @@ def power_ticks(
         else Tick(device, ts, interval, method, gap="sentinel")
         for ts, watts in readings
     ]
+
+
+def note_span(what: str, window: tuple[int, int], times: Sequence[int], notes: list[str]) -> None:
+    """Say where the log does not cover the window: that part is unknown, not zero."""
+    if (late := min(times) - window[0]) > 0:
+        notes.append(f"{what}: readings begin {late / 1000:g} s after the window does")
+    if (early := window[1] - max(times)) > 0:
+        notes.append(f"{what}: readings end {early / 1000:g} s before the window does")
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,18 +70,21 @@ def _read(path: Path) -> dict[str, Any]:
 def _power_shift(path: Path, server: dict[str, Any], first_ms: int, notes: list[str]) -> int:
     """The measurement starts when the testing phase is ready: both clocks name that moment."""
     try:
-        started_ms = round(server["phases"]["testing"][1][0] * 1000)
-    except (KeyError, IndexError, TypeError):
+        started_ms = round(float(server["phases"]["testing"][1][0]) * 1000)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         notes.append(f"{path}: no testing phase, so time stamps are taken as UTC")
         return 0
     behind = started_ms - first_ms
+    if abs(behind) > FURTHEST_MS:
+        hours = behind / 3_600_000
+        raise ResultError(f"{path}: its testing phase and the power log are {hours:.1f} h apart")
     shift = round(behind / QUARTER_MS) * QUARTER_MS
-    if abs(shift) > FURTHEST_MS:
-        raise ResultError(
-            f"{path}: its testing phase and the power log are {behind // 1000} s apart"
-        )
     if abs(behind - shift) > DRIFT_MS:
-        notes.append(f"{path}: clocks differ by {(behind - shift) / 1000:g} s from the power log")
+        notes.append(
+            f"{path}: the testing phase and the power log begin {behind / 1000:g} s apart, "
+            "which is no time zone: time stamps are taken as UTC"
+        )
+        return 0
     if shift:
         notes.append(f"time stamps are local: {shift / 3_600_000:+g} h makes them UTC")
     return shift
@@ -90,10 +93,10 @@ def _power_shift(path: Path, server: dict[str, Any], first_ms: int, notes: list[
 def _between_clocks(directory: Path, server: dict[str, Any]) -> int:
     path = _find(directory, "client.json")
     client = _read(path) if path else server
-    zones = [zone for zone in (client.get("timezone"), server.get("timezone"))]
-    if not all(isinstance(zone, int | float) for zone in zones):
+    here, there = client.get("timezone"), server.get("timezone")
+    if not isinstance(here, int | float) or not isinstance(there, int | float):
         return 0
-    return round((zones[0] - zones[1]) * 1000)
+    return round((here - there) * 1000)
 
 
 def _replies(server: dict[str, Any], command: str) -> list[str]:

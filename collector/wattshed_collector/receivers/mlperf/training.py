@@ -17,7 +17,6 @@ from pathlib import Path
 from wattshed_exporter.model import Device, Method, Tick
 from wattshed_exporter.model import Kind as Meter
 
-from .mllog import Event, read_mllog
 from .model import (
     SOURCE,
     Held,
@@ -27,64 +26,19 @@ from .model import (
     ResultError,
     assemble,
     hold,
-    in_order,
     nominal_ms,
+    note_span,
     power_ticks,
     read_json,
     wrong,
 )
+from .training_logs import NodeLog, Performance, read_node, read_performance, read_switch
 
 RULE = "MLPerf Training energy (result_summarizer)"
 UNCERTAINTY = 0.02
 """A node's own power meter; no meter class is required, unlike for Inference."""
 DROPPED = {"unet3d": 4}
 """Runs that the rule leaves out at either end, where it is not one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Performance:
-    """One result_*.txt: the measured window and what was done in it."""
-
-    path: Path
-    start_ms: int
-    stop_ms: int
-    converged: bool
-    benchmark: str
-    samples: float | None
-    batch_size: float | None
-
-    @property
-    def train_ms(self) -> int:
-        return self.stop_ms - self.start_ms
-
-    def outcomes(self) -> dict[str, float]:
-        done = {"job": 1.0} if self.converged else {}
-        if self.samples is not None:
-            done["sample"] = self.samples
-            if self.batch_size:
-                done["step"] = self.samples / self.batch_size
-        return done
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLog:
-    """One node_*.txt: readings in order; ``stop_ms`` is the last of them where none is logged."""
-
-    path: Path
-    start_ms: int
-    stop_ms: int
-    readings: list[tuple[int, float]]
-    conversion: float | None
-    stop_logged: bool
-
-    def rule_joules(self, train_ms: int) -> float:
-        total, previous = 0.0, self.start_ms
-        for ts, watts in self.readings:
-            if self.start_ms <= ts <= self.stop_ms:
-                total += watts * (ts - previous)
-                previous = ts
-        scale = train_ms / (self.stop_ms - self.start_ms) / 1000
-        return (self.conversion or 1.0) * total * scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +58,7 @@ class Submitted:
 def read(directory: Path) -> Result:
     notes: list[str] = []
     submitted = [_submitted(path, directory, notes) for path in _paired(directory, notes)]
+    _note_dirt(submitted, notes)
     place = directory.resolve()
     devices: list[Device] = []
     ticks: list[Tick] = []
@@ -153,83 +108,32 @@ def _submitted(path: Path, directory: Path, notes: list[str]) -> Submitted:
         if (watts := read_switch(log, notes)) is not None
     }
     for node in nodes:
-        _check_window(performance, node, notes)
-    if len({node.conversion is None for node in nodes}) > 1:
-        notes.append(f"{folder}: only some of the node logs state a conversion efficiency")
+        times = [ts for ts, _ in node.readings]
+        if not any(performance.start_ms <= ts <= performance.stop_ms for ts in times):
+            raise ResultError(f"{node.path}: no reading between run_start and run_stop")
+        note_span(str(node.path), (performance.start_ms, performance.stop_ms), times, notes)
     return Submitted(performance, nodes, switches)
 
 
-def _check_window(performance: Performance, node: NodeLog, notes: list[str]) -> None:
-    start, stop = performance.start_ms, performance.stop_ms
-    if not any(start <= ts <= stop for ts, _ in node.readings):
-        raise ResultError(f"{node.path}: no reading between run_start and run_stop")
-    if not node.stop_logged:
-        notes.append(f"{node.path}: no later power_measurement_stop, so the last reading counts")
-    late = node.readings[0][0] - start
-    early = stop - node.readings[-1][0]
-    if late > 0:
-        notes.append(f"{node.path}: readings begin {late / 1000:g} s after run_start")
-    if early > 0:
-        notes.append(f"{node.path}: readings end {early / 1000:g} s before run_stop")
-
-
-def read_performance(path: Path) -> Performance:
-    events = read_mllog(path)
-    start = _first(events, "run_start")
-    stop = _first(events, "run_stop")
-    if start is None or stop is None:
-        missing = "run_start" if start is None else "run_stop"
-        raise wrong(path, events[-1].line, f"the log ends without {missing}")
-    if stop.time_ms <= start.time_ms:
-        raise wrong(path, stop.line, "run_stop is not after run_start")
-    benchmark = _first(events, "submission_benchmark")
-    batch_size = _first(events, "global_batch_size")
-    samples = stop.metadata.get("samples_count")
-    return Performance(
-        path=path,
-        start_ms=round(start.time_ms),
-        stop_ms=round(stop.time_ms),
-        converged=stop.metadata.get("status", "success") == "success",
-        benchmark=str(benchmark.value) if benchmark else path.resolve().parent.name,
-        samples=float(samples) if isinstance(samples, int | float) else None,
-        batch_size=batch_size.number() if batch_size else None,
-    )
-
-
-def read_node(path: Path) -> NodeLog:
-    events = read_mllog(path, only=True)
-    start = _first(events, "power_measurement_start")
-    if start is None:
-        raise wrong(path, events[-1].line, "the log ends without power_measurement_start")
-    readings = in_order((round(e.time_ms), e.number()) for e in events if e.key == "power_reading")
-    if not readings or readings[-1][0] <= start.time_ms:
-        raise wrong(path, events[-1].line, "no power_reading after power_measurement_start")
-    stop = _first(events, "power_measurement_stop")
-    # Most published logs stamp the stop with the time of the start.
-    logged = stop is not None and stop.time_ms > start.time_ms
-    conversion = _first(events, "conversion_eff")
-    return NodeLog(
-        path=path,
-        start_ms=round(start.time_ms),
-        stop_ms=round(stop.time_ms) if stop is not None and logged else readings[-1][0],
-        readings=readings,
-        conversion=conversion.number() if conversion else None,
-        stop_logged=logged,
-    )
-
-
-def read_switch(path: Path, notes: list[str]) -> float | None:
-    events = read_mllog(path, only=True)
-    estimate = _first(events, "interconnect_power_est")
-    if estimate is None:
-        notes.append(f"{path}: no interconnect_power_est, so the switch counts as unknown")
-        return None
-    conversion = _first(events, "conversion_eff")
-    return estimate.number() * (conversion.number() if conversion else 1.0)
-
-
-def _first(events: list[Event], key: str) -> Event | None:
-    return next((event for event in events if event.key == key), None)
+def _note_dirt(submitted: list[Submitted], notes: list[str]) -> None:
+    logs = [node for one in submitted for node in one.nodes]
+    if unstopped := sum(not log.stop_logged for log in logs):
+        notes.append(
+            f"{unstopped} of {len(logs)} node logs have no power_measurement_stop after their "
+            "start: the rule takes the last reading instead"
+        )
+    if repeated := sum(log.repeated for log in logs):
+        notes.append(f"{repeated} readings repeat a time stamp; the first of each is kept")
+    if sentinels := sum(watts < 0 for log in logs for _, watts in log.readings):
+        notes.append(f"{sentinels} readings are negative: the meter's sign for no value")
+    stated = sum(log.conversion is not None for log in logs)
+    if 0 < stated < len(logs):
+        notes.append(f"{stated} of {len(logs)} node logs state a conversion efficiency")
+    if len({len(one.nodes) for one in submitted}) > 1:
+        notes.append("the runs do not all have the same number of nodes")
+    with_switches = sum(bool(one.switches) for one in submitted)
+    if 0 < with_switches < len(submitted):
+        notes.append(f"{with_switches} of {len(submitted)} runs have switch estimates")
 
 
 def _meters(one: Submitted, prefix: str) -> Iterator[tuple[str, tuple[Device, list[Tick]]]]:
@@ -305,7 +209,7 @@ def _scaling(path: Path, notes: list[str]) -> float:
         return 1.0
     content = read_json(path)
     factor = content.get("scaling_factor") if isinstance(content, dict) else None
-    if type(factor) not in (int, float) or not math.isfinite(factor) or factor <= 0:
+    if not isinstance(factor, int | float) or not 0 < factor < math.inf:
         raise wrong(path, 1, "scaling_factor is not a positive number")
     notes.append(f"the official figure is scaled by {factor:g} (scaling.json)")
     return float(factor)

@@ -1,0 +1,68 @@
+"""wattshed-collector: parse, build, run, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from wattshed_exporter.errors import ConfigError
+from wattshed_exporter.settings import load
+
+from .config import PREFIX, Config
+from .errors import StoreError
+
+EXAMPLES = (
+    "wattshed-collector",
+    "wattshed-collector --listen 0.0.0.0:9740 --data /var/lib/wattshed",
+    "wattshed-collector --scrape.targets http://node1:9741/metrics,http://node2:9741/metrics",
+    "WATTSHED_COLLECTOR_DATA=/var/lib/wattshed wattshed-collector",
+)
+
+
+def main() -> None:
+    """Entry point of ``wattshed-collector``."""
+    try:
+        config = load(
+            Config,
+            sys.argv[1:],
+            os.environ,
+            prog="wattshed-collector",
+            prefix=PREFIX,
+            description="Store ticks, attribute every joule and answer questions about them.",
+            epilog_examples=EXAMPLES,
+        )
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"wattshed-collector: {problem}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(run(config))
+
+
+def run(config: Config) -> int:
+    """Run the collector and return the exit code: 0 stopped, 1 could not start."""
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        # Imported here because it loads the engine, which --help need not wait for.
+        from .app import serve
+
+        asyncio.run(serve(config))
+    except ImportError as error:
+        print(
+            f"wattshed-collector: {error.name} is missing; pip install 'wattshed[collector]'",
+            file=sys.stderr,
+        )
+        return 1
+    except (StoreError, OSError) as error:
+        print(f"wattshed-collector: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    main()

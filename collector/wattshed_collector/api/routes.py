@@ -1,0 +1,147 @@
+"""The HTTP routes: ``/v1/report``, ``/v1/energy``, ``/v1/status``, the page, metrics and health."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib import resources
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from wattshed_collector import report
+from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.present import page
+from wattshed_collector.report import Report
+from wattshed_collector.store import queries
+from wattshed_collector.store.client import Client
+from wattshed_collector.store.read import Reader
+from wattshed_collector.store.write import Writer
+from wattshed_collector.telemetry import Telemetry
+from wattshed_exporter import __version__
+
+from .window import window
+
+FRESH_SECONDS = 2.0
+"""A report younger than this is served again, so that many open pages cost as much as one."""
+
+
+class Api:
+    """Answers questions; it never writes."""
+
+    def __init__(self, reader: Reader, writer: Writer, telemetry: Telemetry) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._telemetry = telemetry
+        self._reports: dict[tuple[str, str], tuple[float, Report]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self.index),
+            web.get("/static/plotly.min.js", plotly),
+            web.get("/v1/report", self.report),
+            web.get("/v1/energy", self.energy),
+            web.get("/v1/status", self.status),
+            web.get("/metrics", self.metrics),
+            web.get("/healthz", healthz),
+            web.get("/readyz", self.readyz),
+        ]
+
+    async def index(self, request: web.Request) -> web.Response:
+        """The page, drawn from the report of the window ``?since=`` (default 24h)."""
+        text = page.render(await self._report(request), live=True)
+        return web.Response(text=text, content_type="text/html")
+
+    async def report(self, request: web.Request) -> web.Response:
+        """The whole report as JSON: ``?since=24h&until=``."""
+        return _json(await self._report(request))
+
+    async def energy(self, request: web.Request) -> web.Response:
+        """Joules grouped ``?by=workload|team|node|device|class|...&since=24h&until=``."""
+        by = request.query.get("by", "workload")
+        if by not in queries.GROUPS:
+            raise InvalidInput(f"by={by!r}: choose one of {', '.join(queries.GROUPS)}", "by")
+        since, until = _window(request)
+        records = await self._reader.ask(queries.energy, by, since, until)
+        return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What the collector does right now."""
+        return _json(await self._reader.ask(self._status))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The collector's own health for Prometheus."""
+        counters = self._writer.counters
+        self._telemetry.set("queued_rows", counters.queued_rows)
+        self._telemetry.set("commits", counters.commits)
+        self._telemetry.set("failed_batches", counters.failed_batches)
+        body = generate_latest(self._telemetry.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 while the store answers."""
+        await self._reader.ask(queries.newest)
+        return _json({"status": "ready"})
+
+    def _status(self, client: Client) -> dict[str, Any]:
+        live = queries.live(client)
+        known = [
+            r["power_watts"] for r in live if not r["overlap"] and r["power_watts"] is not None
+        ]
+        return {
+            "version": __version__,
+            "devices": len(live),
+            "power_watts": sum(known) if known else None,
+            "newest_tick": queries.newest(client),
+            "ticks_written": self._writer.counters.ticks,
+            "queued_rows": self._writer.counters.queued_rows,
+        }
+
+    async def _report(self, request: web.Request) -> Report:
+        key = request.query.get("since", "24h"), request.query.get("until", "")
+        made, known = self._reports.get(key, (0.0, None))
+        if known is not None and time.monotonic() - made < FRESH_SECONDS:
+            return known
+        since, until = _window(request)
+        fresh = await self._reader.ask(report.build, since, until)
+        self._reports = {key: (time.monotonic(), fresh)}
+        return fresh
+
+
+async def healthz(request: web.Request) -> web.Response:
+    """200 while the process serves; says nothing of the store."""
+    return _json({"status": "ok"})
+
+
+async def plotly(request: web.Request) -> web.Response:
+    """The plotting library, from its installed package."""
+    script = resources.files("plotly") / "package_data" / "plotly.min.js"
+    return web.Response(
+        body=script.read_bytes(),
+        content_type="text/javascript",
+        headers={"Cache-Control": "public, max-age=86400"},
+    )
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Turn our errors into JSON answers: a 400 that says what to do, or a 503."""
+    try:
+        response: web.StreamResponse = await handler(request)
+        return response
+    except InvalidInput as error:
+        return _json({"error": str(error)}, status=400)
+    except StoreError as error:
+        return _json({"error": str(error)}, status=503)
+
+
+def _window(request: web.Request) -> tuple[int, int]:
+    query = request.query
+    return window(query.get("since", "24h"), query.get("until", ""), time.time())
+
+
+def _json(document: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        text=json.dumps(document, allow_nan=False), status=status, content_type="application/json"
+    )

@@ -1,0 +1,39 @@
+"""Time windows as people write them: ``24h``, ``90m``, ``7d``, or an instant in ISO 8601."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from wattshed_collector.errors import InvalidInput
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+LONGEST_S = 10 * 366 * 86400
+
+
+def window(since: str, until: str, now: float) -> tuple[int, int]:
+    """Return [start, end) in Unix seconds. ``until`` may be empty for now.
+
+    ``since`` is a length before the end (``24h``) or an instant (``2026-01-31T08:00Z``). Raises
+    InvalidInput with a sentence that says what is accepted.
+    """
+    end = _instant(until) if until else int(now)
+    length = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", since)
+    start = end - round(float(length[1]) * UNITS_S[length[2]]) if length else _instant(since)
+    if not 0 <= start < end:
+        raise InvalidInput(f"the window from {since!r} to {until or 'now'!r} is empty", "window")
+    if end - start > LONGEST_S:
+        raise InvalidInput(f"the window from {since!r} is longer than ten years", "window")
+    return start, end
+
+
+def _instant(text: str) -> int:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(
+            f"{text!r} is not a time: write a length such as 90m, 24h or 7d, "
+            "or an instant such as 2026-01-31T08:00Z",
+            "window",
+        ) from None
+    return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())

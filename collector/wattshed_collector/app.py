@@ -1,0 +1,106 @@
+"""The composition root: the only module that knows every concrete class of the collector."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from . import address
+from .api.routes import Api, errors
+from .config import Config
+from .ledger import LedgerJob, Policy
+from .normalise.facts import Limits, Normaliser
+from .receivers.otlp import OtlpReceiver
+from .receivers.scrape import Scraper
+from .store.client import Store
+from .store.migrate import Layout, migrate
+from .store.read import Reader
+from .store.write import Writer
+from .telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[str]:
+    """Run a collector for the length of the block; gives its URL.
+
+    Raises StoreError when the store cannot be used and OSError when the address is taken.
+    """
+    async with AsyncExitStack() as stack:
+        store = Store(config.data)
+        stack.callback(store.close)
+        client = store.client()
+        retention = config.retention
+        migrate(client, Layout(raw_days=retention.raw_days, minute_days=retention.minute_days))
+        client.close()
+        telemetry = Telemetry()
+        writer = Writer(
+            store.client,
+            window_seconds=config.ingest.group_seconds,
+            queue_rows=config.ingest.queue_rows,
+        )
+        stack.callback(writer.close)
+        policy = Policy(config.ledger.idle_below_ratio, retention.raw_days)
+        job = LedgerJob(store.client, policy, telemetry, config.ledger.interval_seconds)
+        stack.callback(job.close)
+        reader = Reader(store.client)
+        stack.callback(reader.close)
+        normaliser = Normaliser(
+            Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
+        )
+        await stack.enter_async_context(
+            _scraping(Scraper(writer, normaliser, telemetry, config.scrape))
+        )
+        app = web.Application(middlewares=[errors])
+        app.add_routes(Api(reader, writer, telemetry).routes())
+        app.add_routes(OtlpReceiver(writer, normaliser, telemetry, config.ingest).routes())
+        url = await stack.enter_async_context(_served(app, config.listen))
+        if not store.is_server:
+            stack.enter_context(address.announced(Path(store.target), url))
+        yield url
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as url:
+        log.info("collector at %s, data in %s", url, config.data)
+        await stop.wait()
+    log.info("collector stopped")
+
+
+@asynccontextmanager
+async def _served(app: web.Application, listen: str) -> AsyncIterator[str]:
+    host, _, port = listen.rpartition(":")
+    # Bodies stay as sent: our own decompression has a limit, aiohttp's has none.
+    runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        await site.start()
+        name = runner.addresses[0]
+        shown = f"[{name[0]}]" if ":" in name[0] else name[0]
+        yield f"http://{shown}:{name[1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _scraping(scraper: Scraper) -> AsyncIterator[None]:
+    task = asyncio.create_task(scraper.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

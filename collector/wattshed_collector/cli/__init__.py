@@ -1,0 +1,84 @@
+"""``wattshed``: what people type. Each command is a module; this one only knows their names."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wattshed_collector.errors import CollectorError
+from wattshed_exporter import __version__
+from wattshed_exporter.errors import ConfigError
+
+from . import show, up, validate
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+EXAMPLES = """examples:
+  wattshed up                                  measure this machine and show it
+  wattshed demo                                the same, plus a simulated fleet
+  wattshed report --since 24h                  tables in the terminal
+  wattshed report --since 7d --html week.html  one self-contained page with plots
+  wattshed energy --by team --since 24h --json joules per team
+  wattshed validate DIR --json                 check against an MLPerf result folder
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line; every command has its own --help with examples."""
+    root = argparse.ArgumentParser(
+        prog="wattshed",
+        description="Which workload used each joule, what it produced, what was burned for nothing.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"wattshed {__version__}")
+    commands = root.add_subparsers(metavar="COMMAND", required=True)
+    for module in (up, show, validate):
+        module.register(commands)
+    _register_completion(commands, root)
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``wattshed``: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = parser().parse_args(argv)
+    try:
+        status = int(arguments.run(arguments) or EXIT_OK)
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        status = EXIT_OK
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"wattshed: {problem}", file=sys.stderr)
+        status = EXIT_USAGE
+    except (CollectorError, OSError) as error:
+        print(f"wattshed: {error}", file=sys.stderr)
+        status = EXIT_FAILED
+    except ImportError as error:
+        print(
+            f"wattshed: {error.name} is missing; pip install 'wattshed[collector]'",
+            file=sys.stderr,
+        )
+        status = EXIT_FAILED
+    sys.exit(status)
+
+
+def _register_completion(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], root: argparse.ArgumentParser
+) -> None:
+    command = commands.add_parser(
+        "completion",
+        help="print a completion script for the shell",
+        epilog="example: wattshed completion bash > ~/.local/share/bash-completion/completions/wattshed",
+    )
+    command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+    def run(arguments: argparse.Namespace) -> None:
+        import shtab
+
+        print(shtab.complete(root, shell=arguments.shell))
+
+    command.set_defaults(run=run)

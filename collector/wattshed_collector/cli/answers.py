@@ -1,0 +1,126 @@
+"""Where the answers come from: a running collector over HTTP, or the store itself when none runs.
+
+The embedded store belongs to one process at a time, so while a collector runs it is asked; it
+leaves its address in the data folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from wattshed_collector import address, report
+from wattshed_collector.api.window import window
+from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.ledger import Ledger, Policy
+from wattshed_collector.report import Report
+from wattshed_collector.store import queries
+from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.queries import Record
+
+DEFAULT_DATA = "wattshed-data"
+TIMEOUT_S = 60
+
+
+class Answers(Protocol):
+    """Answers for the window ``since`` .. ``until``, as people write them."""
+
+    def report(self, since: str, until: str) -> Report: ...
+
+    def energy(self, by: str, since: str, until: str) -> list[Record]: ...
+
+
+class Remote:
+    """Asks a running collector."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def report(self, since: str, until: str) -> Report:
+        return cast(Report, self._get("/v1/report", since=since, until=until))
+
+    def energy(self, by: str, since: str, until: str) -> list[Record]:
+        answer = self._get("/v1/energy", by=by, since=since, until=until)
+        return cast(list[Record], answer["rows"])
+
+    def _get(self, path: str, **query: str) -> Any:
+        url = f"{self._url}{path}?{urlencode(query)}"
+        try:
+            with urlopen(url, timeout=TIMEOUT_S) as response:
+                return json.load(response)
+        except HTTPError as error:
+            said = json.loads(error.read() or b"{}").get("error", error.reason)
+            kind = InvalidInput(said, "query") if error.code == 400 else StoreError(said)
+            raise kind from error
+        except (URLError, TimeoutError) as error:
+            raise StoreError(
+                f"no collector answers at {self._url} ({getattr(error, 'reason', error)}); "
+                "start one with `wattshed up`, or name another with --url"
+            ) from error
+
+
+class Local:
+    """Asks a store that no collector has open."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def report(self, since: str, until: str) -> Report:
+        return report.build(self._client, *window(since, until, time.time()))
+
+    def energy(self, by: str, since: str, until: str) -> list[Record]:
+        return queries.energy(self._client, by, *window(since, until, time.time()))
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what every question needs: where to ask, and about which time."""
+    command.add_argument(
+        "--since",
+        default="24h",
+        metavar="TIME",
+        help="length before the end such as 90m, 24h, 7d, or an instant such as "
+        "2026-01-31T08:00Z (default: %(default)s)",
+    )
+    command.add_argument("--until", default="", metavar="TIME", help="end of the window (now)")
+    command.add_argument("--url", help="URL of a running collector")
+    command.add_argument(
+        "--data",
+        default=os.environ.get("WATTSHED_COLLECTOR_DATA", DEFAULT_DATA),
+        metavar="FOLDER",
+        help="data folder; a collector that runs on it is found by itself (default: %(default)s)",
+    )
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Answers]:
+    """Give the answers for the command line; raises StoreError where there is nothing to ask."""
+    url = arguments.url or address.find(Path(arguments.data))
+    if url:
+        yield Remote(url)
+        return
+    store = _existing(arguments.data)
+    try:
+        client = store.client()
+        migrate(client, Layout())
+        Ledger(client, Policy()).run()
+        yield Local(client)
+    finally:
+        store.close()
+
+
+def _existing(data: str) -> Store:
+    if "://" not in data and not (Path(data) / "chdb").is_dir():
+        raise StoreError(
+            f"there is no data in {data}; start with `wattshed up`, or name a folder with --data"
+        )
+    return Store(data)

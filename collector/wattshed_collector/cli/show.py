@@ -1,0 +1,70 @@
+"""``wattshed report`` and ``wattshed energy``: what the store knows, for people and programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from . import answers
+
+Subparsers = argparse._SubParsersAction
+
+
+def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    """Add both commands."""
+    report = commands.add_parser(
+        "report",
+        help="where the joules went: tables, JSON or one HTML page",
+        epilog="example: wattshed report --since 7d --html week.html",
+    )
+    answers.add_arguments(report)
+    report.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
+    report.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    report.set_defaults(run=run_report)
+
+    from wattshed_collector.store.queries import GROUPS
+
+    energy = commands.add_parser(
+        "energy",
+        help="joules per workload, team, node, device or class",
+        epilog="example: wattshed energy --by team --since 24h --json",
+    )
+    answers.add_arguments(energy)
+    energy.add_argument("--by", choices=sorted(GROUPS), default="workload", help="what to group by")
+    energy.add_argument("--json", action="store_true", help="print the rows as JSON")
+    energy.set_defaults(run=run_energy)
+
+
+def run_report(arguments: argparse.Namespace) -> None:
+    """Print or write the report."""
+    with answers.opened(arguments) as ask:
+        report = ask.report(arguments.since, arguments.until)
+    if arguments.html:
+        from wattshed_collector.present import page
+
+        arguments.html.write_text(page.render(report, live=False), encoding="utf-8")
+        print(f"wrote {arguments.html}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(report, indent=2, allow_nan=False))
+    if not arguments.html and not arguments.json:
+        from rich.console import Console
+
+        from wattshed_collector.present.terminal import print_report
+
+        print_report(report, Console())
+
+
+def run_energy(arguments: argparse.Namespace) -> None:
+    """Print joules per group."""
+    with answers.opened(arguments) as ask:
+        records = ask.energy(arguments.by, arguments.since, arguments.until)
+    if arguments.json:
+        print(json.dumps(records, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from wattshed_collector.present.terminal import print_energy
+
+    print_energy(records, arguments.by, Console())

@@ -1,0 +1,220 @@
+"""Points to facts: check every point, group what one device said at one instant into a tick.
+
+A bad point is counted under its reason and leaves its neighbours alone: a NaN power beside a good
+energy costs the tick its power, not its energy.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wattshed_exporter import semconv
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Overlap,
+    Tick,
+    Workload,
+)
+
+from . import Attributes, Point
+
+FIELDS = {metric.otel: metric for metric in semconv.TICK_METRICS if metric.otel}
+FIELDS["hw.gpu.utilization"] = FIELDS["wattshed.device.utilization"]
+DEFAULT_INTERVAL_MS = 10_000
+LARGEST = {
+    "energy_joules": 1.8e13,
+    "power_watts": 1.8e10,
+    "utilization_ratio": 1.0,
+    "memory_used_bytes": 1.8e19,
+    "temperature_celsius": 1000.0,
+}
+"""Largest value of each field: what the column holds, or what the quantity can be."""
+CACHE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Which event times are believed. ``oldest_seconds`` 0 accepts any age."""
+
+    future_seconds: float = 600.0
+    oldest_seconds: float = 29 * 86400.0
+
+
+class Rejected(Exception):
+    """A point that cannot be used; its text is the reason's label."""
+
+
+class Normaliser:
+    """Turns points into a batch; remembers devices and workloads it has parsed."""
+
+    def __init__(self, limits: Limits, now: Callable[[], float] = time.time) -> None:
+        self._limits = limits
+        self._now = now
+        self._devices: dict[str, tuple[Attributes, Device]] = {}
+
+    def batch(self, points: Iterable[Point], rejected: Counter[str] | None = None) -> Batch:
+        """Check ``points``; the batch's ``rejected`` holds the count of bad ones by reason."""
+        draft = _Draft(rejected if rejected is not None else Counter())
+        now_ms = self._now() * 1000
+        for point in points:
+            try:
+                self._check_time(point, now_ms)
+                self._take(point, draft)
+            except Rejected as reason:
+                draft.rejected[str(reason)] += 1
+        return draft.batch()
+
+    def _check_time(self, point: Point, now_ms: float) -> None:
+        if point.ts_ms <= 0:
+            raise Rejected("no_timestamp")
+        if point.ts_ms > now_ms + self._limits.future_seconds * 1000:
+            raise Rejected("future_timestamp")
+        oldest = self._limits.oldest_seconds
+        if oldest and point.ts_ms < now_ms - oldest * 1000:
+            raise Rejected("too_old")
+
+    def _take(self, point: Point, draft: _Draft) -> None:
+        if field := FIELDS.get(point.metric):
+            value = _checked(point, field.unit, LARGEST[field.field])
+            device = self._device(point.attributes)
+            draft.set(device, point, field.field, value)
+        elif point.metric == semconv.GAP.otel:
+            reason = str(point.attributes.get(semconv.REASON_ATTRIBUTE) or "unknown")
+            draft.set(self._device(point.attributes), point, "gap", reason)
+        elif point.metric == semconv.POWER_LIMIT.otel:
+            limit = _checked(point, "W", LARGEST["power_watts"])
+            device = self._device(point.attributes)
+            draft.devices[device.key] = replace(device, power_limit_watts=limit)
+        elif point.metric == semconv.ALLOCATION.otel:
+            draft.add_allocation(point)
+        elif point.metric == semconv.OUTCOMES.otel:
+            draft.add_outcome(point)
+        else:
+            raise Rejected("unknown_metric")
+
+    def _device(self, attributes: Attributes) -> Device:
+        key = str(attributes.get("hw.id", ""))
+        known = self._devices.get(key)
+        if known is not None and known[0] == attributes:
+            return known[1]
+        device = _parse_device(attributes)
+        if len(self._devices) >= CACHE:
+            self._devices.clear()
+        self._devices[key] = attributes, device
+        return device
+
+
+class _Draft:
+    """What a batch is made of while its points come in."""
+
+    def __init__(self, rejected: Counter[str]) -> None:
+        self.rejected = rejected
+        self.devices: dict[str, Device] = {}
+        self.workloads: dict[str, Workload] = {}
+        self.ticks: dict[tuple[str, int], dict[str, Any]] = {}
+        self.allocations: list[Allocation] = []
+        self.outcomes: list[Outcome] = []
+
+    def set(self, device: Device, point: Point, field: str, value: float | str) -> None:
+        self.devices.setdefault(device.key, device)
+        tick = self.ticks.get((device.key, point.ts_ms))
+        if tick is None:
+            interval = point.attributes.get(semconv.INTERVAL_ATTRIBUTE, DEFAULT_INTERVAL_MS)
+            tick = self.ticks[device.key, point.ts_ms] = {"interval_ms": int(interval)}
+        if field == "energy_joules":
+            tick["energy_uj"] = round(float(value) * 1e6)
+            tick["start_ms"] = point.start_ms or None
+        elif field == "memory_used_bytes":
+            tick[field] = int(value)
+        else:
+            tick[field] = value
+
+    def add_allocation(self, point: Point) -> None:
+        share = _checked(point, "1", 1.0)
+        if not 0 < point.start_ms <= point.ts_ms:
+            raise Rejected("no_start")
+        device = str(point.attributes.get("hw.id", ""))
+        if not device:
+            raise Rejected("no_device")
+        workload = self._workload(point.attributes)
+        method = str(point.attributes.get(semconv.ALLOCATION_METHOD_ATTRIBUTE, ""))
+        self.allocations.append(
+            Allocation(device, workload.key, point.start_ms, point.ts_ms, share, method)
+        )
+
+    def add_outcome(self, point: Point) -> None:
+        if not math.isfinite(point.value):
+            raise Rejected("not_finite")
+        if point.value < 0:
+            raise Rejected("negative")
+        kind = str(point.attributes.get(semconv.OUTCOME_KIND_ATTRIBUTE, ""))
+        if not kind:
+            raise Rejected("no_outcome_kind")
+        workload = self._workload(point.attributes)
+        source = str(point.attributes.get(semconv.OUTCOME_SOURCE_ATTRIBUTE, ""))
+        self.outcomes.append(
+            Outcome(workload.key, kind, point.ts_ms, point.value, point.start_ms or None, source)
+        )
+
+    def batch(self) -> Batch:
+        return Batch(
+            devices=tuple(self.devices.values()),
+            ticks=tuple(
+                Tick(device=key, ts_ms=ts_ms, method=self.devices[key].method, **fields)
+                for (key, ts_ms), fields in self.ticks.items()
+            ),
+            workloads=tuple(self.workloads.values()),
+            allocations=tuple(self.allocations),
+            outcomes=tuple(self.outcomes),
+            rejected=dict(self.rejected),
+        )
+
+    def _workload(self, attributes: Attributes) -> Workload:
+        texts = _texts(attributes, semconv.WORKLOAD_ATTRIBUTES)
+        if not texts.get("key"):
+            raise Rejected("no_workload")
+        workload = Workload(**{"name": texts["key"], **texts})
+        return self.workloads.setdefault(workload.key, workload)
+
+
+def _checked(point: Point, unit: str, largest: float) -> float:
+    scale = semconv.UNIT_SCALE[unit].get(point.unit)
+    if scale is None:
+        raise Rejected("unknown_unit")
+    if not math.isfinite(point.value):
+        raise Rejected("not_finite")
+    value = point.value * scale
+    if value < 0 and unit != "Cel":
+        raise Rejected("negative")
+    if value > largest:
+        raise Rejected("out_of_range")
+    return value
+
+
+def _texts(attributes: Attributes, table: tuple[semconv.Attribute, ...]) -> dict[str, str]:
+    return {a.name: str(attributes[a.otel]) for a in table if attributes.get(a.otel)}
+
+
+def _parse_device(attributes: Attributes) -> Device:
+    texts: dict[str, Any] = _texts(attributes, semconv.DEVICE_ATTRIBUTES)
+    if "key" not in texts:
+        raise Rejected("no_device")
+    uncertainty = attributes.get(semconv.UNCERTAINTY_ATTRIBUTE)
+    try:
+        texts["kind"] = Kind(texts.get("kind", "host"))
+        texts["method"] = Method(texts.get("method", "counter"))
+        texts["overlap"] = Overlap(texts.get("overlap", ""))
+        texts["uncertainty_ratio"] = None if uncertainty is None else float(uncertainty)
+    except ValueError:
+        raise Rejected("bad_attribute") from None
+    return Device(**{"node": "", "source": "", **texts})

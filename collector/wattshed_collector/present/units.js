@@ -1,0 +1,58 @@
+// The same numbers as units.py, for the browser.
+const units = (() => {
+  const UNKNOWN = "unknown";
+  const PREFIXES = ["n", "µ", "m", "", "k", "M", "G", "T", "P", "E"];
+  const FIRST = -9;
+  const known = (value) => typeof value === "number" && Number.isFinite(value);
+  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+  function si(value, unit) {
+    if (!known(value)) return UNKNOWN;
+    if (value === 0) return `0 ${unit}`;
+    const rounded = value.toExponential(2);
+    const exponent = Number(rounded.split("e")[1]);
+    const group = clamp(Math.floor((exponent - FIRST) / 3), 0, PREFIXES.length - 1);
+    const shift = exponent - (FIRST + 3 * group);
+    const scaled = Number(`${rounded.split("e")[0]}e${shift}`);
+    return `${scaled.toFixed(clamp(2 - shift, 0, 2))} ${PREFIXES[group]}${unit}`;
+  }
+
+  function count(value) {
+    if (!known(value)) return UNKNOWN;
+    if (Number.isInteger(value) && Math.abs(value) < 10000) return value.toLocaleString("en-US");
+    return Math.abs(value) >= 1 ? si(value, "").trimEnd() : String(Number(value.toPrecision(2)));
+  }
+
+  function percent(ratio) {
+    if (!known(ratio)) return UNKNOWN;
+    if (ratio > 0 && ratio < 0.001) return "< 0.1 %";
+    if (ratio > 0.999 && ratio < 1) return "> 99.9 %";
+    return `${(ratio * 100).toFixed(1).replace(/\.0$/, "")} %`;
+  }
+
+  function pair(whole, big, bigUnit, small, smallUnit) {
+    const rest = Math.floor((whole % big) / small);
+    return `${Math.floor(whole / big)} ${bigUnit}${rest ? ` ${rest} ${smallUnit}` : ""}`;
+  }
+
+  function seconds(value) {
+    if (!known(value)) return UNKNOWN;
+    if (value < 60) return `${Number(value.toPrecision(2))} s`;
+    const whole = Math.floor(value + 0.5);
+    if (whole < 3600) return pair(whole, 60, "min", 1, "s");
+    if (whole < 172800) return pair(whole, 3600, "h", 60, "min");
+    return pair(whole, 86400, "d", 3600, "h");
+  }
+
+  return {
+    UNKNOWN,
+    known,
+    count,
+    percent,
+    seconds,
+    joules: (value) => si(value, "J"),
+    watts: (value) => si(value, "W"),
+    watt_hours: (value) => si(known(value) ? value / 3600 : null, "Wh"),
+    celsius: (value) => (known(value) ? `${value.toFixed(0)} °C` : UNKNOWN),
+  };
+})();

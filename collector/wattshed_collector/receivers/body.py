@@ -1,0 +1,77 @@
+"""Read a request body within limits: nothing is buffered beyond them, compressed or not."""
+
+from __future__ import annotations
+
+import zlib
+
+import zstandard
+from aiohttp import web
+
+from wattshed_collector.errors import InvalidInput
+
+CHUNK = 256 * 1024
+
+
+class TooLarge(InvalidInput):
+    """The body is beyond the limit."""
+
+
+class UnknownEncoding(InvalidInput):
+    """The content encoding is none that we read."""
+
+
+async def read(request: web.Request, limit: int) -> bytes:
+    """Return the body as sent; raises TooLarge before more than ``limit`` bytes are held."""
+    if (request.content_length or 0) > limit:
+        raise TooLarge(_too_large(request.content_length or 0, limit), "body_too_large")
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(_too_large(len(body), limit), "body_too_large")
+    return bytes(body)
+
+
+def decode(body: bytes, encoding: str, limit: int) -> bytes:
+    """Undo gzip, deflate or zstd; raises TooLarge before more than ``limit`` bytes are made."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "deflate":
+            return _inflate(body, limit)
+        case "zstd":
+            return _unzstd(body, limit)
+        case _:
+            raise UnknownEncoding(
+                f"content encoding {encoding!r} is not read here; send gzip, zstd or none",
+                "unknown_encoding",
+            )
+
+
+def _inflate(body: bytes, limit: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told apart by the header
+    try:
+        decoded = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise InvalidInput(f"the body is not valid gzip: {error}", "malformed") from error
+    if len(decoded) > limit or inflater.unconsumed_tail:
+        raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
+    if not inflater.eof:
+        raise InvalidInput("the gzip body ends early", "malformed")
+    return decoded
+
+
+def _unzstd(body: bytes, limit: int) -> bytes:
+    reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(body)
+    try:
+        decoded = reader.read(limit + 1)
+    except zstandard.ZstdError as error:
+        raise InvalidInput(f"the body is not valid zstd: {error}", "malformed") from error
+    if len(decoded) > limit:
+        raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
+    return decoded
+
+
+def _too_large(size: int, limit: int, *, decoded: bool = False) -> str:
+    what = "decompressed body" if decoded else "body"
+    return f"the {what} has {size} bytes or more, the limit is {limit}; send smaller batches"

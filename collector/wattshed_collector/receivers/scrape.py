@@ -1,0 +1,94 @@
+"""Scrape static targets: one task each, spread over the interval, none in another's way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+
+import aiohttp
+
+from wattshed_collector.config import Scrape
+from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.normalise import prometheus
+from wattshed_collector.normalise.facts import Normaliser
+from wattshed_collector.store.write import Writer
+from wattshed_collector.telemetry import Telemetry
+from wattshed_exporter.model import Batch
+
+log = logging.getLogger(__name__)
+
+RECEIVER = "scrape"
+ACCEPT = "text/plain;version=0.0.4"
+
+
+class Scraper:
+    """Pulls every target each ``interval_seconds`` until its task is cancelled."""
+
+    def __init__(
+        self, writer: Writer, normaliser: Normaliser, telemetry: Telemetry, options: Scrape
+    ) -> None:
+        self._writer = writer
+        self._normaliser = normaliser
+        self._telemetry = telemetry
+        self._options = options
+
+    async def run(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=self._options.timeout_seconds)
+        headers = {"Accept": ACCEPT}
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for target in self._options.targets:
+                tasks.create_task(self._follow(session, target))
+
+    async def _follow(self, session: aiohttp.ClientSession, target: str) -> None:
+        interval = self._options.interval_seconds
+        due = time.monotonic() + random.uniform(0, min(interval, 1.0))
+        up: bool | None = None
+        while True:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + interval, time.monotonic())
+            try:
+                await self.scrape(session, target)
+            except (aiohttp.ClientError, TimeoutError, InvalidInput, StoreError) as error:
+                self._result(target, ok=False)
+                if up is not False:
+                    log.warning("cannot scrape %s: %s", target, error or type(error).__name__)
+                up = False
+            else:
+                self._result(target, ok=True)
+                up = True
+
+    async def scrape(self, session: aiohttp.ClientSession, target: str) -> None:
+        """Scrape once. Raises InvalidInput where the page is too large or not an exposition."""
+        scraped_ms = int(time.time() * 1000)
+        async with session.get(target) as response:
+            response.raise_for_status()
+            page = await response.content.read(self._options.max_body_bytes + 1)
+            while not response.content.at_eof() and len(page) <= self._options.max_body_bytes:
+                page += await response.content.read(self._options.max_body_bytes + 1 - len(page))
+        if len(page) > self._options.max_body_bytes:
+            raise InvalidInput(f"the page is beyond {self._options.max_body_bytes} bytes", "size")
+        batch = await asyncio.to_thread(self._parse, page, scraped_ms)
+        if batch:
+            await asyncio.wrap_future(self._writer.submit(batch))
+            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
+        self._telemetry.reject(RECEIVER, batch.rejected)
+
+    def _parse(self, page: bytes, scraped_ms: int) -> Batch:
+        rejected: Counter[str] = Counter()
+        interval_ms = round(self._options.interval_seconds * 1000)
+        try:
+            text = page.decode()
+            found = prometheus.points(text, scraped_ms, interval_ms, rejected)
+            return self._normaliser.batch(list(found), rejected)
+        except ValueError as error:
+            raise InvalidInput(f"not a Prometheus exposition: {error}", "malformed") from error
+
+    def _result(self, target: str, *, ok: bool) -> None:
+        self._telemetry.count("scrapes_total", target=target, result="ok" if ok else "failed")
+        self._telemetry.set("scrape_up", float(ok), target=target)

@@ -1,0 +1,71 @@
+"""The collector's own health, declared as data and served with prometheus-client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from wattshed_exporter import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One metric about the collector itself."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+COUNTERS: tuple[Health, ...] = (
+    Health("requests_total", "Requests answered.", ("receiver", "code")),
+    Health("ticks_total", "Ticks that became durable.", ("receiver",)),
+    Health("rejected_total", "Data points refused.", ("receiver", "reason")),
+    Health("scrapes_total", "Scrapes, by result (ok, failed).", ("target", "result")),
+    Health("ledger_runs_total", "Runs of the ledger, by result (ok, failed).", ("result",)),
+    Health("ledger_seconds_total", "Time that the ledger worked."),
+    Health("ledger_hours_total", "Hours that the ledger recomputed."),
+)
+GAUGES: tuple[Health, ...] = (
+    Health("queued_rows", "Rows that wait to be written."),
+    Health("commits", "Groups written since start."),
+    Health("failed_batches", "Batches that could not be written since start."),
+    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("target",)),
+    Health("ledger_last_run_timestamp_seconds", "Unix time of the last complete ledger run."),
+    Health("build_info", "Always 1; the version that runs.", ("version",)),
+)
+PREFIX = "wattshed_collector_"
+
+
+class Telemetry:
+    """Counters and gauges of one collector; nothing of it is global."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._counters = {
+            health.name: Counter(
+                PREFIX + health.name, health.help, health.labels, registry=self.registry
+            )
+            for health in COUNTERS
+        }
+        self._gauges = {
+            health.name: Gauge(
+                PREFIX + health.name, health.help, health.labels, registry=self.registry
+            )
+            for health in GAUGES
+        }
+        self.set("build_info", 1, version=__version__)
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        gauge = self._gauges[name]
+        (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def reject(self, receiver: str, rejected: dict[str, int]) -> None:
+        for reason, amount in rejected.items():
+            self.count("rejected_total", amount, receiver=receiver, reason=reason)

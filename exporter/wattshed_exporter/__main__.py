@@ -1,0 +1,189 @@
+"""wattshed-exporter: parse, build, run, exit code; the only place that knows every part."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, sources
+from .config import AUTO, Config
+from .errors import ConfigError
+from .outputs import Output
+from .outputs.prometheus import Exposition, Prometheus
+from .sampler import Sampler, Wait
+from .settings import load_or_exit, refuse
+from .sources import METERS, Source
+from .telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+PROG = "wattshed-exporter"
+DESCRIPTION = (
+    "Reads the power and energy meters of this machine and publishes joules per device, for "
+    "Prometheus to pull or over OTLP to a collector. It never changes what it reads."
+)
+EXAMPLES = (
+    f"{PROG}                                        serve http://127.0.0.1:9741/metrics",
+    f"{PROG} --once                                 read a few times and print",
+    f"{PROG} --otlp.endpoint http://collector:9740  push to a collector as well",
+    f"{PROG} --sources replay --replay.file day.csv --otlp.endpoint http://127.0.0.1:9740",
+    f"WATTSHED_SITE=hall-2 {PROG} --config /etc/wattshed/exporter.yaml",
+)
+FLUSH_AT_END_SECONDS = 60.0
+FLUSH_STEP_SECONDS = 0.25
+ONCE_SECONDS = 10.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the exporter until a signal or the end of every source; return the exit status."""
+    config = load_or_exit(
+        Config,
+        sys.argv[1:] if argv is None else argv,
+        os.environ,
+        prog=PROG,
+        description=DESCRIPTION,
+        epilog_examples=EXAMPLES,
+        other_prefixes=("WATTSHED_COLLECTOR_",),
+    )
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        return once(config) if config.once else run(config, wait_for_signal())
+    except ConfigError as error:
+        refuse(PROG, error)
+
+
+def run(config: Config, wait: Wait) -> int:
+    """Build everything from the settings and read until ``wait`` says to stop."""
+    telemetry = Telemetry()
+    outputs = build_outputs(config, telemetry)
+    sampler = build_sampler(config, outputs, telemetry)
+    server = serve(config, sampler, telemetry)
+    log.info("wattshed exporter %s on node %s", __version__, config.node)
+    try:
+        sampler.run(wait)
+        until = time.monotonic() + FLUSH_AT_END_SECONDS
+        while sampler.finished and not all(o.flush(FLUSH_STEP_SECONDS) for o in outputs):
+            if time.monotonic() > until or wait(0.0):
+                break
+    finally:
+        for output in outputs:
+            output.close()
+        if server is not None:
+            server.close()
+    return 0
+
+
+def once(config: Config) -> int:
+    """Read each source until there is energy, and print what /metrics would say."""
+    telemetry = Telemetry()
+    sampler = build_sampler(config, [], telemetry)
+    until = time.monotonic() + ONCE_SECONDS + 3 * config.interval_seconds
+
+    def wait(seconds: float) -> bool:
+        time.sleep(min(seconds, config.interval_seconds / 2))
+        return sampler.settled(reads=3) or time.monotonic() > until
+
+    sampler.run(wait)
+    sys.stdout.write(Exposition().render(sampler.snapshot()).decode())
+    return 0 if sampler.snapshot().devices else 1
+
+
+def build_sampler(config: Config, outputs: Sequence[Output], telemetry: Telemetry) -> Sampler:
+    """Build the sources that the settings name; ``auto`` stands for every meter.
+
+    Raises:
+        ConfigError: where a source cannot be built as the settings want it.
+    """
+    names = [n for name in config.sources for n in (METERS if name == AUTO else (name,))]
+    spare = ["estimate"] if AUTO in config.sources and "estimate" not in names else []
+    problems: list[str] = []
+    primary = [s for n in dict.fromkeys(names) if (s := _create(n, config, problems))]
+    fallbacks = [s for n in spare if (s := _create(n, config, problems))]
+    if problems:
+        raise ConfigError(problems)
+    return Sampler(
+        primary,
+        outputs,
+        config,
+        telemetry,
+        fallbacks=fallbacks,
+        boot_ms=boot_ms(config.roots.procfs),
+    )
+
+
+def _create(name: str, config: Config, problems: list[str]) -> Source | None:
+    try:
+        return sources.create(name, config)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    except ImportError as error:
+        problems.append(f"sources: {name} needs a package that is not installed: {error}")
+    return None
+
+
+def build_outputs(config: Config, telemetry: Telemetry) -> list[Output]:
+    """Build what pushes; a module is imported only where its output is wanted."""
+    outputs: list[Output] = []
+    if config.otlp.endpoint:
+        from .outputs.otlp import Otlp
+
+        outputs.append(Otlp(config, telemetry))
+    if config.stdout:
+        from .outputs.stdout import Stdout
+
+        outputs.append(Stdout(telemetry))
+    return outputs
+
+
+def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus | None:
+    """Serve /metrics where the settings want it; ``ConfigError`` where the address is taken."""
+    if not config.web.listen:
+        return None
+    try:
+        server = Prometheus(config.web.listen, sampler.snapshot, sampler.health, telemetry.registry)
+    except OSError as error:
+        raise ConfigError([f"web.listen: {config.web.listen}: {error.strerror}"]) from error
+    server.start()
+    return server
+
+
+def boot_ms(procfs: Path) -> int | None:
+    """Return when this machine started, from ``btime`` in /proc/stat; None where it is not told."""
+    try:
+        for line in (procfs / "stat").read_text().splitlines():
+            if line.startswith("btime "):
+                return int(line.split()[1]) * 1000
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def wait_for_signal() -> Wait:
+    """Return a wait that ends early, with True, at SIGINT or SIGTERM."""
+    # A SimpleQueue may be filled from a signal handler; an Event may deadlock there.
+    caught: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _frame: caught.put(number))
+
+    def wait(seconds: float) -> bool:
+        try:
+            caught.put(caught.get(timeout=seconds))
+        except queue.Empty:
+            return False
+        return True
+
+    return wait
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Settings of the exporter: file < environment < flags, typed, all problems at once."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .settings import option
+from .sources import SOURCES
+
+AUTO = "auto"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roots:
+    """Where the kernel's file systems are mounted; a container mounts the host's elsewhere."""
+
+    procfs: Path = option(Path("/proc"), "Mount point of the host's procfs.")
+    sysfs: Path = option(Path("/sys"), "Mount point of the host's sysfs.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Web:
+    """The pull side: /metrics, a landing page and /healthz."""
+
+    listen: str = option(
+        "127.0.0.1:9741", "Address and port to serve /metrics on; empty to serve nothing."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.listen:
+            try:
+                parse_listen(self.listen)
+            except ValueError as error:
+                yield f"listen: {error}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Otlp:
+    """The push side: OTLP over HTTP."""
+
+    endpoint: str = option("", "URL to push OTLP/HTTP to, such as http://127.0.0.1:9740.")
+    token: str = option("", "Bearer token to send along.", secret=True)
+    batch_seconds: float = option(1.0, "Longest time that a tick waits before it is sent.")
+    timeout_seconds: float = option(10.0, "Time that one request may take.")
+    queue_ticks: int = option(
+        100_000, "Ticks kept in memory while the collector is away; the oldest are dropped first."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.endpoint and not _is_http(self.endpoint):
+            yield f"endpoint: {self.endpoint!r} is not a URL such as http://127.0.0.1:9740"
+        yield from at_least(self, 0, "batch_seconds")
+        yield from above(self, 0, "timeout_seconds", "queue_ticks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Power model of the CPU, for machines without a meter."""
+
+    idle_watts: float = option(0.0, "Power of the idle CPU; 0 to take it from the model per core.")
+    max_watts: float = option(0.0, "Power of the CPU under full load; 0 as above.")
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least(self, 0, "idle_watts", "max_watts")
+        if 0 < self.max_watts < self.idle_watts:
+            yield f"max_watts: {self.max_watts:g} is below idle_watts, {self.idle_watts:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A recorded log, sent again with its original time stamps."""
+
+    file: Path | None = option(
+        None, "Recording to replay: CSV with ts and power_watts or energy_joules."
+    )
+    speed: float = option(
+        0.0, "How many recorded seconds pass in one; 0 replays as fast as possible."
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least(self, 0, "speed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulate:
+    """A made-up fleet, for demonstrations; every row says method=simulated."""
+
+    history_hours: float = option(24.0, "Hours of the past to make up before the live ticks.")
+    seed: int = option(7, "Seed of the fleet; the same seed gives the same fleet.")
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least(self, 0, "history_hours")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that the exporter can be told."""
+
+    node: str = option(socket.gethostname, "Name of this machine.", shown="the host's name")
+    site: str = option("", "Place where it stands; PUE, price and carbon go by it.")
+    tier: str = option("", "Tier such as datacenter or edge.")
+    cluster: str = option("", "Cluster that it belongs to.")
+    sources: tuple[str, ...] = option(
+        (AUTO,), f"Sources to read: {AUTO}, or any of {', '.join(SOURCES)}."
+    )
+    interval_seconds: float = option(1.0, "Time between two readings of a meter.")
+    deadline_seconds: float = option(5.0, "Time after which a read that hangs counts as failed.")
+    stdout: bool = option(False, "Print each tick to standard output as a line of JSON.")
+    once: bool = option(False, "Read a few times, print what /metrics would say, and leave.")
+    log_level: str = option("info", f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.")
+    roots: Roots = field(default_factory=Roots)
+    web: Web = field(default_factory=Web)
+    otlp: Otlp = field(default_factory=Otlp)
+    estimate: Estimate = field(default_factory=Estimate)
+    replay: Replay = field(default_factory=Replay)
+    simulate: Simulate = field(default_factory=Simulate)
+
+    def problems(self) -> Iterator[str]:
+        if not self.node:
+            yield "node: is empty"
+        if not self.sources:
+            yield "sources: names no source"
+        known = (AUTO, *SOURCES)
+        for name in self.sources:
+            if name not in known:
+                yield f"sources: unknown source {name!r}; there are {', '.join(known)}"
+        if "replay" in self.sources and self.replay.file is None:
+            yield "replay.file: is needed by the source replay"
+        if self.log_level not in LOG_LEVELS:
+            yield f"log_level: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}"
+        yield from above(self, 0, "interval_seconds", "deadline_seconds")
+        if not (self.web.listen or self.otlp.endpoint or self.stdout or self.once):
+            yield "nothing to do: web.listen and otlp.endpoint are empty and stdout is off"
+
+
+def above(section: object, bound: float, *names: str) -> Iterator[str]:
+    """Yield a problem for each named number that is not above ``bound``."""
+    for name in names:
+        if getattr(section, name) <= bound:
+            yield f"{name}: {getattr(section, name):g} is not above {bound:g}"
+
+
+def at_least(section: object, bound: float, *names: str) -> Iterator[str]:
+    """Yield a problem for each named number that is below ``bound``."""
+    for name in names:
+        if getattr(section, name) < bound:
+            yield f"{name}: {getattr(section, name):g} is below {bound:g}"
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """Split ``host:port``, ``:port`` or ``[v6]:port``; ``ValueError`` holds half a sentence."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{listen!r} is not an address and a port such as 127.0.0.1:9741")
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], int(port)
+    if ":" in host:
+        raise ValueError(f"{listen!r} needs brackets around the address, such as [::1]:9741")
+    return host, int(port)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,51 @@
+"""Prints each tick as one line of JSON; what a tick does not say is left out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from typing import TextIO
+
+from ..model import Batch, Tick
+from ..telemetry import Telemetry
+
+NAMES = tuple(f.name for f in fields(Tick))
+
+
+class Stdout:
+    """Writes to a stream that it does not own."""
+
+    name = "stdout"
+
+    def __init__(self, telemetry: Telemetry, stream: TextIO | None = None) -> None:
+        self._telemetry = telemetry
+        self._stream = stream or sys.stdout
+        self._broken = False
+
+    def put(self, batch: Batch) -> None:
+        result = "dropped"
+        if batch.ticks and not self._broken:
+            try:
+                self._stream.write("".join(line(tick) for tick in batch.ticks))
+                self._stream.flush()
+                result = "sent"
+            except (OSError, ValueError):  # the reader of the pipe has gone
+                self._broken = True
+        self._telemetry.handed_over(self.name, result, len(batch.ticks))
+
+    def ready(self) -> bool:
+        return True
+
+    def flush(self, seconds: float) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._broken = True
+
+
+def line(tick: Tick) -> str:
+    """Return a tick as a line of JSON, with the names and units of ``model.Tick``."""
+    told = {name: getattr(tick, name) for name in NAMES}
+    said = {name: value for name, value in told.items() if value is not None and value != ""}
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=False) + "\n"

@@ -1,0 +1,69 @@
+"""Plug-ins that read meters: one file each, loaded only when enabled.
+
+A source is a plain synchronous object that the sampler drives from a thread of its own, so it may
+block; it must not keep state outside itself. To add one, write a module with a
+``create(config) -> Source`` function, add a line to ``SOURCES`` and a recording under
+``tests/fixtures``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..model import Allocation, Device, Outcome, Reading, Workload
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+SOURCES: dict[str, str] = {
+    "nvml": "wattshed_exporter.sources.nvml",
+    "rapl": "wattshed_exporter.sources.rapl",
+    "estimate": "wattshed_exporter.sources.estimate",
+    "replay": "wattshed_exporter.sources.replay",
+    "simulate": "wattshed_exporter.sources.simulate",
+}
+"""Name to module. ``auto`` tries the meters in this order; see ``sampler``."""
+
+METERS: tuple[str, ...] = ("nvml", "rapl")
+"""Sources that ``auto`` tries; ``estimate`` follows only where none of them measures the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one read brings. ``more`` asks to be read again at once (a backlog of history)."""
+
+    readings: Sequence[Reading] = ()
+    workloads: Sequence[Workload] = ()
+    allocations: Sequence[Allocation] = ()
+    outcomes: Sequence[Outcome] = ()
+    more: bool = False
+    finished: bool = False
+    """True when the source has nothing left, ever (the end of a recording)."""
+
+
+class Source(Protocol):
+    """One kind of meter on this machine.
+
+    ``discover`` lists the devices; it raises ``NoData`` where there is none and ``SourceError``
+    where there is one that cannot be read. ``read`` stamps each reading with the time at which the
+    meter was read; it raises ``DevicesChanged`` to be discovered again. ``close`` gives back every
+    handle; it may be called at any time and more than once.
+    """
+
+    name: str
+    interval_seconds: float
+
+    def discover(self) -> Sequence[Device]: ...
+
+    def read(self) -> Sample: ...
+
+    def close(self) -> None: ...
+
+
+def create(name: str, config: Config) -> Source:
+    """Build the source called ``name``; its module is imported only now."""
+    source: Source = importlib.import_module(SOURCES[name]).create(config)
+    return source

@@ -1,0 +1,229 @@
+"""CPU and memory energy from the kernel's powercap zones (RAPL; AMD uses the same zone names).
+
+Each zone holds a counter in microjoules that wraps at a range of its own, within minutes on a busy
+server, so the source asks to be read at least every ten seconds and hands out the raw counter. The
+zones overlap: a package contains its core and uncore zones, psys contains the packages, and the
+mmio zones repeat the package; DRAM is measured beside the package. Files are opened for every read
+and nothing is held, so a zone that the kernel registers anew is read again. Source:
+Documentation/power/powercap/powercap.rst of the Linux kernel.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DevicesChanged, NoData, SourceError
+from ..model import Device, Kind, Overlap, Reading
+from . import Sample
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+LONGEST_INTERVAL_SECONDS = 10.0
+"""A 65.5 kJ range, the smallest seen, wraps after 66 s at 1 kW: several reads must fit in."""
+
+ZONE = re.compile(r"intel-rapl(?:-mmio)?:.+")
+KINDS = {
+    "package": Kind.CPU,
+    "core": Kind.CPU,
+    "uncore": Kind.CPU,
+    "dram": Kind.MEMORY,
+    "psys": Kind.HOST,
+}
+VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """One powercap zone: the device that it is and the directory that it is read from."""
+
+    device: Device
+    directory: Path
+
+
+class Rapl:
+    """The powercap zones below ``config.roots.sysfs`` as a ``Source``."""
+
+    name = "rapl"
+
+    def __init__(self, config: Config, clock: Callable[[], int] = time.time_ns) -> None:
+        self.interval_seconds = min(config.interval_seconds, LONGEST_INTERVAL_SECONDS)
+        self._config = config
+        self._clock = clock
+        self._root = config.roots.sysfs / "class/powercap"
+        self._zones: tuple[Zone, ...] = ()
+
+    def discover(self) -> Sequence[Device]:
+        """List the zones.
+
+        Raises:
+            NoData: there is no zone.
+            SourceError: the zones are there, but none may be read (``reason="permission"``).
+        """
+        self._zones = ()
+        paths = _without_repeats(zone_paths(_zone_names(self._root)))
+        if not paths:
+            raise NoData(
+                f"{self._root} has no RAPL zone; a container sees one only where the host's sysfs "
+                "is mounted and roots.sysfs points to it"
+            )
+        cpu = cpu_model(self._config.roots.procfs)
+        zones = tuple(self._zone(directory, paths, *cpu) for directory in sorted(paths))
+        if all(self._read(zone).gap == "permission" for zone in zones):
+            raise SourceError(_no_permission(zones[0].directory / "energy_uj"), "permission")
+        self._zones = zones
+        return [zone.device for zone in zones]
+
+    def read(self) -> Sample:
+        """Read every zone: raw counters in microjoules, or the reason why there is none.
+
+        The reasons are ``vanished``, ``permission``, ``malformed`` and ``io_error``.
+
+        Raises:
+            DevicesChanged: no zone is left, or none was discovered.
+        """
+        readings = [self._read(zone) for zone in self._zones]
+        if all(reading.gap == "vanished" for reading in readings):
+            raise DevicesChanged(f"no zone is left below {self._root}")
+        return Sample(readings)
+
+    def close(self) -> None:
+        self._zones = ()
+
+    def _read(self, zone: Zone) -> Reading:
+        now_ms = self._clock() // 1_000_000
+        try:
+            return Reading(
+                zone.device.key, now_ms, energy_uj=read_number(zone.directory / "energy_uj")
+            )
+        except SourceError as error:
+            return Reading(zone.device.key, now_ms, gap=error.reason)
+
+    def _zone(self, directory: str, paths: Mapping[str, str], vendor: str, model: str) -> Zone:
+        path = paths[directory]
+        parent, _, name = path.rpartition("/")
+        scope = re.split(r"[-@]", name)[0]
+        device = Device(
+            key=f"{self._config.node}/rapl/{path}",
+            kind=KINDS.get(scope, Kind.CPU if parent else Kind.HOST),
+            node=self._config.node,
+            source=self.name,
+            name=path,
+            vendor=vendor,
+            model=model,
+            parent=f"{self._config.node}/rapl/{parent}" if parent else "",
+            site=self._config.site,
+            tier=self._config.tier,
+            cluster=self._config.cluster,
+            scope=scope,
+            overlap=_overlap(scope, bool(parent), set(paths.values())),
+            counter_range_uj=_range(self._root / directory),
+        )
+        return Zone(device, self._root / directory)
+
+
+def create(config: Config) -> Rapl:
+    """Build the source; nothing is opened before ``discover``."""
+    return Rapl(config)
+
+
+def zone_paths(names: Mapping[str, str]) -> dict[str, str]:
+    """Map zone directories to unique names from the top down, such as ``package-0/core``.
+
+    Zones of one name side by side (a psys per socket) also carry their number: ``psys@1``.
+    """
+    twins = Counter((directory.rpartition(":")[0], name) for directory, name in names.items())
+    paths: dict[str, str] = {}
+    for directory in sorted(names, key=lambda directory: directory.count(":")):
+        parent, _, number = directory.rpartition(":")
+        name = names[directory]
+        label = name if twins[parent, name] == 1 else f"{name}@{number}"
+        paths[directory] = f"{paths[parent]}/{label}" if parent in paths else label
+    return paths
+
+
+def read_number(path: Path) -> int:
+    """Return the one unsigned decimal number in a file; ``SourceError.reason`` says why not."""
+    try:
+        text = path.read_bytes().strip()
+    except PermissionError as error:
+        raise SourceError(_no_permission(path), "permission") from error
+    except OSError as error:
+        gone = error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
+        raise SourceError(f"{path}: {error}", "vanished" if gone else "io_error") from error
+    if not text.isdigit():
+        raise SourceError(f"{path}: {text[:32]!r} is not a number", "malformed")
+    return int(text)
+
+
+def cpu_model(procfs: Path) -> tuple[str, str]:
+    """Return vendor and model of the first CPU in ``cpuinfo``; "" for what it does not say."""
+    try:
+        with (procfs / "cpuinfo").open(errors="replace") as file:
+            text = file.read(4096)
+    except OSError:
+        return "", ""
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    told = {key.strip(): value.strip() for key, _, value in lines}
+    vendor = told.get("vendor_id", "")
+    return VENDORS.get(vendor, vendor), told.get("model name", "")
+
+
+def _zone_names(root: Path) -> dict[str, str]:
+    try:
+        found = [
+            entry
+            for entry in root.iterdir()
+            if ZONE.fullmatch(entry.name) and (entry / "energy_uj").exists()
+        ]
+    except FileNotFoundError:
+        return {}
+    except PermissionError as error:
+        raise SourceError(_no_permission(root), "permission") from error
+    return {entry.name: _name(entry) for entry in found}
+
+
+def _name(zone: Path) -> str:
+    try:
+        return (zone / "name").read_text(errors="replace").strip() or zone.name
+    except OSError:
+        return zone.name
+
+
+def _without_repeats(paths: Mapping[str, str]) -> dict[str, str]:
+    registers = {path for name, path in paths.items() if not name.startswith("intel-rapl-mmio")}
+    return {
+        directory: path
+        for directory, path in paths.items()
+        if not (directory.startswith("intel-rapl-mmio") and path in registers)
+    }
+
+
+def _overlap(scope: str, inside: bool, paths: set[str]) -> Overlap:
+    if scope in ("package", "dram"):
+        return Overlap.NONE
+    if inside:
+        return Overlap.INNER
+    packages = any(path.startswith("package") for path in paths)
+    return Overlap.OUTER if packages else Overlap.NONE
+
+
+def _range(zone: Path) -> int | None:
+    try:
+        return read_number(zone / "max_energy_range_uj") or None
+    except SourceError:
+        return None
+
+
+def _no_permission(path: Path) -> str:
+    return (
+        f"{path} may not be read (the kernel leaves it to root): run the exporter as root, "
+        "give it CAP_DAC_READ_SEARCH, or make the file group-readable with chmod or a udev rule"
+    )
