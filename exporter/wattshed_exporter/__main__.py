@@ -21,7 +21,7 @@ from .settings import load_or_exit, refuse
 from .sources import METERS, Source
 from .telemetry import Telemetry
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("wattshed_exporter")
 
 PROG = "wattshed-exporter"
 DESCRIPTION = (

@@ -45,7 +45,7 @@ class Otlp:
 
     endpoint: str = option("", "URL to push OTLP/HTTP to, such as http://127.0.0.1:9740.")
     token: str = option("", "Bearer token to send along.", secret=True)
-    batch_seconds: float = option(1.0, "Longest time that a tick waits before it is sent.")
+    batch_seconds: float = option(5.0, "Longest time that a tick waits before it is sent.")
     timeout_seconds: float = option(10.0, "Time that one request may take.")
     queue_ticks: int = option(
         100_000, "Ticks kept in memory while the collector is away; the oldest are dropped first."

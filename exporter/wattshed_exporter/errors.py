@@ -1,10 +1,10 @@
 """What can go wrong, as types.
 
-    WattshedError
-    ├── ConfigError       every problem of the configuration at once; the program exits with 2
-    └── SourceError       reading a meter failed; counted, the others go on
-        ├── NoData        this machine has no such meter: said at debug level, not an error
-        └── DevicesChanged  the set of devices changed; the sampler discovers again
+WattshedError
+├── ConfigError       every problem of the configuration at once; the program exits with 2
+└── SourceError       reading a meter failed; counted, the others go on
+    ├── NoData        this machine has no such meter: said at debug level, not an error
+    └── DevicesChanged  the set of devices changed; the sampler discovers again
 """
 
 from __future__ import annotations

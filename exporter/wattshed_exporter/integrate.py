@@ -66,7 +66,8 @@ class Meter:
         if reading.gap or (power is None and energy is None):
             return self._gap_tick(reading, reading.gap or self._blame(reading))
         tick = self._tick(reading, power, energy)
-        self._last_ms = self._seen_ms = reading.ts_ms
+        self._last_ms = reading.ts_ms
+        self._seen_ms = max(reading.ts_ms, self._seen_ms or 0)
         return tick
 
     def _tick(self, reading: Reading, power: float | None, energy: int | None) -> Tick:

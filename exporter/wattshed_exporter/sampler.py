@@ -30,7 +30,7 @@ RETRY_SECONDS = 60.0
 """Longest time between two tries to discover the devices of a source."""
 POLL_SECONDS = 0.25
 SOON_SECONDS = 0.05
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.3
 HOST_KINDS = frozenset({Kind.CPU, Kind.HOST, Kind.MODULE, Kind.BOARD})
 """Kinds that measure the CPU, so that nothing has to be estimated."""
 

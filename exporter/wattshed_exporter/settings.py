@@ -13,6 +13,7 @@ import re
 import sys
 import types
 import typing
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -160,7 +161,7 @@ class _Loader:
             self._read_file(file)
         self._read_environment(environ)
         for chosen, text in flags:
-            self._take(chosen, f"{chosen.flag}", text)
+            self._take(chosen, chosen.flag, text)
         instance = self._build(cls, ())
         self.problems += self._validate(instance, ())
         if self.problems:
@@ -168,40 +169,41 @@ class _Loader:
         return instance
 
     def _read_flags(self, argv: Sequence[str]) -> tuple[list[tuple[Option, str]], str]:
+        """Return what each flag says, and the file that ``--config`` names."""
         by_flag = {o.flag: o for o in self.table if o.flag}
         found: list[tuple[Option, str]] = []
         file = ""
-        rest = list(argv)
+        rest = deque(argv)
         while rest:
-            word = rest.pop(0)
-            flag, has_value, value = word.partition("=")
+            word = rest.popleft()
+            flag, equals, value = word.partition("=")
             flag = flag.replace("_", "-")
-            chosen = by_flag.get(flag)
-            if chosen is None and flag.startswith("--no-"):
-                chosen = by_flag.get("--" + flag[5:])
-                if chosen is not None and chosen.type is bool and not has_value:
-                    found.append((chosen, "false"))
-                    continue
-                chosen = None
-            if chosen is None and flag != "--config":
-                kind = "flag" if word.startswith("-") else "argument"
-                self._unknown(kind, flag, [*by_flag, "--config", "--help", "--version"])
-                # The word after an unknown flag is its value, not one more mistake.
-                if kind == "flag" and not has_value and rest and not rest[0].startswith("-"):
-                    rest.pop(0)
-                continue
-            if not has_value and chosen is not None and chosen.type is bool:
-                value = "true"
-            elif not has_value:
-                if not rest or rest[0].startswith("--"):
-                    self.problems.append(f"{flag}: a value is missing")
-                    continue
-                value = rest.pop(0)
-            if chosen is None:
-                file = value
+            positive = by_flag.get("--" + flag.removeprefix("--no-"))
+            if flag == "--config":
+                file = self._flag_value(flag, equals, value, rest) or file
+            elif flag in by_flag:
+                chosen = by_flag[flag]
+                if chosen.type is bool and not equals:
+                    found.append((chosen, "true"))
+                elif (text := self._flag_value(flag, equals, value, rest)) is not None:
+                    found.append((chosen, text))
+            elif positive is not None and positive.type is bool and not equals:
+                found.append((positive, "false"))
+            elif word.startswith("-"):
+                self._unknown("flag", flag, [*by_flag, "--config", "--help", "--version"])
+                if not equals and rest and not rest[0].startswith("-"):
+                    rest.popleft()  # its value, not one more mistake
             else:
-                found.append((chosen, value))
+                self.problems.append(f"unknown argument {word}")
         return found, file
+
+    def _flag_value(self, flag: str, equals: str, value: str, rest: deque[str]) -> str | None:
+        if equals:
+            return value
+        if rest and not rest[0].startswith("--"):
+            return rest.popleft()
+        self.problems.append(f"{flag}: a value is missing")
+        return None
 
     def _read_environment(self, environ: Mapping[str, str]) -> None:
         by_name = {o.variable(self.prefix): o for o in self.table if not o.file_only}
@@ -392,7 +394,7 @@ def _word(text: str, kind: Any) -> object:
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
 
 

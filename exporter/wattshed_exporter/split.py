@@ -51,7 +51,7 @@ def _device_spans(ticks: Sequence[Tick]) -> Iterator[Span]:
 def _between(a: Tick, b: Tick, gap: str | None) -> Iterator[Span]:
     """Yield what is known between two readings; ``gap`` is why one that lay between them failed."""
     if a.energy_uj is not None and b.energy_uj is not None:
-        yield from _counted(a, b, a.energy_uj, b.energy_uj)
+        yield from _counted(a, b, a.energy_uj, b.energy_uj, gap or "reset")
     elif (
         a.power_watts is not None
         and b.power_watts is not None
@@ -63,10 +63,10 @@ def _between(a: Tick, b: Tick, gap: str | None) -> Iterator[Span]:
         yield _unknown(a.ts_ms, b.ts_ms, b, gap or "no_data")
 
 
-def _counted(a: Tick, b: Tick, before_uj: int, after_uj: int) -> Iterator[Span]:
+def _counted(a: Tick, b: Tick, before_uj: int, after_uj: int, unknown: str) -> Iterator[Span]:
     if b.start_ms is not None and b.start_ms > a.ts_ms:
         start_ms = min(b.start_ms, b.ts_ms)
-        yield _unknown(a.ts_ms, start_ms, b, "reset")
+        yield _unknown(a.ts_ms, start_ms, b, unknown)
         if start_ms < b.ts_ms:
             yield _span(start_ms, b, after_uj, "")
     elif after_uj >= before_uj:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..model import MICRO, Batch, Device, Tick
+from wattshed_exporter.model import MICRO, Batch, Device, Tick
 
 
 class Output(Protocol):

@@ -19,10 +19,11 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from .. import __version__
-from ..config import Config
-from ..model import Batch, Device, Workload
-from ..telemetry import Telemetry
+from wattshed_exporter import __version__
+from wattshed_exporter.config import Config
+from wattshed_exporter.model import Batch, Device, Workload
+from wattshed_exporter.telemetry import Telemetry
+
 from .protobuf import WORKLOADS_KEPT, Encoder, rejected_points
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ RETRYABLE = frozenset({429, 502, 503, 504})
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 LONGEST_RETRY_AFTER_SECONDS = 300.0
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 1.2
+"""Time for the last batch, so that the whole program is gone within two seconds of a signal."""
 SAY_EVERY_SECONDS = 60.0
 
 
@@ -91,6 +93,11 @@ class Otlp:
             self._changed.notify_all()
         self._telemetry.handed_over(self.name, "dropped", dropped)
 
+    @property
+    def waiting(self) -> int:
+        """Ticks in the queue, without those being sent just now."""
+        return self._queued
+
     def ready(self) -> bool:
         return self._queued < min(self._config.queue_ticks, 4 * BATCH_TICKS) / 2
 
@@ -111,7 +118,7 @@ class Otlp:
         with self._changed:
             self._give_up_at = min(self._give_up_at, time.monotonic() + CLOSE_SECONDS)
             self._changed.notify_all()
-        self._thread.join(CLOSE_SECONDS + 0.2)
+        self._thread.join(CLOSE_SECONDS + 0.1)
         if not self._thread.is_alive():
             self._client.close()
         with self._changed:

@@ -23,10 +23,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from .. import __version__
-from ..config import parse_listen
-from ..model import Device
-from ..semconv import DEVICE_ATTRIBUTES, FLEET_METRICS, GAP, TICK_METRICS, Metric
+from wattshed_exporter import __version__
+from wattshed_exporter.config import parse_listen
+from wattshed_exporter.model import Device
+from wattshed_exporter.semconv import DEVICE_ATTRIBUTES, FLEET_METRICS, GAP, TICK_METRICS, Metric
+
 from . import NO_VALUES, Snapshot, tick_values
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIELD_OF_LABEL = {a.label: a.name for a in DEVICE_ATTRIBUTES}
 INFO, LIMIT = FLEET_METRICS
 REQUEST_SECONDS = 10.0
+POLL_SECONDS = 0.2
 
 Series = tuple[Metric, Device, str]
 """A metric, its device and, for a gap, the reason."""
@@ -58,7 +60,8 @@ class Exposition:
             template = _template(s for s, v in zip(series, values, strict=True) if v is not None)
             # One assignment, because two scrapes may render at once.
             self._cached = (layout, template)
-        return (template % tuple(v for v in values if v is not None)).encode()
+        body = template % tuple(v for v in values if v is not None)
+        return body.encode(errors="replace")
 
 
 def _values(snapshot: Snapshot, unknown: Iterable[tuple[str, str]]) -> Iterator[float | str | None]:
@@ -150,7 +153,7 @@ class Prometheus:
         self._server = _Server((host, port), _Handler, ":" in host)
         self._server.set_app(self.app)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="prometheus", daemon=True
+            target=self._server.serve_forever, args=(POLL_SECONDS,), name="prometheus", daemon=True
         )
 
     @property

@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from ..model import Allocation, Batch, Device, Method, Outcome, Tick, Workload
-from ..semconv import (
+from wattshed_exporter.model import Allocation, Batch, Device, Method, Outcome, Tick, Workload
+from wattshed_exporter.semconv import (
     ALLOCATION,
     ALLOCATION_METHOD_ATTRIBUTE,
     DEVICE_ATTRIBUTES,
@@ -28,6 +28,7 @@ from ..semconv import (
     Metric,
     Type,
 )
+
 from . import tick_values
 
 NANOS_PER_MS = 1_000_000

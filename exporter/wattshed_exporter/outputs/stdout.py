@@ -7,8 +7,8 @@ import sys
 from dataclasses import fields
 from typing import TextIO
 
-from ..model import Batch, Tick
-from ..telemetry import Telemetry
+from wattshed_exporter.model import Batch, Tick
+from wattshed_exporter.telemetry import Telemetry
 
 NAMES = tuple(f.name for f in fields(Tick))
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ..model import Allocation, Device, Outcome, Reading, Workload
+from wattshed_exporter.model import Allocation, Device, Outcome, Reading, Workload
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from wattshed_exporter.config import Config
 
 SOURCES: dict[str, str] = {
     "nvml": "wattshed_exporter.sources.nvml",

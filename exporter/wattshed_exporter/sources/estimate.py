@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DevicesChanged, NoData, SourceError
-from ..model import Device, Kind, Method, Reading
+from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
+from wattshed_exporter.model import Device, Kind, Method, Reading
+
 from . import Sample
 from .rapl import cpu_model
 
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..config import Estimate as Settings
+    from wattshed_exporter.config import Config
+    from wattshed_exporter.config import Estimate as Settings
 
 IDLE_WATTS_PER_CPU = 0.9
 FULL_WATTS_PER_CPU = 3.8

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..model import Kind, Workload
+from wattshed_exporter.model import Kind, Workload
 
 Load = Callable[[int], float]
 """Minute of the day (UTC) to the load of the device, 0..1."""

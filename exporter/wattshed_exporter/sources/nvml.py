@@ -18,12 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DevicesChanged, NoData, SourceError
-from ..model import Device, Kind, Method, Reading
+from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
+from wattshed_exporter.model import Device, Kind, Method, Reading
+
 from . import Sample
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from wattshed_exporter.config import Config
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DevicesChanged, NoData, SourceError
-from ..model import Device, Kind, Overlap, Reading
+from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
+from wattshed_exporter.model import Device, Kind, Overlap, Reading
+
 from . import Sample
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from wattshed_exporter.config import Config
 
 LONGEST_INTERVAL_SECONDS = 10.0
 """A 65.5 kJ range, the smallest seen, wraps after 66 s at 1 kW: several reads must fit in."""

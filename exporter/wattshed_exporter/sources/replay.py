@@ -24,12 +24,13 @@ from pathlib import Path
 from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import SourceError
-from ..model import MICRO, Device, Kind, Method, Reading
+from wattshed_exporter.errors import SourceError
+from wattshed_exporter.model import MICRO, Device, Kind, Method, Reading
+
 from . import Sample
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from wattshed_exporter.config import Config
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,18 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from ..model import MICRO, Allocation, Device, Kind, Method, Outcome, Overlap, Reading, Workload
+from wattshed_exporter.model import (
+    MICRO,
+    Allocation,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Overlap,
+    Reading,
+    Workload,
+)
+
 from . import Sample
 from .fleet import (
     BUSY,
@@ -29,7 +40,7 @@ from .fleet import (
 )
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from wattshed_exporter.config import Config
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

@@ -1,0 +1,110 @@
+"""The exporter's settings: what is accepted, what is refused, and that every option is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wattshed_exporter.config import Config, parse_listen
+from wattshed_exporter.errors import ConfigError
+from wattshed_exporter.settings import documentation, load, options
+
+
+def config(*argv: str, **environ: str) -> Config:
+    return load(Config, argv, environ, prog="wattshed-exporter")
+
+
+def test_the_defaults_are_sound() -> None:
+    assert config().sources == ("auto",)
+    assert config().web.listen == "127.0.0.1:9741"
+
+
+def test_environment_and_flags_reach_every_section() -> None:
+    got = config("--node", "n1", WATTSHED_OTLP_ENDPOINT="https://c.example:4318/otlp")
+    assert (got.node, got.otlp.endpoint) == ("n1", "https://c.example:4318/otlp")
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        ("--interval-seconds=0", "--interval-seconds: 0 is not above 0"),
+        ("--deadline-seconds=-1", "--deadline-seconds: -1 is not above 0"),
+        ("--node=", "--node: is empty"),
+        ("--sources=,", "--sources: names no source"),
+        (
+            "--sources=rapl,nvlm",
+            "--sources: unknown source 'nvlm'; there are auto, nvml, rapl, estimate, replay, "
+            "simulate",
+        ),
+        ("--sources=replay", "replay.file: is needed by the source replay"),
+        ("--replay.speed=-1", "--replay.speed: -1 is below 0"),
+        ("--simulate.history-hours=-1", "--simulate.history-hours: -1 is below 0"),
+        ("--log-level=loud", "--log-level: 'loud' is none of debug, info, warning, error"),
+        ("--estimate.idle-watts=-1", "--estimate.idle-watts: -1 is below 0"),
+        (
+            "--web.listen=localhost",
+            "--web.listen: 'localhost' is not an address and a port such as 127.0.0.1:9741",
+        ),
+        (
+            "--otlp.endpoint=collector:9740",
+            "--otlp.endpoint: 'collector:9740' is not a URL such as http://127.0.0.1:9740",
+        ),
+        (
+            "--otlp.endpoint=http://c:99999",
+            "--otlp.endpoint: 'http://c:99999' is not a URL such as http://127.0.0.1:9740",
+        ),
+        ("--otlp.queue-ticks=0", "--otlp.queue-ticks: 0 is not above 0"),
+        ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
+        (
+            "--web.listen=",
+            "nothing to do: web.listen and otlp.endpoint are empty and stdout is off",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(argv: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(argv)
+    assert caught.value.problems == (problem,)
+
+
+def test_the_power_model_must_rise() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config("--estimate.idle-watts=50", "--estimate.max-watts=40")
+    assert caught.value.problems == ("--estimate.max-watts: 40 is below idle_watts, 50",)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("127.0.0.1:9741", ("127.0.0.1", 9741)),
+        (":0", ("", 0)),
+        ("[::1]:80", ("::1", 80)),
+        ("host.example:65535", ("host.example", 65535)),
+    ],
+)
+def test_listen_addresses(text: str, parts: tuple[str, int]) -> None:
+    assert parse_listen(text) == parts
+
+
+@pytest.mark.parametrize("text", ["::1:80", "a:b", "a:-1", "a:65536", "9741", ":²"])
+def test_listen_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not an address|needs brackets"):
+        parse_listen(text)
+
+
+def test_the_readme_holds_the_settings_as_they_are() -> None:
+    readme = Path(__file__).parents[2] / "exporter" / "README.md"
+    assert documentation(Config) in readme.read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_readme_is_accepted(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "exporter" / "README.md").read_text(encoding="utf-8")
+    file = tmp_path / "exporter.yaml"
+    file.write_text(readme.partition("```yaml\n")[2].partition("```")[0])
+    assert config("--config", str(file)).sources == ("nvml", "rapl")
+
+
+def test_every_option_has_a_meaning_and_the_manual_is_the_same_on_every_machine() -> None:
+    assert all(o.help.endswith(".") for o in options(Config))
+    assert "`the host's name`" in documentation(Config)

@@ -1,0 +1,200 @@
+"""The program as a whole: exit codes, signals, one scrape, a replay to its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wattshed_exporter import __main__ as program
+from wattshed_exporter import __version__
+from wattshed_exporter.config import Config, Estimate, Otlp, Roots, Web
+from wattshed_exporter.errors import ConfigError
+from wattshed_exporter.sources import METERS, SOURCES
+from wattshed_exporter.telemetry import Telemetry
+
+
+def exporter(*argv: str, **environ: str) -> subprocess.Popen[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WATTSHED_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "wattshed_exporter", *argv],
+        env={**clean, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def get(url: str) -> tuple[int, str]:
+    """Fetch a page of an exporter that may still be starting."""
+    until = time.monotonic() + 10
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.status, response.read().decode()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+    return found
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    file = tmp_path / "day.csv"
+    rows = [f"2025-11-23T00:00:{s:02d}Z,{100 + s}" for s in range(10)]
+    file.write_text("\n".join(["ts,power_watts", *rows]) + "\n")
+    return file
+
+
+@pytest.fixture
+def running(port: int) -> Iterator[subprocess.Popen[str]]:
+    process = exporter(
+        "--sources=estimate", "--interval-seconds=0.1", "--node=n1",
+        WATTSHED_WEB_LISTEN=f"127.0.0.1:{port}",
+    )  # fmt: skip
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_serves_until_it_is_told_to_stop(running: subprocess.Popen[str], port: int) -> None:
+    status, body = get(f"http://127.0.0.1:{port}/healthz")
+    assert (status, json.loads(body)["sources"]) == (200, {"estimate": True})
+    _, body = get(f"http://127.0.0.1:{port}/metrics")
+    assert 'wattshed_source_up{source="estimate"} 1.0' in body
+    assert 'node="n1"' in body
+    began = time.monotonic()
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=5)
+    assert time.monotonic() - began < 2
+    assert running.returncode == 0
+    assert "Traceback" not in said
+    assert "\x1b" not in said
+
+
+def test_an_interrupt_stops_it_too_even_while_the_collector_is_away(port: int) -> None:
+    process = exporter(
+        "--sources=estimate", "--interval-seconds=0.05", f"--web.listen=127.0.0.1:{port}",
+        "--otlp.endpoint=http://127.0.0.1:9",
+    )  # fmt: skip
+    get(f"http://127.0.0.1:{port}/healthz")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=5)
+    assert time.monotonic() - began < 2
+    assert process.returncode == 0
+    assert "cannot be reached" in said
+
+
+def test_a_replay_ends_by_itself_once_all_is_handed_over(recording: Path) -> None:
+    process = exporter(
+        "--sources=replay", f"--replay.file={recording}", "--stdout", "--web.listen="
+    )
+    out, said = process.communicate(timeout=10)
+    assert process.returncode == 0, said
+    ticks = [json.loads(line) for line in out.splitlines()]
+    assert len(ticks) == 10
+    assert ticks[-1]["energy_uj"] == sum(100.5 + s for s in range(9)) * 1_000_000
+
+
+def test_an_address_in_use_is_told_plainly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = exporter(f"--web.listen=127.0.0.1:{taken.getsockname()[1]}")
+        _, said = process.communicate(timeout=10)
+    assert process.returncode == 2
+    assert said.endswith("Address already in use\n")
+    assert said.startswith("wattshed-exporter: web.listen: 127.0.0.1:")
+
+
+def test_a_bad_configuration_lists_every_problem_and_ends_with_two(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        program.main(["--sources=magic", "--interval-seconds=0"])
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("wattshed-exporter: --") for line in lines)
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["--help"], ["--version"]):
+        with pytest.raises(SystemExit) as caught:
+            program.main(argv)
+        assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "examples:\n  wattshed-exporter " in said
+    assert said.endswith(f"wattshed-exporter {__version__}\n")
+
+
+def config(**more: object) -> Config:
+    quick = {"node": "n1", "sources": ("estimate",), "interval_seconds": 0.02}
+    estimate = Estimate(idle_watts=10.0, max_watts=20.0)
+    return Config(**{**quick, "estimate": estimate, **more})  # type: ignore[arg-type]
+
+
+def test_once_prints_energy_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.once(config()) == 0
+    said = capsys.readouterr().out
+    assert "wattshed_energy_joules_total{" in said
+    assert "wattshed_power_watts{" in said
+
+
+def test_once_where_there_is_nothing_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    nowhere = Roots(procfs=tmp_path, sysfs=tmp_path)
+    assert program.once(config(sources=("rapl",), roots=nowhere)) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_auto_is_every_meter_and_the_estimate_in_reserve() -> None:
+    sampler = program.build_sampler(config(sources=("auto",)), [], Telemetry())
+    assert [w.source.name for w in sampler.workers] == [*METERS, "estimate"]
+    assert [w.standby() is None for w in sampler.workers] == [True, True, False]
+    both = program.build_sampler(config(sources=("auto", "estimate")), [], Telemetry())
+    assert [w.standby() is None for w in both.workers] == [True, True, True]
+
+
+def test_a_source_without_its_package_is_a_problem_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SOURCES, "rapl", "wattshed_exporter.sources.missing")
+    with pytest.raises(ConfigError) as caught:
+        program.build_sampler(config(sources=("rapl",)), [], Telemetry())
+    (problem,) = caught.value.problems
+    assert problem.startswith("sources: rapl needs a package that is not installed: ")
+
+
+def test_outputs_are_built_as_told() -> None:
+    both = config(stdout=True, otlp=Otlp(endpoint="http://127.0.0.1:9"))
+    outputs = program.build_outputs(both, Telemetry())
+    assert [output.name for output in outputs] == ["otlp", "stdout"]
+    for output in outputs:
+        output.close()
+    assert program.build_outputs(config(web=Web(listen="")), Telemetry()) == []
+
+
+def test_boot_time(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  1 2 3\nbtime 1763856000\nprocesses 5\n")
+    assert program.boot_ms(tmp_path) == 1_763_856_000_000
+    (tmp_path / "stat").write_text("btime\n")
+    assert program.boot_ms(tmp_path) is None
+    assert program.boot_ms(tmp_path / "none") is None
