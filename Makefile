@@ -1,0 +1,53 @@
+# What a newcomer types. Everything sets itself up in .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test lint format bench docs constraints clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.run ## Measure this machine and show it, until Ctrl-C
+	@exec $(BIN)/wattshed up $(ARGS)
+
+demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
+	@exec $(BIN)/wattshed demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Rewrite the files in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure start-up, memory and CPU of what runs, and print a table
+	$(BIN)/python bench/foundation.py $(ARGS)
+
+docs: $(VENV)/.dev ## Write the generated parts of the documentation again
+	$(BIN)/python scripts/generate_docs.py
+
+constraints: ## Resolve pyproject.toml afresh into constraints.txt
+	$(PYTHON) scripts/constraints.py
+
+clean: ## Remove what was set up; data folders stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) scripts/require.py
+	@echo "setting up $(VENV) (once; downloads about 330 MB)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -c constraints.txt pip
+	@$(PIP) install -c constraints.txt -e '.[nvidia,collector]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(PIP) install -c constraints.txt --group dev
+	@touch $@

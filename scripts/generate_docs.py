@@ -1,0 +1,110 @@
+"""Write the generated parts of the documentation, or with --check say which are out of date.
+
+The tables of metrics and options come from the same declarations that the programs run on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from wattshed_collector import config as collector
+from wattshed_collector import telemetry
+from wattshed_exporter import config as exporter
+from wattshed_exporter import semconv, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
+
+
+def metrics() -> str:
+    """Return docs/METRICS.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Written by `make docs` from `wattshed_exporter/semconv.py` and",
+        "`wattshed_collector/telemetry.py`; edit those.",
+        "",
+        "## Exporter",
+        "",
+        "| Prometheus | OTLP | unit | type | meaning | labels |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{m.prometheus}` | {_code(m.otel)} | {m.unit} | {m.type.value} | {m.help} "
+        f"| {', '.join(m.labels)} |"
+        for m in semconv.ALL_METRICS
+    ]
+    for title, table in (
+        ("Device attributes", semconv.DEVICE_ATTRIBUTES),
+        ("Workload attributes", semconv.WORKLOAD_ATTRIBUTES),
+    ):
+        lines += ["", f"### {title}", "", "| OTLP | label | meaning |", "|---|---|---|"]
+        lines += [f"| `{a.otel}` | `{a.label}` | {a.help} |" for a in table]
+    lines += [
+        "",
+        "## Collector",
+        "",
+        "| Prometheus | type | meaning | labels |",
+        "|---|---|---|---|",
+    ]
+    for kind, table_ in (("counter", telemetry.COUNTERS), ("gauge", telemetry.GAUGES)):
+        lines += [
+            f"| `{telemetry.PREFIX}{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |"
+            for h in table_
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def configuration() -> str:
+    """Return the tables of options for the README."""
+    return (
+        "\n**Exporter** (`wattshed-exporter`)\n\n"
+        + settings.documentation(exporter.Config, "WATTSHED").strip()
+        + "\n\n**Collector** (`wattshed-collector`)\n\n"
+        + settings.documentation(collector.Config, collector.PREFIX).strip()
+        + "\n"
+    )
+
+
+def generated() -> dict[Path, str]:
+    """Return every generated file with the text that it should have."""
+    readme = ROOT / "README.md"
+    return {
+        ROOT / "docs" / "METRICS.md": metrics(),
+        readme: _between(readme.read_text(encoding="utf-8"), "configuration", configuration()),
+    }
+
+
+def main() -> None:
+    """Write what differs; with ``--check`` only say so and exit with 1."""
+    check = "--check" in sys.argv[1:]
+    stale = [
+        (path, text)
+        for path, text in generated().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path, text in stale:
+        print(f"{path.relative_to(ROOT)} {'is out of date, run make docs' if check else 'written'}")
+        if not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if stale and check:
+        sys.exit(1)
+
+
+def _between(text: str, name: str, body: str) -> str:
+    begin, end = BEGIN.format(name), END.format(name)
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        sys.exit(f"README.md lacks the marks {begin} and {end}")
+    return f"{head}{begin}\n{body}{end}{tail}"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+if __name__ == "__main__":
+    main()
