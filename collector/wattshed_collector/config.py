@@ -45,7 +45,9 @@ class Retention:
 class Ledger:
     """How joules are charged."""
 
-    interval_seconds: float = option(30.0, "Time between two runs of the ledger.")
+    interval_seconds: float = option(
+        60.0, "Time between two runs of the ledger; the first ones follow faster."
+    )
     idle_below_ratio: float = option(0.05, "Utilisation under which a device counts as idle.")
 
 

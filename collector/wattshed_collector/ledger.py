@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 HOUR_S = 3600
 HOURS_PER_STATEMENT = 6
+FIRST_PAUSE_S = 4.0
 OVERLAP_US = 30_000_000
 """How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
 
@@ -35,6 +36,34 @@ class Policy:
     """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where an hour's readings of one device begin and end, and what lies beyond.
+
+    ``first`` and ``last`` are the times of the outermost readings (``last`` 0 without any), the
+    hours the nearest that have readings (0 if none), the gaps those outside of ``first``, ``last``.
+    """
+
+    first: int
+    last: int
+    hour_before: int
+    hour_beyond: int
+    gaps_before: int
+    gaps_beyond: int
+
+    @property
+    def head(self) -> tuple[int, int]:
+        return self.first, self.gaps_before
+
+    @property
+    def tail(self) -> tuple[int, int]:
+        return self.last, self.gaps_beyond
+
+
+Edges = dict[tuple[int, int], Edge]
+"""By hour (Unix seconds) and device."""
+
+
 class Ledger:
     """Recomputes dirty hours. One per store; ``run`` may be called at any time."""
 
@@ -44,7 +73,7 @@ class Ledger:
         self._client = client
         self._policy = policy
         self._now = now
-        self._edges: dict[tuple[int, int], tuple[int, int]] = {}
+        self._edges: Edges = {}
         self._watermark_us, self._version = self._restore()
 
     def run(self) -> Sequence[int]:
@@ -54,9 +83,12 @@ class Ledger:
         touched = {int(hour) for (hour,) in dirty}
         if not touched:
             return ()
-        hours = sorted(hour for hour in self._affected(touched) if hour >= self._oldest())
+        edges = self._edges_of(touched)
+        affected = touched | self._beyond(edges)
+        hours = sorted(hour for hour in affected if hour >= self._oldest())
         self.recompute(hours)
-        self._watermark_us = started_us
+        # Only now: what a failed run has seen is news to the next one.
+        self._watermark_us, self._edges = started_us, edges
         self._save()
         return hours
 
@@ -73,19 +105,25 @@ class Ledger:
             for statement in RECOMPUTE:
                 self._client.command(statement, parameters)
 
-    def _affected(self, touched: set[int]) -> set[int]:
-        affected = set(touched)
-        edges: dict[tuple[int, int], tuple[int, int]] = {}
-        rows = self._client.rows(TOUCHED, {"hours": sorted(touched)})
-        for hour, device, first, last, hour_before, hour_beyond in rows:
-            edges[hour, device] = first, last
+    def _edges_of(self, hours: set[int]) -> Edges:
+        rows = self._client.rows(TOUCHED, {"hours": sorted(hours)})
+        return {(row[0], row[1]): Edge(*row[2:]) for row in rows}
+
+    def _beyond(self, edges: Edges) -> set[int]:
+        """Return the hours that the spans across the edges of touched hours reach into.
+
+        An edge that is as it was when its hour was last recomputed needs no more than that hour.
+        """
+        beyond: set[int] = set()
+        for (hour, device), edge in edges.items():
             known = self._edges.get((hour, device))
-            if hour_before and (known is None or known[0] != first):
-                affected.update(range(hour_before, hour, HOUR_S))
-            if hour_beyond and (known is None or known[1] != last):
-                affected.update(range(hour + HOUR_S, hour_beyond + HOUR_S, HOUR_S))
-        self._edges = edges
-        return affected
+            if not edge.last and not (edge.hour_before and edge.hour_beyond):
+                continue  # only gaps, and no reading on one side of them: there is no span
+            if edge.hour_before and (known is None or known.head != edge.head):
+                beyond.update(range(edge.hour_before, hour, HOUR_S))
+            if edge.hour_beyond and (known is None or known.tail != edge.tail):
+                beyond.update(range(hour + HOUR_S, edge.hour_beyond + HOUR_S, HOUR_S))
+        return beyond
 
     def _oldest(self) -> int:
         if not self._policy.raw_days:
@@ -122,7 +160,11 @@ def _ranges(hours: Sequence[int]) -> list[tuple[int, int]]:
 
 
 class LedgerJob:
-    """Runs the ledger every ``interval_seconds`` on a thread of its own until it is closed."""
+    """Runs the ledger on a thread of its own until it is closed.
+
+    The first runs follow one another quickly, so that a newcomer sees charges within seconds; then
+    they settle at ``interval_seconds``.
+    """
 
     def __init__(
         self,
@@ -145,6 +187,7 @@ class LedgerJob:
 
     def _work(self) -> None:
         ledger: Ledger | None = None
+        pause = min(FIRST_PAUSE_S, self._interval_seconds)
         while not self._stop.is_set():
             started = time.perf_counter()
             try:
@@ -153,9 +196,13 @@ class LedgerJob:
             except StoreError as error:
                 log.error("the ledger could not run, it tries again: %s", error)
                 self._telemetry.count("ledger_runs_total", result="failed")
+            except Exception:  # the thread must outlive whatever the driver raises
+                log.exception("the ledger could not run, it tries again")
+                self._telemetry.count("ledger_runs_total", result="failed")
             else:
                 self._telemetry.count("ledger_runs_total", result="ok")
                 self._telemetry.count("ledger_hours_total", len(hours))
                 self._telemetry.set("ledger_last_run_timestamp_seconds", time.time())
             self._telemetry.count("ledger_seconds_total", time.perf_counter() - started)
-            self._stop.wait(self._interval_seconds)
+            self._stop.wait(pause)
+            pause = min(pause * 2, self._interval_seconds)

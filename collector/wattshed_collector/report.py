@@ -61,12 +61,13 @@ POINTS = 300
 def build(client: Client, since: int, until: int) -> Report:
     """Ask the store for the window [since, until), Unix seconds."""
     since -= since % 60
-    step = next((s for s in STEPS_S if (until - since) / s <= POINTS), STEPS_S[-1])
+    first = queries.first_charge(client, since, until) or since
+    step = next((s for s in STEPS_S if (until - first) / s <= POINTS), STEPS_S[-1])
     classes = {
         str(record["class"]): float(record["joules"])
         for record in queries.energy(client, "class", since, until)
     }
-    times, power = _power(queries.power_by_class(client, since, until, step))
+    times, power = _power(queries.energy_by_step(client, since, until, step), step)
     total = sum(classes.values())
     live = queries.live(client)
     known = [r["power_watts"] for r in live if not r["overlap"] and r["power_watts"] is not None]
@@ -88,13 +89,18 @@ def build(client: Client, since: int, until: int) -> Report:
     }
 
 
-def _power(records: list[Record]) -> tuple[list[int], dict[str, list[float]]]:
+def _power(records: list[Record], step: int) -> tuple[list[int], dict[str, list[float]]]:
     times = sorted({int(record["t_s"]) for record in records})
     index = {time: position for position, time in enumerate(times)}
     power: dict[str, list[float]] = {}
     for record in records:
+        position = index[int(record["t_s"])]
+        # Only at its two ends does the series have steps that are not over or not yet begun; a
+        # hole in between stays visible as less power.
+        at_end = position in (0, len(times) - 1)
+        seconds = min(step, record["covered_seconds"]) if at_end else step
         series = power.setdefault(str(record["class"]), [0.0] * len(times))
-        series[index[int(record["t_s"])]] = float(record["watts"])
+        series[position] = float(record["joules"]) / seconds
     return times, power
 
 

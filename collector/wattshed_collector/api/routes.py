@@ -15,7 +15,6 @@ from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
 from wattshed_collector.store import queries
-from wattshed_collector.store.client import Client
 from wattshed_collector.store.read import Reader
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
@@ -67,8 +66,18 @@ class Api:
         return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
 
     async def status(self, request: web.Request) -> web.Response:
-        """What the collector does right now."""
-        return _json(await self._reader.ask(self._status))
+        """What the collector does right now, without a query: it may be asked every second."""
+        pulse, newest = self._writer.pulse, self._writer.pulse.newest_ms()
+        return _json(
+            {
+                "version": __version__,
+                "devices": pulse.devices(),
+                "power_watts": pulse.power_watts(),
+                "newest_tick": None if newest is None else newest / 1000,
+                "ticks_written": self._writer.counters.ticks,
+                "queued_rows": self._writer.counters.queued_rows,
+            }
+        )
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The collector's own health for Prometheus."""
@@ -83,20 +92,6 @@ class Api:
         """200 while the store answers."""
         await self._reader.ask(queries.newest)
         return _json({"status": "ready"})
-
-    def _status(self, client: Client) -> dict[str, Any]:
-        live = queries.live(client)
-        known = [
-            r["power_watts"] for r in live if not r["overlap"] and r["power_watts"] is not None
-        ]
-        return {
-            "version": __version__,
-            "devices": len(live),
-            "power_watts": sum(known) if known else None,
-            "newest_tick": queries.newest(client),
-            "ticks_written": self._writer.counters.ticks,
-            "queued_rows": self._writer.counters.queued_rows,
-        }
 
     async def _report(self, request: web.Request) -> Report:
         key = request.query.get("since", "24h"), request.query.get("until", "")

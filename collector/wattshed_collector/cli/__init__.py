@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """Build the command line; every command has its own --help with examples."""
     root = argparse.ArgumentParser(
         prog="wattshed",
-        description="Which workload used each joule, what it produced, what was burned for nothing.",
+        description="Which workload used each joule, what it produced, what was wasted.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,7 +72,7 @@ def _register_completion(
     command = commands.add_parser(
         "completion",
         help="print a completion script for the shell",
-        epilog="example: wattshed completion bash > ~/.local/share/bash-completion/completions/wattshed",
+        epilog="example: wattshed completion bash > /etc/bash_completion.d/wattshed",
     )
     command.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 

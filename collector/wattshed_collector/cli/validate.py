@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer, indent=2, allow_nan=False))
     else:
-        from wattshed_collector.present.terminal import print_answer
+        from wattshed_collector.present.validation import print_answer
 
         print_answer(answer, Console())
     return 0

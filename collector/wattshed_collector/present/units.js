@@ -17,6 +17,13 @@ const units = (() => {
     return `${scaled.toFixed(clamp(2 - shift, 0, 2))} ${PREFIXES[group]}${unit}`;
   }
 
+  // One prefix for a whole axis, so that its ticks read "2 MJ", "4 MJ".
+  function scale(most, unit) {
+    const thousands = Math.floor(Math.log10(most > 0 ? most : 1) / 3 + 1e-9);
+    const group = clamp(thousands - FIRST / 3, 0, PREFIXES.length - 1);
+    return { divisor: 10 ** (FIRST + 3 * group), suffix: ` ${PREFIXES[group]}${unit}` };
+  }
+
   function count(value) {
     if (!known(value)) return UNKNOWN;
     if (Number.isInteger(value) && Math.abs(value) < 10000) return value.toLocaleString("en-US");
@@ -37,6 +44,7 @@ const units = (() => {
 
   function seconds(value) {
     if (!known(value)) return UNKNOWN;
+    if (value > 0 && value < 0.001) return "< 1 ms";
     if (value < 60) return `${Number(value.toPrecision(2))} s`;
     const whole = Math.floor(value + 0.5);
     if (whole < 3600) return pair(whole, 60, "min", 1, "s");
@@ -48,6 +56,7 @@ const units = (() => {
     UNKNOWN,
     known,
     count,
+    scale,
     percent,
     seconds,
     joules: (value) => si(value, "J"),

@@ -55,6 +55,8 @@ def seconds(value: float | None) -> str:
     """Return the two largest units, for example ``3 h 12 min``."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
+    if 0 < value < 0.001:
+        return "< 1 ms"
     if value < MINUTE_S:
         return f"{float(f'{value:.2g}'):g} s"
     whole = math.floor(value + 0.5)

@@ -20,6 +20,10 @@ PERMANENT_CODES = frozenset({6, 16, 27, 33, 36, 43, 46, 47, 53, 60, 62, 117, 386
 """ClickHouse error codes that mean "this statement or this data will never work" (ErrorCodes.cpp):
 parse, type, unknown column/table/function and syntax errors. Everything else may pass."""
 
+ENGINE = {"max_threads": "2", "memory_worker_period_ms": "1000"}
+"""Settings of the embedded engine. By default it looks at its memory ten times a second, which is
+a quarter of a percent of a core for nothing."""
+
 Row = tuple[Any, ...]
 
 
@@ -83,7 +87,7 @@ class Store:
         with _translated():
             if self.is_server:
                 return Client(clickhouse_connect.get_client(dsn=self.target))
-            options = {"max_threads": "2"}
+            options = dict(ENGINE)
             if self._memory_bytes:
                 options["max_server_memory_usage"] = str(self._memory_bytes)
             path = str(Path(self.target) / "chdb")

@@ -40,21 +40,22 @@ marked AS (
     SELECT device_id, toUnixTimestamp64Milli(ts) AS t, power_uw, energy_uj,
            ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start, interval_ms, util_e4,
            toString(method) AS method,
-           isNull(power_uw) AND isNull(energy_uj) AS is_gap,
-           countIf(is_gap) OVER past AS gaps,
-           ifNull(last_value(if(is_gap, if(gap = '', 'no_data', toString(gap)), NULL)) OVER past,
-                  '') AS gap_reason
+           gap, isNull(power_uw) AND isNull(energy_uj) AS is_gap,
+           countIf(NOT is_gap) OVER (PARTITION BY device_id ORDER BY ts
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS stretch
     FROM row
-    WINDOW past AS (PARTITION BY device_id ORDER BY ts
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+),
+reasoned AS (
+    SELECT *, argMinIf(if(gap = '', 'no_data', toString(gap)), t, is_gap)
+                  OVER (PARTITION BY device_id, stretch) AS gap_reason
+    FROM marked
 ),
 pair AS (
     SELECT *,
            lagInFrame(t) OVER previous AS t_a,
            lagInFrame(energy_uj) OVER previous AS energy_a,
-           lagInFrame(power_uw) OVER previous AS power_a,
-           lagInFrame(gaps) OVER previous AS gaps_a
-    FROM marked WHERE NOT is_gap
+           lagInFrame(power_uw) OVER previous AS power_a
+    FROM reasoned WHERE NOT is_gap
     WINDOW previous AS (PARTITION BY device_id ORDER BY t
                         ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
 ),
@@ -62,17 +63,18 @@ split_span AS (
     SELECT device_id, util_e4,
            arrayJoin(multiIf(
                isNotNull(energy_a) AND isNotNull(energy_uj) AND start > t_a,
-               [(t_a, least(start, t), NULL, NULL, NULL, 'unknown', 'reset'),
+               [(t_a, least(start, t), NULL, NULL, NULL, 'unknown',
+                 if(gap_reason = '', 'reset', gap_reason)),
                 (start, t, energy_uj / 1e6, NULL, NULL, method, '')],
                isNotNull(energy_a) AND isNotNull(energy_uj),
-               [(t_a, t, if(energy_uj >= energy_a, energy_uj - energy_a, energy_uj) / 1e6,
+               [(t_a, t, toUInt64(energy_uj - if(energy_uj >= energy_a, energy_a, 0)) / 1e6,
                  NULL, NULL, method, if(energy_uj >= energy_a, '', 'reset'))],
-               isNotNull(power_a) AND isNotNull(power_uw) AND gaps = gaps_a
+               isNotNull(power_a) AND isNotNull(power_uw) AND gap_reason = ''
                    AND t - t_a <= 3 * interval_ms,
                [(t_a, t, (power_a + power_uw) / 2e6 * (t - t_a) / 1e3,
                  power_a / 1e6, power_uw / 1e6,
                  if(method IN ('estimated', 'simulated'), method, 'integral'), '')],
-               [(t_a, t, NULL, NULL, NULL, 'unknown', if(gaps = gaps_a, 'no_data', gap_reason))]
+               [(t_a, t, NULL, NULL, NULL, 'unknown', if(gap_reason = '', 'no_data', gap_reason))]
            )) AS s
     FROM pair WHERE t_a != 0
 ),
@@ -185,9 +187,7 @@ WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
 """
 
 TOUCHED = """
-SELECT toUnixTimestamp(hour), device_id, first, last, toUnixTimestamp(hour_before),
-       toUnixTimestamp(hour_beyond)
-FROM (
+WITH edge AS (
     SELECT hour, device_id,
            toUnixTimestamp64Milli(min(first_valid)) AS first,
            toUnixTimestamp64Milli(max(last_valid)) AS last,
@@ -196,7 +196,17 @@ FROM (
            minIf(hour, last > 0) OVER (PARTITION BY device_id ORDER BY hour
                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS hour_beyond
     FROM tick_hour GROUP BY hour, device_id
+),
+gap AS (
+    SELECT toStartOfHour(ts) AS hour, device_id, toUnixTimestamp64Milli(ts) AS t FROM tick
+    WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
+      AND isNull(power_uw) AND isNull(energy_uj)
 )
+SELECT toUnixTimestamp(hour), device_id, any(first), any(last),
+       any(toUnixTimestamp(hour_before)), any(toUnixTimestamp(hour_beyond)),
+       uniqExactIf(t, t > 0 AND t < first), uniqExactIf(t, t > last)
+FROM edge LEFT JOIN gap USING (hour, device_id)
 WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
+GROUP BY hour, device_id
 """
-"""Per touched hour and device: its first and last tick, the nearest hours with data (0 if none)."""
+"""What ``wattshed_collector.ledger.Edge`` holds, per touched hour and device."""

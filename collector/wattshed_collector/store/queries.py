@@ -84,17 +84,38 @@ def outcomes(client: Client, since: int, until: int) -> list[Record]:
     )
 
 
-def power_by_class(client: Client, since: int, until: int, step: int) -> list[Record]:
-    """Mean power per class and step (seconds), ascending by time."""
+def energy_by_step(client: Client, since: int, until: int, step: int) -> list[Record]:
+    """Joules per class and step of ``step`` seconds, ascending by time.
+
+    ``covered_seconds`` is how long of the step the best covered device was measured: less than the
+    step where the data begins or ends.
+    """
     return client.records(
         f"""
-        SELECT intDiv(toUnixTimestamp(t), {{step:UInt32}}) * {{step:UInt32}} AS t_s, class,
-               sum(joules) / {{step:UInt32}} AS watts
-        FROM (SELECT t, class, joules FROM {_energy_view(since, until)} WHERE {_WINDOW})
+        SELECT t_s, class, sum(j) AS joules, max(max(device_s)) OVER (PARTITION BY t_s)
+                   AS covered_seconds
+        FROM (
+            SELECT intDiv(toUnixTimestamp(t), {{step:UInt32}}) * {{step:UInt32}} AS t_s, class,
+                   device, sum(e.joules) AS j,
+                   sum(sum(e.seconds)) OVER (PARTITION BY t_s, device) AS device_s
+            FROM {_energy_view(since, until)} AS e WHERE {_WINDOW}
+            GROUP BY t_s, class, device
+        )
         GROUP BY t_s, class ORDER BY t_s, class
         """,
         {"since": since, "until": until, "step": step},
     )
+
+
+def first_charge(client: Client, since: int, until: int) -> int | None:
+    """Unix time of the first charge in the window, None where there is none."""
+    rows = client.rows(
+        f"SELECT count(), toUnixTimestamp(min(t)) FROM {_energy_view(since, until)} "
+        f"WHERE {_WINDOW}",
+        {"since": since, "until": until},
+    )
+    count, first = rows[0]
+    return int(first) if count else None
 
 
 def quality(client: Client, since: int, until: int) -> list[Record]:

@@ -21,6 +21,7 @@ from wattshed_exporter.model import Batch
 
 from .client import Client
 from .dimensions import Dimensions
+from .pulse import Pulse
 from .rows import Ids, tables
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Writer:
         group_rows: int = 100_000,
     ) -> None:
         self.counters = Counters()
+        self.pulse = Pulse()
         self._open_client = open_client
         self._window_seconds = window_seconds
         self._queue_rows = queue_rows
@@ -139,6 +141,7 @@ class Writer:
         if news.dirty_hours:
             client.insert("dirty", {"hour": sorted(news.dirty_hours)})
         self._dimensions.remember(news.batch)
+        self.pulse.observe(news.batch)
 
 
 def _size(batch: Batch) -> int:

@@ -1,0 +1,5 @@
+"""``python -m wattshed_collector.cli`` is ``wattshed``."""
+
+from . import main
+
+main()

@@ -1,0 +1,136 @@
+// Small DOM builders and the two tables. Text goes in as text, never as markup.
+const dom = (() => {
+  const byId = (id) => document.getElementById(id);
+
+  function element(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value !== undefined && value !== null) node.setAttribute(name, value);
+    }
+    node.append(...children.flat());
+    return node;
+  }
+
+  function swatch(name) {
+    const node = element("span", { class: "swatch" });
+    node.style.background = `var(--${name})`;
+    return node;
+  }
+
+  // Whatever is missing looks missing: a word in grey italics, never a zero.
+  function value(text) {
+    const missing = text === "" || text === null || text === undefined || text === units.UNKNOWN;
+    return missing ? element("span", { class: "unknown" }, units.UNKNOWN) : String(text);
+  }
+
+  return { byId, element, swatch, value };
+})();
+
+const tables = (() => {
+  const { byId, element, value } = dom;
+  const ROWS = 20;
+  const HIGH_IDLE = 0.3;
+  const open = new Set();
+
+  function fill(id, heads, records, cells) {
+    const table = byId(id);
+    const head = heads.map((text) =>
+      element("th", { scope: "col", class: text.endsWith(">") ? "number" : undefined },
+              text.replace(">", "")));
+    const shown = open.has(id) ? records : records.slice(0, ROWS);
+    const rows = shown.map((record) => element("tr", {}, cells(record)));
+    table.replaceChildren(element("thead", {}, element("tr", {}, head)),
+                          element("tbody", {}, rows));
+    more(id, table, heads, records, cells);
+  }
+
+  function more(id, table, heads, records, cells) {
+    table.parentElement.querySelector(".more")?.remove();
+    if (records.length <= ROWS || open.has(id)) return;
+    const button = element("button", { class: "more", type: "button" },
+                           `Show all ${records.length}`);
+    button.addEventListener("click", () => {
+      open.add(id);
+      fill(id, heads, records, cells);
+    });
+    table.after(button);
+  }
+
+  const cell = (content, name) => element("td", { class: name }, value(content));
+  const number = (content) => cell(content, "number");
+  const plural = (kind, amount) => ({ token_in: "tokens in", token_out: "tokens out" })[kind]
+    || `${kind.replaceAll("_", " ")}${amount === 1 ? "" : "s"}`;
+
+  function idle(record) {
+    const share = record.joules > 0 ? record.idle_held_joules / record.joules : null;
+    const node = number(units.percent(share));
+    if (share > HIGH_IDLE) node.classList.add("high");
+    return node;
+  }
+
+  function energy(record, total) {
+    const fill = element("i");
+    fill.style.width = `${total > 0 ? (100 * record.joules) / total : 0}%`;
+    return element("td", { class: "number" }, element("span", { class: "meter" }, fill),
+                   element("b", {}, units.joules(record.joules)));
+  }
+
+  function lines(kinds, text, none) {
+    const nothing = element("span", { class: "unknown" }, none);
+    const each = kinds.map((kind) => element("div", {}, text(kind)));
+    return element("td", { class: "number" }, each.length ? each : nothing);
+  }
+
+  function workload(record, total) {
+    const kinds = Object.keys(record.outcomes || {});
+    const costs = record.joules_per_outcome || {};
+    const cost = (which) => (kind) => units.joules((costs[kind] || {})[which]);
+    const produced = (kind) =>
+      `${units.count(record.outcomes[kind])} ${plural(kind, record.outcomes[kind])}`;
+    const model = [record.ai_model, record.precision].filter(Boolean).join(", ");
+    const name = record.workload || record.workload_key;
+    const named = element("td", { class: "name", title: name }, value(name));
+    if (model) named.append(element("small", {}, model));
+    return [
+      named, cell(record.team), cell((record.workload_kind || "").replaceAll("_", " ")),
+      energy(record, total), idle(record),
+      lines(kinds, produced, "none counted"),
+      lines(kinds, cost("active"), units.UNKNOWN), lines(kinds, cost("loaded"), units.UNKNOWN),
+    ];
+  }
+
+  function workloads(report) {
+    const heads = ["Workload", "Team", "Kind", "Energy>", "Idle share>", "Produced>",
+                   "J per outcome, active>", "fully loaded>"];
+    const most = Math.max(...report.workloads.map((record) => record.joules), 0);
+    fill("workload-table", heads, report.workloads, (record) => workload(record, most));
+  }
+
+  function ratio(record) {
+    if (!units.known(record.utilization_ratio)) return number(null);
+    const fill = element("i");
+    fill.style.width = `${100 * Math.min(record.utilization_ratio, 1)}%`;
+    return element("td", { class: "number" }, element("span", { class: "meter" }, fill),
+                   element("b", {}, units.percent(record.utilization_ratio)));
+  }
+
+  function device(record, now) {
+    const power = number(units.watts(record.power_watts));
+    if (record.gap) power.append(element("small", {}, record.gap.replaceAll("_", " ")));
+    const note = { inner: "inside another meter", outer: "contains other meters" }[record.overlap];
+    const named = element("td", { class: "name", title: record.device }, value(record.device));
+    if (note) named.append(element("small", {}, `${note}: not in the totals`));
+    const age = Math.max(now - record.ts, 0);
+    return [named, cell(record.node), cell(record.kind), power, ratio(record),
+            number(units.celsius(record.temperature_celsius)), cell(record.method),
+            number(age < 2 ? "just now" : `${units.seconds(Math.floor(age))} ago`)];
+  }
+
+  function live(report, now) {
+    const heads = ["Device", "Node", "Kind", "Power>", "Utilisation>", "Temperature>",
+                   "Method", "Heard of>"];
+    fill("live-table", heads, report.live, (record) => device(record, now));
+  }
+
+  return { workloads, live };
+})();

@@ -1,0 +1,256 @@
+"""The report and the energy table in a terminal, at most 80 columns wide.
+
+Colour comes through the console, which decides whether there is any. Names come from outside: they
+are never read as markup, and characters that would steer a terminal are replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wattshed_collector.report import Report
+from wattshed_collector.store.queries import GROUPS
+
+from . import CLASSES, CONSERVED_RATIO, IDLE_CLASSES, METHODS, units
+from .layout import WIDTH, clean, named, table
+
+if TYPE_CHECKING:
+    from wattshed_collector.validate import Answer, Counted, RunAnswer
+
+Record = dict[str, Any]
+
+COLOURS = {
+    "active": "blue",
+    "idle_held": "yellow",
+    "idle_unallocated": "red",
+    "overhead": "bright_black",
+    "unattributed": "white",
+}
+BAR = 24
+ROWS = 20
+HIGH_IDLE_RATIO = 0.3
+
+PRODUCED = 17
+"""Widest text about what was produced."""
+
+_START = (
+    "Start an exporter on each server (`make up` starts one here, `make demo` adds a simulated "
+    "fleet), or ask for a longer window with --since."
+)
+_OUTCOMES = {"token_in": "tokens in", "token_out": "tokens out"}
+_SHORT = {"active": "Active", "idle_held": "Held", "idle_unallocated": "Nobody"}
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the whole report; an empty one becomes one sentence that says what to do."""
+    width = min(console.width, WIDTH)
+    parts: list[RenderableType] = [_headline(report)]
+    if report["total_joules"]:
+        parts += ["", _classes(report, width)]
+        if report["workloads"]:
+            parts += ["", _workloads(report["workloads"], width)]
+        parts += ["", _nodes(report["nodes"], width), "", _footer(report)]
+    for part in parts:
+        console.print(part, width=width, highlight=False)
+
+
+def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
+    """Print records of ``queries.energy`` grouped by ``by``; an empty list becomes a sentence."""
+    width = min(console.width, WIDTH)
+    if not records:
+        console.print(Text("No energy is known in this window.", style="dim"), width=width)
+        return
+    groups = GROUPS[by]
+    shown = {} if by == "class" else _SHORT
+    extra = ("",) if len(groups) == 1 else ()
+    columns = [column.replace("_", " ").capitalize() for column in groups]
+    total = sum(float(record["joules"]) for record in records)
+    rows = [
+        (
+            *(named(record[column]) for column in groups),
+            Text(units.joules(record["joules"])),
+            *(Text(units.watt_hours(record["joules"])) for _ in extra),
+            Text(units.percent(_part(record["joules"], total))),
+            *_parts(record, shown),
+        )
+        for record in records
+    ]
+    names = len(groups)
+    console.print(table(width, [*columns, "Energy", *extra, "Share", *shown.values()], names, rows))
+
+
+def print_answer(answer: Answer, console: Console) -> None:
+    """Print what a folder of measurements gave: the official figure, the energy and each run."""
+    width = min(console.width, WIDTH)
+    official = answer["official"]
+    rule = Text.assemble(
+        (f"{official['value']:,.10g} {clean(official['unit'])}", "bold"),
+        f" by {clean(official['rule'])}",
+    )
+    parts: list[RenderableType] = [Text(clean(answer["kind"]), style="dim"), rule]
+    if published := official["published"]:
+        away = abs(official["value"] / published - 1)
+        parts.append(Text(f"published: {published:,.10g} (differs by {away:.2g} of it)"))
+    parts += ["", _runs(answer, width), "", *_asides(answer)]
+    for part in parts:
+        console.print(part, width=width, highlight=False)
+
+
+def _runs(answer: Answer, width: int) -> Table:
+    rows = [_run(clean(run["name"]), run) for run in answer["runs"]]
+    if len(rows) > 1:
+        rows.append(_run("all", answer))
+    columns = ("Run", "Energy", "Mean power", "Known", "Produced", "J each")
+    return table(width, columns, 1, rows)
+
+
+def _run(title: str, run: RunAnswer | Answer) -> tuple[Text, ...]:
+    made: dict[str, Counted] = run["outcomes"]
+    return (
+        named(title),
+        Text(units.joules(run["energy_joules"])),
+        Text(units.watts(run["mean_power_watts"])),
+        Text(units.seconds(run["known_seconds"])),
+        _lines((_produced(kind, made[kind]["count"]) for kind in made), "none counted"),
+        _lines((units.joules(made[kind]["joules_per_outcome"]) for kind in made), units.UNKNOWN),
+    )
+
+
+def _asides(answer: Answer) -> Iterator[Text]:
+    unknown = answer["unknown_seconds"]
+    yield Text(f"Time in the window whose energy is unknown: {units.seconds(unknown)}", style="dim")
+    yield Text(f"Before the window: {units.joules(answer['before_window_joules'])}", style="dim")
+    for note in answer["notes"]:
+        yield Text(clean(note), style="yellow")
+
+
+def _headline(report: Report) -> Group:
+    start, end = report["window"]["start"], report["window"]["end"]
+    first, last = (datetime.fromtimestamp(seconds).astimezone() for seconds in (start, end))
+    when = f"{first:%d %b %H:%M} to {last:%d %b %H:%M %Z}, {units.seconds(end - start)}"
+    total = report["total_joules"]
+    if not total:
+        return Group(Text(f"No energy is known from {when}.", style="bold"), Text(_START))
+    idle = sum(report["classes"][name] for name in IDLE_CLASSES)
+    line = Text.assemble(
+        (units.joules(total, kwh=True), "bold"),
+        f", now {units.watts(report['live_power_watts'])}",
+        f", {len(report['workloads'])} workloads\n",
+        (f"{units.percent(_part(idle, total))} burned for nothing", "bold"),
+        f": {units.joules(idle, kwh=True)} idle",
+    )
+    return Group(Text(when, style="dim"), line, *_warnings(report))
+
+
+def _warnings(report: Report) -> Iterator[Text]:
+    by_method = report["quality"]["by_method"]
+    if simulated := by_method.get("simulated"):
+        share = units.percent(_part(simulated, sum(by_method.values())))
+        yield Text(f"Simulated fleet: {share} of this energy was never measured.", style="yellow")
+    if estimated := by_method.get("estimated"):
+        text = f"No power meter: {units.joules(estimated)} is estimated from utilisation, ±50 %."
+        yield Text(text, style="yellow")
+
+
+def _classes(report: Report, width: int) -> Table:
+    rows = []
+    for words in CLASSES:
+        joules = report["classes"][words.key]
+        share = _part(joules, report["total_joules"]) or 0.0
+        bar = Text("█" * max(round(share * BAR), 1 if joules else 0), style=COLOURS[words.key])
+        label = Text(words.label)
+        rows.append((label, bar, Text(units.joules(joules)), Text(units.percent(share))))
+    return table(width, ("Where it went", "", "Energy", "Share"), 2, rows)
+
+
+def _workloads(records: Sequence[Record], width: int) -> Table:
+    columns = ("Workload", "Team", "Energy", "Idle", "Produced", "Active", "Loaded")
+    rows = [_workload(record) for record in records[:ROWS]]
+    return table(width, columns, 2, [*rows, *_rest(records, 2)])
+
+
+def _workload(record: Record) -> tuple[Text, ...]:
+    idle = _part(record["idle_held_joules"], record["joules"])
+    high = idle is not None and idle > HIGH_IDLE_RATIO
+    kinds = list(record["outcomes"])
+    costs = [record["joules_per_outcome"][kind] for kind in kinds]
+    return (
+        named(record["workload"] or record["workload_key"]),
+        named(record["team"]),
+        Text(units.joules(record["joules"])),
+        Text(units.percent(idle), style="bold red" if high else ""),
+        _lines((_produced(kind, record["outcomes"][kind]) for kind in kinds), "none counted"),
+        _lines((units.joules(cost["active"]) for cost in costs), units.UNKNOWN),
+        _lines((units.joules(cost["loaded"]) for cost in costs), units.UNKNOWN),
+    )
+
+
+def _produced(kind: str, amount: float) -> str:
+    plural = "" if amount == 1 else "s"
+    name = _OUTCOMES.get(kind) or clean(kind).replace("_", " ") + plural
+    text = f"{units.count(amount)} {name}"
+    return text if len(text) <= PRODUCED else text[: PRODUCED - 1] + "…"
+
+
+def _lines(texts: Iterable[str], none: str) -> Text:
+    joined = "\n".join(texts)
+    return Text(joined) if joined else Text(none, style="dim italic")
+
+
+def _nodes(records: Sequence[Record], width: int) -> Table:
+    columns = ("Node", "Site", "Energy", *_SHORT.values())
+    rows = [
+        (
+            named(record["node"]),
+            named(record["site"]),
+            Text(units.joules(record["joules"])),
+            *_parts(record, _SHORT),
+        )
+        for record in records[:ROWS]
+    ]
+    return table(width, columns, 2, [*rows, *_rest(records, 2)])
+
+
+def _parts(record: Record, names: Iterable[str]) -> Iterator[Text]:
+    for name in names:
+        yield Text(units.percent(_part(record[f"{name}_joules"], record["joules"])))
+
+
+def _rest(records: Sequence[Record], names: int) -> Iterator[tuple[Text, ...]]:
+    rest = records[ROWS:]
+    if rest:
+        joules = units.joules(sum(float(record["joules"]) for record in rest))
+        label = Text(f"{len(rest)} others", style="dim")
+        yield (label, *(Text("") for _ in range(names - 1)), Text(joules))
+
+
+def _footer(report: Report) -> Text:
+    quality = report["quality"]
+    by_method = quality["by_method"]
+    total = sum(by_method.values())
+    methods = ", ".join(
+        f"{words.label.lower()} {units.percent(_part(by_method[words.key], total))}"
+        for words in METHODS
+        if words.key in by_method
+    )
+    lost = sum(quality["unknown_seconds"].values())
+    reasons = ", ".join(clean(reason).replace("_", " ") for reason in quality["unknown_seconds"])
+    worst = quality["residual_worst_ratio"]
+    kept = "every joule is accounted for" if worst <= CONSERVED_RATIO else "charges differ"
+    lines = (
+        f"How sure: {methods or units.UNKNOWN}",
+        f"Unknown device time: {units.seconds(lost)}" + (f" ({reasons})" if reasons else ""),
+        f"Charged against measured: {kept} (worst {worst:.1g})",
+        "Active, loaded: joules per outcome, without and with what was held idle.",
+    )
+    return Text("\n".join(lines if report["workloads"] else lines[:-1]), style="dim")
+
+
+def _part(amount: float, total: float) -> float | None:
+    return amount / total if total else None

@@ -1,0 +1,161 @@
+"""``wattshed up`` and ``demo`` as a newcomer types them: real processes, real store, real page."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+STOP_SECONDS = 5.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Up:
+    """A running ``wattshed up`` or ``demo``."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, metrics: str) -> None:
+        self.process = process
+        self.url = url
+        self.metrics = metrics
+
+    def get(self, path: str) -> Any:
+        with urlopen(self.url + path, timeout=10) as response:
+            return json.load(response)
+
+    def wait_until(self, path: str, seconds: float, is_there: Any) -> Any:
+        deadline = time.monotonic() + seconds
+        document = None
+        while time.monotonic() < deadline:
+            document = self.get(path)
+            if is_there(document):
+                return document
+            time.sleep(0.5)
+        raise AssertionError(f"{path} never came to hold it; last: {json.dumps(document)[:800]}")
+
+    def stop(self, number: int = signal.SIGINT) -> float:
+        """Stop it as Ctrl-C does; return the seconds that it took."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(30)
+        return time.monotonic() - started
+
+
+@contextmanager
+def running(command: str, data: Path, *flags: str) -> Iterator[Up]:
+    page, metrics = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "wattshed_collector.cli", command, "--data", str(data)),
+            *("--listen", f"127.0.0.1:{page}", "--exporter-listen", f"127.0.0.1:{metrics}"),
+            *flags,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(3)]
+        assert said[0].split() == ["data", str(data)], said
+        assert said[1].split() == ["page", f"http://127.0.0.1:{page}"], said
+        yield Up(process, f"http://127.0.0.1:{page}", f"http://127.0.0.1:{metrics}/metrics")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_this_machine_is_measured_and_its_data_survives_a_restart(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running("up", data) as up:
+        report = up.wait_until("/v1/report?since=1h", 60, lambda r: r["total_joules"] > 0)
+        assert report["live"], "this machine has at least one device"
+        assert report["quality"]["residual_worst_ratio"] <= 1e-9
+        with urlopen(up.url, timeout=10) as page:
+            assert b"wattshed" in page.read()
+        with urlopen(up.metrics, timeout=10) as metrics:
+            assert b"wattshed_energy_joules_total{" in metrics.read()
+        assert up.stop() < STOP_SECONDS
+        assert up.process.returncode == 0
+    before = report["total_joules"]
+    with running("up", data) as up:
+        again = up.wait_until("/v1/report?since=1h", 30, lambda r: r["total_joules"] > 0)
+        assert again["total_joules"] >= before
+        assert up.stop(signal.SIGTERM) < STOP_SECONDS
+
+
+def test_the_command_line_asks_the_running_collector_and_then_the_store(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    command = [sys.executable, "-m", "wattshed_collector.cli", "energy", "--by", "class"]
+    command += ["--since", "1h", "--json", "--data", str(data)]
+    nothing = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert nothing.returncode == 1
+    assert "wattshed up" in nothing.stderr
+    with running("up", data) as up:
+        up.wait_until("/v1/report?since=1h", 60, lambda r: r["total_joules"] > 0)
+        asked = subprocess.run(command, capture_output=True, text=True, check=True)
+        up.stop()
+    read = subprocess.run(command, capture_output=True, text=True, check=True)
+    joules = [sum(row["joules"] for row in json.loads(run.stdout)) for run in (asked, read)]
+    assert 0 < joules[0] <= joules[1]
+
+
+def test_a_second_one_on_the_same_data_says_who_holds_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running("up", data) as up:
+        second = subprocess.run(
+            [
+                *(sys.executable, "-m", "wattshed_collector.cli", "up", "--data", str(data)),
+                *("--listen", f"127.0.0.1:{free_port()}"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert "in use by another wattshed" in second.stderr
+        up.stop()
+
+
+def test_the_demo_has_a_day_of_a_simulated_fleet(tmp_path: Path) -> None:
+    with running("demo", tmp_path / "data") as demo:
+        report = demo.wait_until(
+            "/v1/report?since=24h",
+            90,
+            lambda r: len(r["workloads"]) >= 10 and len(r["live"]) >= 40,
+        )
+        assert report["quality"]["by_method"]["simulated"] > 0.99 * report["total_joules"]
+        assert report["quality"]["residual_worst_ratio"] <= 1e-9
+        assert {w["workload_kind"] for w in report["workloads"]} >= {
+            "training",
+            "inference",
+            "notebook",
+        }
+        assert report["classes"]["idle_held"] > 0
+        assert report["classes"]["idle_unallocated"] > 0
+        chat = next(w for w in report["workloads"] if w["workload"].startswith("chat"))
+        per_token = chat["joules_per_outcome"]["token_out"]
+        assert 0.01 < per_token["active"] <= per_token["loaded"] < 10
+        methods = {row["method"] for row in report["live"] if row["device"].startswith("sim-")}
+        assert methods == {"simulated"}
+        assert demo.stop() < STOP_SECONDS
