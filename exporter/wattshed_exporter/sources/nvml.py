@@ -12,6 +12,7 @@ Queries" and "Field Value Queries".
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LIBRARY = "libnvidia-ml.so.1"
 UNCERTAINTY_RATIO = 0.05
 """Gain and offset of an uncalibrated board's sensor, as measured against external meters."""
 REINIT_ROUNDS = 10
@@ -143,6 +145,11 @@ class Nvml:
 
     def _initialise(self) -> None:
         try:
+            ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise NoData(f"no NVIDIA driver here: {error}") from error
+        try:
+            # Only now: importing it takes 2 MB, which a node without a GPU need not give.
             import pynvml
         except ImportError as error:
             raise NoData(
