@@ -86,4 +86,10 @@ class Config:
             found.append("ledger.idle_below_ratio: must be between 0 and 1")
         if self.retention.raw_days and self.retention.raw_days < 2:
             found.append("retention.raw_days: must be 0 or at least 2")
+        raw_days, minute_days = self.retention.raw_days, self.retention.minute_days
+        if minute_days and (not raw_days or minute_days < raw_days):
+            found.append(
+                "retention.minute_days: must be 0 or at least retention.raw_days, because charges "
+                "are computed again as long as their ticks are kept"
+            )
         return found

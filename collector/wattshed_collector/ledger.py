@@ -79,7 +79,9 @@ class Ledger:
     def run(self) -> Sequence[int]:
         """Recompute what is dirty; return the hours (Unix seconds) that were recomputed."""
         started_us = int(self._now() * 1e6)
-        dirty = self._client.rows(DIRTY_HOURS, {"since_us": self._watermark_us - OVERLAP_US})
+        # A clock that is set back must not hide what comes from then on.
+        since_us = min(self._watermark_us, started_us) - OVERLAP_US
+        dirty = self._client.rows(DIRTY_HOURS, {"since_us": since_us})
         touched = {int(hour) for (hour,) in dirty}
         if not touched:
             return ()

@@ -60,9 +60,11 @@ POINTS = 300
 
 def build(client: Client, since: int, until: int) -> Report:
     """Ask the store for the window [since, until), Unix seconds."""
-    since -= since % 60
+    finest = queries.resolution(since, until)
+    since -= since % finest
     first = queries.first_charge(client, since, until) or since
-    step = next((s for s in STEPS_S if (until - first) / s <= POINTS), STEPS_S[-1])
+    steps = [step for step in STEPS_S if step >= finest]
+    step = next((s for s in steps if (until - first) / s <= POINTS), steps[-1])
     classes = {
         str(record["class"]): float(record["joules"])
         for record in queries.energy(client, "class", since, until)

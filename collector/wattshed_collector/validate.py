@@ -168,7 +168,7 @@ def _run(run: Run, charged: dict[str, Record], meters: int) -> RunAnswer:
         "before_window_joules": float(charged.get(run.before_key, {}).get("joules", 0.0)),
         "after_window_joules": float(charged.get(run.after_key, {}).get("joules", 0.0)),
         "known_seconds": known,
-        "unknown_seconds": max(0.0, seconds - known),
+        "unknown_seconds": max(0.0, round(seconds - known, 6)),
         "outcomes": {
             kind: {"count": count, "joules_per_outcome": energy / count}
             for kind, count in run.outcomes.items()

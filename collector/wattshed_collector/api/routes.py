@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from importlib import resources
 from typing import Any
 
 from aiohttp import web
@@ -38,7 +37,7 @@ class Api:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/", self.index),
-            web.get("/static/plotly.min.js", plotly),
+            web.get(page.PLOTLY_URL, plotly),
             web.get("/v1/report", self.report),
             web.get("/v1/energy", self.energy),
             web.get("/v1/status", self.status),
@@ -109,14 +108,10 @@ async def healthz(request: web.Request) -> web.Response:
     return _json({"status": "ok"})
 
 
-async def plotly(request: web.Request) -> web.Response:
+async def plotly(request: web.Request) -> web.StreamResponse:
     """The plotting library, from its installed package."""
-    script = resources.files("plotly") / "package_data" / "plotly.min.js"
-    return web.Response(
-        body=script.read_bytes(),
-        content_type="text/javascript",
-        headers={"Cache-Control": "public, max-age=86400"},
-    )
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return web.FileResponse(page.plotly_path(), headers=headers)
 
 
 @web.middleware

@@ -9,6 +9,8 @@ from wattshed_collector.errors import InvalidInput
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 LONGEST_S = 10 * 366 * 86400
+LATEST_S = 4_291_747_199
+"""The end of 2105: what the store's times can hold."""
 
 
 def window(since: str, until: str, now: float) -> tuple[int, int]:
@@ -19,11 +21,16 @@ def window(since: str, until: str, now: float) -> tuple[int, int]:
     """
     end = _instant(until) if until else int(now)
     length = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", since)
-    start = end - round(float(length[1]) * UNITS_S[length[2]]) if length else _instant(since)
-    if not 0 <= start < end:
-        raise InvalidInput(f"the window from {since!r} to {until or 'now'!r} is empty", "window")
+    if length:
+        start = end - round(min(float(length[1]) * UNITS_S[length[2]], 2 * LONGEST_S))
+    else:
+        start = _instant(since)
+    if end > LATEST_S:
+        raise InvalidInput(f"{until!r} is later than the year 2105", "window")
     if end - start > LONGEST_S:
         raise InvalidInput(f"the window from {since!r} is longer than ten years", "window")
+    if not 0 <= start < end:
+        raise InvalidInput(f"the window from {since!r} to {until or 'now'!r} is empty", "window")
     return start, end
 
 

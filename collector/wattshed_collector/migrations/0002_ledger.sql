@@ -10,7 +10,9 @@ CREATE TABLE IF NOT EXISTS tick_hour {{ON_CLUSTER}} (
     last_valid SimpleAggregateFunction(max, DateTime64(3, 'UTC'))
 ) ENGINE = {{REPLICATED}}AggregatingMergeTree
 PARTITION BY toYYYYMM(hour) ORDER BY (hour, device_id)
-SETTINGS old_parts_lifetime = 60;
+{{HOUR_TTL}}
+SETTINGS ttl_only_drop_parts = 1, old_parts_lifetime = 60,
+         fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS mv_tick_hour {{ON_CLUSTER}} TO tick_hour AS
 SELECT toStartOfHour(ts) AS hour, device_id,

@@ -39,6 +39,7 @@ LARGEST = {
     "temperature_celsius": 1000.0,
 }
 """Largest value of each field: what the column holds, or what the quantity can be."""
+ABSOLUTE_ZERO = -273.15
 CACHE = 50_000
 
 
@@ -61,6 +62,7 @@ class Normaliser:
         self._limits = limits
         self._now = now
         self._devices: dict[str, tuple[Attributes, Device]] = {}
+        self._power_limits: dict[str, float] = {}
 
     def batch(self, points: Iterable[Point], rejected: Counter[str] | None = None) -> Batch:
         """Check ``points``; the batch's ``rejected`` holds the count of bad ones by reason."""
@@ -93,8 +95,10 @@ class Normaliser:
             draft.set(self._device(point.attributes), point, "gap", reason)
         elif point.metric == semconv.POWER_LIMIT.otel:
             limit = _checked(point, "W", LARGEST["power_watts"])
-            device = self._device(point.attributes)
-            draft.devices[device.key] = replace(device, power_limit_watts=limit)
+            key = self._device(point.attributes).key
+            self._power_limits[key] = limit
+            self._devices.pop(key, None)
+            draft.devices[key] = self._device(point.attributes)
         elif point.metric == semconv.ALLOCATION.otel:
             draft.add_allocation(point)
         elif point.metric == semconv.OUTCOMES.otel:
@@ -107,9 +111,11 @@ class Normaliser:
         known = self._devices.get(key)
         if known is not None and known[0] == attributes:
             return known[1]
-        device = _parse_device(attributes)
+        # The limit is said now and then, the device with every point.
+        device = replace(_parse_device(attributes), power_limit_watts=self._power_limits.get(key))
         if len(self._devices) >= CACHE:
             self._devices.clear()
+            self._power_limits.clear()
         self._devices[key] = attributes, device
         return device
 
@@ -126,11 +132,11 @@ class _Draft:
         self.outcomes: list[Outcome] = []
 
     def set(self, device: Device, point: Point, field: str, value: float | str) -> None:
-        self.devices.setdefault(device.key, device)
         tick = self.ticks.get((device.key, point.ts_ms))
         if tick is None:
-            interval = point.attributes.get(semconv.INTERVAL_ATTRIBUTE, DEFAULT_INTERVAL_MS)
-            tick = self.ticks[device.key, point.ts_ms] = {"interval_ms": int(interval)}
+            tick = {"interval_ms": _interval_ms(point.attributes)}
+            self.ticks[device.key, point.ts_ms] = tick
+        self.devices.setdefault(device.key, device)
         if field == "energy_joules":
             tick["energy_uj"] = round(float(value) * 1e6)
             tick["start_ms"] = point.start_ms or None
@@ -196,9 +202,19 @@ def _checked(point: Point, unit: str, largest: float) -> float:
     value = point.value * scale
     if value < 0 and unit != "Cel":
         raise Rejected("negative")
-    if value > largest:
+    if value > largest or value < ABSOLUTE_ZERO:
         raise Rejected("out_of_range")
     return value
+
+
+def _interval_ms(attributes: Attributes) -> int:
+    try:
+        interval = int(attributes.get(semconv.INTERVAL_ATTRIBUTE, DEFAULT_INTERVAL_MS))
+    except (ValueError, OverflowError):
+        raise Rejected("bad_attribute") from None
+    if not 0 < interval < 2**32:
+        raise Rejected("bad_attribute")
+    return interval
 
 
 def _texts(attributes: Attributes, table: tuple[semconv.Attribute, ...]) -> dict[str, str]:
@@ -217,4 +233,6 @@ def _parse_device(attributes: Attributes) -> Device:
         texts["uncertainty_ratio"] = None if uncertainty is None else float(uncertainty)
     except ValueError:
         raise Rejected("bad_attribute") from None
+    if not math.isfinite(texts["uncertainty_ratio"] or 0.0):
+        raise Rejected("bad_attribute")
     return Device(**{"node": "", "source": "", **texts})

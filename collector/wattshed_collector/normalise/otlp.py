@@ -50,7 +50,10 @@ def _of_metric(
         rejected["delta_temporality" if kind == "sum" else "unsupported_type"] += _count(metric)
         return
     for point in data_points:
-        if point.flags & DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK:
+        if (
+            point.flags & DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+            or point.WhichOneof("value") is None
+        ):
             rejected["no_recorded_value"] += 1
             continue
         yield Point(

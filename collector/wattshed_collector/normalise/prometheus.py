@@ -5,6 +5,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -46,10 +47,14 @@ def points(text: str, scraped_ms: int, interval_ms: int, rejected: Counter[str])
             metric.otel,
             metric.unit,
             sample.value,
-            round(read_at[device] * 1000) if device in read_at else scraped_ms,
+            _ms(read_at[device]) if device in read_at else scraped_ms,
             _attributes({**device_of.get(device, {}), **sample.labels}, interval_ms),
-            round(started_at[device] * 1000) if device in started_at else 0,
+            _ms(started_at.get(device, 0.0)),
         )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000) if math.isfinite(seconds) else 0
 
 
 def _attributes(labels: dict[str, str], interval_ms: int) -> Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -19,9 +19,6 @@ from wattshed_collector.store.queries import GROUPS
 
 from . import CLASSES, CONSERVED_RATIO, IDLE_CLASSES, METHODS, units
 from .layout import WIDTH, clean, named, table
-
-if TYPE_CHECKING:
-    from wattshed_collector.validate import Answer, Counted, RunAnswer
 
 Record = dict[str, Any]
 
@@ -85,51 +82,6 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
     console.print(table(width, [*columns, "Energy", *extra, "Share", *shown.values()], names, rows))
 
 
-def print_answer(answer: Answer, console: Console) -> None:
-    """Print what a folder of measurements gave: the official figure, the energy and each run."""
-    width = min(console.width, WIDTH)
-    official = answer["official"]
-    rule = Text.assemble(
-        (f"{official['value']:,.10g} {clean(official['unit'])}", "bold"),
-        f" by {clean(official['rule'])}",
-    )
-    parts: list[RenderableType] = [Text(clean(answer["kind"]), style="dim"), rule]
-    if published := official["published"]:
-        away = abs(official["value"] / published - 1)
-        parts.append(Text(f"published: {published:,.10g} (differs by {away:.2g} of it)"))
-    parts += ["", _runs(answer, width), "", *_asides(answer)]
-    for part in parts:
-        console.print(part, width=width, highlight=False)
-
-
-def _runs(answer: Answer, width: int) -> Table:
-    rows = [_run(clean(run["name"]), run) for run in answer["runs"]]
-    if len(rows) > 1:
-        rows.append(_run("all", answer))
-    columns = ("Run", "Energy", "Mean power", "Known", "Produced", "J each")
-    return table(width, columns, 1, rows)
-
-
-def _run(title: str, run: RunAnswer | Answer) -> tuple[Text, ...]:
-    made: dict[str, Counted] = run["outcomes"]
-    return (
-        named(title),
-        Text(units.joules(run["energy_joules"])),
-        Text(units.watts(run["mean_power_watts"])),
-        Text(units.seconds(run["known_seconds"])),
-        _lines((_produced(kind, made[kind]["count"]) for kind in made), "none counted"),
-        _lines((units.joules(made[kind]["joules_per_outcome"]) for kind in made), units.UNKNOWN),
-    )
-
-
-def _asides(answer: Answer) -> Iterator[Text]:
-    unknown = answer["unknown_seconds"]
-    yield Text(f"Time in the window whose energy is unknown: {units.seconds(unknown)}", style="dim")
-    yield Text(f"Before the window: {units.joules(answer['before_window_joules'])}", style="dim")
-    for note in answer["notes"]:
-        yield Text(clean(note), style="yellow")
-
-
 def _headline(report: Report) -> Group:
     start, end = report["window"]["start"], report["window"]["end"]
     first, last = (datetime.fromtimestamp(seconds).astimezone() for seconds in (start, end))
@@ -185,20 +137,20 @@ def _workload(record: Record) -> tuple[Text, ...]:
         named(record["team"]),
         Text(units.joules(record["joules"])),
         Text(units.percent(idle), style="bold red" if high else ""),
-        _lines((_produced(kind, record["outcomes"][kind]) for kind in kinds), "none counted"),
-        _lines((units.joules(cost["active"]) for cost in costs), units.UNKNOWN),
-        _lines((units.joules(cost["loaded"]) for cost in costs), units.UNKNOWN),
+        lines((produced(kind, record["outcomes"][kind]) for kind in kinds), "none counted"),
+        lines((units.joules(cost["active"]) for cost in costs), units.UNKNOWN),
+        lines((units.joules(cost["loaded"]) for cost in costs), units.UNKNOWN),
     )
 
 
-def _produced(kind: str, amount: float) -> str:
+def produced(kind: str, amount: float) -> str:
     plural = "" if amount == 1 else "s"
     name = _OUTCOMES.get(kind) or clean(kind).replace("_", " ") + plural
     text = f"{units.count(amount)} {name}"
     return text if len(text) <= PRODUCED else text[: PRODUCED - 1] + "…"
 
 
-def _lines(texts: Iterable[str], none: str) -> Text:
+def lines(texts: Iterable[str], none: str) -> Text:
     joined = "\n".join(texts)
     return Text(joined) if joined else Text(none, style="dim italic")
 

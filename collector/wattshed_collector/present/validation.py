@@ -1,43 +1,60 @@
-"""What ``wattshed validate`` found, for the terminal."""
+"""What ``wattshed validate`` found, for the terminal: at most 80 columns, like the report."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Iterator
 
-from wattshed_collector.validate import Answer
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wattshed_collector.validate import Answer, Counted, RunAnswer
 
 from . import units
+from .layout import WIDTH, clean, named, table
+from .terminal import lines, produced
 
 
 def print_answer(answer: Answer, console: Console) -> None:
-    """Print the measured figures, each run, the official figure and what there is to know."""
+    """Print what a folder of measurements gave: the official figure, the energy and each run."""
+    width = min(console.width, WIDTH)
     official = answer["official"]
-    console.print(f"[bold]{answer['kind']}[/], {len(answer['runs'])} measured window(s)")
-    console.print(_runs(answer))
-    published = official["published"]
-    console.print(
-        f"[bold]{official['value']:,.10g} {official['unit']}[/] by {official['rule']}"
-        + (f", published {published:,.10g} {official['unit']}" if published is not None else "")
+    rule = Text.assemble(
+        (f"{official['value']:,.10g} {clean(official['unit'])}", "bold"),
+        f" by {clean(official['rule'])}",
     )
+    parts: list[RenderableType] = [Text(clean(answer["kind"]), style="dim"), rule]
+    if published := official["published"]:
+        away = abs(official["value"] / published - 1)
+        parts.append(Text(f"published: {published:,.10g} (differs by {away:.2g} of it)"))
+    parts += ["", _runs(answer, width), "", *_asides(answer)]
+    for part in parts:
+        console.print(part, width=width, highlight=False)
+
+
+def _runs(answer: Answer, width: int) -> Table:
+    rows = [_run(clean(run["name"]), run) for run in answer["runs"]]
+    if len(rows) > 1:
+        rows.append(_run("all", answer))
+    columns = ("Run", "Energy", "Mean power", "Known", "Produced", "J each")
+    return table(width, columns, 1, rows)
+
+
+def _run(title: str, run: RunAnswer | Answer) -> tuple[Text, ...]:
+    made: dict[str, Counted] = run["outcomes"]
+    return (
+        named(title),
+        Text(units.joules(run["energy_joules"])),
+        Text(units.watts(run["mean_power_watts"])),
+        Text(units.seconds(run["known_seconds"])),
+        lines((produced(kind, made[kind]["count"]) for kind in made), "none counted"),
+        lines((units.joules(made[kind]["joules_per_outcome"]) for kind in made), units.UNKNOWN),
+    )
+
+
+def _asides(answer: Answer) -> Iterator[Text]:
+    unknown = answer["unknown_seconds"]
+    yield Text(f"Time in the window whose energy is unknown: {units.seconds(unknown)}", style="dim")
+    yield Text(f"Before the window: {units.joules(answer['before_window_joules'])}", style="dim")
     for note in answer["notes"]:
-        console.print(f"- {note}", style="dim", markup=False, highlight=False)
-
-
-def _runs(answer: Answer) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("window", "energy", "mean power", "unknown", "per outcome"):
-        table.add_column(heading, justify="left" if heading == "window" else "right")
-    for run in answer["runs"]:
-        table.add_row(
-            units.seconds(run["window"]["end"] - run["window"]["start"]),
-            units.joules(run["energy_joules"]),
-            units.watts(run["mean_power_watts"]),
-            units.seconds(run["unknown_seconds"]),
-            "\n".join(
-                f"{units.joules(counted['joules_per_outcome'])}/{kind}"
-                for kind, counted in run["outcomes"].items()
-            ),
-        )
-    return table
+        yield Text(clean(note), style="yellow")

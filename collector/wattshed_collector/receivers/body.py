@@ -10,6 +10,8 @@ from aiohttp import web
 from wattshed_collector.errors import InvalidInput
 
 CHUNK = 256 * 1024
+ZSTD_STEP = 1024
+"""Four bytes can name a block of 128 KiB, so a step makes at most 32 MiB."""
 
 
 class TooLarge(InvalidInput):
@@ -49,27 +51,43 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _inflate(body: bytes, limit: int) -> bytes:
-    inflater = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told apart by the header
-    try:
-        decoded = inflater.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidInput(f"the body is not valid gzip: {error}", "malformed") from error
-    if len(decoded) > limit or inflater.unconsumed_tail:
-        raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
-    if not inflater.eof:
-        raise InvalidInput("the gzip body ends early", "malformed")
-    return decoded
+    decoded = bytearray()
+    rest = body
+    while True:  # a gzip file may have several members
+        inflater = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told apart by the header
+        try:
+            decoded += inflater.decompress(rest, limit + 1 - len(decoded))
+        except zlib.error as error:
+            raise InvalidInput(f"the body is not valid gzip: {error}", "malformed") from error
+        if len(decoded) > limit:
+            raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
+        if not inflater.eof:
+            raise InvalidInput("the gzip body ends early", "malformed")
+        rest = inflater.unused_data
+        if not rest:
+            return bytes(decoded)
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
-    reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(body)
+    decoded = bytearray()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
+    inflater = decompressor.decompressobj()
     try:
-        decoded = reader.read(limit + 1)
+        # In small steps, because the decompressor cannot be told how much it may make of one.
+        for at in range(0, len(body), ZSTD_STEP):
+            rest = body[at : at + ZSTD_STEP]
+            while rest:
+                if inflater.eof:  # a body may have several frames
+                    inflater = decompressor.decompressobj()
+                decoded += inflater.decompress(rest)
+                rest = inflater.unused_data
+                if len(decoded) > limit:
+                    raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
     except zstandard.ZstdError as error:
         raise InvalidInput(f"the body is not valid zstd: {error}", "malformed") from error
-    if len(decoded) > limit:
-        raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
-    return decoded
+    if not inflater.eof:
+        raise InvalidInput("the zstd body ends early", "malformed")
+    return bytes(decoded)
 
 
 def _too_large(size: int, limit: int, *, decoded: bool = False) -> str:

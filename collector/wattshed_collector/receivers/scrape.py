@@ -59,6 +59,10 @@ class Scraper:
                 if up is not False:
                     log.warning("cannot scrape %s: %s", target, error or type(error).__name__)
                 up = False
+            except Exception:  # one target must not end the scraping of the others
+                self._result(target, ok=False)
+                log.exception("cannot scrape %s", target)
+                up = False
             else:
                 self._result(target, ok=True)
                 up = True

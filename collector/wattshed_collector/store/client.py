@@ -16,13 +16,20 @@ from urllib.parse import urlsplit
 
 from wattshed_collector.errors import Permanent, Retryable, StoreError, StoreLocked
 
-PERMANENT_CODES = frozenset({6, 16, 27, 33, 36, 43, 46, 47, 53, 60, 62, 117, 386})
+PERMANENT_CODES = frozenset(
+    {6, 16, 27, 33, 36, 41, 43, 46, 47, 53, 60, 62, 69, 70, 72, 117, 153, 349, 386, 456, 457}
+)
 """ClickHouse error codes that mean "this statement or this data will never work" (ErrorCodes.cpp):
-parse, type, unknown column/table/function and syntax errors. Everything else may pass."""
+parse, type, range, parameter, unknown column/table/function and syntax errors. Everything else may
+pass."""
 
-ENGINE = {"max_threads": "2", "memory_worker_period_ms": "1000"}
+ENGINE = {
+    "max_threads": "2",
+    "memory_worker_period_ms": "1000",
+    "max_partitions_per_insert_block": "0",
+}
 """Settings of the embedded engine. By default it looks at its memory ten times a second, which is
-a quarter of a percent of a core for nothing."""
+a quarter of a percent of a core for nothing, and refuses a batch that spans a hundred days."""
 
 Row = tuple[Any, ...]
 
@@ -110,9 +117,11 @@ class _translated:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, StoreError):
             return
-        from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+        from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 
-        if isinstance(error, DatabaseError | ClickHouseError):
+        if isinstance(error, DataError):  # the driver cannot make the column's type of a value
+            raise Permanent(str(error)) from error
+        if isinstance(error, ClickHouseError):
             code = getattr(error, "code", None) or _code_in(str(error))
             raise (Permanent if code in PERMANENT_CODES else Retryable)(str(error)) from error
         if isinstance(error, OSError | RuntimeError):

@@ -32,6 +32,7 @@ class Layout:
             "ON_CLUSTER": f"ON CLUSTER '{self.cluster}'" if self.cluster else "",
             "REPLICATED": "Replicated" if self.cluster else "",
             "RAW_TTL": _ttl("toDateTime(ts)", self.raw_days),
+            "HOUR_TTL": _ttl("hour", self.raw_days),
             "MINUTE_TTL": _ttl("t", self.minute_days),
         }
 
@@ -74,15 +75,13 @@ def migrate(client: Client, layout: Layout, *, dry_run: bool = False) -> Sequenc
     version: both would silently give tables that the code does not know.
     """
     placeholders = layout.placeholders()
-    client.command(
-        VERSIONS.format(
-            on_cluster=placeholders["ON_CLUSTER"], replicated=placeholders["REPLICATED"]
+    if not dry_run:
+        client.command(
+            VERSIONS.format(
+                on_cluster=placeholders["ON_CLUSTER"], replicated=placeholders["REPLICATED"]
+            )
         )
-    )
-    applied = {
-        int(number): str(checksum)
-        for number, checksum in client.rows("SELECT number, checksum FROM migration FINAL")
-    }
+    applied = _applied(client)
     known = migrations()
     _check(known, applied)
     missing = [migration for migration in known if migration.number not in applied]
@@ -90,6 +89,14 @@ def migrate(client: Client, layout: Layout, *, dry_run: bool = False) -> Sequenc
         for migration in missing:
             _apply(client, migration, layout)
     return missing
+
+
+def _applied(client: Client) -> dict[int, str]:
+    ((exists,),) = client.rows("EXISTS TABLE migration")
+    if not exists:
+        return {}
+    rows = client.rows("SELECT number, checksum FROM migration FINAL")
+    return {int(number): str(checksum) for number, checksum in rows}
 
 
 def _apply(client: Client, migration: Migration, layout: Layout) -> None:

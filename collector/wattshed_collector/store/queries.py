@@ -30,8 +30,13 @@ MINUTES_UP_TO_S = 49 * 3600
 _WINDOW = "t >= toDateTime({since:UInt32}, 'UTC') AND t < toDateTime({until:UInt32}, 'UTC')"
 
 
+def resolution(since: int, until: int) -> int:
+    """Return how many seconds a row of energy stands for in the window: a minute or an hour."""
+    return 60 if until - since <= MINUTES_UP_TO_S else 3600
+
+
 def _energy_view(since: int, until: int) -> str:
-    return "v_energy_1m" if until - since <= MINUTES_UP_TO_S else "v_energy_1h"
+    return "v_energy_1m" if resolution(since, until) == 60 else "v_energy_1h"
 
 
 def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
@@ -157,6 +162,5 @@ def live(client: Client) -> list[Record]:
 
 def newest(client: Client) -> float | None:
     """Event time (Unix seconds) of the newest tick, None in an empty store."""
-    rows = client.rows("SELECT count(), max(last_valid) FROM tick_hour")
-    count, last = rows[0]
-    return last.timestamp() if count else None
+    rows = client.rows("SELECT toUnixTimestamp64Milli(max(last_valid)) / 1e3 FROM tick_hour")
+    return rows[0][0] or None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from wattshed_collector.errors import Retryable, StoreError
+from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_exporter.model import Batch
 
 from .client import Client
@@ -64,6 +64,7 @@ class Writer:
         self._closing = False
         self._dimensions = Dimensions()
         self._ids = Ids()
+        self._client: Client | None = None
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
@@ -89,10 +90,10 @@ class Writer:
         self._thread.join(timeout_seconds)
 
     def _work(self) -> None:
-        client = self._open_client()
         while group := self._take():
-            self._commit(client, group)
-        client.close()
+            self._commit(group)
+        if self._client is not None:
+            self._client.close()
 
     def _take(self) -> list[tuple[Batch, Future[None]]]:
         with self._changed:
@@ -108,38 +109,46 @@ class Writer:
                 group.append(self._queue.popleft())
                 rows += _size(group[-1][0])
             self.counters.queued_rows -= rows
+        for _, future in group:
+            # From here on nobody can cancel it: a sender that went away is no reason not to write.
+            future.set_running_or_notify_cancel()
         return group
 
-    def _commit(self, client: Client, group: Sequence[tuple[Batch, Future[None]]]) -> None:
+    def _commit(self, group: Sequence[tuple[Batch, Future[None]]]) -> None:
         try:
-            self._write(client, [batch for batch, _ in group])
-        except StoreError as error:
+            self._write([batch for batch, _ in group])
+        except Exception as error:  # the thread must outlive whatever the driver raises
             if len(group) > 1:
                 for member in group:
-                    self._commit(client, [member])
+                    self._commit([member])
                 return
-            log.error("could not write a batch: %s", error)
-            self.counters.failed_batches += 1
-            group[0][1].set_exception(error)
-            return
-        except Exception as error:  # the thread must outlive whatever the driver raises
-            log.exception("could not write a batch")
-            self.counters.failed_batches += len(group)
-            for _, future in group:
-                future.set_exception(Retryable(str(error)))
+            self._fail(group[0][1], error)
             return
         self.counters.commits += 1
         self.counters.batches += len(group)
         self.counters.ticks += sum(len(batch.ticks) for batch, _ in group)
         for _, future in group:
-            future.set_result(None)
+            if not future.cancelled():
+                future.set_result(None)
 
-    def _write(self, client: Client, batches: Sequence[Batch]) -> None:
+    def _fail(self, future: Future[None], error: Exception) -> None:
+        self.counters.failed_batches += 1
+        if isinstance(error, StoreError):
+            log.error("could not write a batch: %s", error)
+        else:
+            log.error("could not write a batch", exc_info=error)
+            error = Permanent(str(error))
+        if not future.cancelled():
+            future.set_exception(error)
+
+    def _write(self, batches: Sequence[Batch]) -> None:
+        client = self._client = self._client or self._open_client()
         news = self._dimensions.news(batches)
-        for table, columns in tables(news.batch, self._ids).items():
-            client.insert(table, columns)
+        # Marked first: an hour that is recomputed for nothing is better than one that never is.
         if news.dirty_hours:
             client.insert("dirty", {"hour": sorted(news.dirty_hours)})
+        for table, columns in tables(news.batch, self._ids).items():
+            client.insert(table, columns)
         self._dimensions.remember(news.batch)
         self.pulse.observe(news.batch)
 

@@ -1,0 +1,245 @@
+"""Reports to show: a fleet with everything in it, a plain host, an estimate, an empty store."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wattshed_collector.report import CLASSES, Report
+
+Record = dict[str, Any]
+END = 1_780_000_000 // 300 * 300
+DAY_S, STEP_S = 86_400, 300
+GAP = range(96, 103)
+"""Steps in which nothing was heard."""
+
+WORKLOADS: tuple[tuple[str, str, str, str, float, float, dict[str, float]], ...] = (
+    ("llama-3.1-8b-sft", "foundation", "training", "llama-3.1-8b", 4100, 0.03, {"step": 14_110}),
+    ("speech-encoder-pretrain", "foundation", "training", "conformer-xl", 3700, 0.29,
+     {"step": 15_800}),
+    ("chat-70b", "assist", "inference", "llama-3.1-70b", 1650, 0.04,
+     {"token_in": 7.4e8, "token_out": 2.47e8, "request": 1.12e6}),
+    ("mixtral-8x7b-dpo", "foundation", "training", "mixtral-8x7b", 1500, 0.02, {"step": 5600}),
+    ("code-32b", "assist", "inference", "qwen2.5-coder-32b", 780, 0.11,
+     {"token_in": 3.6e8, "token_out": 1.2e8, "request": 545_000}),
+    ("images", "creative", "inference", "stable-diffusion-xl", 205, 0.12, {"image": 91_000}),
+    ("embed", "search", "inference", "bge-m3", 190, 0.08, {"request": 9_600_000}),
+    ("transcribe", "speech", "inference", "whisper-large-v3", 180, 0.10, {"request": 301_000}),
+    ("canary-8x22b", "assist", "inference", "mixtral-8x22b", 118, 1.0, {}),
+    ("nb-vision-1", "research-vision", "notebook", "", 74, 0.93, {}),
+    ("nb-vision-2", "research-vision", "notebook", "", 69, 0.97, {}),
+    ("nb-ranking", "search", "notebook", "", 62, 0.55, {}),
+    ("nb-vision-3", "", "notebook", "", 61, 1.0, {}),
+    ("weld-inspection", "edge-ops", "edge_inference", "yolov8m", 16.4, 0.02,
+     {"inference": 2_700_000}),
+    ("bearing-watch", "edge-ops", "edge_inference", "tcn-anomaly", 4.1, 0.01,
+     {"inference": 230_000}),
+)  # fmt: skip
+NODES = (
+    ("sim-dub-gpu-01", "dublin", 8, 520.0),
+    ("sim-dub-gpu-02", "dublin", 8, 470.0),
+    ("sim-reno-gpu-01", "reno", 8, 360.0),
+    ("sim-reno-gpu-02", "reno", 8, 95.0),
+    ("sim-dub-edge-01", "dublin", 1, 16.4),
+    ("sim-reno-edge-02", "reno", 1, 0.0021),
+)
+
+
+def _workload(entry: tuple[str, str, str, str, float, float, dict[str, float]]) -> Record:
+    name, team, kind, model, watts, idle, outcomes = entry
+    joules = watts * DAY_S
+    active = joules * (1 - idle)
+    return {
+        "workload_key": f"sim-{name}", "workload": name, "workload_kind": kind, "team": team,
+        "ai_model": model, "precision": "bf16" if model else "",
+        "joules": joules, "active_joules": active, "idle_held_joules": joules * idle,
+        "device_seconds": 8.0 * DAY_S, "idle_held_seconds": 8 * DAY_S * idle,
+        "outcomes": dict(outcomes),
+        "joules_per_outcome": {
+            key: {"active": active / count, "loaded": joules / count}
+            for key, count in outcomes.items()
+        },
+    }  # fmt: skip
+
+
+def split(joules: float, active: float, held: float, nobody: float, seconds: float) -> Record:
+    """Return the columns that every record of ``queries.energy`` has."""
+    return {
+        "joules": joules,
+        "active_joules": joules * active,
+        "idle_held_joules": joules * held,
+        "idle_unallocated_joules": joules * nobody,
+        "overhead_joules": 0.0,
+        "unattributed_joules": joules * (1 - active - held - nobody),
+        "device_seconds": seconds,
+    }
+
+
+def _power(index: int) -> dict[str, float]:
+    phase = 2 * math.pi * index * STEP_S / DAY_S
+    stalled = 190 <= index < 244
+    return {
+        "active": 9500 - 1500 * math.cos(phase) - (3300 if stalled else 0) + 90 * math.sin(index),
+        "idle_held": 750 + 160 * math.cos(phase) + (1300 if stalled else 0),
+        "idle_unallocated": 420.0,
+        "unattributed": 310 + 60 * math.sin(3 * phase),
+    }
+
+
+def _device(node: str, number: int, watts: float) -> Record:
+    return {"device": f"{node}/gpu{number}", "kind": "gpu", "node": node,
+            **split(watts * DAY_S, 0.72, 0.19, 0.06, DAY_S)}  # fmt: skip
+
+
+def _live(record: Record) -> Record:
+    return {"device": record["device"], "kind": record["kind"], "node": record["node"],
+            "site": "dublin", "overlap": "", "ts": END - 1.5, "utilization_ratio": 0.97,
+            "power_watts": record["joules"] / DAY_S, "temperature_celsius": 61.0,
+            "method": "simulated", "gap": ""}  # fmt: skip
+
+
+def fleet_report() -> Report:
+    """Return a day of a simulated fleet: workloads of all kinds, gaps, meters that overlap."""
+    indices = [index for index in range(DAY_S // STEP_S) if index not in GAP]
+    steps = [_power(index) for index in indices]
+    classes = {name: sum(step.get(name, 0.0) for step in steps) * STEP_S for name in CLASSES}
+    total = sum(classes.values())
+    devices = [_device(node, number, watts + 3 * number)
+               for node, _, boards, watts in NODES for number in range(boards)]  # fmt: skip
+    devices.sort(key=lambda record: -record["joules"])
+    live = [_live(record) for record in devices]
+    live[3] |= {"power_watts": None, "utilization_ratio": None, "temperature_celsius": None,
+                "gap": "permission"}  # fmt: skip
+    host = _live(devices[0]) | {"device": "sim-dub-gpu-01/host", "kind": "host", "overlap": "outer"}
+    teams = sorted({entry[1] for entry in WORKLOADS})
+    return {
+        "version": 1,
+        "window": {"start": END - DAY_S, "end": END, "step": STEP_S},
+        "total_joules": total,
+        "mean_power_watts": total / DAY_S,
+        "live_power_watts": 11_230.0,
+        "classes": classes,
+        "times": [END - DAY_S + index * STEP_S for index in indices],
+        "power": {name: [step[name] for step in steps] for name in steps[0]},
+        "workloads": [_workload(entry) for entry in WORKLOADS],
+        "teams": [{"team": team, **split(1e8, 0.7, 0.3, 0, DAY_S)} for team in teams],
+        "nodes": [{"node": node, "site": site, **split(watts * boards * DAY_S, 0.7, 0.2, 0.06, 1)}
+                  for node, site, boards, watts in NODES],
+        "devices": devices,
+        "live": [*live, host],
+        "quality": {
+            "by_method": {"simulated": total * 0.86, "counter": total * 0.11,
+                          "integral": total * 0.03},
+            "known_seconds": len(devices) * DAY_S * 0.975,
+            "unknown_seconds": {"no_data": len(devices) * DAY_S * 0.024, "permission": 720.0},
+            "residual_worst_ratio": 3.1e-15,
+        },
+    }  # fmt: skip
+
+
+def host_report() -> Report:
+    """Return five minutes of one machine without a power meter and without any workload."""
+    joules = 47.0 * 300
+    parts = split(joules, 0, 0, 0.62, 300)
+    times = [END - 300 + 60 * index for index in range(5)]
+    device = "gateway/cpu"
+    live = {"device": device, "kind": "cpu", "node": "gateway", "site": "", "overlap": "",
+            "ts": END - 1.0, "power_watts": 47.4, "utilization_ratio": 0.08,
+            "temperature_celsius": None, "method": "estimated", "gap": ""}  # fmt: skip
+    return {
+        "version": 1,
+        "window": {"start": END - DAY_S, "end": END, "step": 60},
+        "total_joules": joules,
+        "mean_power_watts": joules / DAY_S,
+        "live_power_watts": 47.4,
+        "classes": {name: parts[f"{name}_joules"] for name in CLASSES},
+        "times": times,
+        "power": {"idle_unallocated": [29.1] * 5, "unattributed": [17.9] * 5},
+        "workloads": [],
+        "teams": [{"team": "", **parts}],
+        "nodes": [{"node": "gateway", "site": "", **parts}],
+        "devices": [{"device": device, "kind": "cpu", "node": "gateway", **parts}],
+        "live": [live],
+        "quality": {
+            "by_method": {"estimated": joules},
+            "known_seconds": 300.0,
+            "unknown_seconds": {},
+            "residual_worst_ratio": 0.0,
+        },
+    }
+
+
+def empty_report() -> Report:
+    """Return what a store without a single tick says."""
+    report = host_report()
+    report |= {
+        "total_joules": 0.0,
+        "mean_power_watts": 0.0,
+        "live_power_watts": None,
+        "classes": dict.fromkeys(CLASSES, 0.0),
+        "times": [],
+        "power": {},
+        "teams": [],
+        "nodes": [],
+        "devices": [],
+        "live": [],
+    }
+    report["quality"] |= {"by_method": {}, "known_seconds": 0.0}
+    return report
+
+
+HOSTILE = (
+    '</script><img src=x onerror="document.documentElement.dataset.error=1"><b>&amp;[red]\x1b[31m'
+)
+
+
+def hostile_report() -> Report:
+    """Return a fleet whose names try to become markup, script and terminal control."""
+    report = fleet_report()
+    for record in (*report["workloads"], *report["nodes"], *report["devices"], *report["live"]):
+        for key in ("workload", "workload_key", "team", "node", "device"):
+            if key in record:
+                record[key] = f"{HOSTILE}{record[key]}"
+    report["workloads"][0]["outcomes"] = {HOSTILE: 12.0}
+    report["workloads"][0]["joules_per_outcome"] = {HOSTILE: {"active": 1.0, "loaded": 2.0}}
+    report["quality"]["unknown_seconds"] = {HOSTILE: 5.0}
+    return report
+
+
+REPORTS: dict[str, Callable[[], Report]] = {
+    "fleet": fleet_report,
+    "host": host_report,
+    "empty": empty_report,
+    "hostile": hostile_report,
+}
+
+
+@pytest.fixture
+def reports() -> dict[str, Callable[[], Report]]:
+    """Return the builders by name; each call builds a report of its own."""
+    return REPORTS
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return a function that opens an address in Chromium and answers with the page it became."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian package chromium)")
+
+    def dump(address: str) -> str:
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
+        command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
+        command += ["--disable-component-update", "--window-size=1400,2400"]
+        command += [f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
+        command += ["--virtual-time-budget=9000", "--dump-dom", address]
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, check=True
+        ).stdout.decode()
+
+    return dump
