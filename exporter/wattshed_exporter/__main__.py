@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     try:
-        return once(config) if config.once else run(config, wait_for_signal())
+        return (once if config.once else run)(config, wait_for_signal())
     except ConfigError as error:
         refuse(PROG, error)
 
@@ -83,19 +83,27 @@ def run(config: Config, wait: Wait) -> int:
     return 0
 
 
-def once(config: Config) -> int:
+def once(config: Config, wait: Wait) -> int:
     """Read each source until there is energy, and print what /metrics would say."""
     telemetry = Telemetry()
     sampler = build_sampler(config, [], telemetry)
     until = time.monotonic() + ONCE_SECONDS + 3 * config.interval_seconds
 
-    def wait(seconds: float) -> bool:
-        time.sleep(min(seconds, config.interval_seconds / 2))
-        return sampler.settled(reads=3) or time.monotonic() > until
+    def settle(seconds: float) -> bool:
+        told = wait(min(seconds, config.interval_seconds / 2))
+        return told or sampler.settled(reads=3) or time.monotonic() > until
 
-    sampler.run(wait)
-    sys.stdout.write(Exposition().render(sampler.snapshot()).decode())
-    return 0 if sampler.snapshot().devices else 1
+    sampler.run(settle)
+    snapshot = sampler.snapshot()
+    if not snapshot.devices:
+        log.error("nothing here says how much it uses; --log-level debug tells why")
+        return 1
+    try:
+        print(Exposition().render(snapshot).decode(), end="", flush=True)
+    except OSError as error:
+        log.error("standard output cannot be written: %s", error.strerror)
+        return 1
+    return 0
 
 
 def build_sampler(config: Config, outputs: Sequence[Output], telemetry: Telemetry) -> Sampler:

@@ -13,6 +13,8 @@ from .sources import SOURCES
 
 AUTO = "auto"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LEAST_QUEUE_TICKS = 10_000
+"""A read of history brings up to half of that at once; a shorter queue would always lose some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,13 @@ class Otlp:
     def problems(self) -> Iterator[str]:
         if self.endpoint and not _is_http(self.endpoint):
             yield f"endpoint: {self.endpoint!r} is not a URL such as http://127.0.0.1:9740"
+        elif "@" in self.endpoint:
+            yield "endpoint: may not hold a user and a password; there is otlp.token"
+        if not (self.token.isascii() and self.token.isprintable()):
+            yield "token: holds a character that no header can carry, such as a line break"
         yield from at_least(self, 0, "batch_seconds")
-        yield from above(self, 0, "timeout_seconds", "queue_ticks")
+        yield from above(self, 0, "timeout_seconds")
+        yield from at_least(self, LEAST_QUEUE_TICKS, "queue_ticks")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +162,7 @@ def at_least(section: object, bound: float, *names: str) -> Iterator[str]:
 def parse_listen(listen: str) -> tuple[str, int]:
     """Split ``host:port``, ``:port`` or ``[v6]:port``; ``ValueError`` holds half a sentence."""
     host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    if not colon or not listen.isascii() or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{listen!r} is not an address and a port such as 127.0.0.1:9741")
     if host.startswith("[") and host.endswith("]"):
         return host[1:-1], int(port)
@@ -167,6 +174,8 @@ def parse_listen(listen: str) -> tuple[str, int]:
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return usable and plain and not (parts.query or parts.fragment)

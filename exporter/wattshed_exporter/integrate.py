@@ -24,6 +24,10 @@ PLAUSIBLE = 1.2
 CEILING_WATTS = {Kind.CPU: 1000.0, Kind.MEMORY: 1000.0}
 """Power that no wrapping counter of a kind exceeds, where the device has no limit of its own."""
 OTHER_CEILING_WATTS = 10_000.0
+JUMP = 10
+"""A counter that gains more than this multiple of the device's limit did not count but jumped."""
+LARGEST_UJ = 2**63 - 1
+"""Largest energy that the store can hold."""
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class Meter:
             self._reject("duplicate" if reading.ts_ms == self._last_ms else "out_of_order")
             return None
         power = self._believable_power(reading.power_watts)
-        energy = self._believable_energy(reading.energy_uj)
+        energy = self._believable_energy(reading.ts_ms, reading.energy_uj)
         if reading.gap or (power is None and energy is None):
             return self._gap_tick(reading, reading.gap or self._blame(reading))
         tick = self._tick(reading, power, energy)
@@ -183,17 +187,25 @@ class Meter:
             return None
         return watts
 
-    def _believable_energy(self, energy_uj: int | None) -> int | None:
+    def _believable_energy(self, ts_ms: int, energy_uj: int | None) -> int | None:
         if energy_uj is None:
             return None
-        if not math.isfinite(energy_uj) or energy_uj < 0:
+        if not 0 <= energy_uj <= LARGEST_UJ:
             self._reject("impossible_energy")
             return None
-        if energy_uj == 0 and self._raw_uj and self.device.counter_range_uj is None:
-            # Believing it would make the whole counter new energy at the next reading.
-            self._reject("zero_counter")
-            return None
+        if self._raw_uj and self.device.counter_range_uj is None:
+            # Believing a wrong value would make the whole counter new energy, now or next time.
+            gained = energy_uj if energy_uj < self._raw_uj else energy_uj - self._raw_uj
+            if energy_uj == 0 or gained > self._most_uj(ts_ms):
+                self._reject("counter_jump" if energy_uj else "zero_counter")
+                return None
         return energy_uj
+
+    def _most_uj(self, ts_ms: int) -> float:
+        limit = self.device.power_limit_watts
+        # One second more, because a counter may be updated less often than it is read.
+        seconds = (ts_ms - self._raw_ms) / 1000 + 1
+        return math.inf if limit is None else JUMP * limit * seconds * MICRO
 
     def _ratio(self, ratio: float | None) -> float | None:
         if ratio is None:

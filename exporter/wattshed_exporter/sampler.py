@@ -92,11 +92,15 @@ class Worker:
         return self.tried and (self.absent or bool(self._trouble))
 
     def run(self, stop: threading.Event) -> None:
-        """Step until stopped or finished."""
+        """Step until stopped or finished, then close the source.
+
+        That is done in this thread, because a driver that hangs may hold up its closing as well.
+        """
         while not stop.is_set():
             delay = self.step()
             if delay is None or (delay > 0 and stop.wait(delay)):
-                return
+                break
+        self.close()
 
     def step(self) -> float | None:
         """Discover or read once; return the seconds until the next step, None for never."""
@@ -140,7 +144,7 @@ class Worker:
         """Look for devices; return the seconds until the next try, 0 where it succeeded."""
         delay = RETRY_SECONDS
         try:
-            devices = self._timed(self.source.discover)
+            self._adopt(self._timed(self.source.discover))
         except NoData as nothing:
             log.debug("source %s: %s", self.source.name, nothing)
             self._forget("device_gone")
@@ -149,7 +153,6 @@ class Worker:
             delay = min(2.0**self._failures, RETRY_SECONDS)
             self._failures += 1
         else:
-            self._adopt(devices)
             self._failures, delay = 0, 0.0
         self.tried = True
         return delay
@@ -188,6 +191,7 @@ class Worker:
         self._telemetry.add("wattshed_source_reads_total", 1, self.source.name)
         try:
             sample = self._timed(self.source.read)
+            self._use(sample)
         except DevicesChanged as change:
             log.info("source %s: %s", self.source.name, change)
             self._telemetry.add("wattshed_source_errors_total", 1, self.source.name, change.reason)
@@ -197,7 +201,6 @@ class Worker:
             self._more = False
             self._blame(error)
             return self._until_next()
-        self._use(sample)
         self._more, self.finished = sample.more, sample.finished
         if self.finished:
             return None
@@ -344,7 +347,7 @@ class Sampler:
         self.workers = workers
 
     def run(self, wait: Wait) -> None:
-        """Read until ``wait`` says to stop or every source has finished; then close the sources."""
+        """Read until ``wait`` says to stop or every source has finished; each closes itself."""
         stop = threading.Event()
         threads = [
             threading.Thread(target=w.run, args=(stop,), name=w.source.name, daemon=True)
@@ -359,8 +362,6 @@ class Sampler:
         until = time.monotonic() + CLOSE_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        for worker in self.workers:
-            worker.close()
 
     @property
     def finished(self) -> bool:

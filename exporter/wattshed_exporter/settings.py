@@ -368,7 +368,7 @@ def _optional(kind: Any) -> tuple[Any, bool]:
 def _number(value: str | int | float, kind: Any) -> int | float:
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError("is not a number") from None
     if not math.isfinite(number):
         raise ValueError("is not a finite number")

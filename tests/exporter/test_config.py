@@ -54,7 +54,27 @@ def test_environment_and_flags_reach_every_section() -> None:
             "--otlp.endpoint=http://c:99999",
             "--otlp.endpoint: 'http://c:99999' is not a URL such as http://127.0.0.1:9740",
         ),
-        ("--otlp.queue-ticks=0", "--otlp.queue-ticks: 0 is not above 0"),
+        (
+            "--otlp.endpoint=http://c/a b",
+            "--otlp.endpoint: 'http://c/a b' is not a URL such as http://127.0.0.1:9740",
+        ),
+        (
+            "--otlp.endpoint=http://c/?key=1",
+            "--otlp.endpoint: 'http://c/?key=1' is not a URL such as http://127.0.0.1:9740",
+        ),
+        (
+            "--otlp.endpoint=http://me:secret@c",
+            "--otlp.endpoint: may not hold a user and a password; there is otlp.token",
+        ),
+        (
+            "--otlp.token=secret\n",
+            "--otlp.token: holds a character that no header can carry, such as a line break",
+        ),
+        (
+            "--otlp.token=sécret",
+            "--otlp.token: holds a character that no header can carry, such as a line break",
+        ),
+        ("--otlp.queue-ticks=9999", "--otlp.queue-ticks: 9999 is below 10000"),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
             "--web.listen=",
@@ -87,7 +107,7 @@ def test_listen_addresses(text: str, parts: tuple[str, int]) -> None:
     assert parse_listen(text) == parts
 
 
-@pytest.mark.parametrize("text", ["::1:80", "a:b", "a:-1", "a:65536", "9741", ":²"])
+@pytest.mark.parametrize("text", ["::1:80", "a:b", "a:-1", "a:65536", "9741", ":²", "ä..b:80"])
 def test_listen_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not an address|needs brackets"):
         parse_listen(text)

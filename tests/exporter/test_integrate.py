@@ -81,6 +81,20 @@ class TestRawCounter:
         assert ticks[1].method is Method.INTEGRAL
         assert meter.rejected == {"zero_counter": 1}
 
+    def test_a_counter_that_jumps_is_not_believed_either_way(self) -> None:
+        meter = Meter(device(power_limit_watts=300.0), 1000, BOOT_MS)
+        ticks = feed(meter, energy(1000, 10**15), energy(2000, 10**15 - 1, 50.0),
+                     energy(3000, 10**16, 50.0), energy(4000, 10**15 + 150_000_000))  # fmt: skip
+        assert [tick.energy_uj for tick in ticks] == [10**15, None, None, 10**15 + 150_000_000]
+        assert {tick.start_ms for tick in ticks} == {BOOT_MS, None}
+        assert meter.rejected == {"counter_jump": 2}
+
+    def test_a_long_absence_is_no_jump(self) -> None:
+        meter = Meter(device(power_limit_watts=300.0), 1000, BOOT_MS)
+        ticks = feed(meter, energy(1000, 0), energy(3_601_000, 300 * 3600 * 10**6))
+        assert [s.joules for s in spans(ticks)] == [1_080_000.0]
+        assert meter.rejected == {}
+
     def test_a_gap_does_not_restart_it(self) -> None:
         ticks = feed(Meter(device(), 1000), energy(0, 5), gap(9000), energy(20_000, 25_000_005))
         assert [s.joules for s in spans(ticks)] == [25.0]
@@ -246,8 +260,9 @@ def test_impossible_power_does_not_take_the_energy_with_it() -> None:
     assert (tick.power_watts, tick.energy_uj, tick.gap) == (None, 5, "")
 
 
-def test_negative_energy_is_a_gap() -> None:
-    (tick,) = feed(Meter(device(), 1000), energy(0, -5))
+@pytest.mark.parametrize("uj", [-5, 2**63, 10**400, math.nan, math.inf])
+def test_impossible_energy_is_a_gap(uj: int) -> None:
+    (tick,) = feed(Meter(device(), 1000), energy(0, uj))
     assert tick.gap == "impossible_energy"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -150,19 +152,47 @@ def config(**more: object) -> Config:
     return Config(**{**quick, "estimate": estimate, **more})  # type: ignore[arg-type]
 
 
+def never(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
 def test_once_prints_energy_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:
-    assert program.once(config()) == 0
+    assert program.once(config(), never) == 0
     said = capsys.readouterr().out
     assert "wattshed_energy_joules_total{" in said
     assert "wattshed_power_watts{" in said
 
 
 def test_once_where_there_is_nothing_fails(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     nowhere = Roots(procfs=tmp_path, sysfs=tmp_path)
-    assert program.once(config(sources=("rapl",), roots=nowhere)) == 1
+    assert program.once(config(sources=("rapl",), roots=nowhere), never) == 1
     assert capsys.readouterr().out == ""
+    assert "nothing here says how much it uses" in caplog.text
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+
+def test_once_says_so_where_it_cannot_print(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert program.once(config(), never) == 1
+    assert caplog.messages[-1] == "standard output cannot be written: the disk is full"
+
+
+def test_once_can_be_interrupted() -> None:
+    process = exporter("--once", "--sources=estimate", "--interval-seconds=30")
+    assert process.stderr is not None
+    assert "devices: 1" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=5)
+    assert (process.returncode, said) == (0, "")
 
 
 def test_auto_is_every_meter_and_the_estimate_in_reserve() -> None:

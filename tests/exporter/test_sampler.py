@@ -298,6 +298,22 @@ class TestFailure:
         assert [gap for _, gap in kept.gaps] == ["exception"] * 2
         assert caplog.text.count("Traceback") == 1  # said once, not every second
 
+    def test_a_sample_that_makes_no_sense_is_one_too(
+        self, time_: Time, kept: Kept, telemetry: Telemetry, build: Build
+    ) -> None:
+        source = Scripted(time_, [GPU], [None], [GPU])  # type: ignore[list-item]
+        worker = build(source)
+        worker.step()
+        source.script.extend([Sample(None), DevicesChanged("again")])  # type: ignore[arg-type]
+        assert worker.step() == 1.0
+        assert kept.gaps == [(1_000_000, "exception")]
+        worker.step()
+        assert errors(telemetry, "exception") == 2
+        worker.step()
+        time_.seconds += 1
+        worker.step()
+        assert (worker.up, kept.ticks[-1].power_watts) == (True, 100.0)
+
     def test_nothing_here_is_no_error_and_is_asked_again_later(
         self, time_: Time, telemetry: Telemetry, build: Build, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -441,6 +457,7 @@ class TestSampler:
         stuck, live = Scripted(now, [GPU], name="stuck"), Scripted(now, [CPU], name="live")
         forever = threading.Event()
         stuck.script.append(lambda: Sample(finished=forever.wait(30)))
+        stuck.close = lambda: forever.wait(30)  # type: ignore[assignment, method-assign]
         live.interval_seconds = 0.01
         sampler = Sampler([stuck, live], [kept], Config(deadline_seconds=0.05), telemetry)
 
@@ -450,11 +467,12 @@ class TestSampler:
 
         began = time.monotonic()
         sampler.run(wait)
+        took = time.monotonic() - began
         forever.set()
-        assert time.monotonic() - began < 2
+        assert took < 2
         assert {t.device for t in kept.ticks if t.gap} == {"gpu"}
         assert sampler.health() == {"stuck": False, "live": True}
-        assert (stuck.closed, live.closed) == (1, 1)
+        assert live.closed == 1
 
     def test_it_ends_when_every_source_has_finished(
         self, time_: Time, kept: Kept, telemetry: Telemetry

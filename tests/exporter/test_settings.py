@@ -167,6 +167,12 @@ def test_numbers_must_be_ones(value: str, complaint: str) -> None:
     assert problems(f"--count={value}") == (f"--count: {value!r} {complaint}",)
 
 
+def test_a_number_of_the_file_may_be_too_large_for_any_machine(file: Path) -> None:
+    file.write_text(f"count: 1{'0' * 400}\n")
+    (told,) = problems("--config", str(file))
+    assert told.endswith("0 is not a number")
+
+
 def test_whole_numbers_stay_exact() -> None:
     assert settings("--count", "9007199254740993").count == 9007199254740993
     assert settings("--count", "1e5").count == 100_000

@@ -65,7 +65,7 @@ def chunk(field: int, content: bytes) -> bytes:
 def attribute(name: str, value: str | int | float, field: int) -> bytes:
     """Encode a ``KeyValue`` as the given field of its parent."""
     if isinstance(value, str):
-        any_value = chunk(1, value.encode())
+        any_value = chunk(1, value.encode(errors="replace"))
     elif isinstance(value, int):
         any_value = varint(3 << 3 | VARINT) + varint(value)
     else:

@@ -116,7 +116,7 @@ class Nvml:
 
         Raises:
             DevicesChanged: the number or the order of the GPUs changed, NVML is no longer
-                initialised, or no GPU answered for a while.
+                initialised, no GPU answered for a while, or a power limit was raised.
         """
         count, code = self._ask("nvmlDeviceGetCount")
         if code:
@@ -195,7 +195,6 @@ class Nvml:
         if not counter and power is None:
             return None
         scope = power.scope if power else "gpu"
-        limit = self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)[0] if scope == "gpu" else None
         device = Device(
             key=uuid,
             kind=Kind.GPU if scope == "gpu" else Kind.MODULE,
@@ -211,7 +210,7 @@ class Nvml:
             scope=scope,
             method=Method.COUNTER if counter else Method.INTEGRAL,
             uncertainty_ratio=UNCERTAINTY_RATIO,
-            power_limit_watts=None if limit in (None, U32_MAX) else limit / 1000,
+            power_limit_watts=self._limit_watts(handle) if scope == "gpu" else None,
         )
         return Gpu(index, handle, device, power)
 
@@ -227,6 +226,9 @@ class Nvml:
         if gpu.power:
             power, power_code = self._watts(gpu.handle, gpu.power)
             code = power_code if code in UNSUPPORTED else code
+        limit = gpu.device.power_limit_watts
+        if power and limit and power > limit and self._limit_watts(gpu.handle) not in (None, limit):
+            raise DevicesChanged(f"the power limit of GPU {gpu.index} is no longer {limit:g} W")
         if energy is None and power is None:
             self._renew(gpu)
             return Reading(gpu.device.key, now_ms, gap=_reason(code))
@@ -262,6 +264,10 @@ class Nvml:
         if code or milliwatts == U32_MAX:
             return None, code or NOT_SUPPORTED
         return milliwatts / 1000, 0
+
+    def _limit_watts(self, handle: Any) -> float | None:
+        milliwatts, _ = self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)
+        return None if milliwatts in (None, U32_MAX) else float(milliwatts / 1000)
 
     def _field(self, handle: Any, field: tuple[int, int]) -> tuple[float | None, int]:
         values, code = self._ask("nvmlDeviceGetFieldValues", handle, [field])

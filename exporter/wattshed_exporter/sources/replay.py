@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
-from wattshed_exporter.errors import SourceError
+from wattshed_exporter.errors import ConfigError, SourceError
 from wattshed_exporter.model import MICRO, Device, Kind, Method, Reading
 
 from . import Sample
@@ -152,7 +152,7 @@ def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Row | None]]:
             continue
         try:
             row = json.loads(line, parse_float=str, parse_int=str)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         yield number, row if isinstance(row, dict) else None
 
@@ -234,13 +234,18 @@ class _Seen:
     method: str
     energy: bool = False
     last_ms: int | None = None
+    late: int = 0
     deltas: list[int] = field(default_factory=list)
 
     def add(self, reading: Reading) -> None:
         self.energy = self.energy or reading.energy_uj is not None
-        if self.last_ms is not None and len(self.deltas) < DELTAS and reading.ts_ms > self.last_ms:
+        if self.last_ms is not None and reading.ts_ms <= self.last_ms:
+            self.late += 1
+            return
+        if self.last_ms is not None and len(self.deltas) < DELTAS:
             self.deltas.append(reading.ts_ms - self.last_ms)
-        self.last_ms = reading.ts_ms
+        if not reading.gap:  # a gap may be told before a reading that was late
+            self.last_ms = reading.ts_ms
 
 
 def _method(seen: _Seen) -> Method:
@@ -288,6 +293,12 @@ class ReplaySource:
         self._sent = 0
         self._finished = False
 
+    def peek(self) -> None:
+        """Read up to the first good row; ``SourceError`` where there is none."""
+        skipped = Counter[str]()
+        if next(_records(self._path(), skipped), None) is None:
+            raise _useless(self._path(), skipped)
+
     def discover(self) -> Sequence[Device]:
         file, skipped = self._path(), Counter[str]()
         devices: dict[str, _Seen] = {}
@@ -298,7 +309,9 @@ class ReplaySource:
                 seen = devices[reading.device] = _Seen(_kind(row), model, method)
             seen.add(reading)
         if not devices:
-            raise SourceError(f"{file}: no usable row ({_counts(skipped)})", "format")
+            raise _useless(file, skipped)
+        if late := sum(seen.late for seen in devices.values()):
+            log.warning("%s: %d rows repeat or precede the one before; not used", file, late)
         steps = [median(seen.deltas) / 1000 for seen in devices.values() if seen.deltas]
         self.interval_seconds = max(SHORTEST_INTERVAL, *steps) if steps else 1.0
         return [self._device(key, seen) for key, seen in devices.items()]
@@ -368,11 +381,24 @@ class ReplaySource:
         )
 
 
+def _useless(file: Path, skipped: Counter[str]) -> SourceError:
+    return SourceError(f"{file}: no usable row ({_counts(skipped)})", "format")
+
+
 def _counts(skipped: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items())) or "empty"
 
 
 def create(config: Config) -> ReplaySource:
-    """Build the replay of the configuration."""
+    """Build the replay of the configuration.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no good row.
+    """
     place = Place(config.node, config.site, config.tier, config.cluster)
-    return ReplaySource(config.replay.file, config.replay.speed, place)
+    source = ReplaySource(config.replay.file, config.replay.speed, place)
+    try:
+        source.peek()
+    except SourceError as error:
+        raise ConfigError([f"replay.file: {error}"]) from error
+    return source

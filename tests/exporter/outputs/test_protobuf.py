@@ -226,6 +226,10 @@ def test_any_tick_reads_back(
         assert point.time_unix_nano == ts_ms * 1_000_000
 
 
+def test_text_that_is_no_unicode_does_not_stop_the_rest() -> None:
+    assert KeyValue.FromString(attribute("n", "a\udcff", 7)[2:]).value.string_value == "a?"
+
+
 def test_rejections_are_read_from_the_response() -> None:
     partial = ExportMetricsPartialSuccess(rejected_data_points=300, error_message="unit é")
     response = ExportMetricsServiceResponse(partial_success=partial)

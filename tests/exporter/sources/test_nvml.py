@@ -283,6 +283,18 @@ def test_count_changes(nvml: Process) -> None:
     assert len(nvml.read()) == 3
 
 
+def test_a_power_limit_that_is_raised_is_told_anew(nvml: Process) -> None:
+    nvml.tell("limit 300000", "power 290000")
+    assert nvml.discover()[0]["power_limit_watts"] == 300.0
+    nvml.tell("limit 300000", "power 310000")
+    assert nvml.read()[0]["power_watts"] == 310.0  # a little more for a moment is no news
+    nvml.tell("limit 700000", "power 650000")
+    answer = nvml.ask("read")
+    assert answer["message"] == "the power limit of GPU 0 is no longer 300 W"
+    assert nvml.discover()[0]["power_limit_watts"] == 700.0
+    assert nvml.read()[0]["power_watts"] == 650.0
+
+
 def test_stale_handles_are_renewed(nvml: Process) -> None:
     nvml.discover()
     nvml.tell("generation 1")

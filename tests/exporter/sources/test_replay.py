@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattshed_exporter.config import Config, Replay
-from wattshed_exporter.errors import SourceError
+from wattshed_exporter.errors import ConfigError, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Reading, Tick
 from wattshed_exporter.sources import Sample
 from wattshed_exporter.sources.replay import CHUNK, Place, ReplaySource, create
@@ -233,6 +233,15 @@ def test_rows_out_of_order_keep_their_place(tmp_path: Path) -> None:
     assert skipped == {}
 
 
+def test_rows_that_will_not_be_used_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = [f"{T + s},1," for s in (2, 2, 1)]
+    file = recording(tmp_path, "ts,power_watts,gap", *late, f"{T + 9},,hung", f"{T + 3},1,")
+    ReplaySource(file).discover()
+    assert caplog.messages == [f"{file}: 2 rows repeat or precede the one before; not used"]
+
+
 def test_interval_is_learnt_from_the_recording(tmp_path: Path) -> None:
     rows = [f"{T + 30 * step},{device},1" for step in range(9) for device in ("a", "b")]
     source = ReplaySource(recording(tmp_path, "ts,device,power_watts", *rows))
@@ -326,6 +335,7 @@ def test_stdout_of_the_exporter_is_read(tmp_path: Path) -> None:
         ('{"power_watts": 5}', "bad_time"),
         ('{"ts_ms": 1760000000000, "power_wa', "malformed"),
         ("[1, 2]", "malformed"),
+        ('{"a":' + "[" * 100_000, "malformed"),
     ],
 )
 def test_bad_json_line_is_skipped_and_counted(tmp_path: Path, line: str, reason: str) -> None:
@@ -393,6 +403,16 @@ def test_create_takes_file_speed_and_place_from_the_configuration(tmp_path: Path
     assert (device.node, device.site, source.name) == ("n7", "reno", "replay")
     assert [reading.ts_ms for reading in source.read().readings] == [T * 1000]
     source.close()
+
+
+@pytest.mark.parametrize("lines", [(), ("ts,power_watts",), ("ts,power_watts", "x,1")])
+def test_a_useless_recording_is_a_problem_of_the_configuration(
+    tmp_path: Path, lines: tuple[str, ...]
+) -> None:
+    for file in (tmp_path / "gone.csv", recording(tmp_path, *lines)):
+        with pytest.raises(ConfigError) as caught:
+            create(Config(replay=Replay(file=file)))
+        assert caught.value.problems[0].startswith(f"replay.file: {file}")
 
 
 def data() -> Path:
