@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 HOUR_S = 3600
 HOURS_PER_STATEMENT = 6
-FIRST_PAUSE_S = 4.0
+FIRST_PAUSE_S = 2.0
 OVERLAP_US = 30_000_000
 """How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
 
@@ -64,15 +64,24 @@ Edges = dict[tuple[int, int], Edge]
 """By hour (Unix seconds) and device."""
 
 
+class Stopped(Exception):
+    """The ledger was told to stop before it was done; the next one does the rest."""
+
+
 class Ledger:
     """Recomputes dirty hours. One per store; ``run`` may be called at any time."""
 
     def __init__(
-        self, client: Client, policy: Policy, now: Callable[[], float] = time.time
+        self,
+        client: Client,
+        policy: Policy,
+        now: Callable[[], float] = time.time,
+        is_stopping: Callable[[], bool] = bool,
     ) -> None:
         self._client = client
         self._policy = policy
         self._now = now
+        self._is_stopping = is_stopping
         self._edges: Edges = {}
         self._watermark_us, self._version = self._restore()
 
@@ -98,6 +107,8 @@ class Ledger:
         """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not."""
         self._version = max(self._version + 1, int(self._now() * 1e6))
         for lo, hi in _ranges(sorted(set(hours))):
+            if self._is_stopping():
+                raise Stopped
             parameters = {
                 "lo": lo * 1000,
                 "hi": hi * 1000,
@@ -188,13 +199,17 @@ class LedgerJob:
         self._thread.join(timeout_seconds)
 
     def _work(self) -> None:
+        client: Client | None = None
         ledger: Ledger | None = None
         pause = min(FIRST_PAUSE_S, self._interval_seconds)
         while not self._stop.is_set():
             started = time.perf_counter()
             try:
-                ledger = ledger or Ledger(self._open_client(), self._policy)
+                client = client or self._open_client()
+                ledger = ledger or Ledger(client, self._policy, is_stopping=self._stop.is_set)
                 hours = ledger.run()
+            except Stopped:
+                break
             except StoreError as error:
                 log.error("the ledger could not run, it tries again: %s", error)
                 self._telemetry.count("ledger_runs_total", result="failed")
@@ -208,3 +223,5 @@ class LedgerJob:
             self._telemetry.count("ledger_seconds_total", time.perf_counter() - started)
             self._stop.wait(pause)
             pause = min(pause * 2, self._interval_seconds)
+        if client is not None:
+            client.close()

@@ -39,6 +39,8 @@ LARGEST = {
     "temperature_celsius": 1000.0,
 }
 """Largest value of each field: what the column holds, or what the quantity can be."""
+LARGEST_OUTCOME = 1e18
+"""More tokens than that make no sense, and their sums must stay finite."""
 ABSOLUTE_ZERO = -273.15
 CACHE = 50_000
 
@@ -163,6 +165,8 @@ class _Draft:
             raise Rejected("not_finite")
         if point.value < 0:
             raise Rejected("negative")
+        if point.value > LARGEST_OUTCOME:
+            raise Rejected("out_of_range")
         kind = str(point.attributes.get(semconv.OUTCOME_KIND_ATTRIBUTE, ""))
         if not kind:
             raise Rejected("no_outcome_kind")

@@ -6,6 +6,7 @@ import zlib
 
 import zstandard
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from wattshed_collector.errors import InvalidInput
 
@@ -27,10 +28,13 @@ async def read(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(_too_large(request.content_length or 0, limit), "body_too_large")
     body = bytearray()
-    async for chunk in request.content.iter_chunked(CHUNK):
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(_too_large(len(body), limit), "body_too_large")
+    try:
+        async for chunk in request.content.iter_chunked(CHUNK):
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(_too_large(len(body), limit), "body_too_large")
+    except (ConnectionError, web.RequestPayloadError, HttpProcessingError) as error:
+        raise InvalidInput(f"the body broke off: {error}", "broken_off") from error
     return bytes(body)
 
 

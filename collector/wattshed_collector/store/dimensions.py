@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from wattshed_exporter.model import Allocation, Batch, Device, Workload
 
+from .client import Client
+from .rows import Ids
+
 HOUR_MS = 3_600_000
 
 
@@ -18,20 +21,43 @@ class News:
     dirty_hours: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the store says of an allocation beside its key."""
+
+    end_ms: int
+    share: float
+    method: str
+
+
+RECENT = """
+SELECT device_id, workload_id, toUnixTimestamp64Milli(start_ts), toUnixTimestamp64Milli(end_ts),
+       share, method
+FROM allocation FINAL WHERE end_ts > now() - INTERVAL 7 DAY
+"""
+
+
 class Dimensions:
     """Knows which devices, workloads and allocations were written, to write only what changed.
 
-    It starts empty with every process; what it forgets is merely written once more.
+    Devices and workloads that it forgets with the process are merely written once more. Recent
+    allocations it learns from the store, because one that is news has all of its hours recomputed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
         self._devices: dict[str, Device] = {}
         self._workloads: dict[str, Workload] = {}
-        self._allocations: dict[tuple[str, str, int], Allocation] = {}
+        self._allocations: dict[tuple[int, int, int], Held] = {}
+
+    def learn(self, client: Client) -> None:
+        """Take over what the store knows."""
+        for device, workload, start_ms, end_ms, share, method in client.rows(RECENT):
+            self._allocations[device, workload, start_ms] = Held(end_ms, share, str(method))
 
     def news(self, batches: Iterable[Batch]) -> News:
         merged = _merge(batches)
-        allocations = [a for a in merged.allocations if self._allocations.get(_key(a)) != a]
+        allocations = [a for a in merged.allocations if self._known(a) != _held(a)]
         dirty = {hour for allocation in allocations for hour in self._hours(allocation)}
         fresh = replace(
             merged,
@@ -45,12 +71,18 @@ class Dimensions:
         self._devices.update((device.key, device) for device in batch.devices)
         self._workloads.update((workload.key, workload) for workload in batch.workloads)
         for allocation in batch.allocations:
-            known = self._allocations.get(_key(allocation))
+            known = self._known(allocation)
             if known is None or known.end_ms <= allocation.end_ms:
-                self._allocations[_key(allocation)] = allocation
+                self._allocations[self._id(allocation)] = _held(allocation)
+
+    def _id(self, allocation: Allocation) -> tuple[int, int, int]:
+        return self._ids[allocation.device], self._ids[allocation.workload], allocation.start_ms
+
+    def _known(self, allocation: Allocation) -> Held | None:
+        return self._allocations.get(self._id(allocation))
 
     def _hours(self, allocation: Allocation) -> Iterable[int]:
-        known = self._allocations.get(_key(allocation))
+        known = self._known(allocation)
         grown = known is not None and known.share == allocation.share
         start = known.end_ms if grown and known is not None else allocation.start_ms
         first = min(start, allocation.end_ms) // HOUR_MS
@@ -76,3 +108,7 @@ def _merge(batches: Iterable[Batch]) -> Batch:
 
 def _key(allocation: Allocation) -> tuple[str, str, int]:
     return allocation.device, allocation.workload, allocation.start_ms
+
+
+def _held(allocation: Allocation) -> Held:
+    return Held(allocation.end_ms, allocation.share, allocation.method)

@@ -83,7 +83,7 @@ def outcomes(client: Client, since: int, until: int) -> list[Record]:
         SELECT workload_key, outcome, sum(o.count) AS count FROM v_outcome AS o
         WHERE ts > fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
           AND ts <= fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
-        GROUP BY workload_key, outcome HAVING count > 0 ORDER BY workload_key, outcome
+        GROUP BY workload_key, outcome HAVING count > 1e-9 ORDER BY workload_key, outcome
         """,
         {"since_ms": since * 1000, "until_ms": until * 1000},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from .client import Client
@@ -24,8 +25,16 @@ class Reader:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._run, question, arguments)
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def close(self, timeout_seconds: float = 2.0) -> None:
+        """Answer what was asked, then close the client."""
+        closed = self._thread.submit(self._hang_up)
+        self._thread.shutdown(wait=False)
+        with suppress(TimeoutError):
+            closed.result(timeout_seconds)
+
+    def _hang_up(self) -> None:
+        if self._client is not None:
+            self._client.close()
 
     def _run(self, question: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         if self._client is None:

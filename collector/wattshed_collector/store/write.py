@@ -62,8 +62,8 @@ class Writer:
         self._queue: deque[tuple[Batch, Future[None]]] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._dimensions = Dimensions()
         self._ids = Ids()
+        self._dimensions = Dimensions(self._ids)
         self._client: Client | None = None
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
@@ -141,8 +141,14 @@ class Writer:
         if not future.cancelled():
             future.set_exception(error)
 
+    def _connect(self) -> Client:
+        client = self._open_client()
+        self._dimensions.learn(client)
+        self._client = client
+        return client
+
     def _write(self, batches: Sequence[Batch]) -> None:
-        client = self._client = self._client or self._open_client()
+        client = self._client or self._connect()
         news = self._dimensions.news(batches)
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         if news.dirty_hours:

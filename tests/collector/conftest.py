@@ -1,0 +1,289 @@
+"""A real embedded store for the tests, and the ledger written down once more in Python.
+
+The engine takes one folder per process at a time, so the store lives as long as one test module
+and each test starts from empty tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Queue
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from wattshed_collector.app import running
+from wattshed_collector.config import Config
+from wattshed_collector.ledger import Ledger, Policy
+from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.write import Writer
+from wattshed_exporter.model import Allocation, Batch, Joules, Tick, stable_id
+from wattshed_exporter.split import charges, cut, spans
+
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+FACTS = ("tick", "device", "workload", "allocation", "outcome")
+DERIVED = ("tick_hour", "dirty", "measured_1m", "charge_1m", "charge_1h", "ledger_state")
+KEEP_ALL = Layout(raw_days=0, minute_days=0)
+
+K = TypeVar("K", bound=Hashable)
+
+Charged = dict[tuple[int, int, int, str], tuple[float, float]]
+"""Joules and seconds by time (Unix seconds), device, workload and class."""
+Measured = dict[tuple[int, int, str, str], tuple[float | None, float]]
+"""Joules and seconds by time (Unix seconds), device, method and reason."""
+
+
+class Bed:
+    """A migrated store and what the tests do with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder)
+        self.client: Client = self.store.client()
+        migrate(self.client, KEEP_ALL)
+
+    def close(self) -> None:
+        self.client.close()
+        self.store.close()
+
+    def clean(self) -> None:
+        for table in (*FACTS, *DERIVED):
+            self.client.command(f"TRUNCATE TABLE {table}")
+
+    def writer(self, **how: float) -> Writer:
+        return Writer(self.store.client, **{"window_seconds": 0.0, **how})  # type: ignore[arg-type]
+
+    def write(self, *batches: Batch) -> None:
+        """Write each batch durably, in order."""
+        writer = self.writer()
+        for batch in batches:
+            writer.submit(batch).result(30)
+        writer.close()
+
+    def ledger(self, *, now: Callable[[], float] = time.time, raw_days: int = 0) -> Ledger:
+        return Ledger(self.client, Policy(raw_days=raw_days), now)
+
+    def charged(self, table: str = "charge_1m") -> Charged:
+        """What the ledger charged, without what it cancelled."""
+        rows = self.client.rows(
+            "SELECT toUnixTimestamp(t), device_id, workload_id, class, joules, seconds "
+            f"FROM {table} FINAL WHERE seconds != 0"
+        )
+        return {(t, d, w, str(c)): (joules, seconds) for t, d, w, c, joules, seconds in rows}
+
+    def measured(self) -> Measured:
+        rows = self.client.rows(
+            "SELECT toUnixTimestamp(t), device_id, method, reason, joules, seconds "
+            "FROM measured_1m FINAL WHERE seconds != 0"
+        )
+        return {(t, d, str(m), str(r)): (joules, seconds) for t, d, m, r, joules, seconds in rows}
+
+
+@pytest.fixture(scope="module")
+def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    bed = Bed(tmp_path_factory.mktemp("store"))
+    yield bed
+    bed.close()
+
+
+@pytest.fixture
+def bed(shared_bed: Bed) -> Bed:
+    shared_bed.clean()
+    return shared_bed
+
+
+class Reference:
+    """What the ledger must say of some ticks and allocations, by ``wattshed_exporter.split``."""
+
+    def __init__(self, ticks: Iterable[Tick], allocations: Iterable[Allocation] = ()) -> None:
+        held: dict[str, list[Allocation]] = {}
+        for allocation in latest(allocations):
+            held.setdefault(allocation.device, []).append(allocation)
+        self.measured: Measured = {}
+        self.minutes: Charged = {}
+        for span in spans(ticks):
+            first = span.start_ms // MINUTE_MS * MINUTE_MS
+            for minute in range(first, span.end_ms, MINUTE_MS):
+                piece = cut(span, minute, minute + MINUTE_MS)
+                seconds = (piece.end_ms - piece.start_ms) / 1000
+                at = minute // 1000, stable_id(piece.device)
+                key = (*at, str(piece.method), piece.reason)
+                joules, known = self.measured.get(key, (None, 0.0))
+                if piece.joules is not None:
+                    joules = (joules or 0.0) + piece.joules
+                self.measured[key] = joules, known + seconds
+                owners = held.get(piece.device, [])
+                # A piece of one watt is charged its seconds.
+                timed = replace(piece, joules=Joules(seconds), power_watts=None)
+                timed = replace(timed, joules=None) if piece.joules is None else timed
+                for charge, time_of in zip(
+                    charges(piece, owners), charges(timed, owners), strict=True
+                ):
+                    workload = stable_id(charge.workload) if charge.workload else 0
+                    where = (*at, workload, str(charge.charge_class))
+                    paid, lasted = self.minutes.get(where, (0.0, 0.0))
+                    self.minutes[where] = paid + charge.joules, lasted + time_of.joules
+
+    @property
+    def hours(self) -> Charged:
+        found: Charged = {}
+        for (t, device, workload, name), (joules, seconds) in self.minutes.items():
+            key = t - t % 3600, device, workload, name
+            paid, lasted = found.get(key, (0.0, 0.0))
+            found[key] = paid + joules, lasted + seconds
+        return found
+
+
+def latest(allocations: Iterable[Allocation]) -> list[Allocation]:
+    """Of the rows with one device, workload and start the one with the latest end stands."""
+    found: dict[tuple[str, str, int], Allocation] = {}
+    for allocation in allocations:
+        key = allocation.device, allocation.workload, allocation.start_ms
+        known = found.get(key)
+        if known is None or known.end_ms <= allocation.end_ms:
+            found[key] = allocation
+    return list(found.values())
+
+
+def differences(
+    found: Mapping[K, tuple[float | None, float]],
+    expected: Mapping[K, tuple[float | None, float]],
+    *,
+    ratio: float = 1e-9,
+) -> list[str]:
+    """Return where two ledgers differ, as sentences; a charge of nothing may be absent."""
+    sentences = []
+    for key in sorted({*found, *expected}, key=str):
+        ours, theirs = found.get(key, (0.0, 0.0)), expected.get(key, (0.0, 0.0))
+        if not all(_same(a, b, ratio) for a, b in zip(ours, theirs, strict=True)):
+            sentences.append(f"{key}: {ours} should be {theirs}")
+    return sentences
+
+
+def _same(a: float | None, b: float | None, ratio: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=ratio, abs_tol=1e-9)
+
+
+@pytest.fixture(scope="session")
+def reference() -> type[Reference]:
+    return Reference
+
+
+@pytest.fixture(scope="session")
+def differ() -> Callable[..., list[str]]:
+    return differences
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the collector answered to one request."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Running:
+    """A collector that runs in this process, spoken to over HTTP."""
+
+    def __init__(self, config: Config, url: str) -> None:
+        self.config = config
+        self.url = url
+        self.host, self.port = str(urlsplit(url).hostname), int(urlsplit(url).port or 0)
+
+    def get(self, path: str) -> Answer:
+        return self._ask("GET", path, None, {})
+
+    def post(self, body: bytes, **headers: str) -> Answer:
+        """Send an OTLP request; a header's name is written with ``_`` for ``-``."""
+        told = {"Content-Type": "application/x-protobuf"}
+        told.update((name.replace("_", "-"), value) for name, value in headers.items())
+        return self._ask("POST", "/v1/metrics", body, told)
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def health(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """The samples of /metrics by name and labels."""
+        families = text_string_to_metric_families(self.get("/metrics").body.decode())
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def counter(self, name: str, **labels: str) -> float:
+        key = f"wattshed_collector_{name}", frozenset(labels.items())
+        return self.health().get(key, 0.0)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the store, beside the collector."""
+        path = str(Path(self.config.data) / "chdb")
+        connection = clickhouse_connect.get_client(interface="chdb", path=path)
+        client = Client(connection)
+        try:
+            return client.rows(sql)
+        finally:
+            client.close()
+
+
+@contextmanager
+def collecting(config: Config) -> Iterator[Running]:
+    """Run a collector on a thread of its own for the length of the block."""
+    urls: Queue[str | BaseException] = Queue()
+    stop: list[Callable[[], object]] = []
+
+    async def run() -> None:
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(done.set))
+        try:
+            async with running(config) as url:
+                urls.put(url)
+                await done.wait()
+        except BaseException as error:
+            urls.put(error)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    said = urls.get(timeout=30)
+    if isinstance(said, BaseException):
+        thread.join()
+        raise said
+    try:
+        yield Running(config, said)
+    finally:
+        stop[0]()
+        thread.join(30)
+        if not urls.empty():
+            raise RuntimeError("the collector did not stop cleanly") from urls.get()  # type: ignore[misc]
+
+
+@pytest.fixture(scope="session")
+def collect() -> Callable[[Config], AbstractContextManager[Running]]:
+    return collecting

@@ -1,0 +1,72 @@
+"""Text expositions to points."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from wattshed_collector.normalise import Point
+from wattshed_collector.normalise.prometheus import points
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
+AT = 1_768_471_200_000
+
+
+def read(text: str) -> tuple[list[Point], Counter[str]]:
+    rejected: Counter[str] = Counter()
+    return list(points(text, AT, 10_000, rejected)), rejected
+
+
+def test_the_exporters_own_page_has_nothing_unknown() -> None:
+    found, rejected = read(GOLDEN.read_text(encoding="utf-8"))
+    assert rejected == {}
+    first = next(p for p in found if p.metric == "hw.energy")
+    assert first.unit == "J"
+    assert first.attributes["hw.id"] == "n1/nvml/GPU-1"
+    assert first.attributes["hw.vendor"] == "NVIDIA"
+    assert first.attributes["hw.serial_number"] == "165"
+    assert first.attributes["wattshed.interval_ms"] == 10_000
+    assert 0 < first.start_ms < first.ts_ms
+    assert {p.metric for p in found} == {
+        "hw.energy",
+        "hw.power",
+        "wattshed.device.utilization",
+        "hw.gpu.memory.usage",
+        "hw.temperature",
+        "wattshed.device.power.limit",
+    }
+
+
+def test_odd_text_in_labels_survives() -> None:
+    found, _ = read('wattshed_power_watts{device="a",model="say \\"hi\\" \\\\ \\n µ %s"} 1')
+    assert found[0].attributes["hw.model"] == 'say "hi" \\ \n µ %s'
+
+
+@pytest.mark.parametrize(
+    ("told", "ts_ms"),
+    [("", AT), ("1.5e9", 1_500_000_000_000), ("1500000000.123", 1_500_000_000_123), ("NaN", 0),
+     ("-Inf", 0)],
+)  # fmt: skip
+def test_the_time_is_that_of_the_reading_where_it_is_told(told: str, ts_ms: int) -> None:
+    line = f'wattshed_reading_timestamp_seconds{{device="a"}} {told}\n' if told else ""
+    (found,), _ = read(line + 'wattshed_power_watts{device="a"} 1\n')
+    assert found.ts_ms == ts_ms
+
+
+def test_other_families_are_counted_ours_and_the_processs_are_not() -> None:
+    text = "up 1\nprocess_open_fds 3\npython_info 1\nwattshed_source_up 1\nDCGM_FI_DEV_POWER 5\n"
+    found, rejected = read(text)
+    assert found == []
+    assert rejected == {"unknown_metric": 2}
+
+
+@pytest.mark.parametrize("text", ["<html>", "a{", "a one", "a{b=c} 1"])
+def test_what_is_no_exposition_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the parser's own words
+        read(text)
+
+
+def test_an_empty_page_is_one() -> None:
+    assert read("") == ([], {})

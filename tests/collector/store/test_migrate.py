@@ -1,0 +1,117 @@
+"""Migrations: every statement applies, once, and a store that does not fit is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wattshed_collector.errors import Permanent
+from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.migrate import Layout, Migration, migrate, migrations
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    store = Store(tmp_path)
+    client = store.client()
+    yield client
+    client.close()
+    store.close()
+
+
+def tables(client: Client) -> set[str]:
+    rows = client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")
+    return {str(name) for (name,) in rows}
+
+
+def declared() -> set[str]:
+    """The tables and views that the files create."""
+    pattern = r"CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)"
+    return {name for m in migrations() for name in re.findall(pattern, m.template)}
+
+
+def test_numbers_count_up_from_one() -> None:
+    found = migrations()
+    assert [m.number for m in found] == list(range(1, len(found) + 1))
+    assert [m.name for m in found] == ["facts", "ledger", "views"]
+
+
+def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: Client) -> None:
+    assert list(migrate(client, Layout())) == migrations()
+    assert tables(client) == declared() | {"migration"}
+    assert list(migrate(client, Layout())) == []
+    applied = client.rows("SELECT number, name, checksum FROM migration FINAL ORDER BY number")
+    assert applied == [(m.number, m.name, m.checksum) for m in migrations()]
+
+
+def test_every_statement_may_be_repeated(client: Client) -> None:
+    # As after a crash between the statements and the note that they were applied.
+    migrate(client, Layout())
+    client.command("TRUNCATE TABLE migration")
+    assert list(migrate(client, Layout())) == migrations()
+    assert tables(client) == declared() | {"migration"}
+
+
+def test_a_dry_run_says_what_is_missing_and_writes_nothing(client: Client) -> None:
+    assert list(migrate(client, Layout(), dry_run=True)) == migrations()
+    assert tables(client) == set()
+    migrate(client, Layout())
+    client.command("DELETE FROM migration WHERE number = 3")
+    assert list(migrate(client, Layout(), dry_run=True)) == migrations()[2:]
+
+
+def test_an_edited_migration_is_refused(client: Client) -> None:
+    migrate(client, Layout())
+    client.insert("migration", {"number": [2], "name": ["ledger"], "checksum": ["0" * 16]})
+    with pytest.raises(Permanent, match="0002_ledger was edited after it was applied"):
+        migrate(client, Layout())
+
+
+def test_a_newer_store_is_refused(client: Client) -> None:
+    migrate(client, Layout())
+    client.insert("migration", {"number": [99], "name": ["later"], "checksum": ["x"]})
+    with pytest.raises(Permanent, match="the store is at migration 99, this version knows only 3"):
+        migrate(client, Layout())
+
+
+@pytest.mark.parametrize(("days", "found"), [(30, True), (0, False)])
+def test_retention_is_in_the_tables(client: Client, days: int, found: bool) -> None:
+    migrate(client, Layout(raw_days=days, minute_days=days))
+    rows = client.rows("SELECT name, create_table_query FROM system.tables")
+    told = {str(name): str(query) for name, query in rows}
+    for table in ("tick", "outcome", "tick_hour", "measured_1m", "charge_1m"):
+        assert ("TTL" in told[table]) is found, table
+    assert "TTL" not in told["charge_1h"]
+
+
+class TestCluster:
+    def test_every_table_is_replicated_and_every_statement_on_the_cluster(self) -> None:
+        layout = Layout(cluster="fleet")
+        for migration in migrations():
+            for statement in migration.statements(layout):
+                assert "{{" not in statement
+                assert "ON CLUSTER 'fleet'" in statement
+                if statement.startswith("CREATE TABLE"):
+                    assert re.search(
+                        r"ENGINE = Replicated(Replacing|Aggregating)?MergeTree", statement
+                    )
+                if "ReplacingMergeTree(version)" in statement:
+                    assert "ReplicatedReplacingMergeTree(version)" in statement
+
+    def test_embedded_has_none_of_it(self) -> None:
+        text = "".join(s for m in migrations() for s in m.statements(Layout()))
+        assert not re.search(r"\{\{|ON CLUSTER|Replicated", text)
+
+    def test_an_unknown_placeholder_is_an_error(self) -> None:
+        with pytest.raises(KeyError, match="NONSENSE"):
+            Migration(9, "x", "SELECT {{NONSENSE}}").statements(Layout())
+
+
+def test_the_checksum_is_of_the_template() -> None:
+    first = migrations()[0]
+    assert re.fullmatch(r"[0-9a-f]{16}", first.checksum)
+    assert replace(first, template=first.template + " ").checksum != first.checksum

@@ -1,0 +1,278 @@
+"""Group commit: durable answers, full queues, bad neighbours, a thread that outlives everything."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wattshed_collector.errors import Permanent, Retryable
+from wattshed_collector.store.client import Client
+from wattshed_collector.store.write import Busy, Writer
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Tick,
+    Workload,
+    stable_id,
+)
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Bed
+
+BASE = 1_768_471_200_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+def batch(*times: int, device: str = "d") -> Batch:
+    return Batch(ticks=tuple(Tick(device, BASE + t, 1000, Method.COUNTER, 1.0) for t in times))
+
+
+POISON = Batch(ticks=(Tick("poison", BASE, 1000, Method.COUNTER, 1.0, temperature_celsius=1e6),))
+"""Ten million tenths of a degree: no Int16, so the driver refuses the whole insert."""
+
+
+def count(bed: Bed, table: str = "tick") -> int:
+    ((found,),) = bed.client.rows(f"SELECT count() FROM {table} FINAL")
+    return int(found)
+
+
+class TestGroupCommit:
+    def test_an_answer_means_that_it_is_there(self, bed: Bed) -> None:
+        writer = bed.writer()
+        for n in range(5):
+            writer.submit(batch(n)).result(10)
+            assert count(bed) == n + 1
+        writer.close()
+
+    def test_many_requests_share_one_insert(self, bed: Bed) -> None:
+        writer = bed.writer(window_seconds=0.2)
+        futures = [writer.submit(batch(n)) for n in range(50)]
+        for future in futures:
+            future.result(10)
+        writer.close()
+        assert (writer.counters.batches, writer.counters.ticks) == (50, 50)
+        assert writer.counters.commits <= 2
+        assert count(bed) == 50
+
+    def test_a_group_ends_where_it_is_large_enough(self, bed: Bed) -> None:
+        writer = bed.writer(window_seconds=0.2, group_rows=4)
+        for future in [writer.submit(batch(n)) for n in range(6)]:
+            future.result(10)
+        writer.close()
+        assert writer.counters.commits == 3
+
+    def test_repeating_changes_nothing(self, bed: Bed) -> None:
+        bed.write(batch(1, 2), batch(2, 3), batch(1, 2))
+        assert count(bed) == 3
+
+    def test_every_fact_finds_its_table(self, bed: Bed) -> None:
+        bed.write(
+            Batch(
+                devices=(Device("d", Kind.GPU, "n", "nvml", uncertainty_ratio=0.05),),
+                ticks=(
+                    Tick("d", BASE, 10_000, Method.ESTIMATED, 1.25, 7, BASE - 5, 0.12345, 9, -1.26),
+                    Tick("d", BASE + 1, 10_000, Method.UNKNOWN, gap="deadline"),
+                ),
+                workloads=(Workload("w", "name", "training", team="a"),),
+                allocations=(Allocation("d", "w", BASE, BASE + 9, 0.5, "static"),),
+                outcomes=(Outcome("w", "token", BASE, 12.5, None, "vllm"),),
+            )
+        )
+        d, w = stable_id("d"), stable_id("w")
+        ticks = bed.client.rows(
+            "SELECT device_id, toUnixTimestamp64Milli(ts), power_uw, energy_uj, "
+            "toUnixTimestamp64Milli(start_ts), interval_ms, util_e4, mem_used_bytes, temp_e1, "
+            "method, gap FROM tick FINAL ORDER BY ts"
+        )
+        assert ticks == [
+            (d, BASE, 1_250_000, 7, BASE - 5, 10_000, 1234, 9, -13, "estimated", ""),
+            (d, BASE + 1, None, None, None, 10_000, None, None, None, "unknown", "deadline"),
+        ]
+        rows = bed.client.rows("SELECT device_id, key, kind, node, uncertainty_ratio FROM device")
+        assert rows == [(d, "d", "gpu", "n", 0.05)]
+        rows = bed.client.rows("SELECT workload_id, key, name, kind, team FROM workload")
+        assert rows == [(w, "w", "name", "training", "a")]
+        rows = bed.client.rows(
+            "SELECT device_id, workload_id, toUnixTimestamp64Milli(end_ts), share, method "
+            "FROM allocation"
+        )
+        assert rows == [(d, w, BASE + 9, 0.5, "static")]
+        rows = bed.client.rows("SELECT workload_id, kind, source, start_ts, total FROM outcome")
+        assert rows == [(w, "token", "vllm", None, 12.5)]
+
+    def test_a_batch_may_span_more_days_than_the_engine_likes(self, bed: Bed) -> None:
+        bed.write(batch(*(-n * DAY for n in range(120))))
+        assert count(bed) == 120
+
+
+class TestQueue:
+    def test_a_full_queue_takes_nothing_more(self, bed: Bed) -> None:
+        writer = bed.writer(window_seconds=0.5, queue_rows=10)
+        first = writer.submit(batch(*range(8)))
+        with pytest.raises(Busy, match="9 rows wait"):
+            writer.submit(batch(100, 101))
+        first.result(10)
+        writer.submit(batch(100, 101)).result(10)
+        writer.close()
+        assert count(bed) == 10
+        assert writer.counters.queued_rows == 0
+
+    def test_a_batch_above_the_limit_is_taken_when_nothing_else_waits(self, bed: Bed) -> None:
+        writer = bed.writer(queue_rows=10)
+        writer.submit(batch(*range(50))).result(10)
+        writer.close()
+        assert count(bed) == 50
+
+    def test_closing_writes_what_is_queued_and_takes_no_more(self, bed: Bed) -> None:
+        writer = bed.writer(window_seconds=0.3)
+        futures = [writer.submit(batch(n)) for n in range(20)]
+        writer.close()
+        assert all(future.done() for future in futures)
+        assert count(bed) == 20
+        with pytest.raises(Busy, match="stopping"):
+            writer.submit(batch(99))
+
+
+class TestFailure:
+    def test_a_bad_batch_leaves_its_neighbours_alone(self, bed: Bed) -> None:
+        writer = bed.writer(window_seconds=0.2)
+        good, bad, also_good = (writer.submit(b) for b in (batch(1), POISON, batch(2)))
+        assert good.result(10) is None
+        assert also_good.result(10) is None
+        with pytest.raises(Permanent, match="temp_e1"):
+            bad.result(10)
+        writer.close()
+        assert count(bed) == 2
+        assert (writer.counters.batches, writer.counters.failed_batches) == (2, 1)
+
+    def test_what_the_driver_chokes_on_is_permanent_and_the_thread_lives(self, bed: Bed) -> None:
+        writer = bed.writer()
+        nan = Batch(ticks=(Tick("d", BASE, 1000, Method.COUNTER, float("nan")),))
+        with pytest.raises(Permanent, match="NaN"):
+            writer.submit(nan).result(10)
+        writer.submit(batch(1)).result(10)
+        writer.close()
+
+    def test_what_the_engine_refuses_may_be_sent_again(self, bed: Bed) -> None:
+        writer = bed.writer()
+        bed.client.command("RENAME TABLE dirty TO away")
+        try:
+            with pytest.raises(Permanent, match="dirty"):
+                writer.submit(batch(1)).result(10)
+        finally:
+            bed.client.command("RENAME TABLE away TO dirty")
+        writer.submit(batch(1)).result(10)
+        writer.close()
+        assert count(bed) == 1
+
+    def test_a_sender_that_goes_away_does_no_harm(self, bed: Bed) -> None:
+        writer = bed.writer(window_seconds=0.1)
+        left, stays = writer.submit(batch(1)), writer.submit(batch(2))
+        assert left.cancel()
+        stays.result(10)
+        writer.submit(batch(3)).result(10)
+        writer.close()
+        assert count(bed) == 3
+
+    def test_what_is_being_written_cannot_be_cancelled(self, bed: Bed) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow() -> Client:
+            begun.set()
+            assert go_on.wait(10)
+            return bed.store.client()
+
+        writer = Writer(slow, window_seconds=0.0)
+        future = writer.submit(batch(1))
+        assert begun.wait(10)
+        assert not future.cancel()
+        go_on.set()
+        assert future.result(10) is None
+        writer.close()
+
+    def test_a_store_that_is_away_at_first_is_used_when_it_comes(self, bed: Bed) -> None:
+        tries = iter([Retryable("away"), None])
+
+        def open_client() -> Client:
+            if error := next(tries):
+                raise error
+            return bed.store.client()
+
+        writer = Writer(open_client, window_seconds=0.0)
+        with pytest.raises(Retryable, match="away"):
+            writer.submit(batch(1)).result(10)
+        writer.submit(batch(1)).result(10)
+        writer.close()
+        assert count(bed) == 1
+
+
+class TestDirtyHours:
+    def marks(self, bed: Bed) -> list[int]:
+        rows = bed.client.rows("SELECT DISTINCT toUnixTimestamp(hour) AS h FROM dirty ORDER BY h")
+        return [(h - BASE // 1000) // 3600 for (h,) in rows]
+
+    def test_ticks_and_allocations_mark_their_hours(self, bed: Bed) -> None:
+        bed.write(batch(0, 3 * HOUR - 1))
+        assert self.marks(bed) == [0, 2]
+        held = Allocation("d", "w", BASE + 5 * HOUR, BASE + 7 * HOUR)
+        bed.write(Batch(allocations=(held,)))
+        assert self.marks(bed) == [0, 2, 5, 6]
+
+    def test_a_running_allocation_marks_only_what_it_grew_by(self, bed: Bed) -> None:
+        writer = bed.writer()
+        for hours, marked in ((2, [0, 1]), (3, [2]), (3, []), (4, [3])):
+            bed.client.command("TRUNCATE TABLE dirty")
+            held = Allocation("d", "w", BASE, BASE + hours * HOUR)
+            writer.submit(Batch(allocations=(held,))).result(10)
+            assert self.marks(bed) == marked
+        writer.close()
+
+    def test_after_a_restart_it_still_marks_only_what_it_grew_by(self, bed: Bed) -> None:
+        now = int(time.time() * 1000)
+        start = now // HOUR * HOUR - 100 * HOUR
+        for hours in (100, 101):
+            bed.client.command("TRUNCATE TABLE dirty")
+            bed.write(Batch(allocations=(Allocation("d", "w", start, start + hours * HOUR),)))
+        rows = bed.client.rows("SELECT toUnixTimestamp(hour) FROM dirty")
+        assert rows == [(start // 1000 + 100 * 3600,)]
+
+    def test_another_share_marks_all_of_it(self, bed: Bed) -> None:
+        writer = bed.writer()
+        for share in (1.0, 0.5):
+            bed.client.command("TRUNCATE TABLE dirty")
+            held = Allocation("d", "w", BASE, BASE + 3 * HOUR, share)
+            writer.submit(Batch(allocations=(held,))).result(10)
+            assert self.marks(bed) == [0, 1, 2]
+        writer.close()
+        assert bed.client.rows("SELECT share FROM allocation FINAL") == [(0.5,)]
+
+
+def test_what_does_not_change_is_written_once(bed: Bed) -> None:
+    writer = bed.writer()
+    device, workload = Device("d", Kind.GPU, "n", "s"), Workload("w", "w")
+    for _ in range(3):
+        writer.submit(Batch(devices=(device,), workloads=(workload,))).result(10)
+    assert bed.client.rows("SELECT count() FROM device") == [(1,)]
+    assert bed.client.rows("SELECT count() FROM workload") == [(1,)]
+    moved = Device("d", Kind.GPU, "n", "s", site="there")
+    writer.submit(Batch(devices=(moved,))).result(10)
+    writer.close()
+    assert bed.client.rows("SELECT site FROM device FINAL") == [("there",)]
+
+
+def test_the_pulse_knows_what_was_written(bed: Bed) -> None:
+    writer = bed.writer()
+    now = int(time.time() * 1000)
+    tick = Tick("d", now, 1000, Method.COUNTER, 42.0)
+    writer.submit(Batch(devices=(Device("d", Kind.GPU, "n", "s"),), ticks=(tick,))).result(10)
+    writer.close()
+    assert (writer.pulse.devices(), writer.pulse.power_watts()) == (1, 42.0)
+    assert writer.pulse.newest_ms() == now
