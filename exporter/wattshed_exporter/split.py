@@ -71,8 +71,11 @@ def _counted(a: Tick, b: Tick, before_uj: int, after_uj: int, unknown: str) -> I
             yield _span(start_ms, b, after_uj, "")
     elif after_uj >= before_uj:
         yield _span(a.ts_ms, b, after_uj - before_uj, "")
-    else:
+    elif not b.start_ms:
         yield _span(a.ts_ms, b, after_uj, "reset")
+    else:
+        # It says that it did not start anew, and yet it fell: a clock was wrong, or the counter.
+        yield _unknown(a.ts_ms, b.ts_ms, b, "counter_fell")
 
 
 def _span(start_ms: int, b: Tick, energy_uj: int, reason: str) -> Span:

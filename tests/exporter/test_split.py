@@ -77,6 +77,10 @@ class TestSpans:
         (found,) = spans([tick(0, energy=9_000_000), tick(1000, energy=2_000_000, start=start)])
         assert (found.joules, found.reason) == (2.0, "reset")
 
+    def test_a_counter_that_falls_although_it_did_not_start_anew_is_not_believed(self) -> None:
+        (found,) = spans([tick(2000, energy=9, start=1000), tick(3000, energy=2, start=1000)])
+        assert (found.joules, found.method, found.reason) == (None, Method.UNKNOWN, "counter_fell")
+
     def test_power_gives_a_trapezoid(self) -> None:
         (found,) = spans([tick(0, 100.0), tick(3000, 200.0)])
         assert (found.joules, found.power_watts) == (450.0, (100.0, 200.0))

@@ -66,6 +66,8 @@ split_span AS (
                [(t_a, least(start, t), NULL, NULL, NULL, 'unknown',
                  if(gap_reason = '', 'reset', gap_reason)),
                 (start, t, energy_uj / 1e6, NULL, NULL, method, '')],
+               isNotNull(energy_a) AND isNotNull(energy_uj) AND energy_uj < energy_a AND start != 0,
+               [(t_a, t, NULL, NULL, NULL, 'unknown', 'counter_fell')],
                isNotNull(energy_a) AND isNotNull(energy_uj),
                [(t_a, t, toUInt64(energy_uj - if(energy_uj >= energy_a, energy_a, 0)) / 1e6,
                  NULL, NULL, method, if(energy_uj >= energy_a, '', 'reset'))],
