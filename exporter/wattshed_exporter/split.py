@@ -16,6 +16,9 @@ from .model import MICRO, Allocation, Charge, Class, Joules, Method, Span, Tick
 
 IDLE_BELOW = 0.05
 """Utilisation below which a device counts as idle, unless the policy says otherwise."""
+SAME_START_MS = 60_000
+"""Starts that differ by more are those of two counters, whose difference means nothing; the boot
+time that the kernel states moves by as much as the clock was corrected."""
 GAP_INTERVALS = 3
 """Power is not integrated across more than this many nominal intervals."""
 
@@ -64,11 +67,14 @@ def _between(a: Tick, b: Tick, gap: str | None) -> Iterator[Span]:
 
 
 def _counted(a: Tick, b: Tick, before_uj: int, after_uj: int, unknown: str) -> Iterator[Span]:
-    if b.start_ms is not None and b.start_ms > a.ts_ms:
+    if b.start_ms and b.start_ms >= a.ts_ms:
         start_ms = min(b.start_ms, b.ts_ms)
-        yield _unknown(a.ts_ms, start_ms, b, unknown)
+        if start_ms > a.ts_ms:
+            yield _unknown(a.ts_ms, start_ms, b, unknown)
         if start_ms < b.ts_ms:
             yield _span(start_ms, b, after_uj, "")
+    elif a.start_ms and b.start_ms and abs(b.start_ms - a.start_ms) > SAME_START_MS:
+        yield _unknown(a.ts_ms, b.ts_ms, b, "counter_changed")
     elif after_uj >= before_uj:
         yield _span(a.ts_ms, b, after_uj - before_uj, "")
     elif not b.start_ms:

@@ -77,6 +77,17 @@ class TestSpans:
         (found,) = spans([tick(0, energy=9_000_000), tick(1000, energy=2_000_000, start=start)])
         assert (found.joules, found.reason) == (2.0, "reset")
 
+    def test_two_counters_are_never_subtracted_from_each_other(self) -> None:
+        integral = tick(200_000, energy=5, start=150_000)
+        raw = tick(201_000, energy=9_000, start=10_000)
+        assert [(s.joules, s.reason) for s in spans([integral, raw])] == [(None, "counter_changed")]
+
+    def test_a_boot_time_that_moves_with_the_clock_is_the_same_counter(self) -> None:
+        (found,) = spans(
+            [tick(99_000, energy=5, start=9_000), tick(100_000, energy=9, start=9_500)]
+        )
+        assert found.joules == 4e-6
+
     def test_a_counter_that_falls_although_it_did_not_start_anew_is_not_believed(self) -> None:
         (found,) = spans([tick(2000, energy=9, start=1000), tick(3000, energy=2, start=1000)])
         assert (found.joules, found.method, found.reason) == (None, Method.UNKNOWN, "counter_fell")

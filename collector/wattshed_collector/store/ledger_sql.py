@@ -54,6 +54,7 @@ pair AS (
     SELECT *,
            lagInFrame(t) OVER previous AS t_a,
            lagInFrame(energy_uj) OVER previous AS energy_a,
+           lagInFrame(start) OVER previous AS start_a,
            lagInFrame(power_uw) OVER previous AS power_a
     FROM reasoned WHERE NOT is_gap
     WINDOW previous AS (PARTITION BY device_id ORDER BY t
@@ -62,10 +63,13 @@ pair AS (
 split_span AS (
     SELECT device_id, util_e4,
            arrayJoin(multiIf(
-               isNotNull(energy_a) AND isNotNull(energy_uj) AND start > t_a,
+               isNotNull(energy_a) AND isNotNull(energy_uj) AND start >= t_a,
                [(t_a, least(start, t), NULL, NULL, NULL, 'unknown',
                  if(gap_reason = '', 'reset', gap_reason)),
                 (start, t, energy_uj / 1e6, NULL, NULL, method, '')],
+               isNotNull(energy_a) AND isNotNull(energy_uj) AND start_a != 0 AND start != 0
+                   AND abs(start - start_a) > 60000,
+               [(t_a, t, NULL, NULL, NULL, 'unknown', 'counter_changed')],
                isNotNull(energy_a) AND isNotNull(energy_uj) AND energy_uj < energy_a AND start != 0,
                [(t_a, t, NULL, NULL, NULL, 'unknown', 'counter_fell')],
                isNotNull(energy_a) AND isNotNull(energy_uj),
