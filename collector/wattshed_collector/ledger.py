@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .errors import StoreError
 from .store.client import Client
-from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED
+from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
 from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -94,13 +94,14 @@ class Ledger:
         touched = {int(hour) for (hour,) in dirty}
         if not touched:
             return ()
+        settled_ms = int(self._client.rows(NEWEST_TICK)[0][0])
         edges = self._edges_of(touched)
         affected = touched | self._beyond(edges)
         hours = sorted(hour for hour in affected if hour >= self._oldest())
         self.recompute(hours)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges = started_us, edges
-        self._save()
+        self._save(settled_ms)
         return hours
 
     def recompute(self, hours: Iterable[int]) -> None:
@@ -150,12 +151,13 @@ class Ledger:
         )
         return (int(rows[0][0]), int(rows[0][1])) if rows else (OVERLAP_US, 0)
 
-    def _save(self) -> None:
+    def _save(self, settled_ms: int) -> None:
         self._client.insert(
             "ledger_state",
             {
                 "name": ["charges"],
                 "watermark": [self._watermark_us],
+                "settled": [settled_ms],
                 "version": [self._version],
             },
         )

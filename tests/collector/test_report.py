@@ -109,6 +109,21 @@ def test_a_workload_says_what_its_outcomes_cost(bed: Bed) -> None:
     }
 
 
+def test_outcomes_count_only_as_far_as_joules_were_charged(bed: Bed) -> None:
+    bed.write(
+        steady("d", 1),
+        Batch(
+            workloads=(Workload("w", "w"),),
+            allocations=(Allocation("d", "w", BASE * 1000, (BASE + HOUR) * 1000),),
+            outcomes=(Outcome("w", "token", (BASE + 1800) * 1000, 500.0, BASE * 1000),),
+        ),
+    )
+    bed.ledger().run()
+    bed.write(Batch(outcomes=(Outcome("w", "token", (BASE + 9000) * 1000, 900.0, BASE * 1000),)))
+    (row,) = report.build(bed.client, BASE, BASE + 3 * HOUR)["workloads"]
+    assert row["outcomes"] == {"token": 500.0}
+
+
 def test_next_to_no_outcome_makes_no_infinite_cost(bed: Bed) -> None:
     bed.write(
         steady("d", 1),

@@ -78,9 +78,12 @@ CREATE TABLE IF NOT EXISTS charge_1h {{ON_CLUSTER}} (
 PARTITION BY toYYYYMM(t) ORDER BY (t, device_id, workload_id, class)
 SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- How far the ledger is: dirty marks are read from watermark on, and everything measured up to the
+-- event time settled has been charged. Outcomes are set against joules only up to there.
 CREATE TABLE IF NOT EXISTS ledger_state {{ON_CLUSTER}} (
     name LowCardinality(String),
     watermark DateTime64(6, 'UTC'),
+    settled DateTime64(3, 'UTC'),
     version UInt64
 ) ENGINE = {{REPLICATED}}ReplacingMergeTree(version) ORDER BY name
 SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1;

@@ -216,3 +216,5 @@ WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
 """
 """What ``wattshed_collector.ledger.Edge`` holds, per touched hour and device."""
+
+NEWEST_TICK = "SELECT toUnixTimestamp64Milli(max(last_valid)) FROM tick_hour"

@@ -77,12 +77,17 @@ def workload_energy(client: Client, since: int, until: int) -> list[Record]:
 
 
 def outcomes(client: Client, since: int, until: int) -> list[Record]:
-    """Outcomes counted per workload and kind."""
+    """Outcomes counted per workload and kind, up to where the ledger has charged the joules.
+
+    Joules lag behind by up to one run of the ledger; counting the outcomes of that time already
+    would make each of them look cheaper than it was.
+    """
     return client.records(
         """
+        WITH (SELECT max(settled) FROM ledger_state FINAL) AS settled
         SELECT workload_key, outcome, sum(o.count) AS count FROM v_outcome AS o
         WHERE ts > fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-          AND ts <= fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')
+          AND ts <= least(settled, fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC'))
         GROUP BY workload_key, outcome HAVING count > 1e-9 ORDER BY workload_key, outcome
         """,
         {"since_ms": since * 1000, "until_ms": until * 1000},
