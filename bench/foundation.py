@@ -26,18 +26,25 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Usage:
-    """CPU seconds used so far and resident memory in bytes."""
+    """CPU seconds used so far; resident memory in bytes, and the part of it that is no file.
+
+    The rest are clean pages of mapped libraries. How many of those the kernel maps depends on how
+    the files lie in its cache: after an installation in the same boot it is more than later.
+    """
 
     cpu_seconds: float
     rss_bytes: int
+    own_bytes: int
 
 
 def usage(pid: int) -> Usage:
     stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    status = Path(f"/proc/{pid}/status").read_text()
-    rss = re.search(r"VmRSS:\s+(\d+) kB", status)
+    memory = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    rss, own = (re.search(rf"^{key}:\s+(\d+) kB", memory, re.M) for key in ("Rss", "Anonymous"))
     return Usage(
-        (int(stat[11]) + int(stat[12])) / TICKS_PER_SECOND, int(rss[1]) * 1024 if rss else 0
+        (int(stat[11]) + int(stat[12])) / TICKS_PER_SECOND,
+        int(rss[1]) * 1024 if rss else 0,
+        int(own[1]) * 1024 if own else 0,
     )
 
 
@@ -122,11 +129,14 @@ def report(pids: dict[str, int], window: float) -> None:
     """Print CPU and memory of each process over ``window`` seconds."""
     before = {name: usage(pid) for name, pid in pids.items()}
     time.sleep(window)
-    print(f"\n{'over ' + format(window, 'g') + ' s':<40}{'% of a core':>12}{'RSS MB':>10}")
+    title = f"over {window:g} s"
+    print(f"\n{title:<40}{'% of a core':>12}{'RSS MB':>10}{'own MB':>10}")
     for name, pid in pids.items():
         after = usage(pid)
         share = (after.cpu_seconds - before[name].cpu_seconds) / window * 100
-        print(f"{name:<40}{share:>12.2f}{after.rss_bytes / 1e6:>10.1f}")
+        print(
+            f"{name:<40}{share:>12.2f}{after.rss_bytes / 1e6:>10.1f}{after.own_bytes / 1e6:>10.1f}"
+        )
     print()
 
 
