@@ -66,6 +66,50 @@ class Otlp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dcgm:
+    """A dcgm-exporter that already runs on this machine."""
+
+    url: str = option("http://127.0.0.1:9400/metrics", "Its /metrics page.")
+
+    def problems(self) -> Iterator[str]:
+        yield from _urls("url", self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ipmi:
+    """The baseboard controller through the kernel's driver."""
+
+    device: Path = option(Path("/dev/ipmi0"), "Device file of the IPMI driver.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redfish:
+    """The baseboard controller over the network."""
+
+    url: str = option("", "URL of the service, such as https://bmc1.example.")
+    username: str = option("", "User to read as.")
+    password: str = option("", "The user's password; better in the environment.", secret=True)
+    ca_file: Path | None = option(
+        None, "Certificates to trust beside the system's, such as the controller's own."
+    )
+    cache_seconds: float = option(10.0, "Time between two questions; controllers are slow.")
+
+    def problems(self) -> Iterator[str]:
+        yield from _urls("url", self.url)
+        yield from above(self, 0, "cache_seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmartPlug:
+    """Metering plugs and relays: Shelly and Tasmota."""
+
+    urls: tuple[str, ...] = option((), "URLs of the plugs, such as http://plug1.example.")
+
+    def problems(self) -> Iterator[str]:
+        yield from _urls("urls", *self.urls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Power model of the CPU, for machines without a meter."""
 
@@ -123,6 +167,10 @@ class Config:
     roots: Roots = field(default_factory=Roots)
     web: Web = field(default_factory=Web)
     otlp: Otlp = field(default_factory=Otlp)
+    dcgm: Dcgm = field(default_factory=Dcgm)
+    ipmi: Ipmi = field(default_factory=Ipmi)
+    redfish: Redfish = field(default_factory=Redfish)
+    smartplug: SmartPlug = field(default_factory=SmartPlug)
     estimate: Estimate = field(default_factory=Estimate)
     replay: Replay = field(default_factory=Replay)
     simulate: Simulate = field(default_factory=Simulate)
@@ -138,6 +186,12 @@ class Config:
                 yield f"sources: unknown source {name!r}; there are {', '.join(known)}"
         if "replay" in self.sources and self.replay.file is None:
             yield "replay.file: is needed by the source replay"
+        if "redfish" in self.sources and not self.redfish.url:
+            yield "redfish.url: is needed by the source redfish"
+        if "smartplug" in self.sources and not self.smartplug.urls:
+            yield "smartplug.urls: is needed by the source smartplug"
+        if "dcgm" in self.sources and {AUTO, "nvml"} & set(self.sources):
+            yield "sources: dcgm and nvml read the same GPUs; name rapl, hwmon, ... instead of auto"
         if self.log_level not in LOG_LEVELS:
             yield f"log_level: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}"
         yield from above(self, 0, "interval_seconds", "deadline_seconds")
@@ -169,6 +223,12 @@ def parse_listen(listen: str) -> tuple[str, int]:
     if ":" in host:
         raise ValueError(f"{listen!r} needs brackets around the address, such as [::1]:9741")
     return host, int(port)
+
+
+def _urls(name: str, *urls: str) -> Iterator[str]:
+    yield from (
+        f"{name}: {url!r} is not an http or https URL" for url in urls if url and not _is_http(url)
+    )
 
 
 def _is_http(url: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from wattshed_exporter.config import Config, parse_listen
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import documentation, load, options
+from wattshed_exporter.sources import SOURCES
 
 
 def config(*argv: str, **environ: str) -> Config:
@@ -34,9 +35,15 @@ def test_environment_and_flags_reach_every_section() -> None:
         ("--sources=,", "--sources: names no source"),
         (
             "--sources=rapl,nvlm",
-            "--sources: unknown source 'nvlm'; there are auto, nvml, rapl, estimate, replay, "
-            "simulate",
+            f"--sources: unknown source 'nvlm'; there are auto, {', '.join(SOURCES)}",
         ),
+        (
+            "--sources=auto,dcgm",
+            "--sources: dcgm and nvml read the same GPUs; name rapl, hwmon, ... instead of auto",
+        ),
+        ("--sources=redfish", "redfish.url: is needed by the source redfish"),
+        ("--sources=smartplug", "smartplug.urls: is needed by the source smartplug"),
+        ("--redfish.url=bmc1", "--redfish.url: 'bmc1' is not an http or https URL"),
         ("--sources=replay", "replay.file: is needed by the source replay"),
         ("--replay.speed=-1", "--replay.speed: -1 is below 0"),
         ("--simulate.history-hours=-1", "--simulate.history-hours: -1 is below 0"),

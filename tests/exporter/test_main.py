@@ -198,9 +198,9 @@ def test_once_can_be_interrupted() -> None:
 def test_auto_is_every_meter_and_the_estimate_in_reserve() -> None:
     sampler = program.build_sampler(config(sources=("auto",)), [], Telemetry())
     assert [w.source.name for w in sampler.workers] == [*METERS, "estimate"]
-    assert [w.standby() is None for w in sampler.workers] == [True, True, False]
+    assert [w.standby() is None for w in sampler.workers] == [True] * len(METERS) + [False]
     both = program.build_sampler(config(sources=("auto", "estimate")), [], Telemetry())
-    assert [w.standby() is None for w in both.workers] == [True, True, True]
+    assert [w.standby() is None for w in both.workers] == [True] * (len(METERS) + 1)
 
 
 def test_a_source_without_its_package_is_a_problem_of_the_configuration(

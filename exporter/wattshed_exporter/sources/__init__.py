@@ -19,16 +19,28 @@ if TYPE_CHECKING:
     from wattshed_exporter.config import Config
 
 SOURCES: dict[str, str] = {
-    "nvml": "wattshed_exporter.sources.nvml",
-    "rapl": "wattshed_exporter.sources.rapl",
-    "estimate": "wattshed_exporter.sources.estimate",
-    "replay": "wattshed_exporter.sources.replay",
-    "simulate": "wattshed_exporter.sources.simulate",
+    name: f"wattshed_exporter.sources.{name}"
+    for name in (
+        "nvml",
+        "amdgpu",
+        "dcgm",
+        "rapl",
+        "hwmon",
+        "power_supply",
+        "rpi",
+        "ipmi",
+        "redfish",
+        "smartplug",
+        "estimate",
+        "replay",
+        "simulate",
+    )
 }
-"""Name to module. ``auto`` tries the meters in this order; see ``sampler``."""
+"""Name to module, imported only when the source is enabled."""
 
-METERS: tuple[str, ...] = ("nvml", "rapl")
-"""Sources that ``auto`` tries; ``estimate`` follows only where none of them measures the CPU."""
+METERS: tuple[str, ...] = ("nvml", "amdgpu", "rapl", "hwmon", "power_supply")
+"""Sources that ``auto`` tries: meters of this machine whose counters start with its boot.
+``estimate`` follows only where none of them measures the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
