@@ -109,6 +109,27 @@ def test_a_workload_says_what_its_outcomes_cost(bed: Bed) -> None:
     }
 
 
+@pytest.mark.parametrize(("started", "counted"), [(-90 * 86400, 10.0), (0, 1010.0)])
+def test_what_was_produced_before_anybody_looked_costs_no_joule(
+    bed: Bed, started: int, counted: float
+) -> None:
+    start_ms = (BASE + started) * 1000
+    bed.write(
+        steady("d", 1),
+        Batch(
+            workloads=(Workload("w", "w"),),
+            allocations=(Allocation("d", "w", BASE * 1000, (BASE + HOUR) * 1000),),
+            outcomes=tuple(
+                Outcome("w", "token", (BASE + at) * 1000, total, start_ms)
+                for at, total in ((600, 1000.0), (1200, 1010.0))
+            ),
+        ),
+    )
+    bed.ledger().run()
+    (row,) = report.build(bed.client, BASE, BASE + HOUR)["workloads"]
+    assert row["outcomes"] == {"token": counted}
+
+
 def test_outcomes_count_only_as_far_as_joules_were_charged(bed: Bed) -> None:
     bed.write(
         steady("d", 1),

@@ -58,18 +58,21 @@ FROM (
 )
 GROUP BY t, device_id;
 
--- Outcomes as increments. A counter that starts again, or goes down, counts from zero; the first
--- value of a counter whose start is unknown counts for nothing.
+-- Outcomes as increments. A counter that starts again, or goes down, counts from zero. The first
+-- value that is ever heard counts only if the counter began while the workload was seen to hold a
+-- device: what a server produced in the weeks before has no joules here to be set against.
 CREATE OR REPLACE VIEW v_outcome {{ON_CLUSTER}} AS
-SELECT o.ts AS ts, o.kind AS outcome, o.increment AS count, w.workload_key AS workload_key,
-       w.workload AS workload, w.workload_kind AS workload_kind, w.namespace AS namespace,
-       w.team AS team, w.project AS project, w.ai_model AS ai_model, w.precision AS precision
+SELECT o.ts AS ts, o.kind AS outcome,
+       multiIf(o.previous_ts != toDateTime64(0, 3, 'UTC'), o.increment,
+               isNull(o.start_ts) OR h.since = toDateTime64(0, 3, 'UTC')
+                   OR o.start_ts < h.since - INTERVAL 1 MINUTE, 0,
+               o.total) AS count,
+       w.workload_key AS workload_key, w.workload AS workload, w.workload_kind AS workload_kind,
+       w.namespace AS namespace, w.team AS team, w.project AS project, w.ai_model AS ai_model,
+       w.precision AS precision
 FROM (
-    SELECT workload_id, kind, ts,
-           multiIf(previous_ts = toDateTime64(0, 3, 'UTC'), if(isNull(start_ts), 0, total),
-                   ifNull(start_ts > previous_ts, false), total,
-                   total >= previous, total - previous,
-                   total) AS increment
+    SELECT *, if(ifNull(start_ts > previous_ts, false) OR total < previous, total,
+                 total - previous) AS increment
     FROM (
         SELECT workload_id, kind, source, ts, start_ts, total,
                lagInFrame(total) OVER w AS previous, lagInFrame(ts) OVER w AS previous_ts
@@ -78,6 +81,9 @@ FROM (
                      ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
     )
 ) AS o
+LEFT JOIN (
+    SELECT workload_id, min(start_ts) AS since FROM allocation FINAL GROUP BY workload_id
+) AS h ON h.workload_id = o.workload_id
 LEFT JOIN v_workload AS w ON w.workload_id = o.workload_id;
 
 -- The newest tick of each device that has been heard of in the last quarter of an hour.
