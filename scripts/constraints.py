@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = """\
 # Every version that wattshed is built and tested with: runtime, extras and development.
-# Written by `make constraints`; used by the Makefile, the images and CI.
+# Written by `make constraints`; used by the Makefile and CI.
 """
 
 

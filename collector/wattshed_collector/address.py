@@ -22,12 +22,17 @@ def announced(folder: Path, url: str) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def find(folder: Path) -> str:
-    """Return the URL of the collector that runs on the data folder, "" where none does."""
+def find(folder: Path, process: int | None = None) -> str:
+    """Return the URL of the collector that runs on the data folder, "" where none does.
+
+    With ``process`` only a collector with that process id counts.
+    """
     try:
         said = json.loads((folder / FILE).read_text(encoding="utf-8"))
         url, pid = str(said["url"]), int(said["pid"])
     except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if process not in (None, pid):
         return ""
     try:
         os.kill(pid, 0)

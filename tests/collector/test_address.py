@@ -44,3 +44,9 @@ def test_a_damaged_file_is_none(tmp_path: Path, text: str) -> None:
 def test_the_file_says_whose_it_is(tmp_path: Path) -> None:
     with announced(tmp_path, "http://x"):
         assert f'"pid": {os.getpid()}' in (tmp_path / FILE).read_text()
+
+
+def test_one_process_may_be_asked_for(tmp_path: Path) -> None:
+    with announced(tmp_path, "http://x"):
+        assert find(tmp_path, os.getpid()) == "http://x"
+        assert find(tmp_path, os.getpid() + 1) == ""

@@ -19,12 +19,12 @@ def window(since: str, until: str, now: float) -> tuple[int, int]:
     ``since`` is a length before the end (``24h``) or an instant (``2026-01-31T08:00Z``). Raises
     InvalidInput with a sentence that says what is accepted.
     """
-    end = _instant(until) if until else int(now)
+    end = _instant(until, "write an instant") if until else int(now)
     length = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", since)
     if length:
         start = end - round(min(float(length[1]) * UNITS_S[length[2]], 2 * LONGEST_S))
     else:
-        start = _instant(since)
+        start = _instant(since, "write a length such as 90m, 24h or 7d, or an instant")
     if end > LATEST_S:
         raise InvalidInput(f"{until!r} is later than the year 2105", "window")
     if end - start > LONGEST_S:
@@ -34,13 +34,11 @@ def window(since: str, until: str, now: float) -> tuple[int, int]:
     return start, end
 
 
-def _instant(text: str) -> int:
+def _instant(text: str, advice: str) -> int:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInput(
-            f"{text!r} is not a time: write a length such as 90m, 24h or 7d, "
-            "or an instant such as 2026-01-31T08:00Z",
-            "window",
+            f"{text!r} is not a time: {advice} such as 2026-01-31T08:00Z", "window"
         ) from None
     return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())

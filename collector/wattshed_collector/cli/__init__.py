@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from wattshed_collector.errors import CollectorError
+from wattshed_collector.errors import CollectorError, InvalidInput
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
@@ -45,17 +46,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(argv)
     try:
         status = int(arguments.run(arguments) or EXIT_OK)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        # What is left in the buffer must not fail a second time while Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_OK
     except ConfigError as error:
         for problem in error.problems:
             print(f"wattshed: {problem}", file=sys.stderr)
         status = EXIT_USAGE
-    except (CollectorError, OSError) as error:
+    except InvalidInput as error:
         print(f"wattshed: {error}", file=sys.stderr)
+        status = EXIT_USAGE
+    except CollectorError as error:
+        print(f"wattshed: {error}", file=sys.stderr)
+        status = EXIT_FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"wattshed: {where}{error.strerror or error}", file=sys.stderr)
         status = EXIT_FAILED
     except ImportError as error:
         print(

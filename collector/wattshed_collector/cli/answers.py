@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol, cast
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -44,6 +45,8 @@ class Remote:
     """Asks a running collector."""
 
     def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInput(f"{url!r} is no URL such as http://127.0.0.1:9740", "url")
         self._url = url.rstrip("/")
 
     def report(self, since: str, until: str) -> Report:
@@ -59,14 +62,26 @@ class Remote:
             with urlopen(url, timeout=TIMEOUT_S) as response:
                 return json.load(response)
         except HTTPError as error:
-            said = json.loads(error.read() or b"{}").get("error", error.reason)
-            kind = InvalidInput(said, "query") if error.code == 400 else StoreError(said)
-            raise kind from error
-        except (URLError, TimeoutError) as error:
+            said = _said(error)
+            if said and error.code == 400:
+                raise InvalidInput(said, "query") from error
+            raise StoreError(
+                said or f"{self._url} is no collector: it answers {error.code} {error.reason}"
+            ) from error
+        except ValueError as error:
+            raise StoreError(f"{self._url} is no collector: it does not answer in JSON") from error
+        except (OSError, HTTPException) as error:
             raise StoreError(
                 f"no collector answers at {self._url} ({getattr(error, 'reason', error)}); "
                 "start one with `wattshed up`, or name another with --url"
             ) from error
+
+
+def _said(error: HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"])
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return ""
 
 
 class Local:

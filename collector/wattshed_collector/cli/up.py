@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ Subparsers = argparse._SubParsersAction
 START_SECONDS = 60.0
 EXPORTER_STOP_SECONDS = 2.5
 COLLECTOR_STOP_SECONDS = 4.5
+RATE_SECONDS = 10.0
+"""Readings arrive in portions, seconds apart: their rate is a mean over this time."""
 QUIET_STATUS_SECONDS = 10.0
 """Time between two status lines where the output is not a terminal."""
 
@@ -79,8 +82,13 @@ def run(arguments: argparse.Namespace, *, demo: bool) -> int:
             print(f"data     {data}")
             print(f"page     {url}")
             print(f"metrics  http://{arguments.exporter_listen}/metrics", flush=True)
-            for line in _statuses(url, children):
-                _show(line)
+            try:
+                for line in _statuses(url, children):
+                    _show(line)
+            except ChildError:
+                if sys.stdout.isatty():
+                    print()
+                raise
     except KeyboardInterrupt:
         print("\nstopped" if sys.stdout.isatty() else "stopped")
     return 0
@@ -121,17 +129,22 @@ def _start(
 
 
 class Child:
-    """One of the programs; ``check`` raises ChildError with the end of its log if it ended."""
+    """One of the programs; ``check`` raises ChildError with the end of its log if it ended.
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    ``start`` is where in the log what it says begins.
+    """
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, start: int) -> None:
         self.name = name
         self.process = process
         self._log = log
+        self._start = start
 
     def check(self) -> None:
         status = self.process.poll()
         if status is not None:
-            tail = self._log.read_text(errors="replace").strip().splitlines()[-3:]
+            log = self._log.read_bytes()[self._start :].decode(errors="replace")
+            tail = log.strip().splitlines()[-3:]
             said = "\n  ".join(tail) or "it said nothing"
             raise ChildError(f"the {self.name} ended with status {status}:\n  {said}")
 
@@ -141,7 +154,8 @@ def _running(
     name: str, module: str, flags: Sequence[str], logs: Path, stop_seconds: float
 ) -> Iterator[Child]:
     path = logs / f"{name}.log"
-    with path.open("wb") as log:
+    # Appended to: another wattshed may be running on this folder and writing to the same file.
+    with path.open("ab") as log:
         # A session of its own, so that Ctrl-C reaches only us and we stop them in order.
         process = subprocess.Popen(
             [sys.executable, "-m", module, *flags],
@@ -152,7 +166,7 @@ def _running(
             preexec_fn=_end_with_parent,
         )
         try:
-            yield Child(name, process, path)
+            yield Child(name, process, path, log.tell())
         finally:
             process.terminate()
             try:
@@ -173,7 +187,7 @@ def _wait_for(collector: Child, data: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         collector.check()
-        url = address.find(data)
+        url = address.find(data, collector.process.pid)
         if url and _get(url, "/healthz") is not None:
             return url
         time.sleep(0.1)
@@ -181,7 +195,7 @@ def _wait_for(collector: Child, data: Path) -> str:
 
 
 def _statuses(url: str, children: Sequence[Child]) -> Iterator[str]:
-    before: tuple[float, int] | None = None
+    seen: deque[tuple[float, int]] = deque()
     while True:
         for child in children:
             child.check()
@@ -189,12 +203,24 @@ def _statuses(url: str, children: Sequence[Child]) -> Iterator[str]:
         if status is None:
             yield "waiting for the collector"
         else:
-            now = time.monotonic(), int(status["ticks_written"])
-            rate = (now[1] - before[1]) / (now[0] - before[0]) if before else 0.0
-            before = now
-            power = units.watts(status["power_watts"])
-            yield f"{status['devices']} devices, {power} now, {rate:.0f} readings/s, Ctrl-C stops"
+            seen.append((time.monotonic(), int(status["ticks_written"])))
+            yield _status(status["devices"], status["power_watts"], _rate(seen))
         time.sleep(1.0 if sys.stdout.isatty() else QUIET_STATUS_SECONDS)
+
+
+def _rate(seen: deque[tuple[float, int]]) -> float:
+    """Return readings per second over the last ``RATE_SECONDS``; drops what is older."""
+    (newest, total) = seen[-1]
+    while len(seen) > 2 and newest - seen[1][0] >= RATE_SECONDS:
+        seen.popleft()
+    (oldest, before) = seen[0]
+    return (total - before) / (newest - oldest) if newest > oldest else 0.0
+
+
+def _status(devices: int, power_watts: float | None, rate: float) -> str:
+    plural = "" if devices == 1 else "s"
+    power = units.watts(power_watts)
+    return f"{devices} device{plural}, {power} now, {rate:.0f} readings/s, Ctrl-C stops"
 
 
 def _show(line: str) -> None:

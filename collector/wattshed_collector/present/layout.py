@@ -32,9 +32,15 @@ def table(width: int, columns: Sequence[str], names: int, rows: Sequence[Sequenc
     fitted = _fit(natural[:names], room)
     for at, title in enumerate(columns):
         if at < names:
-            built.add_column(Text(title), width=fitted[at], no_wrap=True, overflow="ellipsis")
+            built.add_column(
+                Text(title),
+                min_width=fitted[at],
+                max_width=fitted[at],
+                no_wrap=True,
+                overflow="ellipsis",
+            )
         else:
-            built.add_column(Text(title), width=natural[at], no_wrap=True, justify="right")
+            built.add_column(Text(title), min_width=natural[at], no_wrap=True, justify="right")
     for row in rows:
         shown = (_short(text, fitted[at]) if at < names else text for at, text in enumerate(row))
         built.add_row(*shown)

@@ -30,6 +30,8 @@ COLOURS = {
     "unattributed": "white",
 }
 BAR = 24
+BESIDE_BAR = 42
+"""What the other columns beside the bar take at most."""
 ROWS = 20
 HIGH_IDLE_RATIO = 0.3
 
@@ -41,6 +43,7 @@ _START = (
     "fleet), or ask for a longer window with --since."
 )
 _OUTCOMES = {"token_in": "tokens in", "token_out": "tokens out"}
+_TITLES = {"ai_model": "AI model"}
 _SHORT = {"active": "Active", "idle_held": "Held", "idle_unallocated": "Nobody"}
 
 
@@ -54,7 +57,7 @@ def print_report(report: Report, console: Console) -> None:
             parts += ["", _workloads(report["workloads"], width)]
         parts += ["", _nodes(report["nodes"], width), "", _footer(report)]
     for part in parts:
-        console.print(part, width=width, highlight=False)
+        console.print(part, width=width, highlight=False, crop=False)
 
 
 def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
@@ -66,7 +69,7 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
     groups = GROUPS[by]
     shown = {} if by == "class" else _SHORT
     extra = ("",) if len(groups) == 1 else ()
-    columns = [column.replace("_", " ").capitalize() for column in groups]
+    columns = [_TITLES.get(column, column.replace("_", " ").capitalize()) for column in groups]
     total = sum(float(record["joules"]) for record in records)
     rows = [
         (
@@ -79,7 +82,8 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
         for record in records
     ]
     names = len(groups)
-    console.print(table(width, [*columns, "Energy", *extra, "Share", *shown.values()], names, rows))
+    built = table(width, [*columns, "Energy", *extra, "Share", *shown.values()], names, rows)
+    console.print(built, crop=False)
 
 
 def _headline(report: Report) -> Group:
@@ -111,11 +115,12 @@ def _warnings(report: Report) -> Iterator[Text]:
 
 
 def _classes(report: Report, width: int) -> Table:
+    longest = min(BAR, max(width - BESIDE_BAR, 1))
     rows = []
     for words in CLASSES:
         joules = report["classes"][words.key]
         share = _part(joules, report["total_joules"]) or 0.0
-        bar = Text("█" * max(round(share * BAR), 1 if joules else 0), style=COLOURS[words.key])
+        bar = Text("█" * max(round(share * longest), 1 if joules else 0), style=COLOURS[words.key])
         label = Text(words.label)
         rows.append((label, bar, Text(units.joules(joules)), Text(units.percent(share))))
     return table(width, ("Where it went", "", "Energy", "Share"), 2, rows)

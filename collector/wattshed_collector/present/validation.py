@@ -29,7 +29,7 @@ def print_answer(answer: Answer, console: Console) -> None:
         parts.append(Text(f"published: {published:,.10g} (differs by {away:.2g} of it)"))
     parts += ["", _runs(answer, width), "", *_asides(answer)]
     for part in parts:
-        console.print(part, width=width, highlight=False)
+        console.print(part, width=width, highlight=False, crop=False)
 
 
 def _runs(answer: Answer, width: int) -> Table:

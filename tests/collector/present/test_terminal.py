@@ -42,6 +42,16 @@ def test_it_fits_in_80_columns(reports: Reports, name: str, width: int) -> None:
     assert max(cell_len(line) for line in lines) <= 80
 
 
+@pytest.mark.parametrize("width", [30, 40, 60])
+def test_where_it_is_narrower_no_number_gives_way(reports: Reports, width: int) -> None:
+    out = shown(reports["fleet"](), width)
+    wide = [line.split()[-2:] for line in shown(reports["fleet"]()).splitlines() if "kJ" in line]
+    assert wide
+    for joules in wide:
+        assert " ".join(joules) in out
+    assert "█…" not in out
+
+
 def test_the_fleet_is_all_there(reports: Reports) -> None:
     out = shown(reports["fleet"]())
     assert "892 MJ (248 kWh), now 11.2 kW, 15 workloads" in out

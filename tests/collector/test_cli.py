@@ -1,0 +1,112 @@
+"""The command line where what it is given is wrong: one sentence and a status, no stack trace."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from wattshed_collector.cli import main
+from wattshed_collector.cli.up import _rate
+
+
+class NotACollector(BaseHTTPRequestHandler):
+    """Answers like some other web server: a page, or a 404 with a page."""
+
+    def do_GET(self) -> None:
+        body = b"<html>hello</html>"
+        self.send_response(404 if self.path.startswith("/lost") else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), NotACollector)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str]:
+    """Return the status and the one line on standard error."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    return ended.value.code, error.removeprefix("wattshed: ").strip()
+
+
+@pytest.mark.parametrize("url", ["garbage", "127.0.0.1:9740", "ftp://x", "file:///etc/passwd"])
+def test_what_is_no_url(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    status, error = said(capsys, "report", "--url", url)
+    assert (status, error) == (2, f"{url!r} is no URL such as http://127.0.0.1:9740")
+
+
+def test_where_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    status, error = said(capsys, "energy", "--url", "http://127.0.0.1:1")
+    assert status == 1
+    assert error.startswith("no collector answers at http://127.0.0.1:1 (")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:port", "http://"])
+def test_an_address_that_cannot_be(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    status, error = said(capsys, "energy", "--url", url)
+    assert status == 1
+    assert "no collector" in error
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("", "does not answer in JSON"), ("/lost", "answers 404 Not Found")],
+)
+def test_where_something_else_answers(
+    capsys: pytest.CaptureFixture[str], stranger: str, path: str, reason: str
+) -> None:
+    status, error = said(capsys, "report", "--url", stranger + path)
+    assert status == 1
+    assert error.startswith(f"{stranger}{path} is no collector: it ")
+    assert reason in error
+
+
+def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, error = said(capsys, "up", "--data", str(tmp_path / "file" / "data"))
+    assert (status, error.split(": ")[-1]) == (1, "Not a directory")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wattshed_collector.cli", "completion", "zsh"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as errors:
+        assert errors.read() == b""
+    assert process.wait() == 0
+
+
+def test_the_rate_is_a_mean_over_portions() -> None:
+    seen = deque([(0.0, 0)])
+    assert _rate(seen) == 0
+    for second in range(1, 31):
+        seen.append((float(second), second // 5 * 5 * 3))
+        _rate(seen)
+    assert _rate(seen) == 3
+    assert seen[0][0] == 20
