@@ -21,10 +21,14 @@ from .receivers.scrape import Scraper
 from .store.client import Store
 from .store.migrate import Layout, migrate
 from .store.read import Reader
+from .store.trim import drop_code_pages
 from .store.write import Writer
 from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 30.0
+"""Time after which the start, the first ledger runs and the first pages are behind us."""
 
 
 @asynccontextmanager
@@ -75,6 +79,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(config) as url:
         log.info("collector at %s, data in %s", url, config.data)
+        loop.call_later(SETTLED_SECONDS, drop_code_pages)
         await stop.wait()
     log.info("collector stopped")
 
