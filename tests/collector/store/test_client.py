@@ -54,8 +54,14 @@ class TestLock:
             Store(store.target)
 
     def test_closing_sets_it_free(self, tmp_path: Path) -> None:
-        for _ in range(2):
-            Store(tmp_path / "new" / "folder").close()
+        folder = tmp_path / "new" / "folder"
+        first = Store(folder)
+        with pytest.raises(StoreLocked):
+            Store(folder)
+        first.close()
+        again = Store(folder)
+        assert again.target == str(folder)
+        again.close()
 
     def test_a_folder_that_cannot_be_is_an_error_with_its_name(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
