@@ -155,12 +155,16 @@ def build_outputs(config: Config, telemetry: Telemetry) -> list[Output]:
 
 def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus | None:
     """Serve /metrics where the settings want it; ``ConfigError`` where the address is taken."""
-    if not config.web.listen:
+    if not config.web.listen_address:
         return None
     try:
-        server = Prometheus(config.web.listen, sampler.snapshot, sampler.health, telemetry.registry)
+        server = Prometheus(
+            config.web.listen_address, sampler.snapshot, sampler.health, telemetry.registry
+        )
     except OSError as error:
-        raise ConfigError([f"web.listen: {config.web.listen}: {error.strerror}"]) from error
+        raise ConfigError(
+            [f"web.listen_address: {config.web.listen_address}: {error.strerror}"]
+        ) from error
     server.start()
     return server
 

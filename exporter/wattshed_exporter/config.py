@@ -29,16 +29,16 @@ class Roots:
 class Web:
     """The pull side: /metrics, a landing page and /healthz."""
 
-    listen: str = option(
+    listen_address: str = option(
         "127.0.0.1:9741", "Address and port to serve /metrics on; empty to serve nothing."
     )
 
     def problems(self) -> Iterator[str]:
-        if self.listen:
+        if self.listen_address:
             try:
-                parse_listen(self.listen)
+                parse_listen(self.listen_address)
             except ValueError as error:
-                yield f"listen: {error}"
+                yield f"listen_address: {error}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,15 @@ class Config:
         (AUTO,), f"Sources to read: {AUTO}, or any of {', '.join(SOURCES)}."
     )
     interval_seconds: float = option(1.0, "Time between two readings of a meter.")
+    detail_seconds: float = option(
+        5.0, "Time between two readings of what is not energy: clocks, limits, errors, throughput."
+    )
     deadline_seconds: float = option(5.0, "Time after which a read that hangs counts as failed.")
+    state_dir: Path | None = option(
+        None,
+        "Folder for what must outlive a restart: unsent ticks and learned baselines; "
+        "without one both are only in memory.",
+    )
     stdout: bool = option(False, "Print each tick to standard output as a line of JSON.")
     once: bool = option(False, "Read a few times, print what /metrics would say, and leave.")
     log_level: str = option("info", f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.")
@@ -194,9 +202,9 @@ class Config:
             yield "sources: dcgm and nvml read the same GPUs; name rapl, hwmon, ... instead of auto"
         if self.log_level not in LOG_LEVELS:
             yield f"log_level: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}"
-        yield from above(self, 0, "interval_seconds", "deadline_seconds")
-        if not (self.web.listen or self.otlp.endpoint or self.stdout or self.once):
-            yield "nothing to do: web.listen and otlp.endpoint are empty and stdout is off"
+        yield from above(self, 0, "interval_seconds", "detail_seconds", "deadline_seconds")
+        if not (self.web.listen_address or self.otlp.endpoint or self.stdout or self.once):
+            yield "nothing to do: web.listen_address and otlp.endpoint are empty and stdout is off"
 
 
 def above(section: object, bound: float, *names: str) -> Iterator[str]:

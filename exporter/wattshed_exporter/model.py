@@ -80,6 +80,8 @@ class Device:
     vendor: str = ""
     model: str = ""
     serial: str = ""
+    driver: str = ""
+    firmware: str = ""
     parent: str = ""
     site: str = ""
     tier: str = ""
@@ -103,7 +105,9 @@ class Reading:
 
     ``energy_uj`` is the raw hardware counter (it may wrap at ``Device.counter_range_uj``).
     ``start_ms`` is when that counter last stood at zero, if known. ``gap`` names the reason when
-    there is neither power nor energy.
+    there is neither power nor energy. ``activity_ratio`` is a second, independent signal of work
+    (SM activity, or what the processes use of the SMs), and ``contexts`` the number of processes
+    that keep a context on the device: both only help to tell idle from busy.
     """
 
     device: str
@@ -114,6 +118,8 @@ class Reading:
     utilization_ratio: float | None = None
     memory_used_bytes: int | None = None
     temperature_celsius: float | None = None
+    activity_ratio: float | None = None
+    contexts: int | None = None
     gap: str = ""
 
 
@@ -132,6 +138,23 @@ class Tick:
     memory_used_bytes: int | None = None
     temperature_celsius: float | None = None
     gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One value of a device beside its ticks: a clock, a limit, an error count, seconds of idling.
+
+    ``metric`` is the Prometheus name of one of ``semconv.DETAIL_METRICS`` and ``attributes`` the
+    values of that metric's own labels, in their order. ``start_ms`` is when a counter stood at
+    zero, if known. Details are said now and then, not with every reading.
+    """
+
+    device: str
+    metric: str
+    ts_ms: int
+    value: float
+    attributes: tuple[str, ...] = ()
+    start_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +237,7 @@ class Batch:
 
     devices: tuple[Device, ...] = ()
     ticks: tuple[Tick, ...] = ()
+    details: tuple[Detail, ...] = ()
     workloads: tuple[Workload, ...] = ()
     allocations: tuple[Allocation, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
@@ -222,5 +246,10 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.devices or self.ticks or self.workloads or self.allocations or self.outcomes
+            self.devices
+            or self.ticks
+            or self.details
+            or self.workloads
+            or self.allocations
+            or self.outcomes
         )

@@ -18,7 +18,7 @@ from typing import TypeVar
 from .config import Config
 from .errors import DevicesChanged, NoData, SourceError
 from .integrate import Meter
-from .model import Batch, Device, Kind, Reading, Tick
+from .model import Batch, Detail, Device, Kind, Reading, Tick
 from .outputs import Output, Snapshot
 from .sources import METERS, Sample, Source
 from .telemetry import Telemetry
@@ -209,13 +209,14 @@ class Worker:
     def _use(self, sample: Sample) -> None:
         with self._lock:
             ticks = self._feed(sample.readings)
-            self._publish(ticks)
+            self._publish(ticks, sample.details)
             rejected = self._rejected()
         for reason, count in rejected.items():
             self._telemetry.add("wattshed_source_errors_total", count, self.source.name, reason)
         self._emit(
             Batch(
                 ticks=tuple(ticks),
+                details=tuple(sample.details),
                 workloads=tuple(sample.workloads),
                 allocations=tuple(sample.allocations),
                 outcomes=tuple(sample.outcomes),
@@ -254,7 +255,9 @@ class Worker:
         self._publish(ticks)
         return ticks
 
-    def _publish(self, ticks: Iterable[Tick]) -> None:
+    def _publish(self, ticks: Iterable[Tick], told: Iterable[Detail] = ()) -> None:
+        details = {k: d for k, d in self.snapshot.details.items() if k[1] in self._meters}
+        details.update(((d.metric, d.device, d.attributes), d) for d in told)
         latest = {k: t for k, t in self.snapshot.ticks.items() if k in self._meters}
         latest.update((tick.device, tick) for tick in ticks)
         unknown = {
@@ -263,7 +266,7 @@ class Worker:
             for reason, ms in meter.unknown_ms.items()
         }
         devices = tuple(meter.device for meter in self._meters.values())
-        self.snapshot = Snapshot(devices, latest, unknown)
+        self.snapshot = Snapshot(devices, latest, unknown, details)
 
     def _blame(self, error: Exception) -> None:
         """Count an error of the source and turn its devices into gaps."""
@@ -377,13 +380,15 @@ class Sampler:
         devices: dict[str, Device] = {}
         ticks: dict[str, Tick] = {}
         unknown: dict[tuple[str, str], float] = {}
+        details: dict[tuple[str, str, tuple[str, ...]], Detail] = {}
         for part in reversed(parts):
             ticks.update(part.ticks)
+            details.update(part.details)
             unknown.update(part.unknown_seconds)
         for part in parts:
             for device in part.devices:
                 devices.setdefault(device.key, device)
-        return Snapshot(tuple(devices.values()), ticks, unknown)
+        return Snapshot(tuple(devices.values()), ticks, unknown, details)
 
     def health(self) -> Mapping[str, bool]:
         """Return for each source that is here whether it reads in time."""

@@ -47,6 +47,8 @@ DEVICE_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("vendor", "hw.vendor", "vendor", "Manufacturer."),
     Attribute("model", "hw.model", "model", "Model as the driver names it."),
     Attribute("serial", "hw.serial_number", "serial", "Serial number."),
+    Attribute("driver", "hw.driver_version", "driver", "Version of the driver."),
+    Attribute("firmware", "hw.firmware_version", "firmware", "Version of the firmware or VBIOS."),
     Attribute("parent", "hw.parent", "parent", "Identity of the device that contains this one."),
     Attribute("site", "wattshed.site", "site", "Place, for PUE, price and carbon."),
     Attribute("tier", "wattshed.tier", "tier", "datacenter, edge, ..."),
@@ -80,8 +82,10 @@ OUTCOME_KIND_ATTRIBUTE = "wattshed.outcome"
 OUTCOME_SOURCE_ATTRIBUTE = "wattshed.outcome.source"
 ALLOCATION_METHOD_ATTRIBUTE = "wattshed.allocation.method"
 
+NAMED_ONCE = ("serial", "driver", "firmware", "parent", "vendor")
+"""Attributes that only ``wattshed_device_info`` carries."""
 DEVICE_LABELS: tuple[str, ...] = tuple(
-    a.label for a in DEVICE_ATTRIBUTES if a.name not in ("serial", "parent", "vendor")
+    a.label for a in DEVICE_ATTRIBUTES if a.name not in NAMED_ONCE
 )
 
 TICK_METRICS: tuple[Metric, ...] = (
@@ -150,6 +154,9 @@ TICK_METRICS: tuple[Metric, ...] = (
     ),
 )
 
+HOST_NAMES = {"hw.energy": "hw.host.energy", "hw.power": "hw.host.power"}
+"""OTLP names for a device of kind host, whose total OpenTelemetry keeps apart from its parts."""
+
 GAP = Metric(
     "gap",
     "wattshed_energy_unknown_seconds_total",
@@ -167,7 +174,18 @@ DEVICE_INFO = Metric(
     "1",
     Type.GAUGE,
     "Always 1; carries what is known of the device.",
-    ("device", "node", "kind", "vendor", "model", "serial", "parent", "overlap"),
+    (
+        "device",
+        "node",
+        "kind",
+        "vendor",
+        "model",
+        "serial",
+        "driver",
+        "firmware",
+        "parent",
+        "overlap",
+    ),
 )
 POWER_LIMIT = Metric(
     "power_limit_watts",
@@ -179,6 +197,234 @@ POWER_LIMIT = Metric(
     DEVICE_LABELS,
 )
 FLEET_METRICS: tuple[Metric, ...] = (DEVICE_INFO, POWER_LIMIT)
+
+DETAIL_ATTRIBUTES: tuple[Attribute, ...] = (
+    Attribute("scope", "wattshed.scope", "scope", "Part of the device: gpu, module, memory."),
+    Attribute("window", "wattshed.window", "window", "average (of the last second) or instant."),
+    Attribute("bound", "wattshed.bound", "bound", "requested, default, min or max."),
+    Attribute("engine", "hw.gpu.task", "engine", "encoder, decoder, jpeg, ofa."),
+    Attribute("pipe", "wattshed.pipe", "pipe", "tensor, fp64, fp32, fp16, integer."),
+    Attribute("domain", "wattshed.domain", "domain", "graphics, sm, memory, video."),
+    Attribute("sensor", "hw.sensor_location", "sensor", "Where the temperature is taken."),
+    Attribute("reason", "wattshed.reason", "reason", "Why the clocks are held down."),
+    Attribute("severity", "error.type", "severity", "corrected or uncorrected."),
+    Attribute("xid", "wattshed.xid", "xid", "Number of the error in the driver's list."),
+    Attribute("rows", "wattshed.rows", "rows", "corrected, uncorrected, pending or failed."),
+    Attribute("link", "wattshed.link", "link", "pcie or nvlink."),
+    Attribute("direction", "network.io.direction", "direction", "transmit or receive."),
+    Attribute("state", "hw.state", "state", "ok, degraded or failed; of a baseline bare, context."),
+    Attribute("instance", "wattshed.instance", "instance", "MIG instance as gi or gi/ci."),
+    Attribute("profile", "wattshed.profile", "profile", "MIG profile, such as 1g.10gb."),
+    Attribute("uuid", "wattshed.uuid", "uuid", "Identity of the instance for the driver."),
+    Attribute("slices", "wattshed.slices", "slices", "Compute slices of the instance, of 7."),
+    Attribute("class", "wattshed.class", "class", "What the device was doing; see activity."),
+)
+"""Labels of ``DETAIL_METRICS`` beside ``DETAIL_LABELS``."""
+DETAIL_LABELS: tuple[str, ...] = ("device", "node", "name")
+
+
+def _detail(
+    prometheus: str, otel: str, unit: str, type: Type, help: str, *own: str
+) -> tuple[str, Metric]:
+    return prometheus, Metric("", prometheus, otel, unit, type, help, (*DETAIL_LABELS, *own))
+
+
+DETAIL_METRICS: dict[str, Metric] = dict(
+    (
+        _detail(
+            "wattshed_power_reading_watts",
+            "wattshed.power.reading",
+            "W",
+            Type.GAUGE,
+            "Power by every reading that the board offers; they overlap, so never add them.",
+            "scope",
+            "window",
+        ),
+        _detail(
+            "wattshed_power_limit_bound_watts",
+            "wattshed.power.limit.bound",
+            "W",
+            Type.GAUGE,
+            "What the enforced power limit may be set to.",
+            "bound",
+        ),
+        _detail(
+            "wattshed_memory_total_bytes",
+            "hw.gpu.memory.limit",
+            "By",
+            Type.GAUGE,
+            "Device memory that there is.",
+        ),
+        _detail(
+            "wattshed_memory_activity_ratio",
+            "wattshed.memory.activity",
+            "1",
+            Type.GAUGE,
+            "Share of time in which device memory was read or written.",
+        ),
+        _detail(
+            "wattshed_sm_activity_ratio",
+            "wattshed.sm.activity",
+            "1",
+            Type.GAUGE,
+            "Share of the streaming multiprocessors that worked, averaged over time.",
+        ),
+        _detail(
+            "wattshed_pipe_activity_ratio",
+            "wattshed.pipe.activity",
+            "1",
+            Type.GAUGE,
+            "Share of cycles in which a kind of arithmetic unit worked.",
+            "pipe",
+        ),
+        _detail(
+            "wattshed_process_utilization_ratio",
+            "wattshed.process.utilization",
+            "1",
+            Type.GAUGE,
+            "SM utilisation of all processes together.",
+        ),
+        _detail(
+            "wattshed_engine_utilization_ratio",
+            "wattshed.engine.utilization",
+            "1",
+            Type.GAUGE,
+            "Share of time in which a fixed-function engine worked.",
+            "engine",
+        ),
+        _detail(
+            "wattshed_contexts",
+            "wattshed.contexts",
+            "{process}",
+            Type.GAUGE,
+            "Processes that keep a context on the device.",
+        ),
+        _detail(
+            "wattshed_clock_hertz",
+            "wattshed.clock",
+            "Hz",
+            Type.GAUGE,
+            "Frequency of a clock.",
+            "domain",
+        ),
+        _detail(
+            "wattshed_sensor_temperature_celsius",
+            "wattshed.sensor.temperature",
+            "Cel",
+            Type.GAUGE,
+            "Temperature of a part of the device.",
+            "sensor",
+        ),
+        _detail(
+            "wattshed_throttled",
+            "wattshed.throttled",
+            "1",
+            Type.GAUGE,
+            "1 while the clocks are held down for a reason, else 0.",
+            "reason",
+        ),
+        _detail(
+            "wattshed_throttled_seconds_total",
+            "wattshed.throttled.time",
+            "s",
+            Type.COUNTER,
+            "Time in which the clocks were held down, by reason; reasons overlap.",
+            "reason",
+        ),
+        _detail(
+            "wattshed_ecc_errors_total",
+            "hw.errors",
+            "{error}",
+            Type.COUNTER,
+            "Memory errors since the driver was loaded.",
+            "severity",
+        ),
+        _detail(
+            "wattshed_xid_errors_total",
+            "wattshed.xid.errors",
+            "{error}",
+            Type.COUNTER,
+            "Errors that the driver reported since the exporter started.",
+            "xid",
+        ),
+        _detail(
+            "wattshed_remapped_rows",
+            "wattshed.remapped.rows",
+            "{row}",
+            Type.GAUGE,
+            "Memory rows that were replaced, by cause, or whether that is pending or failed.",
+            "rows",
+        ),
+        _detail(
+            "wattshed_link_bytes_total",
+            "hw.gpu.io",
+            "By",
+            Type.COUNTER,
+            "Bytes that went over a link.",
+            "link",
+            "direction",
+        ),
+        _detail(
+            "wattshed_device_status",
+            "hw.status",
+            "1",
+            Type.GAUGE,
+            "1 for the state that the device is in, 0 for the others.",
+            "state",
+        ),
+        _detail(
+            "wattshed_mig_instance_info",
+            "wattshed.mig.instance",
+            "1",
+            Type.GAUGE,
+            "Always 1; a MIG instance of the board. Instances have no meters.",
+            "instance",
+            "profile",
+            "uuid",
+            "slices",
+        ),
+        _detail(
+            "wattshed_mig_memory_used_bytes",
+            "wattshed.mig.memory.usage",
+            "By",
+            Type.GAUGE,
+            "Device memory in use in a MIG instance.",
+            "instance",
+        ),
+        _detail(
+            "wattshed_activity_seconds_total",
+            "wattshed.activity.time",
+            "s",
+            Type.COUNTER,
+            "Time by what the device was doing; the classes do not overlap.",
+            "class",
+        ),
+        _detail(
+            "wattshed_activity_joules_total",
+            "wattshed.activity.energy",
+            "J",
+            Type.COUNTER,
+            "Energy by what the device was doing; the classes add up to what was measured.",
+            "class",
+        ),
+        _detail(
+            "wattshed_idle_baseline_watts",
+            "wattshed.idle.baseline",
+            "W",
+            Type.GAUGE,
+            "Power of the idle device as learned, bare or with a context resident.",
+            "state",
+        ),
+        _detail(
+            "wattshed_counter_power_ratio",
+            "wattshed.counter.power.ratio",
+            "1",
+            Type.GAUGE,
+            "Energy by the counter over energy by integrated power; far from 1 one of them lies.",
+        ),
+    )
+)
+"""By Prometheus name: what is said of a device beside its ticks, as ``model.Detail``."""
 
 ALLOCATION = Metric(
     "share",
@@ -269,6 +515,7 @@ ALL_METRICS: tuple[Metric, ...] = (
     *TICK_METRICS,
     GAP,
     *FLEET_METRICS,
+    *DETAIL_METRICS.values(),
     ALLOCATION,
     OUTCOMES,
     *HEALTH_METRICS,
@@ -280,5 +527,7 @@ UNIT_SCALE: dict[str, dict[str, float]] = {
     "1": {"1": 1.0, "%": 1e-2},
     "By": {"By": 1.0, "KiBy": 1024.0, "MiBy": 1048576.0, "GiBy": 1073741824.0},
     "Cel": {"Cel": 1.0},
+    "s": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    "Hz": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6},
 }
 """Accepted UCUM units per base unit and their factor; any other unit is rejected, never guessed."""

@@ -35,7 +35,7 @@ from wattshed_exporter.config import Config, Estimate, Otlp, Web
 from wattshed_exporter.telemetry import Telemetry
 
 config = Config(
-    node="bare", sources=("auto",), interval_seconds=0.05, web=Web(listen="127.0.0.1:0"),
+    node="bare", sources=("auto",), interval_seconds=0.05, web=Web(listen_address="127.0.0.1:0"),
     estimate=Estimate(idle_watts=5.0, max_watts=10.0), otlp=Otlp(endpoint="http://127.0.0.1:9"),
 )
 telemetry = Telemetry()

@@ -18,7 +18,7 @@ def config(*argv: str, **environ: str) -> Config:
 
 def test_the_defaults_are_sound() -> None:
     assert config().sources == ("auto",)
-    assert config().web.listen == "127.0.0.1:9741"
+    assert config().web.listen_address == "127.0.0.1:9741"
 
 
 def test_environment_and_flags_reach_every_section() -> None:
@@ -50,8 +50,8 @@ def test_environment_and_flags_reach_every_section() -> None:
         ("--log-level=loud", "--log-level: 'loud' is none of debug, info, warning, error"),
         ("--estimate.idle-watts=-1", "--estimate.idle-watts: -1 is below 0"),
         (
-            "--web.listen=localhost",
-            "--web.listen: 'localhost' is not an address and a port such as 127.0.0.1:9741",
+            "--web.listen-address=localhost",
+            "--web.listen-address: 'localhost' is not an address and a port such as 127.0.0.1:9741",
         ),
         (
             "--otlp.endpoint=collector:9740",
@@ -84,8 +84,8 @@ def test_environment_and_flags_reach_every_section() -> None:
         ("--otlp.queue-ticks=9999", "--otlp.queue-ticks: 9999 is below 10000"),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
-            "--web.listen=",
-            "nothing to do: web.listen and otlp.endpoint are empty and stdout is off",
+            "--web.listen-address=",
+            "nothing to do: web.listen_address and otlp.endpoint are empty and stdout is off",
         ),
     ],
 )

@@ -69,7 +69,7 @@ def recording(tmp_path: Path) -> Path:
 def running(port: int) -> Iterator[subprocess.Popen[str]]:
     process = exporter(
         "--sources=estimate", "--interval-seconds=0.1", "--node=n1",
-        WATTSHED_WEB_LISTEN=f"127.0.0.1:{port}",
+        WATTSHED_WEB_LISTEN_ADDRESS=f"127.0.0.1:{port}",
     )  # fmt: skip
     yield process
     process.kill()
@@ -93,7 +93,7 @@ def test_it_serves_until_it_is_told_to_stop(running: subprocess.Popen[str], port
 
 def test_an_interrupt_stops_it_too_even_while_the_collector_is_away(port: int) -> None:
     process = exporter(
-        "--sources=estimate", "--interval-seconds=0.05", f"--web.listen=127.0.0.1:{port}",
+        "--sources=estimate", "--interval-seconds=0.05", f"--web.listen-address=127.0.0.1:{port}",
         "--otlp.endpoint=http://127.0.0.1:9",
     )  # fmt: skip
     get(f"http://127.0.0.1:{port}/healthz")
@@ -107,7 +107,7 @@ def test_an_interrupt_stops_it_too_even_while_the_collector_is_away(port: int) -
 
 def test_a_replay_ends_by_itself_once_all_is_handed_over(recording: Path) -> None:
     process = exporter(
-        "--sources=replay", f"--replay.file={recording}", "--stdout", "--web.listen="
+        "--sources=replay", f"--replay.file={recording}", "--stdout", "--web.listen-address="
     )
     out, said = process.communicate(timeout=10)
     assert process.returncode == 0, said
@@ -118,11 +118,11 @@ def test_a_replay_ends_by_itself_once_all_is_handed_over(recording: Path) -> Non
 
 def test_an_address_in_use_is_told_plainly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = exporter(f"--web.listen=127.0.0.1:{taken.getsockname()[1]}")
+        process = exporter(f"--web.listen-address=127.0.0.1:{taken.getsockname()[1]}")
         _, said = process.communicate(timeout=10)
     assert process.returncode == 2
     assert said.endswith("Address already in use\n")
-    assert said.startswith("wattshed-exporter: web.listen: 127.0.0.1:")
+    assert said.startswith("wattshed-exporter: web.listen_address: 127.0.0.1:")
 
 
 def test_a_bad_configuration_lists_every_problem_and_ends_with_two(
@@ -219,7 +219,7 @@ def test_outputs_are_built_as_told() -> None:
     assert [output.name for output in outputs] == ["otlp", "stdout"]
     for output in outputs:
         output.close()
-    assert program.build_outputs(config(web=Web(listen="")), Telemetry()) == []
+    assert program.build_outputs(config(web=Web(listen_address="")), Telemetry()) == []
 
 
 def test_boot_time(tmp_path: Path) -> None:

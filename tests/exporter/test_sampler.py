@@ -191,7 +191,7 @@ class TestReading:
         worker = build(source)
         worker.step()
         held, made = Allocation("gpu", "w", 0, 1), Outcome("w", "step", 1, 1.0)
-        source.script.append(Sample((), (), (held,), (made,)))
+        source.script.append(Sample(allocations=(held,), outcomes=(made,)))
         worker.step()
         assert kept.batches[-1] == Batch(allocations=(held,), outcomes=(made,))
 

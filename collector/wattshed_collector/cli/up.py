@@ -110,7 +110,7 @@ def _start(
     )
     url = _wait_for(collector, data)
     push = ["--otlp.endpoint", url]
-    exporter = ["--web.listen", arguments.exporter_listen, *push]
+    exporter = ["--web.listen-address", arguments.exporter_listen, *push]
     children = [
         collector,
         stack.enter_context(
@@ -118,7 +118,7 @@ def _start(
         ),
     ]
     if demo:
-        fleet = ["--sources", "simulate", "--web.listen", "", "--node", "demo", *push]
+        fleet = ["--sources", "simulate", "--web.listen-address", "", "--node", "demo", *push]
         fleet += ["--simulate.history-hours", arguments.history_hours]
         children.append(
             stack.enter_context(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from wattshed_exporter.model import MICRO, Batch, Device, Tick
+from wattshed_exporter.model import MICRO, Batch, Detail, Device, Tick
 
 
 class Output(Protocol):
@@ -40,6 +40,8 @@ class Snapshot:
     """Latest tick by device key."""
     unknown_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """Seconds of unknown energy by device key and reason."""
+    details: Mapping[tuple[str, str, tuple[str, ...]], Detail] = field(default_factory=dict)
+    """Latest detail by metric, device and the values of the metric's own labels."""
 
 
 Values = tuple[

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from wattshed_exporter.model import Allocation, Device, Outcome, Reading, Workload
+from wattshed_exporter.model import Allocation, Detail, Device, Outcome, Reading, Workload
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -48,6 +48,7 @@ class Sample:
     """What one read brings. ``more`` asks to be read again at once (a backlog of history)."""
 
     readings: Sequence[Reading] = ()
+    details: Sequence[Detail] = ()
     workloads: Sequence[Workload] = ()
     allocations: Sequence[Allocation] = ()
     outcomes: Sequence[Outcome] = ()

@@ -37,7 +37,7 @@ def declared() -> set[str]:
 def test_numbers_count_up_from_one() -> None:
     found = migrations()
     assert [m.number for m in found] == list(range(1, len(found) + 1))
-    assert [m.name for m in found] == ["facts", "ledger", "views"]
+    assert [m.name for m in found[:3]] == ["facts", "ledger", "views"]
 
 
 def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: Client) -> None:
@@ -61,7 +61,7 @@ def test_a_dry_run_says_what_is_missing_and_writes_nothing(client: Client) -> No
     assert tables(client) == set()
     migrate(client, Layout())
     client.command("DELETE FROM migration WHERE number = 3")
-    assert list(migrate(client, Layout(), dry_run=True)) == migrations()[2:]
+    assert list(migrate(client, Layout(), dry_run=True)) == [migrations()[2]]
 
 
 def test_an_edited_migration_is_refused(client: Client) -> None:
@@ -74,7 +74,9 @@ def test_an_edited_migration_is_refused(client: Client) -> None:
 def test_a_newer_store_is_refused(client: Client) -> None:
     migrate(client, Layout())
     client.insert("migration", {"number": [99], "name": ["later"], "checksum": ["x"]})
-    with pytest.raises(Permanent, match="the store is at migration 99, this version knows only 3"):
+    with pytest.raises(
+        Permanent, match=r"the store is at migration 99, this version knows only \d"
+    ):
         migrate(client, Layout())
 
 

@@ -92,6 +92,8 @@ def test_two_gpus(nvml: Process) -> None:
         "vendor": "NVIDIA",
         "model": "NVIDIA Fake",
         "serial": "1320000000001",
+        "driver": "",
+        "firmware": "",
         "parent": "",
         "site": "here",
         "tier": "",
@@ -114,6 +116,8 @@ def test_two_gpus(nvml: Process) -> None:
         "utilization_ratio": 0.97,
         "memory_used_bytes": 1 << 30,
         "temperature_celsius": 40.0,
+        "activity_ratio": None,
+        "contexts": None,
         "gap": "",
     }
     assert (idle["power_watts"], idle["energy_uj"]) == (100.0, 1_000_000_000)
@@ -217,6 +221,8 @@ def test_sentinels_are_none(nvml: Process) -> None:
         "temperature_celsius",
         "utilization_ratio",
         "start_ms",
+        "activity_ratio",
+        "contexts",
     }
     nvml.tell(f"energy {u64}", f"power {u32}")
     (reading,) = nvml.read()
