@@ -21,6 +21,7 @@ class Health:
 COUNTERS: tuple[Health, ...] = (
     Health("requests_total", "Requests answered.", ("receiver", "code")),
     Health("ticks_total", "Ticks that became durable.", ("receiver",)),
+    Health("details_total", "Details that became durable.", ("receiver",)),
     Health("rejected_total", "Data points refused.", ("receiver", "reason")),
     Health("scrapes_total", "Scrapes, by result (ok, failed).", ("target", "result")),
     Health("ledger_runs_total", "Runs of the ledger, by result (ok, failed).", ("result",)),

@@ -35,7 +35,7 @@ from wattshed_exporter.split import charges, cut, spans
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-FACTS = ("tick", "device", "workload", "allocation", "outcome")
+FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome")
 DERIVED = ("tick_hour", "dirty", "measured_1m", "charge_1m", "charge_1h", "ledger_state")
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
 

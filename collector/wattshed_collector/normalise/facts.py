@@ -7,6 +7,7 @@ energy costs the tick its power, not its energy.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from wattshed_exporter import semconv
 from wattshed_exporter.model import (
     Allocation,
     Batch,
+    Detail,
     Device,
     Kind,
     Method,
@@ -26,10 +28,11 @@ from wattshed_exporter.model import (
     Workload,
 )
 
-from . import Attributes, Point
+from . import Attributes, Point, details
 
 FIELDS = {metric.otel: metric for metric in semconv.TICK_METRICS if metric.otel}
 FIELDS["hw.gpu.utilization"] = FIELDS["wattshed.device.utilization"]
+FIELDS.update({host: FIELDS[part] for part, host in semconv.HOST_NAMES.items()})
 DEFAULT_INTERVAL_MS = 10_000
 LARGEST = {
     "energy_joules": 1.8e13,
@@ -42,6 +45,8 @@ LARGEST = {
 LARGEST_OUTCOME = 1e18
 """More tokens than that make no sense, and their sums must stay finite."""
 ABSOLUTE_ZERO = -273.15
+ANNOTATION = re.compile(r"\{[!-z|~]*\}")
+"""What UCUM puts in braces names what is counted, and is the unit 1: ``{error}``, ``{row}``."""
 CACHE = 50_000
 
 
@@ -92,6 +97,9 @@ class Normaliser:
             value = _checked(point, field.unit, LARGEST[field.field])
             device = self._device(point.attributes)
             draft.set(device, point, field.field, value)
+        elif known := details.KNOWN.get(point.metric):
+            value = _checked(point, known.unit, known.largest)
+            draft.details.append(known.detail(point, _device_key(point), value))
         elif point.metric == semconv.GAP.otel:
             reason = str(point.attributes.get(semconv.REASON_ATTRIBUTE) or "unknown")
             draft.set(self._device(point.attributes), point, "gap", reason)
@@ -130,6 +138,7 @@ class _Draft:
         self.devices: dict[str, Device] = {}
         self.workloads: dict[str, Workload] = {}
         self.ticks: dict[tuple[str, int], dict[str, Any]] = {}
+        self.details: list[Detail] = []
         self.allocations: list[Allocation] = []
         self.outcomes: list[Outcome] = []
 
@@ -151,9 +160,7 @@ class _Draft:
         share = _checked(point, "1", 1.0)
         if not 0 < point.start_ms <= point.ts_ms:
             raise Rejected("no_start")
-        device = str(point.attributes.get("hw.id", ""))
-        if not device:
-            raise Rejected("no_device")
+        device = _device_key(point)
         workload = self._workload(point.attributes)
         method = str(point.attributes.get(semconv.ALLOCATION_METHOD_ATTRIBUTE, ""))
         self.allocations.append(
@@ -183,6 +190,7 @@ class _Draft:
                 Tick(device=key, ts_ms=ts_ms, method=self.devices[key].method, **fields)
                 for (key, ts_ms), fields in self.ticks.items()
             ),
+            details=tuple(self.details),
             workloads=tuple(self.workloads.values()),
             allocations=tuple(self.allocations),
             outcomes=tuple(self.outcomes),
@@ -198,7 +206,8 @@ class _Draft:
 
 
 def _checked(point: Point, unit: str, largest: float) -> float:
-    scale = semconv.UNIT_SCALE[unit].get(point.unit)
+    said = "1" if ANNOTATION.fullmatch(point.unit) else point.unit
+    scale = semconv.UNIT_SCALE[unit].get(said)
     if scale is None:
         raise Rejected("unknown_unit")
     if not math.isfinite(point.value):
@@ -209,6 +218,13 @@ def _checked(point: Point, unit: str, largest: float) -> float:
     if value > largest or value < ABSOLUTE_ZERO:
         raise Rejected("out_of_range")
     return value
+
+
+def _device_key(point: Point) -> str:
+    key = str(point.attributes.get("hw.id", ""))
+    if not key:
+        raise Rejected("no_device")
+    return key
 
 
 def _interval_ms(attributes: Attributes) -> int:

@@ -75,6 +75,7 @@ class OtlpReceiver:
         if batch:
             await asyncio.wrap_future(self._writer.submit(batch))
             self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
+            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
         answer = ExportMetricsServiceResponse()
         if batch.rejected:

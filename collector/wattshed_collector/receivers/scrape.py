@@ -81,6 +81,7 @@ class Scraper:
         if batch:
             await asyncio.wrap_future(self._writer.submit(batch))
             self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
+            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
 
     def _parse(self, page: bytes, scraped_ms: int) -> Batch:

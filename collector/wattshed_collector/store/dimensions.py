@@ -19,6 +19,8 @@ class News:
 
     batch: Batch
     dirty_hours: frozenset[int]
+    undescribed: frozenset[str]
+    """Keys of devices of which details are known and nothing else, so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Dimensions:
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
         self._devices: dict[str, Device] = {}
+        self._undescribed: set[str] = set()
         self._workloads: dict[str, Workload] = {}
         self._allocations: dict[tuple[int, int, int], Held] = {}
 
@@ -65,15 +68,22 @@ class Dimensions:
             workloads=tuple(w for w in merged.workloads if self._workloads.get(w.key) != w),
             allocations=tuple(allocations),
         )
-        return News(fresh, frozenset(dirty))
+        return News(fresh, frozenset(dirty), self._unnamed(merged))
 
-    def remember(self, batch: Batch) -> None:
+    def remember(self, news: News) -> None:
+        batch = news.batch
+        self._undescribed |= news.undescribed
         self._devices.update((device.key, device) for device in batch.devices)
         self._workloads.update((workload.key, workload) for workload in batch.workloads)
         for allocation in batch.allocations:
             known = self._known(allocation)
             if known is None or known.end_ms <= allocation.end_ms:
                 self._allocations[self._id(allocation)] = _held(allocation)
+
+    def _unnamed(self, batch: Batch) -> frozenset[str]:
+        described = {device.key for device in batch.devices}
+        keys = {detail.device for detail in batch.details} - described - self._undescribed
+        return frozenset(key for key in keys if key not in self._devices)
 
     def _id(self, allocation: Allocation) -> tuple[int, int, int]:
         return self._ids[allocation.device], self._ids[allocation.workload], allocation.start_ms
@@ -100,6 +110,7 @@ def _merge(batches: Iterable[Batch]) -> Batch:
     return Batch(
         devices=tuple({d.key: d for b in every for d in b.devices}.values()),
         ticks=tuple(t for b in every for t in b.ticks),
+        details=tuple(d for b in every for d in b.details),
         workloads=tuple({w.key: w for b in every for w in b.workloads}.values()),
         allocations=tuple(allocations.values()),
         outcomes=tuple(o for b in every for o in b.outcomes),

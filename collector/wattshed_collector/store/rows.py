@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wattshed_exporter.model import Allocation, Batch, Device, Outcome, Tick, Workload, stable_id
-from wattshed_exporter.semconv import DEVICE_ATTRIBUTES, WORKLOAD_ATTRIBUTES
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Detail,
+    Device,
+    Outcome,
+    Tick,
+    Workload,
+    stable_id,
+)
+from wattshed_exporter.semconv import (
+    DETAIL_LABELS,
+    DETAIL_METRICS,
+    DEVICE_ATTRIBUTES,
+    WORKLOAD_ATTRIBUTES,
+)
 
 Columns = dict[str, list[Any]]
 
 DEVICE_TEXT = tuple(attribute.name for attribute in DEVICE_ATTRIBUTES)
 WORKLOAD_TEXT = tuple(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
+OWN_LABELS = {name: metric.labels[len(DETAIL_LABELS) :] for name, metric in DETAIL_METRICS.items()}
+"""By metric, the labels whose values a detail's ``attributes`` are."""
 
 
 class Ids:
@@ -43,6 +60,32 @@ def tick_columns(ticks: Sequence[Tick], ids: Ids) -> Columns:
         "temp_e1": [_scaled(tick.temperature_celsius, 10.0) for tick in ticks],
         "method": [tick.method.value for tick in ticks],
         "gap": [tick.gap for tick in ticks],
+    }
+
+
+def detail_columns(details: Sequence[Detail], ids: Ids) -> Columns:
+    return {
+        "device_id": [ids[detail.device] for detail in details],
+        "metric": [detail.metric for detail in details],
+        "labels": [labels_text(detail) for detail in details],
+        "ts": [detail.ts_ms for detail in details],
+        "value": [detail.value for detail in details],
+        "start_ts": [detail.start_ms for detail in details],
+    }
+
+
+def labels_text(detail: Detail) -> str:
+    """Return the detail's own labels as a JSON object, always written the same way."""
+    named = zip(OWN_LABELS[detail.metric], detail.attributes, strict=True)
+    return json.dumps(dict(named), ensure_ascii=False, separators=(",", ":"))
+
+
+def undescribed_columns(keys: Sequence[str], ids: Ids) -> Columns:
+    """Return device rows that hold nothing but the key, older than any description."""
+    return {
+        "device_id": [ids[key] for key in keys],
+        "key": list(keys),
+        "version": [0] * len(keys),
     }
 
 
@@ -91,6 +134,7 @@ def tables(batch: Batch, ids: Ids) -> Mapping[str, Columns]:
         "workload": workload_columns(batch.workloads, ids),
         "allocation": allocation_columns(batch.allocations, ids),
         "outcome": outcome_columns(batch.outcomes, ids),
+        "sample": detail_columns(batch.details, ids),
         "tick": tick_columns(batch.ticks, ids),
     }
     return {table: columns for table, columns in built.items() if next(iter(columns.values()))}

@@ -22,7 +22,7 @@ from wattshed_exporter.model import Batch
 from .client import Client
 from .dimensions import Dimensions
 from .pulse import Pulse
-from .rows import Ids, tables
+from .rows import Ids, tables, undescribed_columns
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Counters:
     commits: int = 0
     batches: int = 0
     ticks: int = 0
+    details: int = 0
     failed_batches: int = 0
     queued_rows: int = 0
 
@@ -127,6 +128,7 @@ class Writer:
         self.counters.commits += 1
         self.counters.batches += len(group)
         self.counters.ticks += sum(len(batch.ticks) for batch, _ in group)
+        self.counters.details += sum(len(batch.details) for batch, _ in group)
         for _, future in group:
             if not future.cancelled():
                 future.set_result(None)
@@ -153,11 +155,14 @@ class Writer:
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         if news.dirty_hours:
             client.insert("dirty", {"hour": sorted(news.dirty_hours)})
+        if news.undescribed:
+            client.insert("device", undescribed_columns(sorted(news.undescribed), self._ids))
         for table, columns in tables(news.batch, self._ids).items():
             client.insert(table, columns)
-        self._dimensions.remember(news.batch)
+        self._dimensions.remember(news)
         self.pulse.observe(news.batch)
 
 
 def _size(batch: Batch) -> int:
-    return 1 + len(batch.ticks) + len(batch.allocations) + len(batch.outcomes)
+    facts = (batch.ticks, batch.details, batch.allocations, batch.outcomes)
+    return 1 + sum(len(kind) for kind in facts)

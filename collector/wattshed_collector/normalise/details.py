@@ -1,0 +1,66 @@
+"""Which details of a device are known under which OpenTelemetry name, and what they may say.
+
+Ours and those that an OpenTelemetry hardware receiver sends under the same names (``hw.errors``,
+``hw.gpu.io``, ``hw.status``, ``hw.gpu.memory.limit``) go the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wattshed_exporter import semconv
+from wattshed_exporter.model import Detail
+
+from . import Point
+
+LARGEST = {
+    "J": 1.8e13,
+    "W": 1.8e10,
+    "By": 1.8e19,
+    "Cel": 1000.0,
+    "Hz": 1e12,
+    "s": 1e10,
+    "1": 1e15,
+}
+"""Largest plausible value by unit: the bounds of ticks, a terahertz, three centuries, and counts
+that a float still tells apart."""
+SHARES = frozenset(
+    {
+        "wattshed_memory_activity_ratio",
+        "wattshed_sm_activity_ratio",
+        "wattshed_pipe_activity_ratio",
+        "wattshed_engine_utilization_ratio",
+        "wattshed_throttled",
+        "wattshed_device_status",
+        "wattshed_mig_instance_info",
+    }
+)
+"""Shares of one whole, and flags: at most 1."""
+OTEL_OF_LABEL = {attribute.label: attribute.otel for attribute in semconv.DETAIL_ATTRIBUTES}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One metric: its Prometheus name, base unit, OTLP names of its own labels, and its bound."""
+
+    metric: str
+    unit: str
+    attributes: tuple[str, ...]
+    largest: float
+
+    def detail(self, point: Point, device: str, value: float) -> Detail:
+        """Return the detail; its attributes are the point's own, never those of the device."""
+        attributes = tuple(str(point.attributes.get(name, "")) for name in self.attributes)
+        return Detail(device, self.metric, point.ts_ms, value, attributes, point.start_ms or None)
+
+
+def _known(metric: semconv.Metric) -> Known:
+    unit = "1" if metric.unit.startswith("{") else metric.unit
+    own = metric.labels[len(semconv.DETAIL_LABELS) :]
+    attributes = tuple(OTEL_OF_LABEL[label] for label in own)
+    largest = 1.0 if metric.prometheus in SHARES else LARGEST[unit]
+    return Known(metric.prometheus, unit, attributes, largest)
+
+
+KNOWN = {metric.otel: _known(metric) for metric in semconv.DETAIL_METRICS.values()}
+"""By OpenTelemetry name."""
