@@ -1,4 +1,4 @@
-"""The HTTP routes: ``/v1/report``, ``/v1/energy``, ``/v1/status``, the page, metrics and health."""
+"""The HTTP routes: ``/v1/report``, ``/v1/energy``, ``/v1/details``, ``/v1/status``, the page, health."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Api:
             web.get(page.PLOTLY_URL, plotly),
             web.get("/v1/report", self.report),
             web.get("/v1/energy", self.energy),
+            web.get("/v1/details", self.details),
             web.get("/v1/status", self.status),
             web.get("/metrics", self.metrics),
             web.get("/healthz", healthz),
@@ -63,6 +64,14 @@ class Api:
         since, until = _window(request)
         records = await self._reader.ask(queries.energy, by, since, until)
         return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
+
+    async def details(self, request: web.Request) -> web.Response:
+        """What ``?device=`` said beside its ticks in the last quarter of an hour: clocks, limits."""
+        device = request.query.get("device", "")
+        if not device:
+            raise InvalidInput("device= is missing: name one, such as node1/nvml/GPU-...", "device")
+        rows = await self._reader.ask(queries.details, device)
+        return _json({"device": device, "rows": rows})
 
     async def status(self, request: web.Request) -> web.Response:
         """What the collector does right now, without a query: it may be asked every second."""

@@ -44,10 +44,39 @@ FROM (
 ) AS s
 LEFT JOIN v_device AS d ON d.device_id = s.device_id;
 
+-- Per hour the first, the last and the highest value of the counters of activity, for every start
+-- of theirs: an hour of seconds in one row. min and max are idempotent, so duplicates are harmless.
+CREATE TABLE IF NOT EXISTS activity_hour {{ON_CLUSTER}} (
+    hour DateTime('UTC'),
+    device_id UInt64,
+    metric LowCardinality(String),
+    labels LowCardinality(String),
+    start_ms Int64,
+    first SimpleAggregateFunction(min, Tuple(ms Int64, value Float64)),
+    last SimpleAggregateFunction(max, Tuple(ms Int64, value Float64)),
+    highest SimpleAggregateFunction(max, Float64)
+) ENGINE = {{REPLICATED}}AggregatingMergeTree
+PARTITION BY toYYYYMM(hour) ORDER BY (hour, device_id, metric, labels, start_ms)
+{{HOUR_TTL}}
+SETTINGS ttl_only_drop_parts = 1, old_parts_lifetime = 60,
+         fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS mv_activity_hour {{ON_CLUSTER}} TO activity_hour AS
+SELECT toStartOfHour(ts) AS hour, device_id, metric, labels,
+       ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start_ms,
+       min((toUnixTimestamp64Milli(ts), value)) AS first,
+       max((toUnixTimestamp64Milli(ts), value)) AS last,
+       max(value) AS highest
+FROM sample
+WHERE metric IN ('wattshed_activity_seconds_total', 'wattshed_activity_joules_total')
+GROUP BY hour, device_id, metric, labels, start_ms;
+
 -- What each device was doing, per hour and class: the increase of its two counters. One that falls,
--- or whose start lies after its previous value, began again at zero. The first value that is heard
--- counts only if its counter began within the hour before: what was counted in the weeks before
--- belongs to no hour. An increase across hours is spread evenly over the time that it took.
+-- or whose start lies after its previous value, began again at zero; without a start two falls
+-- within one hour count as one. The first value that is heard counts only if its counter began
+-- within the hour before: what was counted in the weeks before belongs to no hour. An increase
+-- across hours is spread evenly over the time that it took. A counter that comes with its start
+-- and without it, pushed and pulled, is taken as it was pushed.
 CREATE OR REPLACE VIEW v_activity {{ON_CLUSTER}} AS
 SELECT p.t AS t, p.class AS class,
        sumIf(p.part, p.metric = 'wattshed_activity_seconds_total') AS seconds,
@@ -58,24 +87,32 @@ FROM (
     SELECT device_id, metric, class, toDateTime(h * 3600, 'UTC') AS t,
            increase * (least(t1, (h + 1) * 3600000) - greatest(t0, h * 3600000)) / (t1 - t0) AS part
     FROM (
-        SELECT device_id, metric, JSONExtractString(labels, 'class') AS class, t1, increase,
-               least(if(restarted AND start > 0, start, before), t1 - 1) AS t0
+        SELECT device_id, metric, JSONExtractString(labels, 'class') AS class,
+               g.1 AS t0, g.2 AS t1, g.3 AS increase
         FROM (
-            SELECT device_id, metric, labels, t1, start, before,
-                   value < previous OR start > before AS restarted,
-                   multiIf(before > 0 AND NOT restarted, value - previous,
-                           before > 0 OR t1 - start <= 3600000, value, 0) AS increase
+            SELECT device_id, metric, labels,
+                   [(f.1, l.1, top - f.2 + if(l.2 < top, l.2, 0)),
+                    (least(if(start_ms > before.1, start_ms, before.1), f.1 - 1), f.1,
+                     multiIf(before.1 = 0, if(f.1 - start_ms <= 3600000, f.2, 0),
+                             f.2 < before.2 OR start_ms > before.1, f.2,
+                             f.2 - before.2))] AS grown
             FROM (
-                SELECT device_id, metric, labels, value, toUnixTimestamp64Milli(ts) AS t1,
-                       ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start,
-                       lagInFrame(value) OVER w AS previous, lagInFrame(t1) OVER w AS before
-                FROM sample FINAL
-                WHERE metric IN ('wattshed_activity_seconds_total',
-                                 'wattshed_activity_joules_total')
-                WINDOW w AS (PARTITION BY device_id, metric, labels ORDER BY ts
+                SELECT *, lagInFrame(l) OVER w AS before
+                FROM (
+                    SELECT *, max(start_ms) OVER (PARTITION BY device_id, metric, labels, hour)
+                               AS known_start
+                    FROM (
+                        SELECT hour, device_id, metric, labels, start_ms,
+                               min(first) AS f, max(last) AS l, max(highest) AS top
+                        FROM activity_hour GROUP BY hour, device_id, metric, labels, start_ms
+                    )
+                )
+                WHERE start_ms > 0 OR known_start = 0
+                WINDOW w AS (PARTITION BY device_id, metric, labels ORDER BY f.1
                              ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
             )
         )
+        ARRAY JOIN grown AS g
         WHERE increase > 0
     )
     ARRAY JOIN range(intDiv(t0, 3600000), intDiv(t1 - 1, 3600000) + 1) AS h

@@ -5,7 +5,10 @@ Times are Unix seconds, energies joules, powers watts. Every sum is over meters 
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+from wattshed_exporter.model import stable_id
 
 from .client import Client
 
@@ -163,6 +166,18 @@ def live(client: Client) -> list[Record]:
         FROM v_live ORDER BY device
         """
     )
+
+
+def details(client: Client, device: str) -> list[Record]:
+    """The newest value of each detail that ``device`` said in the last quarter of an hour."""
+    found = client.records(
+        """
+        SELECT metric, labels, value, toUnixTimestamp64Milli(ts) / 1e3 AS ts
+        FROM v_sample_latest WHERE device_id = {id:UInt64} ORDER BY metric, labels
+        """,
+        {"id": stable_id(device)},
+    )
+    return [{**record, "labels": json.loads(record["labels"])} for record in found]
 
 
 def newest(client: Client) -> float | None:
