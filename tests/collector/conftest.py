@@ -36,7 +36,15 @@ from wattshed_exporter.split import charges, cut, spans
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome")
-DERIVED = ("tick_hour", "dirty", "measured_1m", "charge_1m", "charge_1h", "ledger_state")
+DERIVED = (
+    "tick_hour",
+    "dirty",
+    "measured_1m",
+    "charge_1m",
+    "charge_1h",
+    "ledger_state",
+    "activity_hour",
+)
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
 
 K = TypeVar("K", bound=Hashable)

@@ -1,4 +1,4 @@
-"""The HTTP routes: ``/v1/report``, ``/v1/energy``, ``/v1/details``, ``/v1/status``, the page, health."""
+"""The HTTP routes: the report, energy, details, the page, metrics and health, under ``/v1``."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Api:
         return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
 
     async def details(self, request: web.Request) -> web.Response:
-        """What ``?device=`` said beside its ticks in the last quarter of an hour: clocks, limits."""
+        """What ``?device=`` said beside its ticks in the last quarter of an hour."""
         device = request.query.get("device", "")
         if not device:
             raise InvalidInput("device= is missing: name one, such as node1/nvml/GPU-...", "device")

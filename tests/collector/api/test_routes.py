@@ -145,6 +145,17 @@ def test_an_unknown_group_is_a_400_that_names_the_known(collector: Running) -> N
     assert answer.json["error"].endswith("choose one of " + ", ".join(GROUPS))
 
 
+def test_details_of_a_device_that_has_none(collector: Running) -> None:
+    assert collector.get("/v1/details?device=card").json == {"device": "card", "rows": []}
+
+
+@pytest.mark.parametrize("query", ["", "?device="])
+def test_details_of_no_device_is_a_400_that_says_why(collector: Running, query: str) -> None:
+    answer = collector.get("/v1/details" + query)
+    assert answer.status == 400
+    assert answer.json["error"].startswith("device= is missing")
+
+
 def test_status(collector: Running) -> None:
     told = collector.get("/v1/status").json
     assert told == {

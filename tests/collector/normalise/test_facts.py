@@ -118,6 +118,7 @@ KEYS = [a.otel for a in (*semconv.DEVICE_ATTRIBUTES, *semconv.WORKLOAD_ATTRIBUTE
     semconv.UNCERTAINTY_ATTRIBUTE,
     semconv.REASON_ATTRIBUTE,
     semconv.OUTCOME_KIND_ATTRIBUTE,
+    *(a.otel for a in semconv.DETAIL_ATTRIBUTES),
 ]
 ODD = st.one_of(
     st.text(max_size=5),
@@ -129,7 +130,7 @@ ODD = st.one_of(
 ANY = st.builds(
     Point,
     st.sampled_from(NAMES),
-    st.sampled_from(["W", "J", "1", "%", "By", "Cel", "{outcome}", "mW", "?"]),
+    st.sampled_from(["W", "J", "1", "%", "By", "Cel", "{outcome}", "mW", "s", "Hz", "{row}", "?"]),
     st.one_of(st.floats(), st.floats(0, 1)),
     st.one_of(st.integers(0, 2**64 // 10**6), st.integers(AT - 1000, AT)),
     st.dictionaries(st.sampled_from(KEYS), ODD, max_size=8),
@@ -146,6 +147,10 @@ def test_whatever_is_sent_ends_in_columns_that_fit_or_in_a_count(said: list[Poin
         assert tick.power_watts is None or (
             math.isfinite(tick.power_watts) and tick.power_watts >= 0
         )
+    for detail in batch.details:
+        assert math.isfinite(detail.value)
+        own = semconv.DETAIL_METRICS[detail.metric].labels[len(semconv.DETAIL_LABELS) :]
+        assert len(detail.attributes) == len(own)
     for columns in tables(batch, Ids()).values():
         for name, (low, high) in RANGES.items():
             for value in columns.get(name, ()):

@@ -38,6 +38,7 @@ def test_numbers_count_up_from_one() -> None:
     found = migrations()
     assert [m.number for m in found] == list(range(1, len(found) + 1))
     assert [m.name for m in found[:3]] == ["facts", "ledger", "views"]
+    assert [m.name for m in found[3:]] == ["versions", "samples"]
 
 
 def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: Client) -> None:
@@ -85,7 +86,15 @@ def test_retention_is_in_the_tables(client: Client, days: int, found: bool) -> N
     migrate(client, Layout(raw_days=days, minute_days=days))
     rows = client.rows("SELECT name, create_table_query FROM system.tables")
     told = {str(name): str(query) for name, query in rows}
-    for table in ("tick", "outcome", "tick_hour", "measured_1m", "charge_1m"):
+    for table in (
+        "tick",
+        "sample",
+        "outcome",
+        "tick_hour",
+        "activity_hour",
+        "measured_1m",
+        "charge_1m",
+    ):
         assert ("TTL" in told[table]) is found, table
     assert "TTL" not in told["charge_1h"]
 
