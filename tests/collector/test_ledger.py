@@ -142,6 +142,36 @@ def test_any_order_and_repeats_with_runs_in_between(
     check(bed, reference(ticks, allocations), differ)
 
 
+FIELDS = ("energy_uj", "start_ms"), ("power_watts",), ("utilization_ratio",)
+"""What may come apart: energy and the start of its counter are one data point."""
+
+
+def shares(tick: Tick) -> list[Tick]:
+    """A tick as an OpenTelemetry Collector hands it on that splits batches by data point."""
+    if tick.gap:
+        return [tick]
+    every = {name: None for fields in FIELDS for name in fields}
+    return [
+        replace(tick, **{**every, **{name: getattr(tick, name) for name in fields}})
+        for fields in FIELDS
+        if getattr(tick, fields[0]) is not None
+    ] or [tick]
+
+
+@pytest.mark.parametrize("seed", range(30, 33))
+def test_a_tick_may_come_in_parts_with_runs_in_between(
+    bed: Bed, reference: type[Reference], differ: Differ, seed: int
+) -> None:
+    ticks, allocations = fleet(seed, 40)
+    parts = [part for tick in ticks for part in shares(tick)]
+    assert len(parts) > len(ticks)
+    ledger = bed.ledger()
+    for portion in portions(parts, allocations, random.Random(seed)):
+        bed.write(portion)
+        ledger.run()
+    check(bed, reference(ticks, allocations), differ)
+
+
 def apart() -> float:
     """A clock with which a run reads only the marks that are newer than the run before it."""
     return time.time() + OVERLAP_US / 1e6

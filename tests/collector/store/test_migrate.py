@@ -38,7 +38,7 @@ def test_numbers_count_up_from_one() -> None:
     found = migrations()
     assert [m.number for m in found] == list(range(1, len(found) + 1))
     assert [m.name for m in found[:3]] == ["facts", "ledger", "views"]
-    assert [m.name for m in found[3:]] == ["versions", "samples"]
+    assert [m.name for m in found[3:]] == ["versions", "samples", "merging_ticks"]
 
 
 def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: Client) -> None:
@@ -108,7 +108,8 @@ class TestCluster:
                 assert "ON CLUSTER 'fleet'" in statement
                 if statement.startswith("CREATE TABLE"):
                     assert re.search(
-                        r"ENGINE = Replicated(Replacing|Aggregating)?MergeTree", statement
+                        r"ENGINE = Replicated(Replacing|Aggregating|Coalescing)?MergeTree",
+                        statement,
                     )
                 if "ReplacingMergeTree(version)" in statement:
                     assert "ReplicatedReplacingMergeTree(version)" in statement
