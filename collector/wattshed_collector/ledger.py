@@ -42,6 +42,8 @@ class Edge:
 
     ``first`` and ``last`` are the times of the outermost readings (``last`` 0 without any), the
     hours the nearest that have readings (0 if none), the gaps those outside of ``first``, ``last``.
+    ``first_came`` and ``last_came`` are when something was last said of those two instants: a part
+    of a reading that comes late, or a correction, changes the span across the edge all the same.
     """
 
     first: int
@@ -50,14 +52,16 @@ class Edge:
     hour_beyond: int
     gaps_before: int
     gaps_beyond: int
+    first_came: int
+    last_came: int
 
     @property
-    def head(self) -> tuple[int, int]:
-        return self.first, self.gaps_before
+    def head(self) -> tuple[int, int, int]:
+        return self.first, self.first_came, self.gaps_before
 
     @property
-    def tail(self) -> tuple[int, int]:
-        return self.last, self.gaps_beyond
+    def tail(self) -> tuple[int, int, int]:
+        return self.last, self.last_came, self.gaps_beyond
 
 
 Edges = dict[tuple[int, int], Edge]

@@ -242,6 +242,20 @@ class TestLateFacts:
         ledger.run()
         check(bed, reference([*ticks, late]), differ)
 
+    @pytest.mark.parametrize("late_ms", [-1000, 1000])
+    def test_a_late_part_of_a_tick_at_the_edge_of_its_hour_reaches_into_the_next(
+        self, bed: Bed, reference: type[Reference], differ: Differ, late_ms: int
+    ) -> None:
+        ticks = [energy(BASE + HOUR + at, 5 + at // 1000) for at in (-3000, -1000, 1000, 3000)]
+        late = replace(energy(BASE + HOUR + late_ms, 0), energy_uj=None, utilization_ratio=0.0)
+        ledger = bed.ledger(now=apart)
+        bed.write(Batch(ticks=tuple(ticks)))
+        ledger.run()
+        bed.write(Batch(ticks=(late,)))
+        ledger.run()
+        whole = [replace(t, utilization_ratio=0.0) if t.ts_ms == late.ts_ms else t for t in ticks]
+        check(bed, reference(whole), differ)
+
     def test_an_earlier_gap_renames_a_stretch_of_many_hours(
         self, bed: Bed, reference: type[Reference], differ: Differ
     ) -> None:

@@ -203,15 +203,21 @@ WITH edge AS (
                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS hour_beyond
     FROM tick_hour GROUP BY hour, device_id
 ),
-gap AS (
-    SELECT toStartOfHour(ts) AS hour, device_id, toUnixTimestamp64Milli(ts) AS t FROM tick
+seen AS (
+    SELECT toStartOfHour(ts) AS hour, device_id, toUnixTimestamp64Milli(ts) AS t,
+           isNull(power_uw) AND isNull(energy_uj) AS is_gap,
+           toUnixTimestamp64Micro(ingested_at) AS came
+    FROM tick
     WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
-      AND isNull(power_uw) AND isNull(energy_uj)
+      AND (is_gap OR (device_id, ts) IN (
+          SELECT device_id, arrayJoin([first_valid, last_valid]) FROM tick_hour
+          WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}))
 )
 SELECT toUnixTimestamp(hour), device_id, any(first), any(last),
        any(toUnixTimestamp(hour_before)), any(toUnixTimestamp(hour_beyond)),
-       uniqExactIf(t, t > 0 AND t < first), uniqExactIf(t, t > last)
-FROM edge LEFT JOIN gap USING (hour, device_id)
+       uniqExactIf(t, is_gap AND t > 0 AND t < first), uniqExactIf(t, is_gap AND t > last),
+       maxIf(came, t = first), maxIf(came, t = last)
+FROM edge LEFT JOIN seen USING (hour, device_id)
 WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
 """
