@@ -81,6 +81,22 @@ def test_a_newer_store_is_refused(client: Client) -> None:
         migrate(client, Layout())
 
 
+def test_ticks_that_were_there_before_the_table_was_built_again_are_kept(client: Client) -> None:
+    first = migrations()[0]
+    for statement in first.statements(Layout(raw_days=0)):
+        client.command(statement)
+    client.insert("tick", {"ts": [1, 2, 1], "device_id": [7, 7, 7], "energy_uj": [5, None, 6]})
+    migrate(client, Layout(raw_days=0))
+    assert client.rows("SELECT energy_uj FROM tick ORDER BY ts") == [(6,), (None,)]
+    before = client.rows("SELECT count() FROM dirty")
+    client.insert("tick", {"ts": [1], "device_id": [7], "power_uw": [9]})
+    assert client.rows("SELECT power_uw, energy_uj FROM tick FINAL ORDER BY ts LIMIT 1") == [(9, 6)]
+    # What hangs on the table still does.
+    assert before == [(0,)]
+    assert client.rows("SELECT count() > 0 FROM dirty") == [(1,)]
+    assert client.rows("SELECT count() > 0 FROM tick_hour") == [(1,)]
+
+
 @pytest.mark.parametrize(("days", "found"), [(30, True), (0, False)])
 def test_retention_is_in_the_tables(client: Client, days: int, found: bool) -> None:
     migrate(client, Layout(raw_days=days, minute_days=days))

@@ -108,6 +108,29 @@ class TestGroupCommit:
         rows = bed.client.rows("SELECT workload_id, kind, source, start_ts, total FROM outcome")
         assert rows == [(w, "token", "vllm", None, 12.5)]
 
+    def test_what_comes_apart_is_one_row_in_any_order(self, bed: Bed) -> None:
+        def tick(at: int, **said: float | None) -> Batch:
+            return Batch(ticks=(Tick("d", at, 1000, Method.COUNTER, **said),))  # type: ignore[arg-type]
+
+        now = int(time.time() * 1000)
+        parts: list[dict[str, float | None]] = [
+            {"energy_uj": 7},
+            {"power_watts": 1.5},
+            {"utilization_ratio": 0.5},
+        ]
+        for at, order in enumerate(((0, 1, 2), (2, 1, 0), (1, 2, 0))):
+            bed.write(*(tick(now + at, **parts[part]) for part in order))
+        gone = Batch(ticks=(Tick("d", now + 2, 1000, Method.UNKNOWN, gap="deadline"),))
+        bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "s"),)), gone)
+        for _ in range(2):
+            rows = bed.client.rows(
+                "SELECT power_uw, energy_uj, util_e4, temp_e1 FROM tick FINAL ORDER BY ts"
+            )
+            assert rows == [(1_500_000, 7, 5000, None)] * 3
+            bed.client.command("OPTIMIZE TABLE tick FINAL")
+        live = bed.client.rows("SELECT power_watts, utilization_ratio, gap FROM v_live")
+        assert live == [(1.5, 0.5, "")]
+
     def test_a_batch_may_span_more_days_than_the_engine_likes(self, bed: Bed) -> None:
         bed.write(batch(*(-n * DAY for n in range(120))))
         assert count(bed) == 120
