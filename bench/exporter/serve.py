@@ -11,17 +11,23 @@ import itertools
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wattshed_exporter.config import Config
+from wattshed_exporter.__main__ import serve
+from wattshed_exporter.config import Config, Web
 from wattshed_exporter.model import Detail, Device, Kind, Method, Tick
 from wattshed_exporter.outputs import Snapshot
-from wattshed_exporter.outputs.prometheus import Exposition, Prometheus
 from wattshed_exporter.sampler import Sampler
 from wattshed_exporter.semconv import DETAIL_LABELS, DETAIL_METRICS
 from wattshed_exporter.sources import Sample
 from wattshed_exporter.telemetry import Telemetry
+
+from .processes import fetch
+
+if TYPE_CHECKING:
+    from wattshed_exporter.outputs.prometheus import Prometheus
 
 SERIES_PER_DEVICE = 30
 SNAPSHOTS = 16
@@ -73,29 +79,39 @@ def snapshot(devices: tuple[Device, ...], details: int, seed: int) -> Snapshot:
 
 def snapshots(series: int) -> list[Snapshot]:
     """Return instants of a fleet that gives about ``series`` series."""
-    bare = lines(snapshot((device(0),), 0, 0))
-    details = SERIES_PER_DEVICE - bare
-    per_device = lines(snapshot((device(0),), details, 0))
-    devices = tuple(device(i) for i in range(round(series / per_device)))
+    details = SERIES_PER_DEVICE - series_of_one_device(0)
+    devices = tuple(device(i) for i in range(round(series / series_of_one_device(details))))
     return [snapshot(devices, details, seed) for seed in range(SNAPSHOTS)]
 
 
-def lines(one: Snapshot) -> int:
-    body = Exposition().render(one).decode()
-    return sum(not line.startswith("#") for line in body.splitlines())
+def series_of_one_device(details: int) -> int:
+    server = serving(0, [snapshot((device(0),), details, 0)])
+    try:
+        body = fetch(server.address[1]).decode()
+    finally:
+        server.close()
+    return sum(f'device="{device(0).key}"' in line for line in body.splitlines())
 
 
-def ours(port: int, series: int) -> None:
+def serving(port: int, instants: Sequence[Snapshot]) -> Prometheus:
+    """Start the exporter's own server on what its sampler would have read."""
     telemetry = Telemetry()
-    sampler = Sampler([Still()], [], Config(node="node-00001"), telemetry)
-    following = itertools.cycle(snapshots(series))
+    config = Config(node="node-00001", web=Web(listen_address=f"127.0.0.1:{port}"))
+    sampler = Replayed([Still()], [], config, telemetry)
+    sampler.instants = itertools.cycle(instants)
+    server = serve(config, sampler, telemetry)
+    assert server is not None
+    return server
 
-    def latest() -> Snapshot:
-        sampler.workers[0].snapshot = next(following)
-        return sampler.snapshot()
 
-    server = Prometheus(f"127.0.0.1:{port}", latest, sampler.health, telemetry.registry)
-    server.start()
+class Replayed(Sampler):
+    """A sampler that has read something else whenever it is asked."""
+
+    instants: Iterator[Snapshot]
+
+    def snapshot(self) -> Snapshot:
+        self.workers[0].snapshot = next(self.instants)
+        return super().snapshot()
 
 
 def peer(port: int, page: Path) -> None:
@@ -119,7 +135,7 @@ def peer(port: int, page: Path) -> None:
 def main(arguments: Iterator[str]) -> None:
     kind, port, what = arguments
     if kind == "ours":
-        ours(int(port), int(what))
+        serving(int(port), snapshots(int(what)))
     else:
         peer(int(port), Path(what))
     signal.pause()

@@ -50,6 +50,11 @@ class Telemetry:
         with self._lock:
             series[labels] = float(value)
 
+    def clear(self, name: str, *labels: str) -> None:
+        """Let a series of a gauge vanish, because its value is not known."""
+        with self._lock:
+            self._gauges[name].pop(labels, None)
+
     def handed_over(self, output: str, result: str, ticks: int) -> None:
         """Count ticks of an output as sent, rejected or dropped."""
         if ticks:

@@ -46,6 +46,18 @@ def test_counters_add_up_and_gauges_are_replaced() -> None:
     assert telemetry.value("wattshed_source_errors_total", source="rapl", reason="deadline") == 0
 
 
+def test_a_gauge_whose_value_is_no_longer_known_vanishes() -> None:
+    telemetry = Telemetry()
+    telemetry.set("wattshed_source_up", 1, "nvml")
+    telemetry.set("wattshed_source_up", 1, "rapl")
+    for _ in range(2):
+        telemetry.clear("wattshed_source_up", "nvml")
+    said = [line for line in page(telemetry) if line.startswith("wattshed_source_up{")]
+    assert said == ['wattshed_source_up{source="rapl"} 1.0']
+    with pytest.raises(KeyError):
+        telemetry.clear("wattshed_source_errors_total", "nvml", "deadline")
+
+
 def test_what_the_contract_does_not_know_is_refused() -> None:
     telemetry = Telemetry()
     with pytest.raises(KeyError):
