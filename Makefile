@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench docs constraints clean
+.PHONY: help up demo test lint format bench bench-exporter docs constraints clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/.run ## Measure this machine and show it, until Ctrl-C
 	@exec $(BIN)/wattshed up $(ARGS)
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## Rewrite the files in the house format
 
 bench: $(VENV)/.dev ## Measure start-up, memory and CPU of what runs, and print a table
 	$(BIN)/python bench/foundation.py $(ARGS)
+
+bench-exporter: $(VENV)/.dev ## Measure the exporter beside node_exporter, prometheus_client and C
+	$(BIN)/python -m bench.exporter $(ARGS)
 
 docs: $(VENV)/.dev ## Write the generated parts of the documentation again
 	$(BIN)/python scripts/generate_docs.py

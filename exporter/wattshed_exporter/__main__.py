@@ -10,16 +10,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__, sources
 from .config import AUTO, Config
 from .errors import ConfigError
 from .outputs import Output
-from .outputs.prometheus import Exposition, Prometheus
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .sources import METERS, Source
 from .telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from .outputs.prometheus import Prometheus
 
 log = logging.getLogger("wattshed_exporter")
 
@@ -98,6 +101,8 @@ def once(config: Config, wait: Wait) -> int:
     if not snapshot.devices:
         log.error("nothing here says how much it uses; --log-level debug tells why")
         return 1
+    from .outputs.prometheus import Exposition
+
     try:
         print(Exposition().render(snapshot).decode(), end="", flush=True)
     except OSError as error:
@@ -157,6 +162,11 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
     """Serve /metrics where the settings want it; ``ConfigError`` where the address is taken."""
     if not config.web.listen_address:
         return None
+    # What only pulling needs is 7 MB that a node which only pushes need not give.
+    from .outputs.prometheus import Prometheus
+    from .own_energy import OwnEnergy
+
+    telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     try:
         server = Prometheus(
             config.web.listen_address, sampler.snapshot, sampler.health, telemetry.registry

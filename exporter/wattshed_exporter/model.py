@@ -7,7 +7,6 @@ the end.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
@@ -24,6 +23,9 @@ MICRO = 1_000_000
 
 def stable_id(key: str) -> int:
     """Return the unsigned 64-bit identity of a device or workload key (BLAKE2b, little endian)."""
+    # Only the collector asks; on a node the cryptographic library would cost 3 MB.
+    import hashlib
+
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 

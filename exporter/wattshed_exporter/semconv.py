@@ -445,6 +445,8 @@ OUTCOMES = Metric(
     ("workload_id", "outcome"),
 )
 
+SELF_ENERGY = "wattshed_self_energy_joules_total"
+
 HEALTH_METRICS: tuple[Metric, ...] = (
     Metric(
         "",
@@ -499,6 +501,15 @@ HEALTH_METRICS: tuple[Metric, ...] = (
         Type.COUNTER,
         "Ticks handed over, by output and result (sent, rejected, dropped).",
         ("output", "result"),
+    ),
+    Metric(
+        "",
+        SELF_ENERGY,
+        "",
+        "J",
+        Type.COUNTER,
+        "Estimated energy of this exporter itself: its CPU seconds times the watts of a busy CPU, "
+        "from the CPU's meter where there is one, else from a model.",
     ),
     Metric(
         "",
