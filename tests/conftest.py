@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the stand-in for NVML: a folder for LD_LIBRARY_PATH; ``old`` in it has fewer symbols.
+    """Build the stand-in for NVML: a folder for LD_LIBRARY_PATH; in it two with fewer symbols.
 
     What it answers is told by the file named in FAKE_NVML_SCENARIO; see fake_nvml.c.
     """
@@ -22,11 +22,14 @@ def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None:
         pytest.skip("there is no C compiler to build the stand-in for libnvidia-ml.so.1")
     folder = tmp_path_factory.mktemp("nvml")
-    for target, flags in ((folder, []), (folder / "old", ["-DOLD_DRIVER"])):
+    for name, flags in (("", []), ("old", ["-DOLD_DRIVER"]), ("r525", ["-DR525_DRIVER"])):
+        target = folder / name
         target.mkdir(exist_ok=True)
         command = [compiler, "-shared", "-fPIC", "-Wall", "-Werror", *flags]
         command += ["-Wl,-soname,libnvidia-ml.so.1", "-o", str(target / "libnvidia-ml.so.1")]
-        subprocess.run([*command, str(HERE / "fixtures/nvml/fake_nvml.c")], check=True)
+        subprocess.run(
+            [*command, *map(str, sorted((HERE / "fixtures/nvml").glob("*.c")))], check=True
+        )
     return folder
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FAKE_NVML = ROOT / "tests/fixtures/nvml/fake_nvml.c"
+FAKE_NVML = ROOT / "tests/fixtures/nvml"
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.001
 
@@ -59,7 +59,8 @@ def build(folder: Path) -> Tools:
     nvml.mkdir()
     library = nvml / "libnvidia-ml.so.1"
     shared = ["-O2", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
-    subprocess.run([compiler, *shared, "-o", str(library), str(FAKE_NVML)], check=True)
+    parts = map(str, sorted(FAKE_NVML.glob("*.c")))
+    subprocess.run([compiler, *shared, "-o", str(library), *parts], check=True)
     for name in ("sampler", "floor"):
         source = HERE / f"{name}.c"
         subprocess.run([compiler, "-O2", "-o", str(folder / name), str(source), "-ldl"], check=True)

@@ -1,80 +1,16 @@
-"""The NVML source against a compiled stand-in, loaded as the driver's library is loaded."""
+"""Devices and readings of the NVML source, and what becomes of them when the driver fails."""
 
 from __future__ import annotations
 
 import ctypes
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-DRIVE = Path(__file__).parents[2] / "fixtures/nvml/drive.py"
-Answer = dict[str, Any]
-
-
-class Process:
-    """A process that holds the source, and the scenario that its library answers from."""
-
-    def __init__(self, folder: Path, **environ: str) -> None:
-        self._scenario = folder / "scenario"
-        self.tell()
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(DRIVE)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environ, "FAKE_NVML_SCENARIO": str(self._scenario)},
-        )
-
-    def tell(self, *lines: str) -> None:
-        text = "".join(f"{line}\n" for line in lines)
-        self._scenario.write_text(text, errors="surrogateescape")
-
-    def ask(self, command: str) -> Answer:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(command, file=self._process.stdin, flush=True)
-        answer: Answer = json.loads(self._process.stdout.readline())
-        return answer
-
-    def discover(self) -> list[Answer]:
-        devices: list[Answer] = self.ask("discover")["devices"]
-        return devices
-
-    def read(self) -> list[Answer]:
-        readings: list[Answer] = self.ask("read")["readings"]
-        return readings
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with self._process:
-            self._process.kill()
-
-
-Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start(fake_nvml: Path, tmp_path: Path) -> Iterator[Start]:
-    """Start processes with the stand-in, or with the libraries in another folder."""
-    with ExitStack() as stack:
-        yield lambda library=fake_nvml, **environ: stack.enter_context(
-            Process(tmp_path, LD_LIBRARY_PATH=str(library), **environ)
-        )
-
-
-@pytest.fixture
-def nvml(start: Start) -> Process:
-    return start()
+if TYPE_CHECKING:
+    from tests.exporter.sources.nvml.conftest import Process, Start
 
 
 def test_two_gpus(nvml: Process) -> None:
@@ -92,8 +28,8 @@ def test_two_gpus(nvml: Process) -> None:
         "vendor": "NVIDIA",
         "model": "NVIDIA Fake",
         "serial": "1320000000001",
-        "driver": "",
-        "firmware": "",
+        "driver": "550.1",
+        "firmware": "96.00",
         "parent": "",
         "site": "here",
         "tier": "",
@@ -274,6 +210,48 @@ def test_power_falls_back_from_gpu_to_module(
     assert nvml.read()[0]["power_watts"] == watts
 
 
+def test_energy_and_power_come_with_one_call(start: Start) -> None:
+    nvml = start(detail_seconds=3600.0)
+    nvml.tell("energy 5000", "power_average 90500", "power 91000")
+    nvml.discover()
+    nvml.read()  # asks the details as well
+    nvml.calls()
+    (reading,) = nvml.read()
+    assert (reading["energy_uj"], reading["power_watts"]) == (5_000_000, 90.5)
+    assert nvml.calls() == ["count -1", "fields 0", "utilization 0", "temperature 0", "memory 0"]
+
+
+@pytest.mark.parametrize("lines", [("field_83_0_rc 3",), ("fields_rc 3",)])
+def test_energy_falls_back_to_its_call(nvml: Process, lines: tuple[str, ...]) -> None:
+    nvml.tell("energy 5000", *lines)
+    assert nvml.discover()[0]["method"] == "counter"
+    assert nvml.read()[0]["energy_uj"] == 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "energy_uj"),
+    [
+        (0, "84123456.0", 84_123_456_000),
+        (1, "4294967294", 4_294_967_294_000),
+        (2, "84123456789", 84_123_456_789_000),
+        (4, "84123456789", 84_123_456_789_000),
+        (5, "84123", 84_123_000),
+        (4, "-1", None),
+        (1, "4294967295", None),
+        (3, str(2**64 - 1), None),
+        (99, "84123456789", None),
+    ],
+)
+def test_a_field_is_read_by_its_type(
+    nvml: Process, kind: int, text: str, energy_uj: int | None
+) -> None:
+    nvml.tell("energy 1")
+    nvml.discover()
+    nvml.tell(f"energy {text}", f"field_83_0_type {kind}")
+    (reading,) = nvml.read()
+    assert (reading["energy_uj"], reading["power_watts"], reading["gap"]) == (energy_uj, 100.0, "")
+
+
 def test_module_power_is_not_mixed_with_the_gpus_counter(nvml: Process) -> None:
     nvml.tell("power_rc 3", "module_average 512000")
     assert nvml.discover()[0]["scope"] == "gpu"
@@ -330,7 +308,7 @@ def test_the_only_gpu_is_lost_at_discovery(nvml: Process) -> None:
     answer = nvml.ask("discover")
     assert (answer["error"], answer["reason"]) == ("SourceError", "gpu_lost")
     assert answer["message"] == "no GPU answers: GPU is lost"
-    assert nvml.ask("held") == {"held": False}
+    assert nvml.ask("held")["held"] is False
     nvml.tell()
     assert len(nvml.discover()) == 1
 
@@ -389,7 +367,7 @@ def test_gpus_that_cannot_be_counted(nvml: Process) -> None:
     nvml.tell("count_rc 999")
     answer = nvml.ask("discover")
     assert (answer["error"], answer["reason"]) == ("SourceError", "driver_error")
-    assert nvml.ask("held") == {"held": False}
+    assert nvml.ask("held")["held"] is False
 
 
 @pytest.mark.parametrize("lines", [("count 0",), ("energy_rc 3", "power_rc 3")])
@@ -408,9 +386,9 @@ def test_a_gpu_without_a_meter_beside_one_with(nvml: Process) -> None:
 def test_close_holds_nothing_and_may_be_repeated(nvml: Process) -> None:
     nvml.discover()
     nvml.discover()
-    assert nvml.ask("held") == {"held": True}
-    assert nvml.ask("close") == {"held": False}
-    assert nvml.ask("close") == {"held": False}
+    assert nvml.ask("held")["held"] is True
+    assert nvml.ask("close") == {"held": False, "samples": 0, "event_sets": 0}
+    assert nvml.ask("close") == {"held": False, "samples": 0, "event_sets": 0}
     assert nvml.ask("read")["error"] == "DevicesChanged"
     nvml.discover()
     assert nvml.read()[0]["gap"] == ""
@@ -439,18 +417,26 @@ def test_without_the_library(start: Start, tmp_path: Path) -> None:
     assert answer["message"].startswith("no NVIDIA driver here: libnvidia-ml.so.1")
 
 
+def test_a_driver_that_hangs_does_not_hold_up_the_others(nvml: Process) -> None:
+    """A call of the library lets other threads run, so the sampler says that it is late."""
+    nvml.tell("count 2", "sleep_ms 20")
+    answer = nvml.ask("deadline")
+    assert answer["gaps"] == ["deadline"] * 2
+    assert answer["watts"] == [100.0] * 2
+
+
 @pytest.mark.gpu
-def test_the_real_library(tmp_path: Path) -> None:
+def test_the_real_library(start: Start, tmp_path: Path) -> None:
     if reason := library():
         pytest.skip(f"no NVIDIA driver library: {reason}")
-    with Process(tmp_path) as nvml:
-        answer = nvml.ask("discover")
-        if answer.get("error") == "NoData":
-            pytest.skip(answer["message"])
-        first = nvml.read()
-        time.sleep(1)
-        second = nvml.read()
-        assert nvml.ask("close") == {"held": False}
+    nvml = start(tmp_path)
+    answer = nvml.ask("discover")
+    if answer.get("error") == "NoData":
+        pytest.skip(answer["message"])
+    first = nvml.read()
+    time.sleep(1)
+    second = nvml.read()
+    assert nvml.ask("close")["held"] is False
     for device, before, after in zip(answer["devices"], first, second, strict=True):
         assert device["key"].startswith("GPU-")
         assert not after["gap"]

@@ -1,0 +1,70 @@
+"""MIG: the instances that a board is cut into. It stays one device, because only it has meters.
+
+Memory is shared by the compute instances of one GPU instance, so it is told per GPU instance.
+Source: NVML API reference, "Multi Instance GPU Management".
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterator
+
+from .nvml_details import Said
+from .nvml_library import MEMORY_V2, U64_MAX, UNSUPPORTED, Library
+
+INFO, MEMORY = "wattshed_mig_instance_info", "wattshed_mig_memory_used_bytes"
+ATTRIBUTES = struct.Struct("=24xIIQ")
+
+
+def mode(library: Library, handle: ctypes.c_void_p) -> tuple[bool, int]:
+    """Return whether the board is cut into instances, and the code."""
+    modes = (ctypes.c_uint32 * 2)()
+    places = [ctypes.byref(modes, place) for place in (0, 4)]
+    code = library.function("nvmlDeviceGetMigMode")(handle, *places)
+    return not code and modes[0] == 1, code
+
+
+def instances(library: Library, handle: ctypes.c_void_p) -> Iterator[Said]:
+    """Yield an info for each compute instance and the used memory of each GPU instance."""
+    count, code = library.u32("nvmlDeviceGetMaxMigDeviceCount", handle)
+    told: set[int] = set()
+    for index in range(count or 0):
+        instance = ctypes.c_void_p()
+        get = library.function("nvmlDeviceGetMigDeviceHandleByIndex")
+        if get(handle, index, ctypes.byref(instance)):
+            continue  # places may be empty
+        gpu, code = library.u32("nvmlDeviceGetGpuInstanceId", instance)
+        compute, more = library.u32("nvmlDeviceGetComputeInstanceId", instance)
+        uuid, last = library.text("nvmlDeviceGetUUID", instance)
+        if code or more or last or gpu is None:
+            continue
+        profile, slices = _shape(library, instance)
+        yield INFO, (f"{gpu}/{compute}", profile, uuid, slices), 1.0
+        used = None if gpu in told else _memory_used(library, instance)
+        if used is not None:
+            told.add(gpu)
+            yield MEMORY, (str(gpu),), float(used)
+
+
+def _shape(library: Library, instance: ctypes.c_void_p) -> tuple[str, str]:
+    """Return the profile such as 1g.10gb and the number of compute slices, "" where unknown."""
+    buffer = ctypes.create_string_buffer(ATTRIBUTES.size)
+    failed = library.function("nvmlDeviceGetAttributes_v2")(instance, buffer)
+    gpu, compute, megabytes = ATTRIBUTES.unpack(buffer.raw)
+    _, _, profile = library.text("nvmlDeviceGetName", instance)[0].partition("MIG ")
+    if not profile and not failed:
+        whole = f"{gpu}g.{-(-megabytes // 1024)}gb"
+        profile = whole if compute == gpu else f"{compute}c.{whole}"
+    return profile, "" if failed else str(compute)
+
+
+def _memory_used(library: Library, instance: ctypes.c_void_p) -> int | None:
+    memory = ctypes.create_string_buffer(40)
+    struct.pack_into("=I", memory, 0, MEMORY_V2)
+    code = library.function("nvmlDeviceGetMemoryInfo_v2")(instance, memory)
+    used: int = struct.unpack_from("=Q", memory, 32)[0]
+    if code in UNSUPPORTED:
+        code = library.function("nvmlDeviceGetMemoryInfo")(instance, memory)
+        used = struct.unpack_from("=Q", memory, 16)[0]
+    return None if code or used == U64_MAX else used
