@@ -15,7 +15,8 @@ from . import __version__, sources
 from .config import AUTO, Config
 from .errors import ConfigError
 from .outputs import Output
-from .outputs.prometheus import Exposition, Prometheus
+from .outputs.exposition import Exposition
+from .outputs.prometheus import Prometheus
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .sources import METERS, Source
@@ -159,7 +160,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
         return None
     try:
         server = Prometheus(
-            config.web.listen_address, sampler.snapshot, sampler.health, telemetry.registry
+            config.web, config.node, sampler.snapshot, sampler.health, telemetry.registry
         )
     except OSError as error:
         raise ConfigError(

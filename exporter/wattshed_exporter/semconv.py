@@ -506,8 +506,8 @@ HEALTH_METRICS: tuple[Metric, ...] = (
         "",
         "1",
         Type.GAUGE,
-        "Always 1; the version that runs.",
-        ("version",),
+        "Always 1; the version that runs, and that of Python.",
+        ("version", "python"),
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -29,7 +31,8 @@ class Telemetry:
             else:
                 self._gauges[name] = Gauge(name, *told, registry=self.registry)
         ProcessCollector(registry=self.registry)
-        self.set("wattshed_build_info", 1, __version__)
+        python = ".".join(map(str, sys.version_info[:3]))
+        self.set("wattshed_build_info", 1, __version__, python)
 
     def add(self, name: str, amount: float, *labels: str) -> None:
         """Increase a counter; ``KeyError`` where the contract has none of that name."""
