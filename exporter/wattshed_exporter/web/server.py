@@ -64,15 +64,11 @@ class Server:
         self.max_requests = max_requests
         self.busy = threading.Semaphore(max_requests or MOST_CONNECTIONS)
         self._listener = _listener(*address)
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._closed = False
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._accept, name="http", daemon=True)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self._listener.getsockname()[:2]
-        return str(host), int(port)
 
     def start(self) -> None:
         self._thread.start()

@@ -57,10 +57,13 @@ def _load_key(context: ssl.SSLContext, tls: Tls) -> list[str]:
     try:
         # A key that is encrypted would be asked for on the terminal.
         context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_password)
-    except (ssl.SSLError, ValueError) as error:
-        said = getattr(error, "reason", None) or "not a certificate and its key"
-        return [f"cert_file: {tls.cert_file} and {tls.key_file}: {said}"]
-    return []
+    except ssl.SSLError as error:
+        said = error.reason or "are not a certificate and its key"
+    except ValueError as error:
+        said = str(error)
+    else:
+        return []
+    return [f"cert_file: {tls.cert_file} and {tls.key_file}: {said}"]
 
 
 def _no_password() -> str:
