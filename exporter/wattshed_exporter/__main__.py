@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .sources import METERS, Source
 from .telemetry import Telemetry
+from .trim import drop_file_pages
 
 log = logging.getLogger("wattshed_exporter")
 
@@ -39,6 +41,7 @@ EXAMPLES = (
 FLUSH_AT_END_SECONDS = 60.0
 FLUSH_STEP_SECONDS = 0.25
 ONCE_SECONDS = 10.0
+SETTLED_SECONDS = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +73,9 @@ def run(config: Config, wait: Wait) -> int:
     sampler = build_sampler(config, outputs, telemetry)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
+    settled = threading.Timer(SETTLED_SECONDS, drop_file_pages)
+    settled.daemon = True
+    settled.start()
     try:
         sampler.run(wait)
         until = time.monotonic() + FLUSH_AT_END_SECONDS
@@ -77,6 +83,7 @@ def run(config: Config, wait: Wait) -> int:
             if time.monotonic() > until or wait(0.0):
                 break
     finally:
+        settled.cancel()
         for output in outputs:
             output.close()
         if server is not None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import ConfigError
-
-from . import file as web_file
 
 if TYPE_CHECKING:
     import ssl
@@ -59,14 +57,13 @@ class RateLimit:
 class Policy:
     """Rules for every connection and request; by default there are none."""
 
-    told: web_file.WebFile
     limit: RateLimit
     context: ssl.SSLContext | None = None
+    allowed_sans: tuple[str, ...] = ()
     auth: BasicAuth | None = None
-
-
-def no_policy() -> Policy:
-    return Policy(web_file.WebFile(), RateLimit(0, 0))
+    headers: Sequence[tuple[str, str]] = ()
+    files: tuple[Path, ...] = ()
+    """What it was loaded from beside the web configuration file."""
 
 
 def load(file: Path) -> Policy:
@@ -75,7 +72,9 @@ def load(file: Path) -> Policy:
     Raises:
         ConfigError: with every problem, each one sentence.
     """
-    told = web_file.read(file)
+    from .file import read
+
+    told = read(file)
     problems: list[str] = []
     context, auth = None, None
     try:
@@ -94,7 +93,14 @@ def load(file: Path) -> Policy:
         problems += error.problems
     if problems:
         raise ConfigError([f"{file}: {problem}" for problem in problems])
-    return Policy(told, RateLimit(told.interval_seconds, told.burst), context, auth)
+    return Policy(
+        RateLimit(told.interval_seconds, told.burst),
+        context,
+        told.tls.client_allowed_sans if told.tls is not None else (),
+        auth,
+        told.headers,
+        told.tls.files if told.tls is not None else (),
+    )
 
 
 class Policies:
@@ -107,7 +113,7 @@ class Policies:
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._policy = no_policy()
+        self._policy = Policy(RateLimit(0, 0))
         self._stamp: Stamp = ()
         if file is not None:
             self._policy = load(file)
@@ -142,8 +148,7 @@ class Policies:
         log.info("web configuration loaded anew")
 
     def _stamp_now(self) -> Stamp:
-        tls = self._policy.told.tls
-        files = (self._file, *(tls.files if tls is not None else ()))
+        files = (self._file, *self._policy.files)
         return tuple(_stamp(file) for file in files if file is not None)
 
 

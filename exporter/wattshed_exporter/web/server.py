@@ -160,7 +160,7 @@ def _secured(plain: socket.socket, policy: Policy) -> socket.socket:
     secure = policy.context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
     try:
         secure.do_handshake()
-        sans = policy.told.tls.client_allowed_sans if policy.told.tls is not None else ()
+        sans = policy.allowed_sans
         if sans and not tls.has_allowed_name(secure, sans):
             raise PermissionError("the client's certificate holds no name of client_allowed_sans")
     except BaseException:
@@ -230,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, policy: Policy, answer: Answer) -> None:
         body = answer.body
         self.send_response(answer.status)
-        for name, value in policy.told.headers:
+        for name, value in policy.headers:
             self.send_header(name, value)
         if answer.status == 401:
             self.send_header("WWW-Authenticate", 'Basic realm="wattshed", charset="UTF-8"')

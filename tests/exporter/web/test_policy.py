@@ -37,7 +37,7 @@ def test_without_a_file_there_are_no_rules() -> None:
     policies = Policies(None)
     assert not policies.secure
     policy = policies.now()
-    assert (policy.context, policy.auth, policy.told.headers) == (None, None, ())
+    assert (policy.context, policy.auth, policy.headers) == (None, None, ())
     assert all(policy.limit.allows() for _ in range(1000))
 
 
