@@ -9,6 +9,7 @@ scrapes within ``detail_seconds``. Nothing here is a test; nothing passes or fai
 
 from __future__ import annotations
 
+import gc
 import random
 import statistics
 import time
@@ -153,17 +154,24 @@ def family(
     return made
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    """Return the CPU time of one call, the median of some rounds."""
-    call()
-    found = []
+def milliseconds(*calls: Callable[[], object]) -> list[float]:
+    """Return the CPU time of one call of each, the median of rounds in which they take turns.
+
+    Garbage is collected between two measurements and not within one, for either side.
+    """
+    found: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS):
-        calls, began = 0, time.process_time()
-        while (took := time.process_time() - began) < LEAST_SECONDS:
+        for call, times in zip(calls, found, strict=True):
             call()
-            calls += 1
-        found.append(took / calls * 1000)
-    return statistics.median(found)
+            gc.collect()
+            gc.disable()
+            count, began = 0, time.process_time()
+            while (took := time.process_time() - began) < LEAST_SECONDS:
+                call()
+                count += 1
+            gc.enable()
+            times.append(took / count * 1000)
+    return [statistics.median(times) for times in found]
 
 
 def compare(series: int, openmetrics: bool) -> str:
@@ -178,10 +186,11 @@ def compare(series: int, openmetrics: bool) -> str:
     )
     same = ours.render(first) == theirs()
     turns = cycle((second, first))
-    changing = milliseconds(lambda: ours.render(next(turns)))
+    calmer = Exposition(openmetrics)
     kept = cycle((first, replace(second, details=first.details)))
-    staying = milliseconds(lambda: ours.render(next(kept)))
-    stock = milliseconds(theirs)
+    stock, changing, staying = milliseconds(
+        theirs, lambda: ours.render(next(turns)), lambda: calmer.render(next(kept))
+    )
     return (
         f"{'OpenMetrics' if openmetrics else 'text':<12}{series:>8,}{stock:>12.2f}"
         f"{changing:>10.3f}{stock / changing:>8.1f}{staying:>12.3f}{stock / staying:>8.1f}"
@@ -198,9 +207,9 @@ def health() -> str:
         telemetry.add("wattshed_source_read_seconds_total", 1234.5, source)
         telemetry.add("wattshed_source_reads_total", 98765, source)
     registry, ours = telemetry.registry, Families(telemetry.registry)
-    collect = milliseconds(lambda: list(registry.collect()))
-    stock = milliseconds(lambda: generate_latest(registry))
-    rendered = milliseconds(ours.render)
+    stock, rendered, collect = milliseconds(
+        lambda: generate_latest(registry), ours.render, lambda: list(registry.collect())
+    )
     return (
         f"own health, ms: generate_latest {stock:.3f}, ours {rendered:.3f}, "
         f"of which collecting {collect:.3f} in both"

@@ -55,6 +55,8 @@ class Texts(dict[float, bytes]):
 
 def number(value: float) -> bytes:
     """Return ``written`` as bytes; ``ValueError`` where the number is not finite."""
+    if -1e6 < value < 1e6:  # most are
+        return repr(float(value)).encode()
     if not math.isfinite(value):
         raise ValueError(f"{value} has no series")
     return written(value).encode()
