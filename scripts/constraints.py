@@ -23,7 +23,7 @@ def main() -> None:
         venv.create(folder, with_pip=True)
         pip = [f"{folder}/bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
-        subprocess.run([*pip, "install", f"{ROOT}[nvidia,k8s,collector]"], check=True)
+        subprocess.run([*pip, "install", f"{ROOT}[nvidia,k8s,collector,web]"], check=True)
         subprocess.run(
             [*pip, "install", "hatchling", "--group", f"{ROOT}/pyproject.toml:dev"], check=True
         )

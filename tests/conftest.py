@@ -40,3 +40,29 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the published data are not here: {folder} (WATTSHED_DATA names their folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make certificates as an operator would: a folder with ``{name}.pem`` and ``{name}.key``.
+
+    ``ca`` is the authority, ``server`` is for localhost, ``renewed`` as well; ``client`` may ask,
+    and ``stranger`` is signed by the same authority under another name.
+    """
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make certificates with")
+    folder = tmp_path_factory.mktemp("certificates")
+    local = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    for name, *more in (
+        ("ca",),
+        ("server", "-addext", local),
+        ("renewed", "-addext", local),
+        ("client", "-addext", "subjectAltName=DNS:scraper.example,IP:10.0.0.7"),
+        ("stranger", "-addext", "subjectAltName=DNS:stranger.example"),
+    ):
+        signed = [] if name == "ca" else ["-CA", "ca.pem", "-CAkey", "ca.key"]
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+        command += ["-keyout", f"{name}.key", "-out", f"{name}.pem", *more, *signed]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    return folder

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .sources import METERS, Source
 from .telemetry import Telemetry
+from .trim import drop_file_pages
 
 if TYPE_CHECKING:
     from .outputs.prometheus import Prometheus
@@ -41,6 +43,7 @@ EXAMPLES = (
 FLUSH_AT_END_SECONDS = 60.0
 FLUSH_STEP_SECONDS = 0.25
 ONCE_SECONDS = 10.0
+SETTLED_SECONDS = 30.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +75,9 @@ def run(config: Config, wait: Wait) -> int:
     sampler = build_sampler(config, outputs, telemetry)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
+    settled = threading.Timer(SETTLED_SECONDS, drop_file_pages)
+    settled.daemon = True
+    settled.start()
     try:
         sampler.run(wait)
         until = time.monotonic() + FLUSH_AT_END_SECONDS
@@ -79,6 +85,7 @@ def run(config: Config, wait: Wait) -> int:
             if time.monotonic() > until or wait(0.0):
                 break
     finally:
+        settled.cancel()
         for output in outputs:
             output.close()
         if server is not None:
@@ -101,7 +108,7 @@ def once(config: Config, wait: Wait) -> int:
     if not snapshot.devices:
         log.error("nothing here says how much it uses; --log-level debug tells why")
         return 1
-    from .outputs.prometheus import Exposition
+    from .outputs.exposition import Exposition
 
     try:
         print(Exposition().render(snapshot).decode(), end="", flush=True)
@@ -169,7 +176,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
     telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     try:
         server = Prometheus(
-            config.web.listen_address, sampler.snapshot, sampler.health, telemetry.registry
+            config.web, config.node, sampler.snapshot, sampler.health, telemetry.registry
         )
     except OSError as error:
         raise ConfigError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .errors import ConfigError
 from .settings import option
 from .sources import SOURCES
 
@@ -26,14 +27,35 @@ class Roots:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """Rules that Prometheus' exporters keep in a file of their own."""
+
+    file: Path | None = option(
+        None, "Web configuration file of Prometheus' exporters: TLS, users, limits."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.file is not None:
+            from .web import policy
+
+            try:
+                policy.load(self.file)
+            except ConfigError as error:
+                yield from (f"file: {problem}" for problem in error.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
     """The pull side: /metrics, a landing page and /healthz."""
 
     listen_address: str = option(
         "127.0.0.1:9741", "Address and port to serve /metrics on; empty to serve nothing."
     )
+    max_requests: int = option(40, "Requests answered at a time; 0 for no limit.")
+    config: WebConfig = field(default_factory=WebConfig)
 
     def problems(self) -> Iterator[str]:
+        yield from at_least(self, 0, "max_requests")
         if self.listen_address:
             try:
                 parse_listen(self.listen_address)

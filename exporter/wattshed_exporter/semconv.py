@@ -416,8 +416,8 @@ DETAIL_METRICS: dict[str, Metric] = dict(
             "state",
         ),
         _detail(
-            "wattshed_counter_power_ratio",
-            "wattshed.counter.power.ratio",
+            "wattshed_energy_agreement_ratio",
+            "wattshed.energy.agreement",
             "1",
             Type.GAUGE,
             "Energy by the counter over energy by integrated power; far from 1 one of them lies.",
@@ -517,8 +517,8 @@ HEALTH_METRICS: tuple[Metric, ...] = (
         "",
         "1",
         Type.GAUGE,
-        "Always 1; the version that runs.",
-        ("version",),
+        "Always 1; the version that runs, and that of Python.",
+        ("version", "python"),
     ),
 )
 

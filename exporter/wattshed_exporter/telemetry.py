@@ -6,6 +6,7 @@ for the registry, because a node that only pushes need not give the 6 MB.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -34,7 +35,8 @@ class Telemetry:
         }
         self._gauges: dict[str, Series] = {m.prometheus: {} for m in kinds[Type.GAUGE]}
         self._own_joules: Callable[[], float] | None = None
-        self.set("wattshed_build_info", 1, __version__)
+        python = ".".join(map(str, sys.version_info[:3]))
+        self.set("wattshed_build_info", 1, __version__, python)
 
     def add(self, name: str, amount: float, *labels: str) -> None:
         """Increase a counter; ``KeyError`` where the contract has none of that name."""

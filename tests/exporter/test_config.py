@@ -10,6 +10,7 @@ from wattshed_exporter.config import Config, parse_listen
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import documentation, load, options
 from wattshed_exporter.sources import SOURCES
+from wattshed_exporter.web.file import read
 
 
 def config(*argv: str, **environ: str) -> Config:
@@ -19,6 +20,18 @@ def config(*argv: str, **environ: str) -> Config:
 def test_the_defaults_are_sound() -> None:
     assert config().sources == ("auto",)
     assert config().web.listen_address == "127.0.0.1:9741"
+
+
+def test_problems_of_the_web_configuration_file_are_told_with_the_others(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("basic_auth_users: {alice: hunter2}\nrate_limit: {burst: x}\n")
+    with pytest.raises(ConfigError) as caught:
+        config("--sources=magic", "--web.max-requests=-1", WATTSHED_WEB_CONFIG_FILE=str(file))
+    problems = caught.value.problems
+    assert len(problems) == 4
+    assert sum(p.startswith(f"WATTSHED_WEB_CONFIG_FILE: {file}: ") for p in problems) == 2
+    assert "--web.max-requests: -1 is below 0" in problems
+    assert not any("hunter2" in p for p in problems)
 
 
 def test_environment_and_flags_reach_every_section() -> None:
@@ -120,11 +133,15 @@ def test_listen_addresses_that_are_none(text: str) -> None:
         parse_listen(text)
 
 
-def test_the_example_of_the_readme_is_accepted(tmp_path: Path) -> None:
+def test_the_examples_of_the_readme_are_accepted(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "exporter" / "README.md").read_text(encoding="utf-8")
+    web, settings = (part.partition("```")[0] for part in readme.split("```yaml\n")[1:])
     file = tmp_path / "exporter.yaml"
-    file.write_text(readme.partition("```yaml\n")[2].partition("```")[0])
+    file.write_text(settings)
     assert config("--config", str(file)).sources == ("nvml", "rapl")
+    file.write_text(web)
+    told = read(file)
+    assert (list(told.users), told.burst, told.tls is not None) == (["prometheus"], 20, True)
 
 
 def test_every_option_has_a_meaning_and_the_manual_is_the_same_on_every_machine() -> None:

@@ -22,7 +22,8 @@ from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 from wattshed_exporter.outputs import Snapshot
-from wattshed_exporter.outputs.prometheus import CONTENT_TYPE, Exposition
+from wattshed_exporter.outputs.exposition import Exposition
+from wattshed_exporter.outputs.prometheus import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed

@@ -1,179 +1,50 @@
-"""The exposition equals prometheus-client's byte for byte, and is served."""
+"""What the exporter serves: formats, health, the page; and that a scrape never reads a meter."""
 
 from __future__ import annotations
 
 import gzip
 import http.client
 import json
-import math
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
-
-from wattshed_exporter.model import Device, Kind, Method, Overlap, Tick
-from wattshed_exporter.outputs import Snapshot, tick_values
-from wattshed_exporter.outputs.prometheus import Exposition, Prometheus, go_float
-from wattshed_exporter.semconv import (
-    DEVICE_ATTRIBUTES,
-    FLEET_METRICS,
-    GAP,
-    TICK_METRICS,
-    Metric,
-    Type,
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
 )
+from prometheus_client.parser import text_string_to_metric_families
+
+from wattshed_exporter.config import Config, Web
+from wattshed_exporter.model import Detail, Device, Kind, Method, Overlap, Reading, Tick
+from wattshed_exporter.outputs import Snapshot
+from wattshed_exporter.outputs.exposition import Exposition
+from wattshed_exporter.outputs.page import MOST_DEVICES, page, scaled
+from wattshed_exporter.outputs.prometheus import CONTENT_TYPE, Prometheus, content_type
+from wattshed_exporter.sampler import Sampler
+from wattshed_exporter.sources import Sample
 from wattshed_exporter.telemetry import Telemetry
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
-
-GPU = Device(
-    "n1/nvml/GPU-1", Kind.GPU, "n1", "nvml", "gpu0", "NVIDIA", "NVIDIA H100 80GB HBM3", "165",
-    site="hall-2", tier="datacenter", cluster="c1", scope="gpu", uncertainty_ratio=0.05,
-    power_limit_watts=700.0,
-)  # fmt: skip
-CPU = Device(
-    "n1/rapl/0", Kind.CPU, "n1", "rapl", "package-0", parent="n1", overlap=Overlap.INNER,
-    model='odd "name" with \\ and\nnewline at 100 %s é',
-)  # fmt: skip
-GPU_TICK = Tick(
-    GPU.key, 1_763_856_000_123, 1000, Method.COUNTER, 412.5, 9_876_543_210_123,
-    1_763_800_000_000, 0.97, 85_520_809_984, 61.0,
-)  # fmt: skip
-CPU_TICK = Tick(
-    CPU.key, 1_763_856_000_500, 1000, Method.COUNTER, None, 1_500_000, 1_763_855_000_000
-)
+GPU = Device("n1/nvml/GPU-1", Kind.GPU, "n1", "nvml", "gpu0", "NVIDIA", "H100", scope="gpu")
+TICK = Tick(GPU.key, 1_763_856_000_123, 1000, Method.COUNTER, 412.5, 9_876_543_210_123)
+CLOCK = Detail(GPU.key, "wattshed_clock_hertz", 1, 1.98e9, ("sm",))
 SNAPSHOT = Snapshot(
-    (GPU, CPU), {GPU.key: GPU_TICK, CPU.key: CPU_TICK}, {(GPU.key, "deadline"): 6.5}
+    (GPU,), {GPU.key: TICK}, {}, {(CLOCK.metric, CLOCK.device, CLOCK.attributes): CLOCK}
 )
-
-
-class Stock(Collector):
-    """The same families, made of prometheus-client's own objects."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        by_key = {d.key: d for d in self.snapshot.devices}
-        for index, metric in enumerate(TICK_METRICS):
-            values = {
-                (key, ""): tick_values(tick)[index] for key, tick in self.snapshot.ticks.items()
-            }
-            yield from self.family(metric, by_key, values)
-        yield from self.family(GAP, by_key, self.snapshot.unknown_seconds)
-        yield from self.family(FLEET_METRICS[0], by_key, {(key, ""): 1.0 for key in by_key})
-        limits = {(key, ""): d.power_limit_watts for key, d in by_key.items()}
-        yield from self.family(FLEET_METRICS[1], by_key, limits)
-
-    def family(
-        self,
-        metric: Metric,
-        devices: Mapping[str, Device],
-        values: Mapping[tuple[str, str], float | None],
-    ) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        kind = CounterMetricFamily if metric.type is Type.COUNTER else GaugeMetricFamily
-        family = kind(metric.prometheus, metric.help, labels=metric.labels)
-        names = {a.label: a.name for a in DEVICE_ATTRIBUTES}
-        for (key, reason), value in values.items():
-            if value is not None and math.isfinite(value):
-                labels = [
-                    reason if label == "reason" else str(getattr(devices[key], names[label]))
-                    for label in metric.labels
-                ]
-                family.add_metric(labels, value)
-        return [family] if family.samples else []
-
-
-def stock(snapshot: Snapshot) -> bytes:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Stock(snapshot))
-    return generate_latest(registry)
-
-
-def test_it_is_what_prometheus_client_says() -> None:
-    assert Exposition().render(SNAPSHOT).decode() == stock(SNAPSHOT).decode()
-
-
-def test_it_is_what_it_was() -> None:
-    assert Exposition().render(SNAPSHOT).decode() == GOLDEN.read_text(encoding="utf-8")
-
-
-@given(st.lists(st.tuples(st.text(), st.none() | st.floats(), st.none() | st.integers(0, 10**18))))
-def test_it_is_what_prometheus_client_says_whatever_the_values(
-    rows: list[tuple[str, float | None, int | None]],
-) -> None:
-    devices = tuple(replace(CPU, key=f"d{i}", name=name) for i, (name, _, _) in enumerate(rows))
-    ticks = {
-        f"d{i}": Tick(f"d{i}", 10**12 + i, 1000, Method.COUNTER, watts, uj)
-        for i, (_, watts, uj) in enumerate(rows)
-    }
-    snapshot = Snapshot(devices, ticks)
-    assert Exposition().render(snapshot) == stock(snapshot)
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_read_back_as_they_were(number: float) -> None:
-    written = go_float(number)
-    assert written is not None
-    assert float(written) == number
-
-
-def test_what_is_silent_has_no_series() -> None:
-    odd = replace(GPU_TICK, power_watts=math.nan, utilization_ratio=None, temperature_celsius=None)
-    body = Exposition().render(replace(SNAPSHOT, ticks={GPU.key: odd})).decode()
-    found = {s.name for f in text_string_to_metric_families(body) for s in f.samples}
-    assert "wattshed_energy_joules_total" in found
-    assert not found & {
-        "wattshed_power_watts", "wattshed_utilization_ratio", "wattshed_temperature_celsius",
-    }  # fmt: skip
-    assert "NaN" not in body
-
-
-def test_a_gap_shows_neither_values_nor_a_time_of_reading() -> None:
-    gap = Tick(GPU.key, 1, 1000, Method.UNKNOWN, gap="deadline")
-    body = Exposition().render(Snapshot((GPU,), {GPU.key: gap})).decode()
-    assert {f.name for f in text_string_to_metric_families(body)} == {
-        "wattshed_device_info", "wattshed_power_limit_watts",
-    }  # fmt: skip
-
-
-def test_nothing_to_show() -> None:
-    assert Exposition().render(Snapshot()) == b""
-
-
-def test_the_kept_template_follows_values_presence_and_labels() -> None:
-    exposition = Exposition()
-    for snapshot in (
-        SNAPSHOT,
-        replace(SNAPSHOT, ticks={GPU.key: replace(GPU_TICK, power_watts=1.0)}),
-        replace(SNAPSHOT, ticks={GPU.key: replace(GPU_TICK, power_watts=None)}),
-        replace(SNAPSHOT, devices=(replace(GPU, site="moved"), CPU)),
-        replace(SNAPSHOT, unknown_seconds={(CPU.key, "reset"): 1.0}),
-        Snapshot(),
-        SNAPSHOT,
-    ):
-        assert exposition.render(snapshot) == stock(snapshot)
-
-
-def test_values_come_in_the_order_of_the_contract() -> None:
-    values = tick_values(GPU_TICK)
-    assert dict(zip((m.field for m in TICK_METRICS), values, strict=True)) == {
-        "energy_joules": 9876543.210123,
-        "power_watts": 412.5,
-        "utilization_ratio": 0.97,
-        "memory_used_bytes": 85_520_809_984,
-        "temperature_celsius": 61.0,
-        "start_seconds": 1_763_800_000.0,
-        "ts_seconds": 1_763_856_000.123,
-    }
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 class Site:
@@ -183,8 +54,9 @@ class Site:
         self.health: dict[str, bool] = {"nvml": True, "rapl": False}
         self.telemetry = Telemetry()
         self.server = Prometheus(
-            listen, lambda: SNAPSHOT, lambda: self.health, self.telemetry.registry
-        )
+            Web(listen_address=listen), "n1", lambda: SNAPSHOT, lambda: self.health,
+            self.telemetry.registry,
+        )  # fmt: skip
         self.server.start()
 
     def get(
@@ -209,24 +81,75 @@ def site() -> Iterator[Site]:
 
 def test_metrics_hold_our_health_and_the_devices(site: Site) -> None:
     site.telemetry.add("wattshed_source_reads_total", 3, "nvml")
-    status, headers, body = site.get("/metrics", Accept="application/openmetrics-text")
-    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    assert body.endswith(stock(SNAPSHOT))
-    values = {
-        (s.name, s.labels.get("source")): s.value
-        for f in text_string_to_metric_families(body.decode())
-        for s in f.samples
-    }
+    status, headers, body = site.get("/metrics")
+    assert (status, headers["Content-Type"]) == (200, CONTENT_TYPE)
+    assert body.endswith(Exposition().render(SNAPSHOT))
+    samples = [s for f in text_string_to_metric_families(body.decode()) for s in f.samples]
+    values = {(s.name, s.labels.get("source")): s.value for s in samples}
     assert values["wattshed_source_reads_total", "nvml"] == 3
     assert values["wattshed_build_info", None] == 1
+    assert values["wattshed_clock_hertz", None] == 1.98e9
     assert values["process_resident_memory_bytes", None] > 0
     assert b"_created" not in body
+    (build,) = (s for s in samples if s.name == "wattshed_build_info")
+    assert set(build.labels) == {"version", "python"}
+
+
+def test_our_health_is_written_as_prometheus_client_would(site: Site) -> None:
+    site.telemetry.add("wattshed_source_reads_total", 3, "nvml")
+    own = generate_latest(site.telemetry.registry).split(b"# HELP process_")[0]
+    assert site.get("/metrics")[2].startswith(own)
+
+
+def test_openmetrics_is_given_to_who_asks_for_it(site: Site) -> None:
+    site.telemetry.add("wattshed_source_reads_total", 3, "nvml")
+    _, headers, body = site.get("/metrics", Accept=PROMETHEUS_2)
+    assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    own = bytes(generate_openmetrics(site.telemetry.registry))  # type: ignore[no-untyped-call]
+    assert body.startswith(own.split(b"# HELP process_")[0])
+    assert body.endswith(Exposition(openmetrics=True).render(SNAPSHOT))
+    assert body.count(b"# EOF") == 1
+    names = {f.name for f in openmetrics_families(body.decode())}  # type: ignore[no-untyped-call]
+    assert {"wattshed_source_reads", "wattshed_energy_joules", "wattshed_clock_hertz"} <= names
+    assert site.get("/metrics")[2].endswith(Exposition().render(SNAPSHOT))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "", "*/*", BROWSER, PROMETHEUS_2, PROMETHEUS_3, "text/plain", "text/plain;version=0.0.4",
+        "text/plain; version=1.0.0; escaping=underscores", "application/openmetrics-text",
+        "application/openmetrics-text; version=0.0.1, text/plain;version=1.0.0",
+        "application/openmetrics-text; version=1.0.0; escaping=allow-utf-8",
+        "application/json, application/openmetrics-text;version=1.0.0;charset=utf-8",
+    ],
+)  # fmt: skip
+def test_formats_are_chosen_as_prometheus_client_does(accept: str) -> None:
+    assert content_type(accept) == choose_encoder(accept)[1]
+
+
+@pytest.mark.parametrize(
+    ("accept", "answer"),
+    [
+        ("application/openmetrics-text; version=next", CONTENT_TYPE),
+        ("application/openmetrics-text; version=2.0.0\r\n x", CONTENT_TYPE),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=dots",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+    ],
+)
+def test_only_what_is_kept_is_promised(accept: str, answer: str) -> None:
+    assert content_type(accept) == answer
 
 
 def test_gzip_is_given_to_who_asks_for_it(site: Site) -> None:
     _, headers, body = site.get("/metrics", Accept_Encoding="deflate, gzip")
     assert headers["Content-Encoding"] == "gzip"
-    assert gzip.decompress(body).endswith(stock(SNAPSHOT))
+    assert gzip.decompress(body).endswith(Exposition().render(SNAPSHOT))
+    _, headers, body = site.get("/metrics", Accept_Encoding="gzip;q=0")
+    assert headers["Content-Encoding"] is None
+    assert body.endswith(Exposition().render(SNAPSHOT))
 
 
 def test_health_is_bad_only_while_no_source_reads(site: Site) -> None:
@@ -243,10 +166,40 @@ def test_health_is_bad_only_while_no_source_reads(site: Site) -> None:
 
 def test_the_landing_page_leads_to_the_rest(site: Site) -> None:
     site.health = {"<odd>": False}
-    status, headers, body = site.get("/")
+    status, headers, body = site.get("/?from=here")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert b'href="/metrics"' in body
-    assert b"&lt;odd&gt;: does not read" in body
+    assert b"&lt;odd&gt;" in body
+    assert b"412 W" in body
+    assert b"9.88 MJ" in body
+
+
+def test_the_page_trusts_no_name_and_invents_no_number() -> None:
+    odd = replace(
+        GPU, name="<script>", model="a&b", source='"s"', node="<n2>", overlap=Overlap.INNER
+    )
+    gap = Tick(GPU.key, 1, 1000, Method.UNKNOWN, 5.0, gap="deadline")
+    shown = page("<n1>", Snapshot((odd,), {odd.key: gap}), {}).decode()
+    assert "<script>" not in shown
+    assert "a&amp;b, on &lt;n2&gt;, inside another meter" in shown
+    assert "exporter on &lt;n1&gt;" in shown
+    assert shown.count("–") == 2
+    assert "No source reads yet." in shown
+    many = Snapshot(tuple(replace(GPU, key=str(i)) for i in range(MOST_DEVICES + 1)))
+    shown = page("n1", many, {}).decode()
+    assert shown.count("H100") == MOST_DEVICES
+    assert f"The first {MOST_DEVICES} of {MOST_DEVICES + 1}." in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0 W"), (0.0252, "25.2 mW"), (2.1e-5, "21 µW"), (7.0, "7 W"), (999.9, "1000 W"),
+        (1234.0, "1.23 kW"), (48.6e9, "48.6 GW"), (-3.0, "-3 W"),
+    ],
+)  # fmt: skip
+def test_quantities_for_people(value: float, text: str) -> None:
+    assert scaled(value, "W") == text
 
 
 def test_other_pages_and_methods_are_refused(site: Site) -> None:
@@ -259,8 +212,9 @@ def test_other_pages_and_methods_are_refused(site: Site) -> None:
 
 def test_an_address_in_use_is_an_error(site: Site) -> None:
     host, port = site.server.address
+    taken = Web(listen_address=f"{host}:{port}")
     with pytest.raises(OSError, match="in use"):
-        Prometheus(f"{host}:{port}", Snapshot, dict, CollectorRegistry())
+        Prometheus(taken, "n1", Snapshot, dict, CollectorRegistry())
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
@@ -271,3 +225,53 @@ def test_it_serves_on_ipv6() -> None:
         pytest.skip("no IPv6 loopback here")
     assert site.get("/healthz")[0] == 200
     site.server.close()
+
+
+class Slow:
+    """A meter that counts its reads and hangs in the second one until it is let go."""
+
+    name = "slow"
+    interval_seconds = 0.01
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.hangs, self.let_go = threading.Event(), threading.Event()
+
+    def discover(self) -> Sequence[Device]:
+        return [GPU]
+
+    def read(self) -> Sample:
+        self.reads += 1
+        if self.reads > 1:
+            self.hangs.set()
+            self.let_go.wait(30)
+        return Sample([Reading(GPU.key, 1_763_856_000_000 + self.reads, power_watts=50.0)])
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_scrape_reads_no_meter_and_waits_for_none() -> None:
+    source, telemetry = Slow(), Telemetry()
+    sampler = Sampler([source], [], Config(node="n1"), telemetry)
+    server = Prometheus(
+        Web(listen_address="127.0.0.1:0"), "n1", sampler.snapshot, sampler.health,
+        telemetry.registry,
+    )  # fmt: skip
+    server.start()
+    done = threading.Event()
+    running = threading.Thread(target=sampler.run, args=(done.wait,))
+    running.start()
+    try:
+        assert source.hangs.wait(10)
+        for _ in range(5):
+            connection = http.client.HTTPConnection(*server.address, timeout=5)
+            connection.request("GET", "/metrics")
+            assert b"wattshed_power_watts{" in connection.getresponse().read()
+            connection.close()
+        assert source.reads == 2
+    finally:
+        source.let_go.set()
+        done.set()
+        running.join()
+        server.close()
