@@ -10,7 +10,6 @@ Documentation/power/powercap/powercap.rst of the Linux kernel.
 
 from __future__ import annotations
 
-import errno
 import re
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Overlap, Reading
 
 from . import Sample
+from .sysfs import find_number, list_folder, read_number, read_text
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -125,7 +125,7 @@ class Rapl:
             cluster=self._config.cluster,
             scope=scope,
             overlap=_overlap(scope, bool(parent), set(paths.values())),
-            counter_range_uj=_range(self._root / directory),
+            counter_range_uj=find_number(self._root / directory / "max_energy_range_uj") or None,
         )
         return Zone(device, self._root / directory)
 
@@ -150,20 +150,6 @@ def zone_paths(names: Mapping[str, str]) -> dict[str, str]:
     return paths
 
 
-def read_number(path: Path) -> int:
-    """Return the one unsigned decimal number in a file; ``SourceError.reason`` says why not."""
-    try:
-        text = path.read_bytes().strip()
-    except PermissionError as error:
-        raise SourceError(_no_permission(path), "permission") from error
-    except OSError as error:
-        gone = error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
-        raise SourceError(f"{path}: {error}", "vanished" if gone else "io_error") from error
-    if not text.isdigit():
-        raise SourceError(f"{path}: {text[:32]!r} is not a number", "malformed")
-    return int(text)
-
-
 def cpu_model(procfs: Path) -> tuple[str, str]:
     """Return vendor and model of the first CPU in ``cpuinfo``; "" for what it does not say."""
     try:
@@ -178,24 +164,11 @@ def cpu_model(procfs: Path) -> tuple[str, str]:
 
 
 def _zone_names(root: Path) -> dict[str, str]:
-    try:
-        found = [
-            entry
-            for entry in root.iterdir()
-            if ZONE.fullmatch(entry.name) and (entry / "energy_uj").exists()
-        ]
-    except FileNotFoundError:
-        return {}
-    except PermissionError as error:
-        raise SourceError(_no_permission(root), "permission") from error
-    return {entry.name: _name(entry) for entry in found}
-
-
-def _name(zone: Path) -> str:
-    try:
-        return (zone / "name").read_text(errors="replace").strip() or zone.name
-    except OSError:
-        return zone.name
+    return {
+        entry.name: read_text(entry / "name") or entry.name
+        for entry in list_folder(root)
+        if ZONE.fullmatch(entry.name) and (entry / "energy_uj").exists()
+    }
 
 
 def _without_repeats(paths: Mapping[str, str]) -> dict[str, str]:
@@ -214,13 +187,6 @@ def _overlap(scope: str, inside: bool, paths: set[str]) -> Overlap:
         return Overlap.INNER
     packages = any(path.startswith("package") for path in paths)
     return Overlap.OUTER if packages else Overlap.NONE
-
-
-def _range(zone: Path) -> int | None:
-    try:
-        return read_number(zone / "max_energy_range_uj") or None
-    except SourceError:
-        return None
 
 
 def _no_permission(path: Path) -> str:

@@ -7,23 +7,21 @@ frame around it follows ``vcgencmd`` and no frame was recorded from a board.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.sysfs import unprivileged
 
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Reading
 from wattshed_exporter.sources import rpi
-from wattshed_exporter.sources.rpi import Rpi, ask_firmware, create, gencmd, parse_rails
+from wattshed_exporter.sources.rpi import Mailbox, Rpi, create, gencmd, parse_rails
 
 NOW_MS = 1_700_000_000_123
 KEY = "node1/rpi/pmic"
@@ -204,23 +202,12 @@ def test_create_opens_nothing() -> None:
     assert (made.name, made.interval_seconds) == ("rpi", 2.0)
 
 
-@pytest.fixture
-def mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the mailbox devices where they can be made; none is there yet."""
-    folder = tmp_path / "dev"
-    folder.mkdir()
-    monkeypatch.setattr(rpi, "DEVICES", (str(folder / "vcio_gencmd"), str(folder / "vcio")))
-    return folder
-
-
-def test_no_mailbox_is_no_data(mailbox: Path) -> None:
+def test_no_mailbox_is_no_data(tmp_path: Path) -> None:
     with pytest.raises(NoData, match="not a Raspberry Pi"):
-        create(Config(node="node1")).discover()
+        source(Mailbox([tmp_path / "vcio"])).discover()
 
 
-def test_the_message_goes_through_the_first_mailbox(
-    mailbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_message_goes_through_the_first_mailbox(tmp_path: Path) -> None:
     seen: list[tuple[str, int, bool]] = []
     firmware = Firmware()
 
@@ -229,55 +216,34 @@ def test_the_message_goes_through_the_first_mailbox(
         firmware(message)
         return 0
 
-    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    mailbox = Mailbox([tmp_path / "vcio_gencmd", tmp_path / "vcio"], ioctl)
     request = 0xC0006400 | struct.calcsize("P") << 16
-    (mailbox / "vcio").touch()
+    (tmp_path / "vcio").touch()
     before = len(os.listdir("/proc/self/fd"))
-    assert gencmd(b"pmic_read_adc", ask_firmware) == PUBLISHED
-    (mailbox / "vcio_gencmd").touch()
-    assert gencmd(b"pmic_read_adc", ask_firmware) == PUBLISHED
+    assert gencmd(b"pmic_read_adc", mailbox) == PUBLISHED
+    (tmp_path / "vcio_gencmd").touch()
+    assert gencmd(b"pmic_read_adc", mailbox) == PUBLISHED
     assert seen == [("vcio", request, True), ("vcio_gencmd", request, True)]
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_device_that_is_no_mailbox(mailbox: Path) -> None:
-    (mailbox / "vcio").touch()
+def test_a_device_that_is_no_mailbox(tmp_path: Path) -> None:
+    (tmp_path / "vcio").touch()
     with pytest.raises(SourceError) as caught:
-        create(Config(node="node1")).discover()
+        source(Mailbox([tmp_path / "vcio"])).discover()
     assert (caught.value.reason, type(caught.value)) == ("io_error", SourceError)
     assert os.strerror(errno.ENOTTY) in str(caught.value)
 
 
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Drop root for a while, because root opens what nobody may open."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_no_permission_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        device = Path(folder) / "vcio"
-        device.touch(mode=0)
-        monkeypatch.setattr(rpi, "DEVICES", (str(device),))
-        with unprivileged(), pytest.raises(SourceError, match="group video") as caught:
-            create(Config(node="node1")).discover()
+def test_no_permission_says_what_to_do(public: Path) -> None:
+    (public / "vcio").touch(mode=0)
+    with unprivileged(), pytest.raises(SourceError, match="group video") as caught:
+        source(Mailbox([public / "vcio"])).discover()
     assert caught.value.reason == "permission"
 
 
-def test_a_mailbox_that_goes_between_look_and_open(
-    mailbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os.path, "exists", lambda path: True)
-    with pytest.raises(NoData, match="is gone"):
-        ask_firmware(bytearray(8))
+def test_the_mailboxes_of_the_kernel() -> None:
+    assert rpi.DEVICES == ("/dev/vcio_gencmd", "/dev/vcio")
 
 
 @given(st.text() | st.text(alphabet="AVX_ current(volt)=.0123456789\n-").map(PUBLISHED.__add__))
