@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.rpi import PUBLISHED, Firmware
 from tests.fixtures.sysfs import unprivileged
 
 from wattshed_exporter.config import Config, Roots
@@ -25,59 +26,9 @@ from wattshed_exporter.sources.rpi import Mailbox, Rpi, create, gencmd, parse_ra
 
 NOW_MS = 1_700_000_000_123
 KEY = "node1/rpi/pmic"
-PUBLISHED = """\
- 3V7_WL_SW_A current(0)=0.12199130A
-   3V3_SYS_A current(1)=0.15224510A
-   1V8_SYS_A current(2)=0.17273960A
-  DDR_VDD2_A current(3)=0.11613570A
-  DDR_VDDQ_A current(4)=0.02941200A
-   1V1_SYS_A current(5)=0.21763240A
-    0V8_SW_A current(6)=0.50748360A
-  VDD_CORE_A current(7)=1.54489000A
-   3V3_DAC_A current(17)=0.00000000A
-   3V3_ADC_A current(18)=0.00018315A
-   0V8_AON_A current(16)=0.00390720A
-      HDMI_A current(22)=0.01709400A
- 3V7_WL_SW_V volt(8)=3.60605200V
-   3V3_SYS_V volt(9)=3.31931300V
-   1V8_SYS_V volt(10)=1.79682400V
-  DDR_VDD2_V volt(11)=1.10842400V
-  DDR_VDDQ_V volt(12)=0.60549390V
-   1V1_SYS_V volt(13)=1.10219700V
-    0V8_SW_V volt(14)=0.80146440V
-  VDD_CORE_V volt(15)=0.88725180V
-   3V3_DAC_V volt(20)=3.31501500V
-   3V3_ADC_V volt(21)=3.31684600V
-   0V8_AON_V volt(19)=0.79882700V
-      HDMI_V volt(23)=4.90440000V
-     EXT5V_V volt(24)=4.87894000V
-      BATT_V volt(25)=2.50512600V
-"""
 PUBLISHED_WATTS = 3.50704988
 """The sum of its twelve products, worked out with awk."""
 UNKNOWN_COMMAND = 'error=1 error_msg="Command not registered"'
-
-
-class Firmware:
-    """Answers property messages as the firmware does, with whatever it is told to say."""
-
-    def __init__(self, text: str = PUBLISHED, error: int = 0) -> None:
-        self.text, self.error = text, error
-        self.status = 0x80000000
-        self.asked: list[bytes] = []
-        self.failure: SourceError | None = None
-
-    def __call__(self, message: bytearray) -> None:
-        if self.failure:
-            raise self.failure
-        size, request, tag, room, length, error = struct.unpack_from("=6I", message)
-        assert (size, request, tag, room) == (len(message), 0, 0x00030080, len(message) - 28)
-        assert (length, error) == (0, 0)
-        assert message[-4:] == b"\0\0\0\0"
-        self.asked.append(bytes(message[24:-4]).rstrip(b"\0"))
-        answer = self.text.encode()[: room - 1]
-        struct.pack_into("=6I", message, 0, size, self.status, tag, room, 0, self.error)
-        message[24:-4] = answer.ljust(room, b"\0")
 
 
 def source(firmware: Callable[[bytearray], None], sysfs: Path = Path("/nowhere")) -> Rpi:
