@@ -34,21 +34,23 @@ from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.integrate import Meter
 from wattshed_exporter.model import Device, Kind, Method, Overlap, Reading
 from wattshed_exporter.sources.http_json import parse
-from wattshed_exporter.sources.smartplug import SmartPlug, gen1, gen2
+from wattshed_exporter.sources.smartplug import SmartPlug
+from wattshed_exporter.sources.smartplug_families import gen1, gen2
 from wattshed_exporter.split import spans
 
-Recorded = Callable[[Web, str], None]
+Recorded = Callable[[Web, str], Path]
 
 
 @pytest.fixture
 def recorded(data: Path) -> Recorded:
     """Let a server hold a recorded Shelly, named by the beginning of its file's name."""
 
-    def hold(server: Web, name: str) -> None:
+    def hold(server: Web, name: str) -> Path:
         (file,) = (data / "recordings/smart-plug/shelly_aioshelly").glob(f"{name}_*.json")
         said = json.loads(file.read_text(), parse_float=Decimal)
         status = STATUS1 if name.startswith("gen1") else STATUS2
         server.resources = {"/shelly": encode(said["shelly"]), status: encode(said["status"])}
+        return file
 
     return hold
 
@@ -82,9 +84,11 @@ def test_recorded_plugs(
     energy_uj: int,
     model: str,
 ) -> None:
-    recorded(web, name)
+    file = recorded(web, name)
     shelly = source(web)
-    assert shelly.discover() == [
+    (device,) = shelly.discover()
+    assert file.stem.endswith(device.firmware.replace("/", "-"))
+    assert [device] == [
         Device(
             key=f"{MAC}/{channel}",
             kind=Kind.HOST,
@@ -93,6 +97,7 @@ def test_recorded_plugs(
             name=f"Test Name {channel}",
             vendor="Shelly",
             model=model,
+            firmware=device.firmware,
             site="here",
             scope="plug",
             method=Method.COUNTER,
@@ -310,7 +315,7 @@ def test_tasmota(web: Web, energy: dict[str, object], expected: object) -> None:
     devices = plugged.discover()
     assert {d.key for d in devices} == {f"AABBCCDDEE01/energy:{n}" for n in range(len(devices))}
     assert told(plugged) == expected
-    assert web.asked[:3] == ["/shelly", STATUS5, STATUS8]
+    assert web.asked[:4] == ["/shelly", "/api", STATUS5, STATUS8]
 
 
 @pytest.mark.parametrize("energy", [None, {}, [], {"Voltage": 230}])

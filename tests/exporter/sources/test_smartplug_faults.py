@@ -29,7 +29,8 @@ from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.sources import smartplug
 from wattshed_exporter.sources.http_json import HttpJson, parse
-from wattshed_exporter.sources.smartplug import SmartPlug, create, gen1, gen2, tasmota
+from wattshed_exporter.sources.smartplug import SmartPlug, create
+from wattshed_exporter.sources.smartplug_families import gen1, gen2, homewizard, tasmota
 
 
 def test_plugs_are_read_side_by_side(webs: list[Web]) -> None:
@@ -176,7 +177,19 @@ def test_create_opens_nothing() -> None:
 NAMES = ["mac", "gen", "meters", "emeters", "power", "total", "is_valid", "switch:0", "em:0"]
 NAMES += ["emdata:0", "em1:0", "em1data:0", "apower", "aenergy", "ret_aenergy", "a_act_power"]
 NAMES += ["a_total_act_energy", "act_power", "total_act_energy", "StatusSNS", "ENERGY", "Power"]
-NAMES += ["Total", "ExportActive", "StatusNET", "Mac", "WARNING", "sys", "name", "model", "type"]
+NAMES += ["active_power_w", "total_power_import_kwh", "total_power_import_t1_kwh", "serial"]
+NAMES += [
+    "product_type",
+    "Total",
+    "ExportActive",
+    "StatusNET",
+    "Mac",
+    "WARNING",
+    "sys",
+    "name",
+    "model",
+    "type",
+]
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 LEAVES |= st.sampled_from([MAC, 10**400, 1e-300, 2, 10**11])
 VALUES = st.recursive(
@@ -194,7 +207,7 @@ OBJECTS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=8)
 def test_any_json_is_understood(document: dict[str, object]) -> None:
     with suppress(SourceError):
         answer = parse(json.dumps(document).encode(), "x")
-        for understand in (gen1, gen2, tasmota):
+        for understand in (gen1, gen2, homewizard, tasmota):
             for name, said in understand(answer).items():
                 assert said.watts is None or 0 <= said.watts <= 10**14
                 assert said.energy_uj is None or 0 <= said.energy_uj < 2**63
