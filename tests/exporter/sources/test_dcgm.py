@@ -11,8 +11,8 @@ from tests.fixtures.dcgm import NOW_MS, A, B, Exporter, energy, power, read_one,
 from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData
 from wattshed_exporter.model import Kind, Method, Reading
-from wattshed_exporter.sources import dcgm
-from wattshed_exporter.sources.dcgm import BLANKS, FIELDS, Dcgm, boards
+from wattshed_exporter.sources.dcgm import Dcgm
+from wattshed_exporter.sources.dcgm_page import BLANKS, FIELDS, LIMIT, boards
 from wattshed_exporter.sources.exposition import rows
 
 T4 = "GPU-20c56d28-0da5-6d26-a36a-e7af1ce2586e"
@@ -60,7 +60,7 @@ def test_recorded_second_host_has_a_limit_but_no_meter(data: Path) -> None:
     other = found["GPU-9ef1b6d0-3643-5dd7-b823-c0ec20dcf2d5"]
     assert (found[T4].host, other.host) == ("424773df46e0", "551bdf382151")
     assert (found[T4].metered, other.metered) == (True, False)
-    assert other.value(dcgm.LIMIT) == 70
+    assert other.value(LIMIT) == 70
     assert other.labels["DCGM_FI_DEV_SERIAL"] == "1565220008176"
 
 

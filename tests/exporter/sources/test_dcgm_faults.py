@@ -16,7 +16,8 @@ from tests.fixtures.web import serving, trickle
 from wattshed_exporter.config import Config
 from wattshed_exporter.config import Dcgm as DcgmOptions
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
-from wattshed_exporter.sources.dcgm import BLANKS, FIELDS, URL, Dcgm, boards, create
+from wattshed_exporter.sources.dcgm import URL, Dcgm, create
+from wattshed_exporter.sources.dcgm_page import BLANKS, FIELDS, boards
 
 
 def test_gpu_that_vanishes_and_comes_back(exporter: Exporter) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.dcgm import Exporter
 
 from wattshed_exporter.errors import SourceError
-from wattshed_exporter.sources.dcgm import BLANKS, FIELDS
+from wattshed_exporter.sources.dcgm_page import BLANKS, FIELDS
 from wattshed_exporter.sources.exposition import MOST_BYTES, fetch, rows
 
 
