@@ -22,7 +22,7 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Overlap, Reading
 
 from . import Sample
-from .sysfs import find_number, list_folder, read_number, read_text
+from .sysfs import find_number, list_folder, printable, read_number, read_text
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -138,16 +138,29 @@ def create(config: Config) -> Rapl:
 def zone_paths(names: Mapping[str, str]) -> dict[str, str]:
     """Map zone directories to unique names from the top down, such as ``package-0/core``.
 
-    Zones of one name side by side (a psys per socket) also carry their number: ``psys@1``.
+    Zones of one name side by side (a psys per socket) also carry their number: ``psys@1``. Only a
+    zone of the mmio interface may have the path of one of the registers.
     """
-    twins = Counter((directory.rpartition(":")[0], name) for directory, name in names.items())
+    groups = {directory: _group(directory, names) for directory in names}
+    twins = Counter((groups[directory], name) for directory, name in names.items())
     paths: dict[str, str] = {}
+    taken: set[tuple[str, str]] = set()
     for directory in sorted(names, key=lambda directory: directory.count(":")):
-        parent, _, number = directory.rpartition(":")
-        name = names[directory]
-        label = name if twins[parent, name] == 1 else f"{name}@{number}"
-        paths[directory] = f"{paths[parent]}/{label}" if parent in paths else label
+        group, name, interface = groups[directory], names[directory], directory.partition(":")[0]
+        number = directory[len(group) :].lstrip(":")
+        label = name if twins[group, name] == 1 else f"{name}@{number}"
+        path = f"{paths[group]}/{label}" if group in paths else label
+        if (interface, path) in taken:
+            path = f"{path}@{directory}"
+        taken.add((interface, path))
+        paths[directory] = path
     return paths
+
+
+def _group(directory: str, names: Mapping[str, str]) -> str:
+    """Return the zone that contains this one, or else the interface that both belong to."""
+    parent = directory.rpartition(":")[0]
+    return parent if parent in names else directory.partition(":")[0]
 
 
 def cpu_model(procfs: Path) -> tuple[str, str]:
@@ -158,7 +171,7 @@ def cpu_model(procfs: Path) -> tuple[str, str]:
     except OSError:
         return "", ""
     lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
-    told = {key.strip(): value.strip() for key, _, value in lines}
+    told = {key.strip(): printable(value) for key, _, value in lines}
     vendor = told.get("vendor_id", "")
     return VENDORS.get(vendor, vendor), told.get("model name", "")
 
