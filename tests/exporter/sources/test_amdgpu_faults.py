@@ -235,27 +235,6 @@ def test_no_permission_to_list(public: Path) -> None:
     assert caught.value.reason == "permission"
 
 
-def test_close_may_be_repeated(tree: Tree) -> None:
-    mi300x(tree)
-    source = tree.source()
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 1
-
-
-def test_read_holds_no_file(tree: Tree) -> None:
-    mi300x(tree)
-    source = tree.source()
-    source.discover()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
 CONTENT = st.one_of(st.binary(max_size=30), st.integers(-5, 2**64).map(lambda n: b"%d\n" % n))
 
 

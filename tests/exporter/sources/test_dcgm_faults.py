@@ -136,18 +136,6 @@ def test_create_takes_the_url_of_the_configuration() -> None:
     assert create(Config())._url == URL
 
 
-def test_close_may_be_repeated(exporter: Exporter) -> None:
-    exporter.say(power(5))
-    reader = source(exporter)
-    reader.close()
-    reader.discover()
-    reader.close()
-    reader.close()
-    with pytest.raises(DevicesChanged):
-        reader.read()
-    assert len(reader.discover()) == 1
-
-
 @given(
     st.lists(
         st.one_of(

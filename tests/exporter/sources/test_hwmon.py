@@ -392,24 +392,6 @@ def test_a_class_that_is_no_folder(tmp_path: Path) -> None:
     assert caught.value.reason == "io_error"
 
 
-def test_close_may_be_repeated(orin_nx: Path) -> None:
-    source = hwmon(orin_nx)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-
-
-def test_read_holds_no_file(orin_nx: Path) -> None:
-    source = hwmon(orin_nx)
-    source.discover()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 1.0), (300.0, 60.0)])
 def test_interval_is_short_enough(tmp_path: Path, configured: float, used: float) -> None:
     assert hwmon(tmp_path, configured).interval_seconds == used

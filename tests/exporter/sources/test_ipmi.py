@@ -146,16 +146,6 @@ def test_vanish_and_return() -> None:
     assert machine.read().readings[0].power_watts == 6.0
 
 
-def test_close_may_be_repeated() -> None:
-    machine = source(Controller(answer(5)))
-    machine.close()
-    machine.discover()
-    machine.close()
-    machine.close()
-    with pytest.raises(DevicesChanged):
-        machine.read()
-
-
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 5.0), (60.0, 60.0)])
 def test_interval(configured: float, used: float) -> None:
     assert source(Controller(answer(5)), configured).interval_seconds == used

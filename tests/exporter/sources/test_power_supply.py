@@ -187,18 +187,6 @@ def test_no_permission_to_list(public: Path) -> None:
     assert caught.value.reason == "permission"
 
 
-def test_close_may_be_repeated(tmp_path: Path) -> None:
-    add_battery(tmp_path)
-    source = power_supply(tmp_path)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 1
-
-
 def test_create_opens_nothing() -> None:
     source = create(Config(node="node1", interval_seconds=2.0))
     assert (source.name, source.interval_seconds) == ("power_supply", 2.0)

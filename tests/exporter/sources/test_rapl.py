@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -241,25 +240,6 @@ def test_no_permission_to_list(public: Path) -> None:
     with unprivileged(), pytest.raises(SourceError) as caught:
         rapl(public).discover()
     assert caught.value.reason == "permission"
-
-
-def test_close_may_be_repeated(server: Path) -> None:
-    source = rapl(server)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 6
-
-
-def test_read_holds_no_file(server: Path) -> None:
-    source = rapl(server)
-    source.discover()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read()
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 1.0), (10.0, 10.0), (60.0, 10.0)])

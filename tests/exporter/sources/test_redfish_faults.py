@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -26,7 +25,7 @@ from tests.fixtures.redfish import (
     only,
     watts,
 )
-from tests.fixtures.web import Web
+from tests.fixtures.web import Web, anything
 
 from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
@@ -154,18 +153,6 @@ def test_the_connection_is_lost(make: Make, web: Web) -> None:
     assert str(port) in str(caught.value)
 
 
-def test_close_may_be_repeated(web: Web, make: Make) -> None:
-    hold_environment(web, energy(1))
-    source = make(web.url())
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 1
-
-
 def test_create_opens_nothing() -> None:
     access = {"url": "https://192.0.2.1", "username": "root", "password": SECRET}
     section = SimpleNamespace(**access, ca_file=None, cache_seconds=20.0)
@@ -202,18 +189,8 @@ def believable(reading: Reading) -> bool:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=4))
 def test_any_json(documents: list[dict[str, object]]) -> None:
-    class Anything(HttpJson):
-        """Answers every path with one of the documents."""
-
-        asked = 0
-
-        def get(self, path: str) -> dict[str, Any]:
-            Anything.asked += 1
-            body = json.dumps(documents[Anything.asked % len(documents)]).encode()
-            return parse(body, path)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redfish, "HttpJson", Anything)
+        patch.setattr(redfish, "HttpJson", anything(documents))
         source = Redfish(Config(node="n1"), "http://bmc", cache_seconds=0.0, clock=clock)
         try:
             devices = source.discover()

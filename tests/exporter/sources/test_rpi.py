@@ -138,16 +138,6 @@ def test_failures_leave_a_gap_and_pass() -> None:
     assert pi.read().readings[0].gap == ""
 
 
-def test_close_may_be_repeated() -> None:
-    pi = source(Firmware())
-    pi.close()
-    pi.discover()
-    pi.close()
-    pi.close()
-    with pytest.raises(DevicesChanged):
-        pi.read()
-
-
 def test_create_opens_nothing() -> None:
     made = create(Config(node="node1", interval_seconds=2.0))
     assert (made.name, made.interval_seconds) == ("rpi", 2.0)

@@ -23,12 +23,12 @@ from tests.fixtures.plugs import (
     switch,
     told,
 )
-from tests.fixtures.web import Web, trickle
+from tests.fixtures.web import Web, anything, trickle
 
 from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.sources import smartplug
-from wattshed_exporter.sources.http_json import HttpJson, parse
+from wattshed_exporter.sources.http_json import parse
 from wattshed_exporter.sources.smartplug import SmartPlug, create
 from wattshed_exporter.sources.smartplug_families import gen1, gen2, homewizard, tasmota
 
@@ -150,18 +150,6 @@ def test_channels_change_with_the_profile(web: Web) -> None:
     assert shelly.discover()[0].key == f"{MAC}/cover:0"
 
 
-def test_close_may_be_repeated(web: Web) -> None:
-    hold_gen2(web, {"switch:0": switch(1, 1)})
-    shelly = source(web)
-    shelly.close()
-    shelly.discover()
-    shelly.close()
-    shelly.close()
-    with pytest.raises(DevicesChanged):
-        shelly.read()
-    assert len(shelly.discover()) == 1
-
-
 def test_a_mistake_of_ours_is_not_hidden(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smartplug, "HttpJson", None)
     with pytest.raises(TypeError):
@@ -218,18 +206,8 @@ def test_any_json_is_understood(document: dict[str, object]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=3))
 def test_any_json_is_read(documents: list[dict[str, object]]) -> None:
-    class Anything(HttpJson):
-        """Answers every path with one of the documents."""
-
-        asked = 0
-
-        def get(self, path: str) -> dict[str, Any]:
-            Anything.asked += 1
-            body = json.dumps(documents[Anything.asked % len(documents)]).encode()
-            return parse(body, path)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smartplug, "HttpJson", Anything)
+        patch.setattr(smartplug, "HttpJson", anything(documents))
         plug = SmartPlug(Config(node="n1"), ["http://plug"])
         try:
             devices = plug.discover()
