@@ -1,6 +1,7 @@
 """Write the generated parts of the documentation, or with --check say which are out of date.
 
-The tables of metrics and options come from the same declarations that the programs run on.
+The tables of metrics and options come from the same declarations that the programs run on, that of
+supported meters from the one that the tests are held to.
 """
 
 from __future__ import annotations
@@ -67,11 +68,20 @@ def configuration() -> str:
     )
 
 
+def supported() -> str:
+    """Return docs/SUPPORTED.md, whose rows are held by the tests beside their declaration."""
+    sys.path.append(str(ROOT))
+    from tests.fixtures.supported import markdown
+
+    return markdown()
+
+
 def generated() -> dict[Path, str]:
     """Return every generated file with the text that it should have."""
     readme = ROOT / "README.md"
     return {
         ROOT / "docs" / "METRICS.md": metrics(),
+        ROOT / "docs" / "SUPPORTED.md": supported(),
         readme: _between(readme.read_text(encoding="utf-8"), "configuration", configuration()),
     }
 

@@ -7,7 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long one example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("wattshed", deadline=None)
+hypothesis.settings.load_profile("wattshed")
 
 HERE = Path(__file__).parent
 

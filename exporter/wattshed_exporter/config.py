@@ -123,7 +123,7 @@ class Redfish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmartPlug:
-    """Metering plugs and relays: Shelly and Tasmota."""
+    """Metering plugs and relays: Shelly, Tasmota and HomeWizard."""
 
     urls: tuple[str, ...] = option((), "URLs of the plugs, such as http://plug1.example.")
 

@@ -211,7 +211,7 @@ class Worker:
             ticks = self._feed(sample.readings)
             self._publish(ticks, sample.details)
             rejected = self._rejected()
-        for reason, count in rejected.items():
+        for reason, count in (*rejected.items(), *sample.rejected.items()):
             self._telemetry.add("wattshed_source_errors_total", count, self.source.name, reason)
         self._emit(
             Batch(

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 TRUE = frozenset({"true", "yes", "on", "1"})
 FALSE = frozenset({"false", "no", "off", "0"})
+NOT_YAML = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What PyYAML lets through of a scalar that is none of its type, such as the date 2026-99-99."""
 SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
@@ -227,7 +229,7 @@ class _Loader:
                 content = yaml.safe_load(stream)
         except OSError as error:
             self.problems.append(f"{file}: cannot be read: {error.strerror}")
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, *NOT_YAML) as error:
             self.problems.append(f"{file}: is not YAML: {' '.join(str(error).split())}")
         else:
             self._read_section(file, content, ())
@@ -241,14 +243,15 @@ class _Loader:
             return
         known = {o.path[len(path)] for o in self.table if o.path[: len(path)] == path}
         for name, value in content.items():
-            here = (*path, str(name))
+            name = _told(name, str)
+            here = (*path, name)
             key = ".".join(here)
             if key in self.by_key:
                 self._keep(self.by_key[key], f"{file}: {key}", value, from_yaml)
             elif name in known:
                 self._read_section(file, value, here)
             else:
-                self._unknown("key", str(name), sorted(known), where + ": ")
+                self._unknown("key", name, sorted(known), where + ": ")
 
     def _take(self, chosen: Option, origin: str, text: str) -> None:
         self._keep(chosen, origin, text, from_text)
@@ -260,7 +263,7 @@ class _Loader:
             self.values[chosen.key] = convert(value, chosen.type)
             self.origins[chosen.key] = origin
         except ValueError as error:
-            said = "the value" if chosen.secret else repr(value)
+            said = "the value" if chosen.secret else _told(value, repr)
             self.problems.append(f"{origin}: {said} {error}")
             self.broken.add(chosen.key)
 
@@ -389,6 +392,14 @@ def _word(text: str, kind: Any) -> object:
         except ValueError:
             raise ValueError(f"is none of {', '.join(kind)}") from None
     return Path(text) if kind is Path else text
+
+
+def _told(value: object, how: Callable[[object], str]) -> str:
+    """Return a value as text; Python refuses to write very long numbers."""
+    try:
+        return how(value)
+    except ValueError:
+        return "a very long number"
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -9,8 +9,8 @@ block; it must not keep state outside itself. To add one, write a module with a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from wattshed_exporter.model import Allocation, Detail, Device, Outcome, Reading, Workload
@@ -52,6 +52,8 @@ class Sample:
     workloads: Sequence[Workload] = ()
     allocations: Sequence[Allocation] = ()
     outcomes: Sequence[Outcome] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """What the source could not believe, by reason; it is counted as errors."""
     more: bool = False
     finished: bool = False
     """True when the source has nothing left, ever (the end of a recording)."""

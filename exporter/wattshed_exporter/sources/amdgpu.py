@@ -3,7 +3,8 @@
 The energy accumulator in ``gpu_metrics`` is the measurement where it holds: on some GPUs it is
 frozen or counts in a unit of its own, so when a GPU is first seen awake its gain is held against
 power x time for a moment, and power is integrated instead where the two disagree. A
-runtime-suspended GPU is a gap and is left asleep. The second die of a package has no meter of its
+runtime-suspended GPU is a gap and is left asleep; what else a card says comes every
+``detail_seconds``. The second die of a package has no meter of its
 own (no power, no energy) and is left out, as are further partitions of one chip. On APUs the power
 includes the CPU, so that they are modules. Sources: those of ``amdgpu_card`` and ``gpu_metrics``;
 ROCm/amdsmi issue 38 and ROCm/rocm_smi_lib issue 180 (frozen counters).
@@ -18,10 +19,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
-from wattshed_exporter.model import Device, Kind, Method, Reading
+from wattshed_exporter.model import Detail, Device, Kind, Method, Reading
 
 from . import Sample
 from .amdgpu_card import DRIVER, Card, Taken, agree, list_cards
+from .amdgpu_details import details
+from .beat import Beat
+from .sysfs import read_text
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -54,6 +58,7 @@ class Amdgpu:
         self._cards: tuple[Card, ...] = ()
         self._devices: dict[Card, Device] = {}
         self._awake: dict[str, Device] = {}
+        self._beat = Beat(config.detail_seconds)
 
     def discover(self) -> Sequence[Device]:
         """List the GPUs, and hold the energy counter of new ones against power for a moment.
@@ -97,10 +102,18 @@ class Amdgpu:
         for card, now in taken.items():
             if not now.gap and self._is_new(card, devices.get(card), now):
                 raise DevicesChanged(f"{card.name} is awake or has power for the first time")
-        return Sample([_reading(device, taken[card]) for card, device in devices.items()])
+        readings = [_reading(device, taken[card]) for card, device in devices.items()]
+        return Sample(readings, self._details(taken))
 
     def close(self) -> None:
         self._cards, self._devices, self._awake = (), {}, {}
+
+    def _details(self, taken: Mapping[Card, Taken]) -> list[Detail]:
+        """Ask the cards that are awake for the rest, every ``config.detail_seconds``."""
+        if not self._beat.due(self._clock() // 1_000_000):
+            return []
+        awake = ((card, d) for card, d in self._devices.items() if not taken[card].gap)
+        return [said for card, d in awake for said in details(card, d.key, taken[card])]
 
     def _is_new(self, card: Card, device: Device | None, now: Taken) -> bool:
         if device is not None:
@@ -138,6 +151,8 @@ class Amdgpu:
             vendor="AMD",
             model=card.model(),
             serial=card.serial(),
+            driver=read_text(self._config.roots.sysfs / "module" / DRIVER / "version"),
+            firmware=card.firmware(),
             site=self._config.site,
             tier=self._config.tier,
             cluster=self._config.cluster,

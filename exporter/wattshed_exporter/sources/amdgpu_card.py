@@ -18,21 +18,23 @@ from pathlib import Path
 from wattshed_exporter.errors import SourceError
 
 from .gpu_metrics import NOTHING, Metrics, parse
+from .sysfs import REASONS, failure, read_file, read_number, read_text
 
 CARD = re.compile(r"card[0-9]+")
 DRIVER = "amdgpu"
 FACTOR, DOCUMENTED_FACTOR = 2.0, 10.0
 """How far counter and power may be apart; where the unit is documented, only nonsense fails."""
-MOST_WATTS, MOST_CELSIUS = 65_535, 200
+MOST_WATTS, MOST_CELSIUS, MOST = 65_535, 200, 10**19 - 1
 """Drivers hand through the all-ones value of a 16-bit field as if it were watts or degrees."""
-MOST_BYTES, MOST_DIGITS, MOST_TEXT = 1 << 16, 19, 128
-ASLEEP = (b"suspended", b"suspending")
+ASLEEP = ("suspended", "suspending")
 UNTOLD = ("", "0", "n/a", "none", "unknown")
 APU_IDS = ("0x74a0",)
 """MI300A, which has no sensor of the northbridge's voltage as other APUs have."""
-REASONS = {errno.EACCES: "permission", errno.EPERM: "not_ready", errno.EBUSY: "not_ready"}
-REASONS |= dict.fromkeys((errno.ENOENT, errno.ENODEV, errno.ENOTDIR), "vanished")
-REASONS |= dict.fromkeys((errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA), "not_supported")
+SENSOR_REASONS = {
+    **REASONS,
+    **dict.fromkeys((errno.EPERM, errno.EBUSY), "not_ready"),
+    **dict.fromkeys((errno.EOPNOTSUPP, errno.EINVAL, errno.ENODATA), "not_supported"),
+}
 """The kernel refuses sensors with EPERM while a GPU is being reset or falls asleep."""
 
 
@@ -63,14 +65,11 @@ class Card:
     folder: str
 
     def take(self, now_ns: int) -> Taken:
-        if _bytes(f"{self.folder}/power/runtime_status") in ASLEEP:
+        if self.asleep():
             return Taken(now_ns, gap="suspended")
-        hwmon = self._hwmon()
+        hwmon = self.hwmon()
         power, gap = _power(hwmon)
-        try:
-            metrics = parse(_read(f"{self.folder}/gpu_metrics"))
-        except SourceError:
-            metrics = NOTHING
+        metrics = self._metrics()
         power = metrics.power_watts if power is None else power
         if power is None and metrics.energy_uj is None:
             return Taken(now_ns, gap=gap)
@@ -78,14 +77,16 @@ class Card:
             now_ns, power, metrics, self._utilization(), self._memory_used(), _celsius(hwmon)
         )
 
+    def asleep(self) -> bool:
+        """Return whether reading a sensor would wake the card."""
+        return read_text(f"{self.folder}/power/runtime_status") in ASLEEP
+
     def key(self, node: str) -> str:
         """Return the identity of the chip, or else of the slot that it is in."""
         unique = self._text("unique_id").lower().removeprefix("0x")
         if re.fullmatch(r"[0-9a-f]{1,32}", unique) and unique.strip("0"):
             return f"AMD-{unique}"
-        told = _bytes(f"{self.folder}/uevent").decode(errors="replace")
-        slot = re.search(r"^PCI_SLOT_NAME=([0-9a-fA-F:.]+)$", told, re.MULTILINE)
-        return f"{node}/amdgpu/{slot[1] if slot else self.name}"
+        return f"{node}/amdgpu/{self._slot() or self.name}"
 
     def model(self) -> str:
         ids = (self._text(name).removeprefix("0x") for name in ("vendor", "device"))
@@ -94,22 +95,40 @@ class Card:
     def serial(self) -> str:
         return self._text("serial_number")
 
+    def firmware(self) -> str:
+        """Return the version of the VBIOS, which the driver has in memory."""
+        return self._text("vbios_version")
+
     def is_apu(self) -> bool:
         """Return whether the power is that of a package with CPU cores in it."""
-        return self._text("device") in APU_IDS or os.path.exists(f"{self._hwmon()}/in1_input")
+        return self._text("device") in APU_IDS or os.path.exists(f"{self.hwmon()}/in1_input")
 
     def limit_watts(self) -> float | None:
-        microwatts = _number(f"{self._hwmon()}/power1_cap")
+        microwatts = sensor_number(f"{self.hwmon()}/power1_cap")
         return microwatts / 1e6 if microwatts else None
 
     def _utilization(self) -> float | None:
-        percent = _number(f"{self.folder}/gpu_busy_percent")
+        percent = sensor_number(f"{self.folder}/gpu_busy_percent")
         return None if percent is None or percent > 100 else percent / 100
 
     def _memory_used(self) -> int | None:
-        return _number(f"{self.folder}/mem_info_vram_used")
+        return sensor_number(f"{self.folder}/mem_info_vram_used")
 
-    def _hwmon(self) -> str:
+    def _metrics(self) -> Metrics:
+        try:
+            return parse(read_file(f"{self.folder}/gpu_metrics", SENSOR_REASONS))
+        except SourceError:
+            return NOTHING
+
+    def _slot(self) -> str:
+        try:
+            told = read_file(f"{self.folder}/uevent").decode(errors="replace")
+        except SourceError:
+            return ""
+        slot = re.search(r"^PCI_SLOT_NAME=([0-9a-fA-F:.]+)$", told, re.MULTILINE)
+        return slot[1] if slot else ""
+
+    def hwmon(self) -> str:
         """Return the folder of sensors, whose number changes when the driver is loaded anew."""
         try:
             return f"{self.folder}/hwmon/{min(os.listdir(f'{self.folder}/hwmon'))}"
@@ -117,8 +136,8 @@ class Card:
             return f"{self.folder}/hwmon/none"
 
     def _text(self, name: str) -> str:
-        text = _bytes(f"{self.folder}/{name}").decode(errors="replace").strip()
-        return "" if text.lower() in UNTOLD or not text.isprintable() else text[:MOST_TEXT]
+        text = read_text(f"{self.folder}/{name}")
+        return "" if text.lower() in UNTOLD else text
 
 
 def list_cards(root: Path) -> tuple[Card, ...]:
@@ -128,7 +147,7 @@ def list_cards(root: Path) -> tuple[Card, ...]:
     except FileNotFoundError:
         return ()
     except OSError as error:
-        raise _failure(str(root), error) from error
+        raise failure(root, error) from error
     cards = (Card(name, f"{root}/{name}/device") for name in sorted(names, key=_number_last))
     return tuple(card for card in cards if _driver(card) == DRIVER)
 
@@ -162,7 +181,7 @@ def _power(hwmon: str) -> tuple[float | None, str]:
     gap = "vanished"
     for name in ("power1_average", "power1_input"):
         try:
-            microwatts = _digits(f"{hwmon}/{name}")
+            microwatts = _sensor(f"{hwmon}/{name}")
         except SourceError as error:
             gap = gap if error.reason == "vanished" else error.reason
             continue
@@ -175,45 +194,22 @@ def _power(hwmon: str) -> tuple[float | None, str]:
 def _celsius(hwmon: str) -> float | None:
     """Return the temperature at the die's edge, or at its junction where it has no other."""
     for name in ("temp1_input", "temp2_input"):
-        millidegrees = _number(f"{hwmon}/{name}")
+        millidegrees = sensor_number(f"{hwmon}/{name}")
         if millidegrees is not None and millidegrees <= MOST_CELSIUS * 1000:
             return millidegrees / 1000
     return None
 
 
-def _number(path: str) -> int | None:
+def sensor_number(path: str) -> int | None:
+    """Return the number that a sensor gives, None where it gives none."""
     try:
-        return _digits(path)
+        return _sensor(path)
     except SourceError:
         return None
 
 
-def _digits(path: str) -> int:
-    """Return the unsigned number in a file; ``SourceError.reason`` says why there is none."""
-    text = _read(path).strip()
-    if not text.isdigit() or len(text) > MOST_DIGITS:
-        raise SourceError(f"{path}: {text[:32]!r} is not a number", "malformed")
-    return int(text)
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        return _read(path).strip()
-    except SourceError:
-        return b""
-
-
-def _read(path: str) -> bytes:
-    """Return what one read gives: the kernel hands over a file of sysfs whole."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(file, MOST_BYTES)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise _failure(path, error) from error
-
-
-def _failure(path: str, error: OSError) -> SourceError:
-    return SourceError(f"{path}: {error}", REASONS.get(error.errno or 0, "io_error"))
+def _sensor(path: str) -> int:
+    number = read_number(path, SENSOR_REASONS)
+    if number > MOST:
+        raise SourceError(f"{path}: {number} is no measurement", "malformed")
+    return number

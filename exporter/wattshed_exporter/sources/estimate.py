@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 IDLE_WATTS_PER_CPU = 0.9
 FULL_WATTS_PER_CPU = 3.8
 UNCERTAINTY_RATIO = 0.5
+MOST_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def read_cpu_times(path: Path) -> CpuTimes:
     try:
         lines = path.read_text("ascii").splitlines()
         total = next(line.split()[1:] for line in lines if line.startswith("cpu "))
-        user, nice, system, idle, iowait, irq, softirq, *rest = map(int, total)
+        user, nice, system, idle, iowait, irq, softirq, *rest = map(_ticks, total)
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist", "vanished") from error
     except PermissionError as error:
@@ -154,9 +155,11 @@ def read_cpu_times(path: Path) -> CpuTimes:
 def utilization(last: CpuTimes, now: CpuTimes) -> float | None:
     """Return the busy share of the interval, None where no tick passed.
 
-    A counter that went backwards (iowait may, and a CPU that goes offline takes its ticks along)
-    adds nothing.
+    So it is too where the kernel has begun to tell more or less. A counter that went backwards
+    (iowait may, and a CPU that goes offline takes its ticks along) adds nothing.
     """
+    if len(last.busy) != len(now.busy):
+        return None
     busy = _passed(last.busy, now.busy)
     total = busy + _passed(last.quiet, now.quiet)
     return busy / total if total else None
@@ -172,6 +175,12 @@ def power_range(settings: Settings, cpus: int) -> tuple[float, float]:
     if idle <= 0:
         idle = min(cpus * IDLE_WATTS_PER_CPU, full)
     return idle, full
+
+
+def _ticks(text: str) -> int:
+    if not text.isdecimal() or len(text) > MOST_DIGITS:
+        raise ValueError(f"{text[:32]!r} is no number of ticks")
+    return int(text)
 
 
 def _passed(last: tuple[int, ...], now: tuple[int, ...]) -> int:

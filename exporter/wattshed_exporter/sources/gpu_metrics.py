@@ -42,6 +42,8 @@ LAYOUTS = {
 }
 LATEST_UNDOCUMENTED = 3
 """Up to 1.3 the header names no unit of energy and ROCm counts 15.3 uJ; then it names 2^-16 J."""
+THROTTLERS = {3: 112}
+"""Where a content revision has ``indep_throttle_status`` (u64)."""
 LIST_POWER, LIST_ENERGY = 3, 7
 LIST_TYPES = "BbHhIiQq"
 
@@ -51,12 +53,14 @@ class Metrics:
     """What the table says; None is what it does not say.
 
     ``range_uj`` is where the counter may wrap: up to 1.3 some GPUs fill the 64 bits from a register
-    of 32. None from 1.4 on, which is also where the kernel documents the unit.
+    of 32. None from 1.4 on, which is also where the kernel documents the unit. ``throttlers`` are
+    the bits for why the clocks are held down that mean the same on every chip (1.3 alone).
     """
 
     power_watts: float | None = None
     energy_uj: int | None = None
     range_uj: int | None = None
+    throttlers: int | None = None
 
 
 NOTHING = Metrics()
@@ -64,6 +68,7 @@ NOTHING = Metrics()
 
 def parse(table: bytes) -> Metrics:
     """Return what a table says; ``SourceError`` (``malformed``) where it is cut short."""
+    throttlers = None
     try:
         size, form, content = HEADER.unpack_from(table)
         if size > len(table):
@@ -76,15 +81,17 @@ def parse(table: bytes) -> Metrics:
             layout = LAYOUTS[content]
             power = _filled("H", table[:size], layout.power)
             energy = _filled(layout.kind, table[:size], layout.energy)
+            if content in THROTTLERS:
+                throttlers = _filled("Q", table[:size], THROTTLERS[content])
         else:
             return NOTHING
     except struct.error as error:
         raise SourceError(f"gpu_metrics: {error}", "malformed") from error
     watts = None if power is None else float(power)
     if energy is None:
-        return Metrics(watts)
+        return Metrics(watts, throttlers=throttlers)
     if content <= LATEST_UNDOCUMENTED:
-        return Metrics(watts, energy * 153 // 10, (1 << 32) * 153 // 10)
+        return Metrics(watts, energy * 153 // 10, (1 << 32) * 153 // 10, throttlers)
     return Metrics(watts, energy * 15625 >> 10)
 
 

@@ -20,13 +20,12 @@ from .hwmon_chips import (
     CPU_CHIPS,
     RAIL_CHIPS,
     Channel,
-    board_model,
     find_channels,
     find_chips,
     place,
     read_product,
-    read_text,
 )
+from .sysfs import board_model, read_text
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config

@@ -15,7 +15,6 @@ tegra186-p3310, tegra234-p3701 and tegra234-p3767 of the Linux kernel; the wirin
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import re
@@ -26,6 +25,8 @@ from pathlib import Path
 
 from wattshed_exporter.errors import SourceError
 from wattshed_exporter.model import Kind, Overlap
+
+from .sysfs import find_number, list_folder, printable, read_integer, read_text
 
 SHORT_MEAN_MS, LONGEST_MEAN_MS = 10_000, 300_000
 """Up to the first a mean beats a momentary value; beyond the second it says nothing about now."""
@@ -88,13 +89,7 @@ class Channel:
 
 def find_chips(root: Path) -> list[Chip]:
     """List the chips that may measure power, each with an identity of its own."""
-    try:
-        entries = sorted(root.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        reason = "permission" if isinstance(error, PermissionError) else "io_error"
-        raise SourceError(f"{root} cannot be listed: {error}", reason) from error
+    entries = list_folder(root)
     names = {entry: read_text(entry / "name", entry / "device/name") for entry in entries}
     ids = {entry: "-".join(filter(None, (names[entry], _device(entry)))) for entry in entries}
     counts = Counter(ids.values())
@@ -134,7 +129,7 @@ def power_file(chip: Chip, stem: str) -> Path | None:
     """Choose between the mean and the momentary power; None where neither is of use."""
     if not _is_on(chip, stem):
         return None
-    interval_ms = _optional(chip.directory / f"{stem}_average_interval") or 0
+    interval_ms = find_number(chip.directory / f"{stem}_average_interval") or 0
     mean, momentary = f"{stem}_average", f"{stem}_input"
     ways = [mean, momentary] if interval_ms <= SHORT_MEAN_MS else [momentary, mean]
     if interval_ms > LONGEST_MEAN_MS:
@@ -159,46 +154,6 @@ def place(channel: Channel, channels: Sequence[Channel]) -> tuple[Kind, Overlap,
         inner = channel.label.startswith("Ecore")
         return Kind.CPU, Overlap.INNER if inner else Overlap.NONE, None
     return Kind.GPU if name.startswith("i915_gt") else Kind.BOARD, Overlap.INNER, None
-
-
-def read_file(path: Path) -> bytes:
-    """Return what a file holds, without blanks around it; ``SourceError.reason`` says why not."""
-    try:
-        return path.read_bytes().strip()
-    except PermissionError as error:
-        raise SourceError(f"{path} may not be read", "permission") from error
-    except OSError as error:
-        gone = error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
-        reason = "no_data" if error.errno == errno.ENODATA else "io_error"
-        raise SourceError(f"{path}: {error}", "vanished" if gone else reason) from error
-
-
-def read_integer(path: Path) -> int:
-    """Return the one decimal number in a file; ``SourceError.reason`` says why not."""
-    text = read_file(path)
-    if not re.fullmatch(rb"-?[0-9]{1,20}", text):
-        raise SourceError(f"{path}: {text[:32]!r} is not a number", "malformed")
-    return int(text)
-
-
-def read_text(*paths: Path) -> str:
-    """Return what can be printed of the first file that can be read; "" where there is none."""
-    for path in paths:
-        try:
-            return printable(path.read_bytes().decode(errors="replace"))
-        except OSError:
-            continue
-    return ""
-
-
-def printable(text: str) -> str:
-    """Drop what firmware leaves in its texts: zero bytes, line ends and half characters."""
-    return "".join(letter for letter in text if letter.isprintable()).strip()
-
-
-def board_model(sysfs: Path) -> str:
-    """Return the board's name from the device tree; "" where the machine has none."""
-    return read_text(sysfs / "firmware/devicetree/base/model")
 
 
 def _rails(chip: Chip) -> Iterator[Channel]:
@@ -241,14 +196,7 @@ def _label(chip: Chip, stem: str) -> str:
 
 
 def _is_on(chip: Chip, stem: str) -> bool:
-    return _optional(chip.directory / f"{stem}_enable") != 0
-
-
-def _optional(path: Path) -> int | None:
-    try:
-        return read_integer(path)
-    except SourceError:
-        return None
+    return find_number(chip.directory / f"{stem}_enable") != 0
 
 
 def _files(directory: Path) -> frozenset[str]:

@@ -23,7 +23,7 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import MICRO, Device, Kind, Method, Overlap, Reading
 
 from . import Sample
-from .hwmon_chips import printable, read_file, read_integer, read_text
+from .sysfs import list_folder, printable, read_file, read_integer, read_text
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -128,7 +128,7 @@ def create(config: Config) -> PowerSupply:
 
 def read_watts(supply: Supply) -> float:
     """Return what a discharging battery gives; ``SourceError.reason`` says why it is not known."""
-    status = read_file(supply.directory / "status").decode(errors="replace")
+    status = read_file(supply.directory / "status").decode(errors="replace").strip()
     if status in IDLE_STATES:
         raise SourceError(f"{supply.directory} is {status}", "not_discharging")
     if status == "Unknown":
@@ -143,16 +143,9 @@ def read_watts(supply: Supply) -> float:
 
 
 def _batteries(root: Path) -> list[Path]:
-    try:
-        entries = sorted(root.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        reason = "permission" if isinstance(error, PermissionError) else "io_error"
-        raise SourceError(f"{root} cannot be listed: {error}", reason) from error
     return [
         entry
-        for entry in entries
+        for entry in list_folder(root)
         if read_text(entry / "type") in TYPES and read_text(entry / "scope") != "Device"
     ]
 

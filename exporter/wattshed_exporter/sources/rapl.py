@@ -10,7 +10,6 @@ Documentation/power/powercap/powercap.rst of the Linux kernel.
 
 from __future__ import annotations
 
-import errno
 import re
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Overlap, Reading
 
 from . import Sample
+from .sysfs import find_number, list_folder, printable, read_number, read_text
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -125,7 +125,7 @@ class Rapl:
             cluster=self._config.cluster,
             scope=scope,
             overlap=_overlap(scope, bool(parent), set(paths.values())),
-            counter_range_uj=_range(self._root / directory),
+            counter_range_uj=find_number(self._root / directory / "max_energy_range_uj") or None,
         )
         return Zone(device, self._root / directory)
 
@@ -138,30 +138,29 @@ def create(config: Config) -> Rapl:
 def zone_paths(names: Mapping[str, str]) -> dict[str, str]:
     """Map zone directories to unique names from the top down, such as ``package-0/core``.
 
-    Zones of one name side by side (a psys per socket) also carry their number: ``psys@1``.
+    Zones of one name side by side (a psys per socket) also carry their number: ``psys@1``. Only a
+    zone of the mmio interface may have the path of one of the registers.
     """
-    twins = Counter((directory.rpartition(":")[0], name) for directory, name in names.items())
+    groups = {directory: _group(directory, names) for directory in names}
+    twins = Counter((groups[directory], name) for directory, name in names.items())
     paths: dict[str, str] = {}
+    taken: set[tuple[str, str]] = set()
     for directory in sorted(names, key=lambda directory: directory.count(":")):
-        parent, _, number = directory.rpartition(":")
-        name = names[directory]
-        label = name if twins[parent, name] == 1 else f"{name}@{number}"
-        paths[directory] = f"{paths[parent]}/{label}" if parent in paths else label
+        group, name, interface = groups[directory], names[directory], directory.partition(":")[0]
+        number = directory[len(group) :].lstrip(":")
+        label = name if twins[group, name] == 1 else f"{name}@{number}"
+        path = f"{paths[group]}/{label}" if group in paths else label
+        if (interface, path) in taken:
+            path = f"{path}@{directory}"
+        taken.add((interface, path))
+        paths[directory] = path
     return paths
 
 
-def read_number(path: Path) -> int:
-    """Return the one unsigned decimal number in a file; ``SourceError.reason`` says why not."""
-    try:
-        text = path.read_bytes().strip()
-    except PermissionError as error:
-        raise SourceError(_no_permission(path), "permission") from error
-    except OSError as error:
-        gone = error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
-        raise SourceError(f"{path}: {error}", "vanished" if gone else "io_error") from error
-    if not text.isdigit():
-        raise SourceError(f"{path}: {text[:32]!r} is not a number", "malformed")
-    return int(text)
+def _group(directory: str, names: Mapping[str, str]) -> str:
+    """Return the zone that contains this one, or else the interface that both belong to."""
+    parent = directory.rpartition(":")[0]
+    return parent if parent in names else directory.partition(":")[0]
 
 
 def cpu_model(procfs: Path) -> tuple[str, str]:
@@ -172,30 +171,17 @@ def cpu_model(procfs: Path) -> tuple[str, str]:
     except OSError:
         return "", ""
     lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
-    told = {key.strip(): value.strip() for key, _, value in lines}
+    told = {key.strip(): printable(value) for key, _, value in lines}
     vendor = told.get("vendor_id", "")
     return VENDORS.get(vendor, vendor), told.get("model name", "")
 
 
 def _zone_names(root: Path) -> dict[str, str]:
-    try:
-        found = [
-            entry
-            for entry in root.iterdir()
-            if ZONE.fullmatch(entry.name) and (entry / "energy_uj").exists()
-        ]
-    except FileNotFoundError:
-        return {}
-    except PermissionError as error:
-        raise SourceError(_no_permission(root), "permission") from error
-    return {entry.name: _name(entry) for entry in found}
-
-
-def _name(zone: Path) -> str:
-    try:
-        return (zone / "name").read_text(errors="replace").strip() or zone.name
-    except OSError:
-        return zone.name
+    return {
+        entry.name: read_text(entry / "name") or entry.name
+        for entry in list_folder(root)
+        if ZONE.fullmatch(entry.name) and (entry / "energy_uj").exists()
+    }
 
 
 def _without_repeats(paths: Mapping[str, str]) -> dict[str, str]:
@@ -214,13 +200,6 @@ def _overlap(scope: str, inside: bool, paths: set[str]) -> Overlap:
         return Overlap.INNER
     packages = any(path.startswith("package") for path in paths)
     return Overlap.OUTER if packages else Overlap.NONE
-
-
-def _range(zone: Path) -> int | None:
-    try:
-        return read_number(zone / "max_energy_range_uj") or None
-    except SourceError:
-        return None
 
 
 def _no_permission(path: Path) -> str:

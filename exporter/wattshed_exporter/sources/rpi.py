@@ -19,19 +19,21 @@ import re
 import struct
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Reading
 
 from . import Sample
-from .hwmon_chips import board_model
+from .sysfs import board_model
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
 
 Transport = Callable[[bytearray], None]
 """Hands a property message to the firmware, which answers in place."""
+Ioctl = Callable[[int, int, bytearray, bool], object]
 
 DEVICES = ("/dev/vcio_gencmd", "/dev/vcio")
 """The first carries only text commands; kernels since 2026 have it."""
@@ -56,12 +58,12 @@ class Rpi:
     def __init__(
         self,
         config: Config,
-        transport: Transport | None = None,
+        transport: Transport,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.interval_seconds = config.interval_seconds
         self._config = config
-        self._transport = transport or ask_firmware
+        self._transport = transport
         self._clock = clock
         self._key = f"{config.node}/rpi/pmic"
         self._rails: frozenset[str] = frozenset()
@@ -118,28 +120,43 @@ class Rpi:
 
 def create(config: Config) -> Rpi:
     """Build the source; nothing is opened before ``discover``."""
-    return Rpi(config)
+    return Rpi(config, Mailbox())
 
 
-def ask_firmware(message: bytearray) -> None:
-    """Send a property message through the first mailbox device that is there."""
-    path = next((path for path in DEVICES if os.path.exists(path)), None)
-    if path is None:
-        raise NoData(f"none of {', '.join(DEVICES)} is there: not a Raspberry Pi")
-    try:
+class Mailbox:
+    """Carries messages to the firmware through the first of these devices that is there."""
+
+    def __init__(self, devices: Sequence[str | Path] = DEVICES, ioctl: Ioctl = fcntl.ioctl) -> None:
+        self._devices = devices
+        self._ioctl = ioctl
+
+    def __call__(self, message: bytearray) -> None:
+        """Send a property message, which is answered in place.
+
+        Raises:
+            NoData: none of the devices is there.
+            SourceError: ``permission`` or ``io_error``.
+        """
+        for path in self._devices:
+            try:
+                self._send(path, message)
+            except FileNotFoundError:
+                continue
+            except PermissionError as error:
+                raise SourceError(
+                    f"{path} may not be opened: run the exporter in the group video", "permission"
+                ) from error
+            except OSError as error:
+                raise SourceError(f"{path}: {error}", "io_error") from error
+            return
+        raise NoData(f"none of {', '.join(map(str, self._devices))} is there: not a Raspberry Pi")
+
+    def _send(self, path: str | Path, message: bytearray) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(fd, PROPERTY, message, True)
+            self._ioctl(fd, PROPERTY, message, True)
         finally:
             os.close(fd)
-    except PermissionError as error:
-        raise SourceError(
-            f"{path} may not be opened: run the exporter in the group video", "permission"
-        ) from error
-    except FileNotFoundError as error:
-        raise NoData(f"{path} is gone") from error
-    except OSError as error:
-        raise SourceError(f"{path}: {error}", "io_error") from error
 
 
 def gencmd(command: bytes, transport: Transport) -> str:

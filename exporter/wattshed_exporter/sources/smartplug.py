@@ -1,15 +1,13 @@
-"""Power and energy from smart plugs and meters: Shelly (every generation) and Tasmota.
+"""Power and energy from smart plugs and meters: Shelly, Tasmota and HomeWizard.
 
-Which of the three a URL belongs to is found out. Energy counters are exact: watt-minutes (Shelly
-Gen1 ``meters``), watt-hours (``emeters``, Gen2 and newer) or kilowatt-hours (Tasmota). Each switch,
-cover, light and phase is a channel of its own; a channel that shows no measurement (a relay without
-a meter, the power that one may type into a Shelly 1) is none. What flows back is not consumption:
+Which of them a URL belongs to is found out; how each is read is said in ``smartplug_families``.
+What flows back is not consumption:
 negative power is the gap ``export``, and where a counter also counts what flows back (Gen2 once
 ``ret_aenergy`` is above zero) or runs backwards (Tasmota), power is integrated instead. A plug may
 feed anything, so its meters overlap those of the machines behind it. Plugs are asked side by side,
 each in a thread that lives for one question, so that one that hangs holds up neither the others nor
-the exit. One that asks for a password is not read. Sources: shelly-api-docs.shelly.cloud (gen1,
-gen2), tasmota.github.io/docs/Commands.
+the exit. One that asks for a password or, as version 2 of HomeWizard's interface, for a token is
+not read.
 """
 
 from __future__ import annotations
@@ -23,10 +21,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
-from wattshed_exporter.model import MICRO, Device, Kind, Method, Overlap, Reading
+from wattshed_exporter.model import Device, Kind, Method, Overlap, Reading
 
 from . import Sample
-from .http_json import Counter, HttpJson, Json, dig, microjoules, number, objects, text
+from .http_json import Counter, HttpJson, Json, dig, number, text
+from .smartplug_families import GEN1, GEN2, HOMEWIZARD, TASMOTA, Family, Said
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -39,38 +38,10 @@ SHORTEST_INTERVAL_SECONDS = 5.0
 PATIENCE = 0.6
 """Share of the deadline that a plug gets, so that a dead one does not make all of them late."""
 
-WATT_MINUTE_UJ, WATT_HOUR_UJ, KILOWATT_HOUR_UJ = 60 * MICRO, 3600 * MICRO, 3_600_000 * MICRO
-MOST_CHANNELS = 64
-COMPONENT = re.compile(r"[a-z][a-z0-9]{0,15}:[0-9]{1,3}")
+SITES = frozenset({"HWE-P1"})
+"""What measures the connection of a whole site."""
 MAC = re.compile(r"[0-9A-F]{12}")
-NO_SHELLY = frozenset({"vanished", "http_error", "redirect", "malformed"})
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What one channel says: watts, microjoules, or the reason why neither.
-
-    ``apart`` says that the counter leaves out what flows back.
-    """
-
-    watts: float | None = None
-    energy_uj: int | None = None
-    gap: str = ""
-    apart: bool = False
-
-
-Channels = dict[str, Said]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How plugs of one make are read."""
-
-    vendor: str
-    path: str
-    channels: Callable[[Json], Channels]
-    mac: tuple[str, ...]
-    """Where an answer names the plug, so that another one at the same address is noticed."""
+UNKNOWN_PATH = frozenset({"vanished", "http_error", "redirect", "malformed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,17 +197,14 @@ class SmartPlug:
 
     def _identify(self, url: str) -> Plug:
         reader = HttpJson(url, timeout_seconds=self._timeout_seconds)
-        try:
-            told = reader.get("/shelly")
-        except SourceError as error:
-            if error.reason not in NO_SHELLY:
-                raise
-            told = {}
-        family = TASMOTA
+        told = _introduction(reader, "/shelly")
         if "mac" in told:
             family = GEN2 if (number(told.get("gen")) or 0) >= 2 else GEN1
-        mac = told.get("mac")
-        if family is TASMOTA:
+            mac = told.get("mac")
+        elif "product_type" in (told := _introduction(reader, "/api")):
+            family, mac = HOMEWIZARD, told.get("serial")
+        else:
+            family = TASMOTA
             mac = dig(_get(reader, "/cm?cmnd=Status%205"), "StatusNET", "Mac")
         said = family.channels(_get(reader, family.path))
         identity = _mac(mac) or f"{self._config.node}/smartplug/{reader.host}"
@@ -246,15 +214,16 @@ class SmartPlug:
         return Plug(reader, family, identity, devices)
 
     def _device(self, identity: str, channel: str, said: Said, vendor: str, told: Json) -> Device:
-        name = text(told.get("name"))
+        name = _first(told, "name", "product_name")
         return Device(
             key=f"{identity}/{channel}",
-            kind=Kind.HOST,
+            kind=Kind.SITE if told.get("product_type") in SITES else Kind.HOST,
             node=self._config.node,
             source=self.name,
             name=f"{name} {channel}" if name else f"{identity}/{channel}",
             vendor=vendor,
-            model=text(told.get("model")) or text(told.get("type")),
+            model=_first(told, "model", "type", "product_type"),
+            firmware=_first(told, "fw_id", "fw", "firmware_version"),
             site=self._config.site,
             tier=self._config.tier,
             cluster=self._config.cluster,
@@ -270,76 +239,18 @@ def create(config: Config) -> SmartPlug:
     return SmartPlug(config, config.smartplug.urls, timeout_seconds=timeout_seconds)
 
 
-def gen1(status: Json) -> Channels:
-    """Return the channels of a Gen1 ``/status``: ``meters`` and the ``emeters`` of EM and 3EM."""
-    said: Channels = {}
-    for name, unit_uj in (("meters", WATT_MINUTE_UJ), ("emeters", WATT_HOUR_UJ)):
-        for index, meter in enumerate(objects(status.get(name))[:MOST_CHANNELS]):
-            if "total" not in meter:
-                continue  # a power that the user has typed in, not measured
-            channel = f"{name[:-1]}:{index}"
-            if meter.get("is_valid") is False:
-                said[channel] = Said(gap="invalid")
-            else:
-                apart = "total_returned" in meter
-                said[channel] = _said(meter.get("power"), meter["total"], unit_uj, apart)
-    return said
-
-
-def gen2(status: Json) -> Channels:
-    """Return the channels of ``Shelly.GetStatus``; a three-phase meter has one per phase."""
-    said: Channels = {}
-    for key, part in status.items():
-        if not isinstance(part, dict) or not COMPONENT.fullmatch(key):
-            continue
-        kind, _, index = key.partition(":")
-        if kind == "em":
-            data = dig(status, f"emdata:{index}")
-            for phase in "abc":
-                if f"{phase}_act_power" in part:
-                    watt_hours = dig(data, f"{phase}_total_act_energy")
-                    power = part[f"{phase}_act_power"]
-                    said[f"{key}/{phase}"] = _said(power, watt_hours, WATT_HOUR_UJ, True)
-        elif kind == "em1":
-            watt_hours = dig(status, f"em1data:{index}", "total_act_energy")
-            said[key] = _said(part.get("act_power"), watt_hours, WATT_HOUR_UJ, True)
-        elif "apower" in part:
-            both_ways = _above_zero(dig(part, "ret_aenergy", "total"))
-            watt_hours = None if both_ways else dig(part, "aenergy", "total")
-            said[key] = _said(part["apower"], watt_hours, WATT_HOUR_UJ)
-    return said
-
-
-def tasmota(status: Json) -> Channels:
-    """Return the channels of ``Status 8``: one, or one per phase where the totals are apart."""
-    energy = dig(status, "StatusSNS", "ENERGY")
-    if not isinstance(energy, dict) or not energy.keys() & {"Power", "Total"}:
+def _introduction(reader: HttpJson, path: str) -> Json:
+    """Return what a plug says of itself, {} where it does not know the question."""
+    try:
+        return reader.get(path)
+    except SourceError as error:
+        if error.reason not in UNKNOWN_PATH:
+            raise
         return {}
-    power, total = energy.get("Power"), energy.get("Total")
-    if any(map(_above_zero, _listed(energy.get("ExportActive")))):
-        total = None
-    powers, totals = _listed(power), _listed(total)
-    if isinstance(power, list) and isinstance(total, list) and len(powers) == len(totals):
-        pairs = enumerate(zip(powers, totals, strict=True))
-        return {f"energy:{i}": _said(p, t, KILOWATT_HOUR_UJ) for i, (p, t) in pairs}
-    return {"energy:0": _said(_sum(powers), total, KILOWATT_HOUR_UJ)}
 
 
-def _sum(powers: Sequence[object]) -> object:
-    """Add the powers of all phases; what flows back in one must not hide consumption in another."""
-    known = [watts for watts in map(number, powers) if watts is not None]
-    if any(watts < 0 for watts in known):
-        return min(known)
-    return sum(known) if known and len(known) == len(powers) else None
-
-
-def _said(power: object, total: object, unit_uj: int, apart: bool = False) -> Said:
-    watts, energy_uj = number(power), microjoules(total, unit_uj)
-    if watts is not None and watts < 0:
-        return Said(gap="export", apart=apart)
-    if watts is None and energy_uj is None:
-        return Said(gap="no_reading")
-    return Said(None if watts is None else float(watts), energy_uj)
+def _first(told: Json, *names: str) -> str:
+    return next(filter(None, (text(told.get(name)) for name in names)), "")
 
 
 def _get(reader: HttpJson, path: str) -> Json:
@@ -352,16 +263,3 @@ def _get(reader: HttpJson, path: str) -> Json:
 def _mac(value: object) -> str:
     mac = text(value).upper().replace(":", "")
     return mac if MAC.fullmatch(mac) else ""
-
-
-def _above_zero(value: object) -> bool:
-    return (number(value) or 0) > 0
-
-
-def _listed(value: object) -> list[object]:
-    return value[:MOST_CHANNELS] if isinstance(value, list) else [value]
-
-
-GEN1 = Family("Shelly", "/status", gen1, ("mac",))
-GEN2 = Family("Shelly", "/rpc/Shelly.GetStatus", gen2, ("sys", "mac"))
-TASMOTA = Family("", "/cm?cmnd=Status%208", tasmota, ("StatusNET", "Mac"))

@@ -2,158 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import math
-import os
 import re
-import struct
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.fixtures.amdgpu import (
+    Said,
+    Tree,
+    charge,
+    mi300x,
+    one,
+    table,
+)
+from tests.fixtures.sysfs import (
+    write,
+)
 
 from wattshed_exporter.config import Config, Roots
-from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
+from wattshed_exporter.errors import DevicesChanged, NoData
 from wattshed_exporter.integrate import Meter
 from wattshed_exporter.model import Device, Kind, Method, Reading
 from wattshed_exporter.sources.amdgpu import Amdgpu, create
 from wattshed_exporter.sources.amdgpu_card import Taken, agree
-from wattshed_exporter.sources.gpu_metrics import NOTHING, Metrics, parse
-
-START_NS = 1_700_000_000_123_000_000
-RANGE_UJ = 65_712_999_628
-SIZES = {0: 80, 1: 96, 2: 104, 3: 120, 4: 288, 5: 328, 6: 1664, 7: 2208, 8: 3360}
-PLACES = {0: (34, 36), 1: (22, 24), 2: (22, 24), 3: (22, 24)}
-PLACES |= {4: (10, 24), 5: (10, 56), 6: (10, 16), 7: (10, 24), 8: (10, 24)}
-POWER_ID, ENERGY_ID, UNIT_WATT = 3, 7, 3
-U16, U32, U64 = 2, 4, 6
-Said = Any
-"""What a file says: bytes, or anything that makes a line of text."""
-
-
-def table(content: int, watts: int = 0xFFFF, units: int = 2**64 - 1, form: int = 1) -> bytes:
-    """Pack a gpu_metrics table as the kernel does: all ones, then what the GPU fills in."""
-    if content == 9:
-        return listed((POWER_ID, U16, [watts]), (ENERGY_ID, U64, [units]))
-    packed = bytearray(b"\xff" * SIZES[content])
-    struct.pack_into("=HBB", packed, 0, len(packed), form, content)
-    power, energy = PLACES[content]
-    struct.pack_into("=H", packed, power, watts)
-    if content == 0:
-        struct.pack_into("=I", packed, energy, units & 0xFFFFFFFF)
-    else:
-        struct.pack_into("=Q", packed, energy, units)
-    return bytes(packed)
-
-
-def listed(*attributes: tuple[int, int, list[int]], count: int | None = None) -> bytes:
-    """Pack a table of revision 1.9: a list of attributes, each with its encoding before it."""
-    body = struct.pack("=i", len(attributes) if count is None else count)
-    for identity, of, values in attributes:
-        encoding = UNIT_WATT << 24 | of << 20 | identity << 10 | len(values)
-        body += struct.pack(f"=Q{len(values)}{'BbHhIiQq'[of]}", encoding, *values)
-    return struct.pack("=HBB", 4 + len(body), 1, 9) + body
-
-
-class Tree:
-    """A sysfs with cards, and a clock; ``burn`` moves the energy counters while time passes."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.now_ns = START_NS
-        self.slept = 0
-        self.burn: Callable[[float], None] = lambda _: None
-        (root / "class/drm").mkdir(parents=True)
-
-    def card(
-        self,
-        number: int = 0,
-        driver: str = "amdgpu",
-        hwmon: Mapping[str, object] | None = None,
-        **files: Said,
-    ) -> Path:
-        slot = f"0000:{number + 3:02x}:00.0"
-        folder = self.root / "devices/pci0000:00" / slot
-        (folder / "power").mkdir(parents=True)
-        for name, said in {"uevent": f"DRIVER={driver}\nPCI_SLOT_NAME={slot}", **files}.items():
-            write(folder / name, said)
-        write(folder / "power/runtime_status", "active")
-        if hwmon is not None:
-            (folder / f"hwmon/hwmon{number + 4}").mkdir(parents=True)
-            for name, said in hwmon.items():
-                write(folder / f"hwmon/hwmon{number + 4}" / name, said)
-        drivers = self.root / "bus/pci/drivers" / driver
-        drivers.mkdir(parents=True, exist_ok=True)
-        (folder / "driver").symlink_to(drivers)
-        card = self.root / f"class/drm/card{number}"
-        card.mkdir()
-        (card / "device").symlink_to(folder)
-        return folder
-
-    def source(self) -> Amdgpu:
-        config = Config(node="node1", site="here", roots=Roots(sysfs=self.root))
-        return Amdgpu(config, clock=lambda: self.now_ns, sleep=self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        self.slept += 1
-        self.now_ns += round(seconds * 1e9)
-        self.burn(seconds)
-
-
-def write(path: Path, said: object) -> None:
-    path.write_bytes(said if isinstance(said, bytes) else f"{said}\n".encode())
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
-
-
-def mi300x(tree: Tree, number: int = 0, content: int = 6, **files: Said) -> Path:
-    """Add a GPU of 200 W whose counter is right."""
-    told: dict[str, Said] = {
-        "unique_id": f"79ccd55167a2124{number}",
-        "product_name": "AMD Instinct MI300X",
-        "serial_number": "692251001124",
-        "vendor": "0x1002",
-        "device": "0x74a1",
-        "gpu_busy_percent": 97,
-        "mem_info_vram_used": 206_158_430_208,
-    }
-    sensors = {"power1_input": 200_000_000, "power1_cap": 750_000_000, "temp2_input": 42_000}
-    folder = tree.card(number, hwmon=sensors, **told | files)
-    charge(tree, folder, 200, content)
-    return folder
-
-
-def charge(tree: Tree, folder: Path, watts: float, content: int = 6, units: float = 1e6) -> None:
-    """Let the counter of a card count so many watts while the source waits."""
-    before, total = tree.burn, units
-
-    def burn(seconds: float) -> None:
-        nonlocal total
-        before(seconds)
-        total += watts * seconds * 65536
-        write(folder / "gpu_metrics", table(content, 200, int(total)))
-
-    tree.burn = burn
-    burn(0)
-
-
-def one(tree: Tree) -> tuple[Device, Reading]:
-    source = tree.source()
-    (device,) = source.discover()
-    (reading,) = source.read().readings
-    return device, reading
+from wattshed_exporter.sources.gpu_metrics import NOTHING, Metrics
 
 
 def test_a_gpu_with_a_counter_that_holds(tree: Tree) -> None:
@@ -194,56 +67,6 @@ def test_counter_is_tried_once_however_many_gpus(tree: Tree) -> None:
     assert [device.name for device in source.discover()] == ["card0", "card1", "card2", "card10"]
     assert {device.method for device in source.discover()} == {Method.COUNTER}
     assert tree.slept == 1
-
-
-@pytest.mark.parametrize("content", range(10))
-def test_table_of_each_revision(content: int) -> None:
-    units = 3_000_000_000
-    if content < 4:
-        assert parse(table(content, 87, units)) == Metrics(87.0, 45_900_000_000, RANGE_UJ)
-    else:
-        assert parse(table(content, 87, units)) == Metrics(87.0, 45_776_367_187)
-
-
-@pytest.mark.parametrize("content", range(10))
-def test_what_a_table_does_not_fill_is_none(content: int) -> None:
-    assert parse(table(content)) == NOTHING
-    assert parse(table(content, 5)) == Metrics(5.0)
-
-
-@pytest.mark.parametrize("content", range(10))
-def test_table_cut_short_is_malformed(content: int) -> None:
-    whole = table(content, 5, 6)
-    for length in range(len(whole)):
-        with pytest.raises(SourceError) as caught:
-            parse(whole[:length])
-        assert caught.value.reason == "malformed"
-    claims_less = struct.pack("=H", 12) + whole[2:]
-    with pytest.raises(SourceError):
-        parse(claims_less)
-
-
-def test_attributes_that_are_not_wanted_are_passed_over() -> None:
-    gpu_clocks, temperature = (33, U16, [2100] * 8), (0, U16, [42])
-    power, energy = (POWER_ID, U16, [194]), (ENERGY_ID, U64, [65536])
-    said = listed(temperature, gpu_clocks, power, (60, U32, [1]), (61, 0, []), energy)
-    assert parse(said) == Metrics(194.0, 1_000_000)
-    assert parse(listed((POWER_ID, 3, [-1]), (ENERGY_ID, 7, [-5]))) == NOTHING
-    with pytest.raises(SourceError):
-        parse(listed(power, count=2))
-    with pytest.raises(SourceError, match="unknown type"):
-        parse(struct.pack("=HBBiQ", 16, 1, 9, 1, 0xF << 20))
-
-
-@pytest.mark.parametrize(("form", "content"), [(2, 3), (3, 0), (1, 10), (0, 0)])
-def test_tables_without_a_counter(form: int, content: int) -> None:
-    assert parse(struct.pack("=HBB", 120, form, content) + bytes(116)) == NOTHING
-
-
-@pytest.mark.parametrize("blob", [b"", b"\x04\x00\x01", b"\xff" * 64, bytes(3)])
-def test_garbage_is_no_table(blob: bytes) -> None:
-    with pytest.raises(SourceError):
-        parse(blob)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +209,7 @@ def test_counter_is_held_against_power(
     assert device.method is method
     assert (reading.energy_uj is not None) == (method is Method.COUNTER)
     old = content < 4 and method is Method.COUNTER
-    assert device.counter_range_uj == (RANGE_UJ if old else None)
+    assert device.counter_range_uj == (65_712_999_628 if old else None)
 
 
 def test_load_that_jumps_is_tried_again(tree: Tree) -> None:
@@ -424,69 +247,6 @@ def test_counter_of_32_bits_that_wraps_is_unwrapped(tree: Tree) -> None:
         joules.append(tick.energy_uj / 1e6)
         tree.now_ns += 10**9
     assert joules == pytest.approx([0.0, 198.9, 397.8])
-
-
-@contextmanager
-def watching() -> Iterator[list[str]]:
-    """Collect the paths that are opened; a hook cannot be removed, so it is put to sleep."""
-    opened: list[str] = []
-    on = True
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if on and event in ("open", "os.listdir", "os.scandir"):
-            opened.append(os.fspath(arguments[0]) if arguments[0] is not None else "")
-
-    sys.addaudithook(hook)
-    try:
-        yield opened
-    finally:
-        on = False
-
-
-@pytest.mark.parametrize("state", ["suspended", "suspending"])
-def test_suspended_gpu_is_left_asleep(tree: Tree, state: str) -> None:
-    folder = mi300x(tree)
-    write(folder / "power/runtime_status", state)
-    with watching() as opened:
-        device, reading = one(tree)
-    assert reading == Reading(device.key, tree.now_ns // 1_000_000, gap="suspended")
-    assert (device.method, device.power_limit_watts) == (Method.INTEGRAL, None)
-    names = {Path(path).name for path in opened if "/device/" in path}
-    assert "runtime_status" in names
-    assert names - {"hwmon"} <= {
-        "runtime_status",
-        "unique_id",
-        "vendor",
-        "device",
-        "product_name",
-        "serial_number",
-    }
-    assert tree.slept == 0
-
-
-def test_gpu_that_wakes_is_tried_and_keeps_what_was_found(tree: Tree) -> None:
-    folder = mi300x(tree)
-    write(folder / "power/runtime_status", "suspended")
-    source = tree.source()
-    source.discover()
-    source.read()
-    write(folder / "power/runtime_status", "active")
-    with pytest.raises(DevicesChanged, match="awake"):
-        source.read()
-    (awake,) = source.discover()
-    assert (awake.method, awake.power_limit_watts) == (Method.COUNTER, 750.0)
-    assert source.read().readings[0].power_watts == 200.0
-    write(folder / "power/runtime_status", "suspended")
-    assert source.read().readings[0].gap == "suspended"
-    assert source.discover() == [awake]
-    write(folder / "power/runtime_status", "active")
-    assert source.read().readings[0].energy_uj is not None
-    assert tree.slept == 1
-
-
-def test_state_that_is_not_told_counts_as_awake(tree: Tree) -> None:
-    (mi300x(tree) / "power/runtime_status").unlink()
-    assert one(tree)[1].power_watts == 200.0
 
 
 def test_second_die_is_left_out(tree: Tree) -> None:
@@ -574,260 +334,7 @@ def test_side_values_that_cannot_be_are_none(
     assert said == expected
 
 
-def test_no_cards_is_no_data(tree: Tree) -> None:
-    with pytest.raises(NoData):
-        tree.source().discover()
-    (tree.root / "class/drm").rmdir()
-    with pytest.raises(NoData):
-        tree.source().discover()
-
-
-@pytest.mark.parametrize("content", [b"", b"-5", b"12.5", b"1_000", b"garbage", b"\xff", b"9" * 99])
-def test_garbage_leaves_the_others(tree: Tree, content: bytes) -> None:
-    broken = tree.card(0, hwmon={"power1_average": 1}, unique_id="a1")
-    mi300x(tree, 1)
-    source = tree.source()
-    source.discover()
-    (broken / "hwmon/hwmon4/power1_average").write_bytes(content)
-    write(broken / "gpu_metrics", content)
-    assert [reading.gap for reading in source.read().readings] == ["malformed", ""]
-    write(broken / "hwmon/hwmon4/power1_average", 6_000_000)
-    assert [reading.power_watts for reading in source.read().readings] == [6.0, 200.0]
-
-
-def test_card_that_vanishes_and_comes_back(tree: Tree) -> None:
-    mi300x(tree, 0)
-    mi300x(tree, 1)
-    source = tree.source()
-    source.discover()
-    card = tree.root / "class/drm/card0"
-    card.rename(card.with_name("away"))
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert [device.name for device in source.discover()] == ["card1"]
-    card.with_name("away").rename(card)
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 2
-    assert tree.slept == 1
-
-
-def test_sensors_that_vanish_and_come_back_elsewhere(tree: Tree) -> None:
-    folder = mi300x(tree)
-    source = tree.source()
-    source.discover()
-    hwmon = folder / "hwmon/hwmon4"
-    (folder / "gpu_metrics").rename(folder / "away")
-    hwmon.rename(folder / "away.hwmon")
-    assert source.read().readings[0].gap == "vanished"
-    (folder / "hwmon").rmdir()
-    assert source.read().readings[0].gap == "vanished"
-    (folder / "hwmon").mkdir()
-    (folder / "away.hwmon").rename(folder / "hwmon/hwmon9")
-    (reading,) = source.read().readings
-    assert (reading.power_watts, reading.energy_uj, reading.gap) == (200.0, None, "")
-
-
-@pytest.mark.parametrize("closed", [False, True])
-def test_sensor_that_hangs(tree: Tree, closed: bool) -> None:
-    sensor = mi300x(tree) / "hwmon/hwmon4/power1_input"
-    source = tree.source()
-    source.discover()
-    sensor.unlink()
-    os.mkfifo(sensor)
-    with ThreadPoolExecutor(1) as pool:
-        sample = pool.submit(source.read)
-        with pytest.raises(TimeoutError):
-            sample.result(0.1)
-        if closed:
-            source.close()
-        sensor.write_text("190000000\n")
-        if closed:
-            with pytest.raises(DevicesChanged):
-                sample.result(5)
-        else:
-            assert sample.result(5).readings[0].power_watts == 190.0
-
-
-@contextmanager
-def refusing(monkeypatch: pytest.MonkeyPatch, code: int, name: str) -> Iterator[None]:
-    """Let reads of a file fail as the kernel lets them fail, which no real file can do."""
-    allowed = os.open
-
-    def refused(path: str, flags: int, mode: int = 0o777) -> int:
-        if Path(path).name.startswith(name):
-            raise OSError(code, os.strerror(code), path)
-        return allowed(path, flags, mode)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "open", refused)
-        yield
-
-
-@pytest.mark.parametrize(
-    ("code", "gap"),
-    [
-        (errno.EACCES, "permission"),
-        (errno.EPERM, "not_ready"),
-        (errno.EBUSY, "not_ready"),
-        (errno.EOPNOTSUPP, "not_supported"),
-        (errno.ENODEV, "vanished"),
-        (errno.EIO, "io_error"),
-    ],
-)
-def test_refusals_of_the_kernel(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch, code: int, gap: str
-) -> None:
-    folder = mi300x(tree)
-    source = tree.source()
-    source.discover()
-    (folder / "gpu_metrics").unlink()
-    with refusing(monkeypatch, code, "power1_"):
-        assert source.read().readings[0].gap == gap
-    assert source.read().readings[0].power_watts == 200.0
-
-
-def test_refusal_at_first_is_made_up_for_later(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = mi300x(tree)
-    said = (folder / "gpu_metrics").read_bytes()
-    (folder / "gpu_metrics").unlink()
-    source = tree.source()
-    with refusing(monkeypatch, errno.EPERM, "power1_"):
-        assert source.discover()[0].method is Method.INTEGRAL
-        assert source.read().readings[0].gap == "not_ready"
-    write(folder / "gpu_metrics", said)
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert source.discover()[0].method is Method.COUNTER
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Drop root for a while, because root reads what nobody may read."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def public() -> Iterator[Tree]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Tree(Path(folder))
-
-
-def test_permission_denied(public: Tree) -> None:
-    for number in (0, 1):
-        mi300x(public, number)
-    closed = [*public.root.rglob("power1_*"), *public.root.rglob("gpu_metrics")]
-    for path in closed:
-        path.chmod(0)
-    source = public.source()
-    with unprivileged(), pytest.raises(SourceError) as caught:
-        source.discover()
-    assert caught.value.reason == "permission"
-    assert not isinstance(caught.value, NoData)
-    for path in (path for path in closed if "0000:03" in str(path)):
-        path.chmod(0o444)
-    public.burn = lambda _: None
-    with unprivileged():
-        source.discover()
-        assert [reading.gap for reading in source.read().readings] == ["", "permission"]
-
-
-def test_no_permission_to_list(public: Tree) -> None:
-    mi300x(public)
-    (public.root / "class/drm").chmod(0)
-    with unprivileged(), pytest.raises(SourceError) as caught:
-        public.source().discover()
-    assert caught.value.reason == "permission"
-
-
-def test_close_may_be_repeated(tree: Tree) -> None:
-    mi300x(tree)
-    source = tree.source()
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 1
-
-
-def test_read_holds_no_file(tree: Tree) -> None:
-    mi300x(tree)
-    source = tree.source()
-    source.discover()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 1.0), (60.0, 10.0)])
 def test_interval_is_short_enough_for_32_bits(configured: float, used: float) -> None:
     source = create(Config(node="node1", interval_seconds=configured))
     assert (source.name, source.interval_seconds) == ("amdgpu", used)
-
-
-@given(
-    st.one_of(
-        st.binary(max_size=400),
-        st.builds(
-            lambda content, form, body: struct.pack("=HBB", 4 + len(body), form, content) + body,
-            st.integers(0, 12),
-            st.integers(0, 3),
-            st.binary(max_size=200),
-        ),
-        st.builds(
-            lambda count, body: struct.pack("=HBBi", 8 + len(body), 1, 9, count) + body,
-            st.integers(-(2**31), 2**31 - 1),
-            st.binary(max_size=200),
-        ),
-    )
-)
-def test_any_table_is_read_or_malformed(blob: bytes) -> None:
-    try:
-        found = parse(blob)
-    except SourceError:
-        return
-    for said in (found.power_watts, found.energy_uj):
-        assert said is None or (math.isfinite(said) and said >= 0)
-
-
-CONTENT = st.one_of(st.binary(max_size=30), st.integers(-5, 2**64).map(lambda n: b"%d\n" % n))
-
-
-@settings(max_examples=60)
-@given(
-    st.dictionaries(st.sampled_from(["power1_average", "power1_input", "power1_cap"]), CONTENT),
-    st.dictionaries(
-        st.sampled_from(
-            ["gpu_metrics", "unique_id", "uevent", "gpu_busy_percent", "mem_info_vram_used"]
-        ),
-        CONTENT,
-    ),
-    st.dictionaries(st.sampled_from(["temp1_input", "in1_input"]), CONTENT),
-)
-def test_any_files_give_readings_that_can_be(
-    power: dict[str, Said], files: dict[str, Said], rest: dict[str, Said]
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Tree(Path(folder))
-        tree.card(hwmon=power | rest, **files)
-        source = tree.source()
-        try:
-            source.discover()
-            readings = source.read().readings
-        except SourceError:
-            return
-        for reading in readings:
-            said = (reading.power_watts, reading.energy_uj, reading.memory_used_bytes)
-            assert all(v is None or (math.isfinite(v) and v >= 0) for v in said)
-            assert reading.utilization_ratio is None or 0 <= reading.utilization_ratio <= 1
-            assert reading.gap or reading.power_watts is not None or reading.energy_uj is not None

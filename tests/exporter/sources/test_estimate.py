@@ -10,7 +10,7 @@ import pytest
 
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.config import Estimate as Settings
-from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
+from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Kind, Method, Reading
 from wattshed_exporter.sources.estimate import (
     FULL_WATTS_PER_CPU,
@@ -148,18 +148,6 @@ def test_no_procfs_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("nothing\n")
     with pytest.raises(NoData, match="holds no cpu line"):
         estimate(tmp_path).discover()
-
-
-def test_close_may_be_repeated(machine: Machine, tmp_path: Path) -> None:
-    source = estimate(tmp_path)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    source.discover()
-    assert source.read().readings[0].gap == "first_read"
 
 
 @pytest.mark.parametrize(

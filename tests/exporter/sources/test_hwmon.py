@@ -11,20 +11,23 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.sysfs import (
+    add_chip,
+    refusing,
+    unpack,
+    unprivileged,
+)
 
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Overlap, Reading
 from wattshed_exporter.sources.hwmon import Hwmon, create
-from wattshed_exporter.sources.hwmon_chips import read_integer, read_text
 
 INNER, OUTER, NONE = Overlap.INNER, Overlap.OUTER, Overlap.NONE
 NOW_MS = 1_700_000_000_123
@@ -33,28 +36,6 @@ NOW_MS = 1_700_000_000_123
 def hwmon(sysfs: Path, interval: float = 1.0) -> Hwmon:
     config = Config(node="node1", site="here", interval_seconds=interval, roots=Roots(sysfs=sysfs))
     return Hwmon(config, clock=lambda: NOW_MS * 1_000_000 + 999_999)
-
-
-def add(
-    sysfs: Path,
-    number: int,
-    name: str,
-    files: Mapping[str, object],
-    device: str = "",
-) -> Path:
-    """Write one chip as the kernel lays it out: a link in the class to a folder of its device."""
-    home = sysfs / "devices" / (device or f"virtual{number}")
-    folder = home / "hwmon" / f"hwmon{number}"
-    folder.mkdir(parents=True)
-    if device:
-        (folder / "device").symlink_to(f"../../../{device}")
-    (folder / "power").mkdir()
-    for file, content in {"name": name, **files}.items():
-        (folder / file).write_text(f"{content}\n")
-    link = sysfs / "class/hwmon" / f"hwmon{number}"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(os.path.relpath(folder, link.parent))
-    return folder
 
 
 def rails(*labels: str, milliwatts: int = 1000) -> dict[str, object]:
@@ -73,26 +54,9 @@ def placed(sysfs: Path) -> list[tuple[str, Kind, Overlap, str]]:
     return [(d.name, d.kind, d.overlap, names[d.parent]) for d in devices]
 
 
-def unpack(archive: Path, under: tuple[str, ...], target: Path) -> None:
-    """Write files and links below ``under`` of a ttar archive to ``target``."""
-    entry = re.compile(rb"^Path: (\S+)\n(?:Lines: (\d+)|SymlinkTo: (\S+))\n", re.M)
-    content = archive.read_bytes()
-    for match in entry.finditer(content):
-        path = target / match[1].decode()
-        if not match[1].decode().startswith(under):
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if match[3]:
-            path.symlink_to(match[3].decode())
-        else:
-            lines = content[match.end() :].split(b"\n", int(match[2]))[: int(match[2])]
-            text = b"".join(line + b"\n" for line in lines)
-            path.write_bytes(text.replace(b"NULLBYTE", b"\0").removesuffix(b"EOF\n"))
-
-
 @pytest.fixture
 def orin_nx(tmp_path: Path) -> Path:
-    add(tmp_path, 1, "ina3221", rails("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"), "1-0040")
+    add_chip(tmp_path, 1, "ina3221", rails("VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"), "1-0040")
     model = tmp_path / "firmware/devicetree/base/model"
     model.parent.mkdir(parents=True)
     model.write_bytes(b"NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0")
@@ -147,7 +111,7 @@ def test_recorded_rails_add_up_once(data: Path, tmp_path: Path, board: str) -> N
         files: dict[str, object] = {}
         for n, (label, milliwatts) in enumerate(said[chip : chip + 3], 1):
             files |= {f"in{n}_label": label, f"in{n}_input": 1000, f"curr{n}_input": milliwatts}
-        add(tmp_path, chip, "ina3221", files, f"1-004{chip // 3}")
+        add_chip(tmp_path, chip, "ina3221", files, f"1-004{chip // 3}")
     source = hwmon(tmp_path)
     devices = source.discover()
     assert {device.name for device in devices} == {label for label, _ in said}
@@ -161,8 +125,8 @@ def test_recorded_rails_add_up_once(data: Path, tmp_path: Path, board: str) -> N
 
 
 def test_rails_of_an_agx_orin(tmp_path: Path) -> None:
-    add(tmp_path, 3, "ina3221", rails("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), "1-0040")
-    add(tmp_path, 4, "ina3221", rails("NC", "VDDQ_VDD2_1V8AO", "NC"), "1-0041")
+    add_chip(tmp_path, 3, "ina3221", rails("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"), "1-0040")
+    add_chip(tmp_path, 4, "ina3221", rails("NC", "VDDQ_VDD2_1V8AO", "NC"), "1-0041")
     assert placed(tmp_path) == [
         ("VDD_GPU_SOC", Kind.MODULE, NONE, ""),
         ("VDD_CPU_CV", Kind.MODULE, NONE, ""),
@@ -173,8 +137,8 @@ def test_rails_of_an_agx_orin(tmp_path: Path) -> None:
 
 def test_rails_of_an_agx_thor(tmp_path: Path) -> None:
     vin = {"label": "VIN", "power1_input": 23_000_000, "in0_input": 1, "in1_input": 20_000}
-    add(tmp_path, 1, "ina3221", rails("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"), "2-0040")
-    add(tmp_path, 2, "ina238", vin | {"curr1_input": 1_150}, "2-0044")
+    add_chip(tmp_path, 1, "ina3221", rails("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"), "2-0040")
+    add_chip(tmp_path, 2, "ina238", vin | {"curr1_input": 1_150}, "2-0044")
     assert placed(tmp_path) == [
         ("VDD_GPU", Kind.GPU, INNER, "VIN"),
         ("VDD_CPU_SOC_MSS", Kind.MODULE, INNER, "VIN"),
@@ -184,9 +148,9 @@ def test_rails_of_an_agx_thor(tmp_path: Path) -> None:
 
 
 def test_rails_of_a_tx2_and_its_carrier(tmp_path: Path) -> None:
-    add(tmp_path, 1, "ina3221", rails("VDD_SYS_GPU", "VDD_SYS_SOC", "VDD_4V0_WIFI"), "0-0040")
-    add(tmp_path, 2, "ina3221", rails("VDD_IN", "VDD_SYS_CPU", "VDD_SYS_DDR"), "0-0041")
-    add(tmp_path, 3, "ina3221", rails("VDD_MUX", "VDD_5V0_IO_SYS", "VDD_3V3_SYS"), "1-0042")
+    add_chip(tmp_path, 1, "ina3221", rails("VDD_SYS_GPU", "VDD_SYS_SOC", "VDD_4V0_WIFI"), "0-0040")
+    add_chip(tmp_path, 2, "ina3221", rails("VDD_IN", "VDD_SYS_CPU", "VDD_SYS_DDR"), "0-0041")
+    add_chip(tmp_path, 3, "ina3221", rails("VDD_MUX", "VDD_5V0_IO_SYS", "VDD_3V3_SYS"), "1-0042")
     assert placed(tmp_path) == [
         ("VDD_SYS_GPU", Kind.GPU, INNER, "VDD_IN"),
         ("VDD_SYS_SOC", Kind.MODULE, INNER, "VDD_IN"),
@@ -201,15 +165,15 @@ def test_rails_of_a_tx2_and_its_carrier(tmp_path: Path) -> None:
 
 
 def test_a_nameless_rail_counts_only_where_it_is_alone(tmp_path: Path) -> None:
-    add(tmp_path, 1, "ina226", {"power1_input": 4_200_000}, "1-0041")
+    add_chip(tmp_path, 1, "ina226", {"power1_input": 4_200_000}, "1-0041")
     assert placed(tmp_path) == [("ina226-1-0041/power1", Kind.BOARD, NONE, "")]
-    add(tmp_path, 2, "ina3221", rails("VDD_IN"), "1-0040")
+    add_chip(tmp_path, 2, "ina3221", rails("VDD_IN"), "1-0040")
     assert placed(tmp_path)[0] == ("ina226-1-0041/power1", Kind.BOARD, INNER, "")
 
 
 def test_power_and_energy_of_one_sensor_are_one_meter(tmp_path: Path) -> None:
     files = {"power1_input": 1_500_000, "energy1_input": 77, "in1_input": 5, "curr1_input": 5}
-    add(tmp_path, 0, "ina228", files, "1-0045")
+    add_chip(tmp_path, 0, "ina228", files, "1-0045")
     source = hwmon(tmp_path)
     (device,) = source.discover()
     assert (device.method, device.counter_range_uj) == (Method.COUNTER, None)
@@ -219,10 +183,10 @@ def test_power_and_energy_of_one_sensor_are_one_meter(tmp_path: Path) -> None:
 def test_intel_gpus(tmp_path: Path) -> None:
     limits = {"power1_max": 190_000_000, "curr1_crit": 40_000, "in0_input": 900}
     counters = {"energy1_input": 10**13, "energy2_input": 9 * 10**12, "energy1_label": "card"}
-    add(tmp_path, 0, "xe", limits | counters | {"energy2_label": "pkg"}, "0000:03:00.0")
-    add(tmp_path, 1, "xe", limits | {"energy2_input": 5}, "0000:04:00.0")
-    add(tmp_path, 2, "i915", limits | {"energy1_input": 6}, "0000:05:00.0")
-    add(tmp_path, 3, "i915_gt0", {"energy1_input": 4}, "0000:05:00.0")
+    add_chip(tmp_path, 0, "xe", limits | counters | {"energy2_label": "pkg"}, "0000:03:00.0")
+    add_chip(tmp_path, 1, "xe", limits | {"energy2_input": 5}, "0000:04:00.0")
+    add_chip(tmp_path, 2, "i915", limits | {"energy1_input": 6}, "0000:05:00.0")
+    add_chip(tmp_path, 3, "i915_gt0", {"energy1_input": 4}, "0000:05:00.0")
     assert placed(tmp_path) == [
         ("card", Kind.GPU, NONE, ""),
         ("pkg", Kind.GPU, INNER, "card"),
@@ -237,7 +201,7 @@ def test_intel_gpus(tmp_path: Path) -> None:
 
 
 def test_a_sleeping_gpu_is_not_woken(tmp_path: Path) -> None:
-    chip = add(tmp_path, 0, "xe", {"energy1_input": 7}, "0000:03:00.0")
+    chip = add_chip(tmp_path, 0, "xe", {"energy1_input": 7}, "0000:03:00.0")
     status = tmp_path / "devices/0000:03:00.0/power/runtime_status"
     status.parent.mkdir()
     status.write_text("suspended\n")
@@ -252,7 +216,7 @@ def test_a_sleeping_gpu_is_not_woken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old_driver", [True, False])
 def test_acpi_power_meter(tmp_path: Path, old_driver: bool) -> None:
-    folder = add(tmp_path, 0, "power_meter", {}, "ACPI000D:00")
+    folder = add_chip(tmp_path, 0, "power_meter", {}, "ACPI000D:00")
     home = tmp_path / "devices/ACPI000D:00" if old_driver else folder
     if old_driver:
         (folder / "name").rename(home / "name")
@@ -279,7 +243,7 @@ def test_a_short_mean_goes_before_a_momentary_value(
     tmp_path: Path, interval: str, watts: float
 ) -> None:
     files = {"power1_average": 118_000_000, "power1_input": 120_000_000}
-    add(tmp_path, 0, "fam15h_power", files | {"power1_average_interval": interval})
+    add_chip(tmp_path, 0, "fam15h_power", files | {"power1_average_interval": interval})
     source = hwmon(tmp_path)
     source.discover()
     assert source.read().readings[0].power_watts == watts
@@ -287,19 +251,19 @@ def test_a_short_mean_goes_before_a_momentary_value(
 
 def test_a_mean_over_a_month_is_no_meter(tmp_path: Path) -> None:
     files = {"power1_average": 118_000_000, "power1_average_interval": 2_685_198_000}
-    add(tmp_path, 0, "power_meter", files)
+    add_chip(tmp_path, 0, "power_meter", files)
     with pytest.raises(NoData):
         hwmon(tmp_path).discover()
 
 
 def test_what_other_sources_own_is_left_to_them(tmp_path: Path) -> None:
-    add(tmp_path, 0, "amdgpu", {"power1_average": 1, "energy1_input": 1}, "0000:03:00.0")
-    add(tmp_path, 1, "nvme", {"temp1_input": 40_000, "fan1_input": 900}, "nvme0")
+    add_chip(tmp_path, 0, "amdgpu", {"power1_average": 1, "energy1_input": 1}, "0000:03:00.0")
+    add_chip(tmp_path, 1, "nvme", {"temp1_input": 40_000, "fan1_input": 900}, "nvme0")
     with pytest.raises(NoData):
         hwmon(tmp_path).discover()
     cores = {"energy1_label": "Ecore000", "energy1_input": 5}
     sockets = {"energy2_label": "Esocket0", "energy2_input": 9}
-    add(tmp_path, 2, "amd_energy", cores | sockets, "amd_energy.0")
+    add_chip(tmp_path, 2, "amd_energy", cores | sockets, "amd_energy.0")
     assert placed(tmp_path) == [
         ("Ecore000", Kind.CPU, INNER, ""),
         ("Esocket0", Kind.CPU, NONE, ""),
@@ -311,14 +275,14 @@ def test_what_other_sources_own_is_left_to_them(tmp_path: Path) -> None:
 
 def test_keys_do_not_depend_on_the_number(tmp_path: Path) -> None:
     for root, number in ((tmp_path / "a", 1), (tmp_path / "b", 5)):
-        add(root, number, "ina226", {"power1_input": 1}, "1-0041")
+        add_chip(root, number, "ina226", {"power1_input": 1}, "1-0041")
     first, second = hwmon(tmp_path / "a").discover(), hwmon(tmp_path / "b").discover()
     assert first == second
 
 
 def test_chips_of_one_name_stay_apart(tmp_path: Path) -> None:
     for number in (0, 1):
-        add(tmp_path, number, "asus", {"power1_label": "PSU", "power1_input": 7 + number})
+        add_chip(tmp_path, number, "asus", {"power1_label": "PSU", "power1_input": 7 + number})
     source = hwmon(tmp_path)
     devices = source.discover()
     assert [device.key for device in devices] == [
@@ -354,7 +318,7 @@ def test_garbage_leaves_the_others(orin_nx: Path, content: str, reason: str) -> 
 
 
 def test_one_chip_vanishes_and_comes_back(orin_nx: Path) -> None:
-    add(orin_nx, 2, "ina226", {"power1_input": 3_000_000}, "1-0045")
+    add_chip(orin_nx, 2, "ina226", {"power1_input": 3_000_000}, "1-0045")
     source = hwmon(orin_nx)
     source.discover()
     link = orin_nx / "class/hwmon/hwmon2"
@@ -378,56 +342,32 @@ def test_all_chips_vanish_and_come_back(orin_nx: Path) -> None:
     assert len(source.discover()) == 3
 
 
-def test_a_channel_switched_off_while_it_runs(
-    orin_nx: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_channel_switched_off_while_it_runs(orin_nx: Path) -> None:
     source = hwmon(orin_nx)
     source.discover()
-
-    def refuse(path: Path) -> bytes:
-        raise OSError(errno.ENODATA, "No data available", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert [reading.gap for reading in source.read().readings] == ["no_data"] * 3
+    with refusing(errno.ENODATA, "in"):
+        assert [reading.gap for reading in source.read().readings] == ["no_data"] * 3
 
 
 @pytest.mark.parametrize("files", [{}, {"temp1_input": 1}, {"in1_input": 1}, {"curr1_input": 2}])
 def test_no_power_is_no_data(tmp_path: Path, files: Mapping[str, object]) -> None:
     with pytest.raises(NoData, match="no chip that measures"):
         hwmon(tmp_path).discover()
-    add(tmp_path, 0, "ina3221", files)
+    add_chip(tmp_path, 0, "ina3221", files)
     with pytest.raises(NoData):
         hwmon(tmp_path).discover()
 
 
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Drop root for a while, because root reads what nobody may read."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 def test_no_permission(public: Path) -> None:
-    first = add(public, 0, "amd_energy", {"energy1_input": 1}, "amd_energy.0") / "energy1_input"
+    first = (
+        add_chip(public, 0, "amd_energy", {"energy1_input": 1}, "amd_energy.0") / "energy1_input"
+    )
     first.chmod(0)
     source = hwmon(public)
     with unprivileged(), pytest.raises(SourceError, match="run the exporter as root") as caught:
         source.discover()
     assert caught.value.reason == "permission"
-    add(public, 1, "ina226", {"power1_input": 2_000_000}, "1-0045")
+    add_chip(public, 1, "ina226", {"power1_input": 2_000_000}, "1-0045")
     with unprivileged():
         source.discover()
         assert [reading.gap for reading in source.read().readings] == ["permission", ""]
@@ -437,7 +377,7 @@ def test_no_permission(public: Path) -> None:
 
 
 def test_no_permission_to_list(public: Path) -> None:
-    add(public, 0, "ina226", {"power1_input": 1})
+    add_chip(public, 0, "ina226", {"power1_input": 1})
     (public / "class/hwmon").chmod(0)
     with unprivileged(), pytest.raises(SourceError) as caught:
         hwmon(public).discover()
@@ -450,24 +390,6 @@ def test_a_class_that_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         hwmon(tmp_path).discover()
     assert caught.value.reason == "io_error"
-
-
-def test_close_may_be_repeated(orin_nx: Path) -> None:
-    source = hwmon(orin_nx)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-
-
-def test_read_holds_no_file(orin_nx: Path) -> None:
-    source = hwmon(orin_nx)
-    source.discover()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read()
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 1.0), (300.0, 60.0)])
@@ -514,17 +436,6 @@ def test_any_content_gives_readings_or_gaps(files: Mapping[str, bytes], name: by
             values = [v for v in (reading.power_watts, reading.energy_uj) if v is not None]
             assert all(0 <= value < 10**41 for value in values)
             assert bool(values) != bool(reading.gap)
-
-
-@given(st.binary(max_size=30) | st.integers().map(lambda n: str(n).encode()))
-def test_any_bytes_are_a_number_or_malformed(content: bytes) -> None:
-    with patch.object(Path, "read_bytes", return_value=content):
-        if re.fullmatch(rb"\s*-?[0-9]{1,20}\s*", content):
-            assert read_integer(Path("power1_input")) == int(content)
-        else:
-            with pytest.raises(SourceError, match="is not a number"):
-                read_integer(Path("power1_input"))
-        assert isinstance(read_text(Path("name")), str)
 
 
 def test_recorded_tree_of_node_exporter(data: Path, tmp_path: Path) -> None:

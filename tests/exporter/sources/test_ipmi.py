@@ -11,9 +11,7 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +20,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.ipmi import Kernel, answer
+from tests.fixtures.sysfs import unprivileged
 
 from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
@@ -32,13 +32,6 @@ from wattshed_exporter.sources.ipmi import Ipmi, KernelTransport, create, power_
 NOW_MS = 1_700_000_000_123
 MONTH_MS = 2_685_198_000
 KEY = "n1/ipmi/dcmi"
-
-
-def answer(current: int, average: int = 1, period_ms: int = 1000, state: int = 0x40) -> bytes:
-    """Write an answer to Get Power Reading: completion code, group, figures, state."""
-    return struct.pack(
-        "<BBHHHHIIB", 0, 0xDC, current, 3, 65535, average, 1_700_000_000, period_ms, state
-    )
 
 
 class Controller:
@@ -153,16 +146,6 @@ def test_vanish_and_return() -> None:
     assert machine.read().readings[0].power_watts == 6.0
 
 
-def test_close_may_be_repeated() -> None:
-    machine = source(Controller(answer(5)))
-    machine.close()
-    machine.discover()
-    machine.close()
-    machine.close()
-    with pytest.raises(DevicesChanged):
-        machine.read()
-
-
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 5.0), (60.0, 60.0)])
 def test_interval(configured: float, used: float) -> None:
     assert source(Controller(answer(5)), configured).interval_seconds == used
@@ -190,48 +173,6 @@ def test_any_bytes(said: bytes) -> None:
 # The kernel's side
 
 WORD = ctypes.sizeof(ctypes.c_void_p)
-Respond = Callable[[int], tuple[int, int, bytes]]
-
-
-class Kernel:
-    """Answers the ioctls as the driver does, by the native layout of its structures.
-
-    ``respond`` takes the number of the question and gives kind, number and bytes of the answer.
-    """
-
-    def __init__(self, respond: Respond = lambda number: (1, number, b"\x00")) -> None:
-        self.respond = respond
-        self.sent: list[tuple[int, int, bytes, bytes]] = []
-        self.number = 0
-        self.failure: int | None = None
-
-    def __call__(self, descriptor: int, request: int, argument: ctypes.Structure) -> object:
-        if self.failure is not None:
-            raise OSError(self.failure, os.strerror(self.failure))
-        if request & 0xFFFF == ord("i") << 8 | 13:
-            self._send(descriptor, bytes(argument))
-        else:
-            assert request & 0xFFFF == ord("i") << 8 | 11
-            os.read(descriptor, 1)
-            self._receive(argument)
-        return 0
-
-    def _send(self, descriptor: int, raw: bytes) -> None:
-        address, size, self.number, netfn, command, length, data = struct.unpack("@PIlBBHP", raw)
-        self.sent.append(
-            (netfn, command, ctypes.string_at(address, size), ctypes.string_at(data, length))
-        )
-        os.write(descriptor, b"!")
-
-    def _receive(self, argument: ctypes.Structure) -> None:
-        layout = struct.Struct("@iPIlBBHP")
-        fields = list(layout.unpack(bytes(argument)))
-        assert fields[2] >= 32, "IPMI_MAX_ADDR_SIZE"
-        assert fields[6] >= 272, "IPMI_MAX_MSG_LENGTH"
-        fields[0], fields[3], data = self.respond(self.number)
-        ctypes.memmove(fields[7], data, len(data))
-        fields[6] = len(data)
-        ctypes.memmove(ctypes.addressof(argument), layout.pack(*fields), layout.size)
 
 
 @pytest.fixture
@@ -336,30 +277,16 @@ def test_not_an_ipmi_device(tmp_path: Path) -> None:
     assert caught.value.reason == "io_error"
 
 
-@pytest.fixture
-def locked() -> Iterator[Path]:
-    """A device that only root may open, seen by somebody else."""
-    root = os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "ipmi0")
-        path.touch(mode=0)
-        Path(folder).chmod(0o755)
-        if root:
-            os.seteuid(65534)
-        try:
-            yield path
-        finally:
-            if root:
-                os.seteuid(0)
-
-
-def test_permission(locked: Path) -> None:
-    with pytest.raises(SourceError, match=r"may not be opened.*root.*udev") as caught:
-        source(KernelTransport(locked, 1.0)).discover()
+def test_permission(public: Path) -> None:
+    (public / "ipmi0").touch(mode=0)
+    with (
+        unprivileged(),
+        pytest.raises(SourceError, match=r"may not be opened.*root.*udev") as caught,
+    ):
+        source(KernelTransport(public / "ipmi0", 1.0)).discover()
     assert caught.value.reason == "permission"
 
 
-@pytest.mark.skipif(WORD != 8, reason="the sizes are those of 64-bit machines")
 def test_sizes_on_x86_64_and_aarch64() -> None:
     sizes = [
         ctypes.sizeof(s) for s in (ipmi.SystemInterface, ipmi.Message, ipmi.Request, ipmi.Received)

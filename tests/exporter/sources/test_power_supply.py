@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
-import os
-import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.sysfs import (
+    add_battery,
+    add_supply,
+    refusing,
+    unpack,
+    unprivileged,
+)
 
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
@@ -26,33 +30,6 @@ KEY = "node1/power_supply/BAT0"
 def power_supply(sysfs: Path) -> PowerSupply:
     config = Config(node="node1", site="here", interval_seconds=2.0, roots=Roots(sysfs=sysfs))
     return PowerSupply(config, clock=lambda: NOW_MS * 1_000_000 + 999_999)
-
-
-def add(sysfs: Path, name: str, **files: object) -> Path:
-    folder = sysfs / "class/power_supply" / name
-    (folder / "power").mkdir(parents=True)
-    (folder / "power/runtime_status").write_text("unsupported\n")
-    for file, content in files.items():
-        (folder / file).write_text(f"{content}\n")
-    return folder
-
-
-def battery(sysfs: Path, name: str = "BAT0", **files: object) -> Path:
-    usual = {"type": "Battery", "status": "Discharging", "power_now": 5_002_000}
-    return add(sysfs, name, **{**usual, **files})
-
-
-def unpack(archive: Path, under: str, target: Path) -> None:
-    """Write the files below ``under`` of a ttar archive to ``target``, byte for byte."""
-    entry = re.compile(rb"^Path: (\S+)\nLines: (\d+)\n", re.M)
-    content = archive.read_bytes()
-    for match in entry.finditer(content):
-        path = target / match[1].decode()
-        if match[1].decode().startswith(under):
-            lines = content[match.end() :].split(b"\n", int(match[2]))[: int(match[2])]
-            text = b"".join(line + b"\n" for line in lines)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text.replace(b"NULLBYTE", b"\0").removesuffix(b"EOF\n"))
 
 
 def test_recorded_laptop(data: Path, tmp_path: Path) -> None:
@@ -82,7 +59,7 @@ def test_recorded_laptop(data: Path, tmp_path: Path) -> None:
     ("content", "watts"), [(5_002_000, 5.002), (-5_002_000, 5.002), ("unknown", None)]
 )
 def test_power_now_goes_first(tmp_path: Path, content: object, watts: float | None) -> None:
-    battery(tmp_path, power_now=content, current_now=1_000_000, voltage_now=1_000_000)
+    add_battery(tmp_path, power_now=content, current_now=1_000_000, voltage_now=1_000_000)
     source = power_supply(tmp_path)
     source.discover()
     assert source.read().readings[0].power_watts == watts
@@ -91,7 +68,7 @@ def test_power_now_goes_first(tmp_path: Path, content: object, watts: float | No
 @pytest.mark.parametrize("microamperes", [1_500_000, -1_500_000])
 def test_current_times_voltage(tmp_path: Path, microamperes: int) -> None:
     files = {"current_now": microamperes, "voltage_now": 12_800_000, "energy_now": 1}
-    (battery(tmp_path, "axp20x-battery", **files) / "power_now").unlink()
+    (add_battery(tmp_path, "axp20x-battery", **files) / "power_now").unlink()
     source = power_supply(tmp_path)
     source.discover()
     assert source.read().readings[0].power_watts == pytest.approx(19.2)
@@ -109,7 +86,7 @@ def test_current_times_voltage(tmp_path: Path, microamperes: int) -> None:
     ],
 )
 def test_only_a_discharge_is_a_draw(tmp_path: Path, status: str, gap: str) -> None:
-    folder = battery(tmp_path, status=status)
+    folder = add_battery(tmp_path, status=status)
     source = power_supply(tmp_path)
     source.discover()
     assert source.read().readings == [Reading(KEY, NOW_MS, gap=gap)]
@@ -122,40 +99,33 @@ def test_only_a_discharge_is_a_draw(tmp_path: Path, status: str, gap: str) -> No
     [("0", "no_data"), ("", "malformed"), ("5 W", "malformed"), ("\xff", "malformed")],
 )
 def test_a_power_that_is_none(tmp_path: Path, content: str, gap: str) -> None:
-    battery(tmp_path, "BAT1", power_now=content)
-    battery(tmp_path, "BAT0")
+    add_battery(tmp_path, "BAT1", power_now=content)
+    add_battery(tmp_path, "BAT0")
     source = power_supply(tmp_path)
     source.discover()
     first, second = source.read().readings
     assert (first.power_watts, second.gap, second.power_watts) == (5.002, gap, None)
 
 
-def test_a_value_that_the_driver_does_not_know(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    battery(tmp_path)
+def test_a_value_that_the_driver_does_not_know(tmp_path: Path) -> None:
+    add_battery(tmp_path)
     source = power_supply(tmp_path)
     source.discover()
-    read_bytes = Path.read_bytes
-
-    def refuse(path: Path) -> bytes:
-        if path.name == "power_now":
-            raise OSError(errno.ENODEV, "No such device", str(path))
-        return read_bytes(path)
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert source.read().readings[0].gap == "no_data"
+    with refusing(errno.ENODEV, "power_now"):
+        assert source.read().readings[0].gap == "no_data"
 
 
 def test_what_is_no_battery_of_the_machine(tmp_path: Path) -> None:
-    add(tmp_path, "AC", type="Mains", online=1, power_now=60_000_000)
-    add(tmp_path, "ucsi-source-psy-1", type="USB", current_now=3_000_000, voltage_now=20_000_000)
-    add(tmp_path, "no_type", power_now=1)
-    battery(tmp_path, "hidpp_battery_0", scope="Device")
-    (battery(tmp_path, "solar", capacity=80) / "power_now").unlink()
+    add_supply(tmp_path, "AC", type="Mains", online=1, power_now=60_000_000)
+    add_supply(
+        tmp_path, "ucsi-source-psy-1", type="USB", current_now=3_000_000, voltage_now=20_000_000
+    )
+    add_supply(tmp_path, "no_type", power_now=1)
+    add_battery(tmp_path, "hidpp_battery_0", scope="Device")
+    (add_battery(tmp_path, "solar", capacity=80) / "power_now").unlink()
     with pytest.raises(NoData, match="no battery that measures"):
         power_supply(tmp_path).discover()
-    battery(tmp_path, "hid-ups", type="UPS", scope="System")
+    add_battery(tmp_path, "hid-ups", type="UPS", scope="System")
     assert [device.name for device in power_supply(tmp_path).discover()] == ["hid-ups"]
 
 
@@ -170,8 +140,8 @@ def test_absent(tmp_path: Path) -> None:
 
 
 def test_one_battery_vanishes_and_comes_back(tmp_path: Path) -> None:
-    battery(tmp_path, "BAT0")
-    second = battery(tmp_path, "BAT1", power_now=7_000_000)
+    add_battery(tmp_path, "BAT0")
+    second = add_battery(tmp_path, "BAT1", power_now=7_000_000)
     source = power_supply(tmp_path)
     source.discover()
     second.rename(tmp_path / "away")
@@ -181,7 +151,7 @@ def test_one_battery_vanishes_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_all_batteries_vanish_and_come_back(tmp_path: Path) -> None:
-    folder = battery(tmp_path)
+    folder = add_battery(tmp_path)
     source = power_supply(tmp_path)
     source.discover()
     folder.rename(tmp_path / "away")
@@ -193,34 +163,14 @@ def test_all_batteries_vanish_and_come_back(tmp_path: Path) -> None:
     assert len(source.discover()) == 1
 
 
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Drop root for a while, because root reads what nobody may read."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 def test_no_permission(public: Path) -> None:
-    denied = battery(public) / "power_now"
+    denied = add_battery(public) / "power_now"
     denied.chmod(0)
     source = power_supply(public)
     with unprivileged(), pytest.raises(SourceError, match="run the exporter as root") as caught:
         source.discover()
     assert caught.value.reason == "permission"
-    battery(public, "BAT1")
+    add_battery(public, "BAT1")
     with unprivileged():
         source.discover()
         assert [reading.gap for reading in source.read().readings] == ["permission", ""]
@@ -230,23 +180,11 @@ def test_no_permission(public: Path) -> None:
 
 
 def test_no_permission_to_list(public: Path) -> None:
-    battery(public)
+    add_battery(public)
     (public / "class/power_supply").chmod(0)
     with unprivileged(), pytest.raises(SourceError) as caught:
         power_supply(public).discover()
     assert caught.value.reason == "permission"
-
-
-def test_close_may_be_repeated(tmp_path: Path) -> None:
-    battery(tmp_path)
-    source = power_supply(tmp_path)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 1
 
 
 def test_create_opens_nothing() -> None:
@@ -268,7 +206,7 @@ FILES = st.sampled_from(
 @given(st.dictionaries(FILES, CONTENTS), st.booleans())
 def test_any_content_gives_readings_or_gaps(files: Mapping[str, bytes], valid: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        home = battery(Path(folder))
+        home = add_battery(Path(folder))
         for file, content in files.items():
             if not (valid and file == "status"):
                 (home / file).write_bytes(content)

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.fixtures.sysfs import (
+    add_zone,
+    unpack,
+    unprivileged,
+)
 
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Kind, Method, Overlap, Reading
-from wattshed_exporter.sources.rapl import Rapl, cpu_model, create, read_number, zone_paths
+from wattshed_exporter.sources.rapl import Rapl, cpu_model, create, zone_paths
+from wattshed_exporter.sources.sysfs import read_number
 
 RANGE_UJ = 262_143_328_850
 CPUINFO = (
     "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9654\n\nprocessor\t: 1\n"
 )
-
-
-def add(
-    sysfs: Path, directory: str, name: str, energy: object = 1, limit: object = RANGE_UJ
-) -> Path:
-    zone = sysfs / "class/powercap" / directory
-    zone.mkdir(parents=True, exist_ok=True)
-    (zone / "name").write_text(f"{name}\n")
-    (zone / "energy_uj").write_text(f"{energy}\n")
-    (zone / "max_energy_range_uj").write_text(f"{limit}\n")
-    return zone
 
 
 def rapl(sysfs: Path, procfs: Path = Path("/nowhere"), interval: float = 1.0) -> Rapl:
@@ -39,29 +29,17 @@ def rapl(sysfs: Path, procfs: Path = Path("/nowhere"), interval: float = 1.0) ->
     return Rapl(config, clock=lambda: 1_700_000_000_123_999_999)
 
 
-def unpack(archive: Path, under: str, target: Path) -> None:
-    """Write the files below ``under`` of a ttar archive (text, without escapes) to ``target``."""
-    entry = re.compile(rb"^Path: (\S+)\nLines: (\d+)\n", re.M)
-    content = archive.read_bytes()
-    for match in entry.finditer(content):
-        path = match[1].decode()
-        if path.startswith(under):
-            lines = content[match.end() :].split(b"\n", int(match[2]))[: int(match[2])]
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (target / path).write_bytes(b"".join(line + b"\n" for line in lines))
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Path:
     """Two packages with DRAM, core and uncore zones, a psys zone and the mmio repeats."""
-    add(tmp_path, "intel-rapl:0", "package-0", 11)
-    add(tmp_path, "intel-rapl:0:0", "core", 12)
-    add(tmp_path, "intel-rapl:0:1", "dram", 13, 65_532_610_987)
-    add(tmp_path, "intel-rapl:1", "package-1", 21)
-    add(tmp_path, "intel-rapl:1:0", "uncore", 22)
-    add(tmp_path, "intel-rapl:2", "psys", 31)
-    add(tmp_path, "intel-rapl-mmio:0", "package-0", 41)
-    add(tmp_path, "intel-rapl-mmio:0:0", "dram", 42)
+    add_zone(tmp_path, "intel-rapl:0", "package-0", 11)
+    add_zone(tmp_path, "intel-rapl:0:0", "core", 12)
+    add_zone(tmp_path, "intel-rapl:0:1", "dram", 13, 65_532_610_987)
+    add_zone(tmp_path, "intel-rapl:1", "package-1", 21)
+    add_zone(tmp_path, "intel-rapl:1:0", "uncore", 22)
+    add_zone(tmp_path, "intel-rapl:2", "psys", 31)
+    add_zone(tmp_path, "intel-rapl-mmio:0", "package-0", 41)
+    add_zone(tmp_path, "intel-rapl-mmio:0:0", "dram", 42)
     (tmp_path / "class/powercap/intel-rapl").mkdir()
     (tmp_path / "class/powercap/dtpm:0").mkdir()
     return tmp_path
@@ -92,20 +70,20 @@ def test_read_gives_raw_counters(server: Path) -> None:
     readings = source.read().readings
     assert [reading.energy_uj for reading in readings] == [11, 12, 13, 21, 22, 31]
     assert readings[1] == Reading("node1/rapl/package-0/core", 1_700_000_000_123, energy_uj=12)
-    add(server, "intel-rapl:0", "package-0", 5)
+    add_zone(server, "intel-rapl:0", "package-0", 5)
     assert source.read().readings[0].energy_uj == 5
 
 
 def test_psys_alone_overlaps_nothing(tmp_path: Path) -> None:
-    add(tmp_path, "intel-rapl:0", "psys")
+    add_zone(tmp_path, "intel-rapl:0", "psys")
     (device,) = rapl(tmp_path).discover()
     assert (device.kind, device.overlap) == (Kind.HOST, Overlap.NONE)
 
 
 def test_unknown_zones_are_never_counted_twice(tmp_path: Path) -> None:
-    add(tmp_path, "intel-rapl:0", "package-0-die-1")
-    add(tmp_path, "intel-rapl:0:0", "novel")
-    add(tmp_path, "intel-rapl:1", "novel")
+    add_zone(tmp_path, "intel-rapl:0", "package-0-die-1")
+    add_zone(tmp_path, "intel-rapl:0:0", "novel")
+    add_zone(tmp_path, "intel-rapl:1", "novel")
     package, inside, beside = rapl(tmp_path).discover()
     assert (package.scope, package.overlap) == ("package", Overlap.NONE)
     assert (inside.kind, inside.overlap) == (Kind.CPU, Overlap.INNER)
@@ -113,7 +91,7 @@ def test_unknown_zones_are_never_counted_twice(tmp_path: Path) -> None:
 
 
 def test_mmio_counts_where_nothing_else_does(tmp_path: Path) -> None:
-    add(tmp_path, "intel-rapl-mmio:0", "package-0", 77)
+    add_zone(tmp_path, "intel-rapl-mmio:0", "package-0", 77)
     source = rapl(tmp_path)
     assert [device.key for device in source.discover()] == ["node1/rapl/package-0"]
     assert source.read().readings[0].energy_uj == 77
@@ -143,9 +121,9 @@ def test_twins_get_their_number() -> None:
 
 
 def test_twins_keep_their_kind(tmp_path: Path) -> None:
-    add(tmp_path, "intel-rapl:0", "package-0")
-    add(tmp_path, "intel-rapl:1", "psys")
-    add(tmp_path, "intel-rapl:2", "psys")
+    add_zone(tmp_path, "intel-rapl:0", "package-0")
+    add_zone(tmp_path, "intel-rapl:1", "psys")
+    add_zone(tmp_path, "intel-rapl:2", "psys")
     assert [(d.scope, d.kind, d.overlap) for d in rapl(tmp_path).discover()[1:]] == [
         ("psys", Kind.HOST, Overlap.OUTER)
     ] * 2
@@ -187,7 +165,7 @@ def test_another_error_of_the_file_is_said(server: Path) -> None:
 
 
 def test_all_zones_vanish_and_come_back(tmp_path: Path) -> None:
-    zone = add(tmp_path, "intel-rapl:0", "package-0", 7)
+    zone = add_zone(tmp_path, "intel-rapl:0", "package-0", 7)
     source = rapl(tmp_path)
     source.discover()
     zone.rename(zone.with_name("away"))
@@ -202,12 +180,12 @@ def test_all_zones_vanish_and_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["0", "", "none"])
 def test_unknown_range_is_none(tmp_path: Path, limit: str) -> None:
-    add(tmp_path, "intel-rapl:0", "package-0", limit=limit)
+    add_zone(tmp_path, "intel-rapl:0", "package-0", limit=limit)
     assert rapl(tmp_path).discover()[0].counter_range_uj is None
 
 
 def test_zone_without_a_name(tmp_path: Path) -> None:
-    (add(tmp_path, "intel-rapl:0", "package-0") / "name").unlink()
+    (add_zone(tmp_path, "intel-rapl:0", "package-0") / "name").unlink()
     assert rapl(tmp_path).discover()[0].key == "node1/rapl/intel-rapl:0"
 
 
@@ -226,29 +204,9 @@ def test_masked_tree_is_no_data(tmp_path: Path) -> None:
         rapl(tmp_path).discover()
 
 
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Drop root for a while, because root reads what nobody may read."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 def test_no_permission_says_what_to_do(public: Path) -> None:
     for directory, name in (("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "dram")):
-        (add(public, directory, name) / "energy_uj").chmod(0)
+        (add_zone(public, directory, name) / "energy_uj").chmod(0)
     source = rapl(public)
     with unprivileged(), pytest.raises(SourceError) as caught:
         source.discover()
@@ -264,8 +222,8 @@ def test_no_permission_says_what_to_do(public: Path) -> None:
 
 
 def test_no_permission_for_one_zone(public: Path) -> None:
-    add(public, "intel-rapl:0", "package-0", 5)
-    (add(public, "intel-rapl:1", "package-1") / "energy_uj").chmod(0)
+    add_zone(public, "intel-rapl:0", "package-0", 5)
+    (add_zone(public, "intel-rapl:1", "package-1") / "energy_uj").chmod(0)
     source = rapl(public)
     with unprivileged():
         assert len(source.discover()) == 2
@@ -277,30 +235,11 @@ def test_no_permission_for_one_zone(public: Path) -> None:
 
 
 def test_no_permission_to_list(public: Path) -> None:
-    add(public, "intel-rapl:0", "package-0")
+    add_zone(public, "intel-rapl:0", "package-0")
     (public / "class/powercap").chmod(0)
     with unprivileged(), pytest.raises(SourceError) as caught:
         rapl(public).discover()
     assert caught.value.reason == "permission"
-
-
-def test_close_may_be_repeated(server: Path) -> None:
-    source = rapl(server)
-    source.close()
-    source.discover()
-    source.close()
-    source.close()
-    with pytest.raises(DevicesChanged):
-        source.read()
-    assert len(source.discover()) == 6
-
-
-def test_read_holds_no_file(server: Path) -> None:
-    source = rapl(server)
-    source.discover()
-    before = len(os.listdir("/proc/self/fd"))
-    source.read()
-    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(("configured", "used"), [(1.0, 1.0), (10.0, 10.0), (60.0, 10.0)])

@@ -7,79 +7,28 @@ frame around it follows ``vcgencmd`` and no frame was recorded from a board.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.rpi import PUBLISHED, Firmware
+from tests.fixtures.sysfs import unprivileged
 
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Reading
 from wattshed_exporter.sources import rpi
-from wattshed_exporter.sources.rpi import Rpi, ask_firmware, create, gencmd, parse_rails
+from wattshed_exporter.sources.rpi import Mailbox, Rpi, create, gencmd, parse_rails
 
 NOW_MS = 1_700_000_000_123
 KEY = "node1/rpi/pmic"
-PUBLISHED = """\
- 3V7_WL_SW_A current(0)=0.12199130A
-   3V3_SYS_A current(1)=0.15224510A
-   1V8_SYS_A current(2)=0.17273960A
-  DDR_VDD2_A current(3)=0.11613570A
-  DDR_VDDQ_A current(4)=0.02941200A
-   1V1_SYS_A current(5)=0.21763240A
-    0V8_SW_A current(6)=0.50748360A
-  VDD_CORE_A current(7)=1.54489000A
-   3V3_DAC_A current(17)=0.00000000A
-   3V3_ADC_A current(18)=0.00018315A
-   0V8_AON_A current(16)=0.00390720A
-      HDMI_A current(22)=0.01709400A
- 3V7_WL_SW_V volt(8)=3.60605200V
-   3V3_SYS_V volt(9)=3.31931300V
-   1V8_SYS_V volt(10)=1.79682400V
-  DDR_VDD2_V volt(11)=1.10842400V
-  DDR_VDDQ_V volt(12)=0.60549390V
-   1V1_SYS_V volt(13)=1.10219700V
-    0V8_SW_V volt(14)=0.80146440V
-  VDD_CORE_V volt(15)=0.88725180V
-   3V3_DAC_V volt(20)=3.31501500V
-   3V3_ADC_V volt(21)=3.31684600V
-   0V8_AON_V volt(19)=0.79882700V
-      HDMI_V volt(23)=4.90440000V
-     EXT5V_V volt(24)=4.87894000V
-      BATT_V volt(25)=2.50512600V
-"""
 PUBLISHED_WATTS = 3.50704988
 """The sum of its twelve products, worked out with awk."""
 UNKNOWN_COMMAND = 'error=1 error_msg="Command not registered"'
-
-
-class Firmware:
-    """Answers property messages as the firmware does, with whatever it is told to say."""
-
-    def __init__(self, text: str = PUBLISHED, error: int = 0) -> None:
-        self.text, self.error = text, error
-        self.status = 0x80000000
-        self.asked: list[bytes] = []
-        self.failure: SourceError | None = None
-
-    def __call__(self, message: bytearray) -> None:
-        if self.failure:
-            raise self.failure
-        size, request, tag, room, length, error = struct.unpack_from("=6I", message)
-        assert (size, request, tag, room) == (len(message), 0, 0x00030080, len(message) - 28)
-        assert (length, error) == (0, 0)
-        assert message[-4:] == b"\0\0\0\0"
-        self.asked.append(bytes(message[24:-4]).rstrip(b"\0"))
-        answer = self.text.encode()[: room - 1]
-        struct.pack_into("=6I", message, 0, size, self.status, tag, room, 0, self.error)
-        message[24:-4] = answer.ljust(room, b"\0")
 
 
 def source(firmware: Callable[[bytearray], None], sysfs: Path = Path("/nowhere")) -> Rpi:
@@ -189,38 +138,17 @@ def test_failures_leave_a_gap_and_pass() -> None:
     assert pi.read().readings[0].gap == ""
 
 
-def test_close_may_be_repeated() -> None:
-    pi = source(Firmware())
-    pi.close()
-    pi.discover()
-    pi.close()
-    pi.close()
-    with pytest.raises(DevicesChanged):
-        pi.read()
-
-
 def test_create_opens_nothing() -> None:
     made = create(Config(node="node1", interval_seconds=2.0))
     assert (made.name, made.interval_seconds) == ("rpi", 2.0)
 
 
-@pytest.fixture
-def mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the mailbox devices where they can be made; none is there yet."""
-    folder = tmp_path / "dev"
-    folder.mkdir()
-    monkeypatch.setattr(rpi, "DEVICES", (str(folder / "vcio_gencmd"), str(folder / "vcio")))
-    return folder
-
-
-def test_no_mailbox_is_no_data(mailbox: Path) -> None:
+def test_no_mailbox_is_no_data(tmp_path: Path) -> None:
     with pytest.raises(NoData, match="not a Raspberry Pi"):
-        create(Config(node="node1")).discover()
+        source(Mailbox([tmp_path / "vcio"])).discover()
 
 
-def test_the_message_goes_through_the_first_mailbox(
-    mailbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_message_goes_through_the_first_mailbox(tmp_path: Path) -> None:
     seen: list[tuple[str, int, bool]] = []
     firmware = Firmware()
 
@@ -229,55 +157,34 @@ def test_the_message_goes_through_the_first_mailbox(
         firmware(message)
         return 0
 
-    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    mailbox = Mailbox([tmp_path / "vcio_gencmd", tmp_path / "vcio"], ioctl)
     request = 0xC0006400 | struct.calcsize("P") << 16
-    (mailbox / "vcio").touch()
+    (tmp_path / "vcio").touch()
     before = len(os.listdir("/proc/self/fd"))
-    assert gencmd(b"pmic_read_adc", ask_firmware) == PUBLISHED
-    (mailbox / "vcio_gencmd").touch()
-    assert gencmd(b"pmic_read_adc", ask_firmware) == PUBLISHED
+    assert gencmd(b"pmic_read_adc", mailbox) == PUBLISHED
+    (tmp_path / "vcio_gencmd").touch()
+    assert gencmd(b"pmic_read_adc", mailbox) == PUBLISHED
     assert seen == [("vcio", request, True), ("vcio_gencmd", request, True)]
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_device_that_is_no_mailbox(mailbox: Path) -> None:
-    (mailbox / "vcio").touch()
+def test_a_device_that_is_no_mailbox(tmp_path: Path) -> None:
+    (tmp_path / "vcio").touch()
     with pytest.raises(SourceError) as caught:
-        create(Config(node="node1")).discover()
+        source(Mailbox([tmp_path / "vcio"])).discover()
     assert (caught.value.reason, type(caught.value)) == ("io_error", SourceError)
     assert os.strerror(errno.ENOTTY) in str(caught.value)
 
 
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Drop root for a while, because root opens what nobody may open."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_no_permission_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        device = Path(folder) / "vcio"
-        device.touch(mode=0)
-        monkeypatch.setattr(rpi, "DEVICES", (str(device),))
-        with unprivileged(), pytest.raises(SourceError, match="group video") as caught:
-            create(Config(node="node1")).discover()
+def test_no_permission_says_what_to_do(public: Path) -> None:
+    (public / "vcio").touch(mode=0)
+    with unprivileged(), pytest.raises(SourceError, match="group video") as caught:
+        source(Mailbox([public / "vcio"])).discover()
     assert caught.value.reason == "permission"
 
 
-def test_a_mailbox_that_goes_between_look_and_open(
-    mailbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os.path, "exists", lambda path: True)
-    with pytest.raises(NoData, match="is gone"):
-        ask_firmware(bytearray(8))
+def test_the_mailboxes_of_the_kernel() -> None:
+    assert rpi.DEVICES == ("/dev/vcio_gencmd", "/dev/vcio")
 
 
 @given(st.text() | st.text(alphabet="AVX_ current(volt)=.0123456789\n-").map(PUBLISHED.__add__))
