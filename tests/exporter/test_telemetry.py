@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import threading
@@ -23,7 +24,10 @@ def test_every_metric_of_the_contract_is_told_with_its_help_and_type() -> None:
     for metric in HEALTH_METRICS:
         assert f"# HELP {metric.prometheus} {metric.help}" in said
         assert f"# TYPE {metric.prometheus} {metric.type}" in said
-    assert f'wattshed_build_info{{version="{__version__}"}} 1.0' in said
+    assert (
+        f'wattshed_build_info{{python="{platform.python_version()}",version="{__version__}"}} 1.0'
+        in said
+    )
     assert any(line.startswith("process_resident_memory_bytes ") for line in said)
     assert any(line.startswith("process_cpu_seconds_total ") for line in said)
 

@@ -34,19 +34,8 @@ from .dcgm_page import (
     XID,
     Board,
 )
+from .nvml_details import REASON_BITS
 
-REASONS = {
-    0x1: "gpu_idle",
-    0x2: "applications_clocks_setting",
-    0x4: "sw_power_cap",
-    0x8: "hw_slowdown",
-    0x10: "sync_boost",
-    0x20: "sw_thermal_slowdown",
-    0x40: "hw_thermal_slowdown",
-    0x80: "hw_power_brake_slowdown",
-    0x100: "display_clock_setting",
-}
-"""Bits of NVML's clock event reasons, which DCGM hands through."""
 LONGEST_SECONDS = 120.0
 """Between two reads; after more nobody knows what went over a link."""
 
@@ -106,7 +95,7 @@ def _values(board: Board) -> Iterator[Value]:
         if (count := board.value(of)) is not None:
             yield "wattshed_remapped_rows", count, (rows,)
     if (bits := board.value(THROTTLERS)) is not None:
-        for bit, reason in REASONS.items():
+        for bit, reason in REASON_BITS.items():
             yield "wattshed_throttled", float(bool(int(bits) & bit)), (reason,)
 
 
