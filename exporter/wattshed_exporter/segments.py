@@ -11,7 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 MAGIC = b"wSp1"
@@ -87,6 +87,11 @@ def records(data: bytes, at: int = 0) -> Iterator[Found | int]:
             found = parse(data, at)
 
 
+def next_sound(data: bytes, at: int) -> int:
+    """Return where the next sound record after the damage at ``at`` begins, or the end."""
+    return next((f.offset for f in records(data, at) if isinstance(f, Found)), len(data))
+
+
 def read_one(path: Path, at: int) -> Found | None:
     """Read the record at an offset, and no more of the file; None where it is not sound."""
     with path.open("rb", buffering=0) as file:
@@ -96,7 +101,8 @@ def read_one(path: Path, at: int) -> Found | None:
         length = HEADER.unpack(front)[2]
         if at + HEADER.size + length > os.fstat(file.fileno()).st_size:
             return None
-        return parse(front + os.pread(file.fileno(), length, at + HEADER.size), 0)
+        found = parse(front + os.pread(file.fileno(), length, at + HEADER.size), 0)
+        return replace(found, offset=at) if found is not None else None
 
 
 def mark_sent(path: Path, at: int) -> None:

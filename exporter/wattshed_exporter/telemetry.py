@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -38,6 +40,11 @@ class Telemetry:
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge; ``KeyError`` where the contract has none of that name."""
         self._gauges[name].labels(*labels).set(value)
+
+    def clear(self, name: str, *labels: str) -> None:
+        """Let a series of a gauge vanish, because its value is not known."""
+        with suppress(KeyError):
+            self._gauges[name].remove(*labels)
 
     def handed_over(self, output: str, result: str, ticks: int) -> None:
         """Count ticks of an output as sent, rejected or dropped."""

@@ -21,7 +21,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from wattshed_exporter import config
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Outcome, Tick, Workload
-from wattshed_exporter.outputs.otlp import BATCH_TICKS, Otlp, pieces, retry_after
+from wattshed_exporter.outputs.otlp import BATCH_TICKS, Otlp, pieces
 from wattshed_exporter.telemetry import Telemetry
 
 DEVICE = Device("d", Kind.GPU, "n", "test", "gpu0")
@@ -245,27 +245,6 @@ def test_nothing_is_lost_in_an_outage(
     assert counted(telemetry, "sent") == 4
 
 
-def test_a_full_queue_drops_the_oldest_and_says_so(
-    collector: Collector, push: Push, telemetry: Telemetry
-) -> None:
-    collector.stop()
-    output = push(queue_ticks=10)
-    output.put(Batch(ticks=ticks(0)))
-    while output.waiting:
-        time.sleep(0.001)
-    output.put(Batch(devices=(DEVICE,)))
-    for ts in range(1, 31):
-        output.put(Batch(ticks=ticks(ts)))
-    assert counted(telemetry, "dropped") == 20
-    assert not output.ready()
-    collector.start()
-    assert output.flush(5)
-    assert sorted(set(collector.times())) == [0, *range(21, 31)]
-    last = {a.key for a in collector.points("hw.power")[-1].attributes}
-    assert "hw.name" in last  # what describes the device is not dropped with old ticks
-    assert output.ready()
-
-
 def test_batches_are_gathered_up_to_a_size(collector: Collector, push: Push) -> None:
     output = push(batch_seconds=30.0)
     for ts in range(3):
@@ -324,16 +303,3 @@ def test_a_big_batch_is_cut_and_nothing_is_lost() -> None:
     assert sum(len(p.outcomes) for p in parts) == 1
     assert max(len(p.ticks) + len(p.allocations) for p in parts) <= BATCH_TICKS
     assert list(pieces(Batch(devices=(DEVICE,)))) == []
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("", 0.0), ("5", 5.0), ("99999", 300.0), ("soon", 0.0), ("nan", 0.0), ("-3", 0.0)],
-)
-def test_retry_after_values(header: str, seconds: float) -> None:
-    assert retry_after(header) == seconds
-
-
-def test_retry_after_may_be_a_date() -> None:
-    assert 50 < retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert retry_after(formatdate(time.time() - 60, usegmt=True)) == 0.0
