@@ -249,6 +249,8 @@ def test_any_damage_to_the_files(
                 content[data.draw(st.integers(0, len(content) - 1)) :] = bytes(100)
             case "empty":
                 content.clear()
+            case _:
+                pass
         file.write_bytes(content)
     again = bench.open()
     waiting = again.level().bodies

@@ -8,6 +8,7 @@ Sending twice is harmless, because a tick is identified by device and time.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 import zlib
@@ -23,7 +24,7 @@ from wattshed_exporter.spool_disk import Disk
 from wattshed_exporter.telemetry import Telemetry
 
 from .otlp_client import Client
-from .otlp_sender import FIRST_BACKOFF_SECONDS, Sender
+from .otlp_sender import Jitter, Sender
 from .protobuf import WORKLOADS_KEPT, Encoder
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Otlp:
         telemetry: Telemetry,
         *,
         store: Store | None = None,
-        first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
+        jitter: Jitter = random.uniform,
     ) -> None:
         self._telemetry = telemetry
         self._batch_seconds = config.otlp.batch_seconds
@@ -76,7 +77,7 @@ class Otlp:
             self._changed,
             config.otlp.drain_per_second,
             told=self._publish,
-            first_backoff_seconds=first_backoff_seconds,
+            jitter=jitter,
         )
         self._packer = threading.Thread(target=self._pack, name="otlp-pack", daemon=True)
         self._packer.start()

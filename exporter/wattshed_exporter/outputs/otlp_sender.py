@@ -27,6 +27,9 @@ FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 SAY_EVERY_SECONDS = 60.0
 
+Jitter = Callable[[float, float], float]
+"""Picks a pause between the two, in seconds."""
+
 
 class Turn(Enum):
     """What is sent next."""
@@ -44,7 +47,6 @@ class Sender:
         drain_per_second: requests of a backlog per second at most. A collector that takes long
             over them gets them with pauses as long as it took.
         told: is called after each request that has left the store.
-        jitter: picks a pause between its two arguments, in seconds.
     """
 
     def __init__(
@@ -56,15 +58,14 @@ class Sender:
         drain_per_second: float,
         *,
         told: Callable[[], None] = lambda: None,
-        first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
-        jitter: Callable[[float, float], float] = random.uniform,
+        jitter: Jitter = random.uniform,
     ) -> None:
         self._client = client
         self._store = store
         self._telemetry = telemetry
         self._changed = changed
         self._least_pause = 1.0 / drain_per_second
-        self._first_backoff = self._backoff = first_backoff_seconds
+        self._backoff = FIRST_BACKOFF_SECONDS
         self._jitter = jitter
         self._told = told
         self._puts = self._emptied = 0
@@ -147,7 +148,7 @@ class Sender:
                 self._not_before = time.monotonic() + pause
             return
         now = time.monotonic()
-        self._backoff = self._first_backoff
+        self._backoff = FIRST_BACKOFF_SECONDS
         if turn is Turn.BACKLOG:
             self._drain_at = now + max(self._least_pause, now - began)
         if self._store.ack(record):
