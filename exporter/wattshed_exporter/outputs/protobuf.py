@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from wattshed_exporter.model import (
     MICRO,
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 CUMULATIVE = 2
 LIMIT_EVERY_MS = 60_000
 """How often the power limit, which hardly ever changes, is repeated."""
+NEVER_MS = -LIMIT_EVERY_MS
 WORKLOADS_KEPT = 10_000
 LAYOUTS_KEPT = 32
 """More only where what is None changes from read to read; then points are written one by one."""
@@ -60,7 +62,13 @@ LAYOUTS_KEPT = 32
 DEVICE_ID = DEVICE_ATTRIBUTES[0].otel
 DETAIL_OTEL = {a.label: a.otel for a in DETAIL_ATTRIBUTES}
 PUSHED = tuple(m for m in TICK_METRICS if m.otel)
-"""The metrics of a tick in the order of ``tick_columns``; the others are times on OTLP."""
+"""The metrics of a tick in the order of ``TICK_FIELDS``; the others are times on OTLP."""
+DEVICE = attrgetter("device")
+TICK_FIELDS = attrgetter(
+    *("device", "method", "interval_ms", "ts_ms", "start_ms", "energy_uj", "power_watts"),
+    *("utilization_ratio", "memory_used_bytes", "temperature_celsius"),
+)
+DETAIL_FIELDS = attrgetter("device", "metric", "attributes", "ts_ms", "start_ms", "value")
 HOSTS = tuple(replace(m, otel=HOST_NAMES[m.otel]) for m in PUSHED if m.otel in HOST_NAMES)
 ORDER: dict[str, Metric] = {
     m.otel: m
@@ -152,21 +160,25 @@ class Encoder:
             _extend(points, self._told(batch.details))
         for name, found in (
             (POWER_LIMIT.otel, self._limits(batch.ticks)),
-            (GAP.otel, (self._gap(tick) for tick in batch.ticks if tick.gap)),
-            (ALLOCATION.otel, map(self._share, batch.allocations)),
-            (OUTCOMES.otel, map(self._outcome, batch.outcomes)),
+            (GAP.otel, [self._gap(tick) for tick in batch.ticks if tick.gap]),
+            (ALLOCATION.otel, list(map(self._share, batch.allocations))),
+            (OUTCOMES.otel, list(map(self._outcome, batch.outcomes))),
         ):
-            if made := b"".join(found):
-                points.setdefault(name, []).append(made)
+            if found:
+                points.setdefault(name, []).extend(found)
 
     def _round(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | memoryview]:
         """Encode ticks of different devices."""
-        columns = tick_columns(ticks)
-        key = (
-            tuple([(t.device, t.method, t.interval_ms) for t in ticks]),
-            *[tuple([v is None for v in c]) if None in c else None for c in columns[1:]],
+        devices, methods, intervals, times, starts, energies, *values = zip(
+            *map(TICK_FIELDS, ticks), strict=True
         )
-        numbers = [number for column in columns for number in column]
+        numbers = [time * NANOS_PER_MS for time in times]
+        numbers += [s if s is None else s * NANOS_PER_MS for s in starts]
+        numbers += [e if e is None else e / MICRO for e in energies]
+        for column in values:
+            numbers += column
+        holes = tuple([n is None for n in numbers]) if None in numbers else None
+        key = (devices, methods, intervals, holes)
         return self._layouts.fill(key, numbers, lambda: self._tick_spots(ticks, numbers))
 
     def _tick_spots(self, ticks: Sequence[Tick], numbers: Numbers) -> list[Spot]:
@@ -185,11 +197,14 @@ class Encoder:
         return spots
 
     def _told(self, details: Sequence[Detail]) -> Mapping[str, bytes | memoryview]:
-        key = tuple([(d.metric, d.device, d.attributes, d.start_ms is None) for d in details])
-        numbers = [d.ts_ms * NANOS_PER_MS for d in details]
-        numbers += [0 if d.start_ms is None else d.start_ms * NANOS_PER_MS for d in details]
-        values = [d.value for d in details]
-        return self._layouts.fill(key, [*numbers, *values], lambda: list(_detail_spots(details)))
+        devices, metrics, labels, times, starts, values = zip(
+            *map(DETAIL_FIELDS, details), strict=True
+        )
+        numbers = [time * NANOS_PER_MS for time in times]
+        numbers += [s if s is None else s * NANOS_PER_MS for s in starts]
+        numbers += values
+        key = (devices, metrics, labels, tuple([s is None for s in starts]))
+        return self._layouts.fill(key, numbers, lambda: list(_detail_spots(details)))
 
     def _tick_attributes(self, tick: Tick) -> bytes:
         key = (tick.device, tick.method, tick.interval_ms)
@@ -213,16 +228,17 @@ class Encoder:
             yield attribute(UNCERTAINTY_ATTRIBUTE, float(device.uncertainty_ratio))
         yield attribute(INTERVAL_ATTRIBUTE, tick.interval_ms)
 
-    def _limits(self, ticks: Iterable[Tick]) -> Iterator[bytes]:
+    def _limits(self, ticks: Iterable[Tick]) -> list[bytes]:
+        found, last_ms = [], self._limit_ms
         for tick in ticks:
-            device = self._devices.get(tick.device)
-            if device is None or device.power_limit_watts is None or tick.gap:
+            if abs(tick.ts_ms - last_ms.get(tick.device, NEVER_MS)) < LIMIT_EVERY_MS or tick.gap:
                 continue
-            last_ms = self._limit_ms.get(tick.device)
-            if last_ms is None or abs(tick.ts_ms - last_ms) >= LIMIT_EVERY_MS:
-                self._limit_ms[tick.device] = tick.ts_ms
+            device = self._devices.get(tick.device)
+            if device is not None and device.power_limit_watts is not None:
+                last_ms[tick.device] = tick.ts_ms
                 time_ns = tick.ts_ms * NANOS_PER_MS
-                yield point(self._tick_attributes(tick), time_ns, device.power_limit_watts)
+                found.append(point(self._tick_attributes(tick), time_ns, device.power_limit_watts))
+        return found
 
     def _gap(self, tick: Tick) -> bytes:
         reason = attribute(REASON_ATTRIBUTE, tick.gap)
@@ -272,7 +288,7 @@ def metric(name: str, points: Sequence[bytes | memoryview]) -> list[bytes | memo
 
 def rounds(ticks: Sequence[Tick]) -> Iterator[Sequence[Tick]]:
     """Cut ticks wherever a device would come twice, so that each part has a layout that recurs."""
-    if len({tick.device for tick in ticks}) == len(ticks):
+    if len(set(map(DEVICE, ticks))) == len(ticks):
         if ticks:
             yield ticks
         return
@@ -285,19 +301,6 @@ def rounds(ticks: Sequence[Tick]) -> Iterator[Sequence[Tick]]:
             seen.clear()
         seen.add(tick.device)
     yield ticks[begin:]
-
-
-def tick_columns(ticks: Sequence[Tick]) -> tuple[list[int], list[int | None], *tuple[Numbers, ...]]:
-    """Return times and start times in nanoseconds, then a column for each metric of ``PUSHED``."""
-    return (
-        [t.ts_ms * NANOS_PER_MS for t in ticks],
-        [None if t.start_ms is None else t.start_ms * NANOS_PER_MS for t in ticks],
-        [None if t.energy_uj is None else t.energy_uj / MICRO for t in ticks],
-        [t.power_watts for t in ticks],
-        [t.utilization_ratio for t in ticks],
-        [t.memory_used_bytes for t in ticks],
-        [t.temperature_celsius for t in ticks],
-    )
 
 
 def _detail_spots(details: Sequence[Detail]) -> Iterator[Spot]:
