@@ -145,7 +145,10 @@ def sdk(count: int) -> Case:
                 gauge.set(412.5 + number, own)
 
     def work(_: None) -> None:
-        encode_metrics(reader.get_metrics_data()).SerializeToString()  # type: ignore[arg-type]
+        data = reader.get_metrics_data()
+        if data is None:
+            raise RuntimeError("the SDK recorded nothing")
+        encode_metrics(data).SerializeToString()
 
     return Case(f"OpenTelemetry SDK, {count} devices", count * FIELDS, record, work)
 
