@@ -197,7 +197,7 @@ def lost(*told: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--gpus", type=int, default=8)
+    parser.add_argument("--gpus", type=int, default=36)
     parser.add_argument("--points", type=int, default=1080)
     parser.add_argument("--folder", help="where to make the spool; its disk is what is measured")
     told = parser.parse_args()

@@ -274,7 +274,7 @@ def newest_ms(parts: Iterable[Batch]) -> int:
     return max(times)
 
 
-def gzipped(parts: Iterable[bytes | memoryview]) -> bytes:
+def gzipped(parts: Iterable[bytes]) -> bytes:
     """Compress at the cheapest level, with a gzip header."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     packed = [packer.compress(part) for part in parts]

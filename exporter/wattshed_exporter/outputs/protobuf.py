@@ -46,7 +46,7 @@ from wattshed_exporter.semconv import (
     Type,
 )
 
-from .template import Numbers, Spot, Template, write
+from .template import Numbers, Part, Spot, Template, write
 from .wire import NANOS_PER_MS, VARINT, attribute, chunk, head, point, varint
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ DEVICE_ID = DEVICE_ATTRIBUTES[0].otel
 DETAIL_OTEL = {a.label: a.otel for a in DETAIL_ATTRIBUTES}
 PUSHED = tuple(m for m in TICK_METRICS if m.otel)
 """The metrics of a tick in the order of ``TICK_FIELDS``; the others are times on OTLP."""
-DEVICE = attrgetter("device")
+DEVICE, GAP_REASON = attrgetter("device"), attrgetter("gap")
 TICK_FIELDS = attrgetter(
     *("device", "method", "interval_ms", "ts_ms", "start_ms", "energy_uj", "power_watts"),
     *("utilization_ratio", "memory_used_bytes", "temperature_celsius"),
@@ -83,7 +83,7 @@ HEADS = {
     for m in ORDER.values()
 }
 
-Points = dict[str, list[bytes | memoryview]]
+Points = dict[str, list[bytes | Part]]
 """Encoded data points by the OTLP name of their metric."""
 
 
@@ -98,7 +98,7 @@ class Layouts:
 
     def fill(
         self, key: Hashable, numbers: Numbers, spots: Callable[[], Sequence[Spot]]
-    ) -> Mapping[str, bytes | memoryview]:
+    ) -> Mapping[str, bytes | Part]:
         """Return the points of each metric; ``spots`` is asked only for a layout that is new."""
         template = self._known.get(key)
         if template is not None:
@@ -138,8 +138,8 @@ class Encoder:
         """
         return b"".join(self.pieces(*batches))
 
-    def pieces(self, *batches: Batch) -> list[bytes | memoryview]:
-        """Return a request in pieces, so that who compresses it need not hold it as a whole."""
+    def pieces(self, *batches: Batch) -> Iterator[bytes]:
+        """Yield a request in pieces, so that who compresses it need not hold it as a whole."""
         for batch in batches:
             for device in batch.devices:
                 self._learn_device(device)
@@ -151,23 +151,25 @@ class Encoder:
         metrics = [p for name in ORDER if name in points for p in metric(name, points[name])]
         size = len(self._scope) + sum(map(len, metrics))
         front = self._resource + head(2, size) + self._scope
-        return [head(1, len(front) - len(self._scope) + size) + front, *metrics]
+        yield head(1, len(front) - len(self._scope) + size) + front
+        yield from map(bytes, metrics)
 
     def _add(self, batch: Batch, points: Points) -> None:
         for part in rounds(batch.ticks):
             _extend(points, self._round(part))
         if batch.details:
             _extend(points, self._told(batch.details))
-        for name, found in (
-            (POWER_LIMIT.otel, self._limits(batch.ticks)),
-            (GAP.otel, [self._gap(tick) for tick in batch.ticks if tick.gap]),
-            (ALLOCATION.otel, list(map(self._share, batch.allocations))),
-            (OUTCOMES.otel, list(map(self._outcome, batch.outcomes))),
-        ):
-            if found:
-                points.setdefault(name, []).extend(found)
+        if limits := self._limits(batch.ticks):
+            points.setdefault(POWER_LIMIT.otel, []).extend(limits)
+        if any(map(GAP_REASON, batch.ticks)):
+            gaps = [self._gap(tick) for tick in batch.ticks if tick.gap]
+            points.setdefault(GAP.otel, []).extend(gaps)
+        if batch.allocations:
+            points.setdefault(ALLOCATION.otel, []).extend(map(self._share, batch.allocations))
+        if batch.outcomes:
+            points.setdefault(OUTCOMES.otel, []).extend(map(self._outcome, batch.outcomes))
 
-    def _round(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | memoryview]:
+    def _round(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | Part]:
         """Encode ticks of different devices."""
         devices, methods, intervals, times, starts, energies, *values = zip(
             *map(TICK_FIELDS, ticks), strict=True
@@ -196,7 +198,7 @@ class Encoder:
                     spots.append(Spot(name, attributes, at, value, since))
         return spots
 
-    def _told(self, details: Sequence[Detail]) -> Mapping[str, bytes | memoryview]:
+    def _told(self, details: Sequence[Detail]) -> Mapping[str, bytes | Part]:
         devices, metrics, labels, times, starts, values = zip(
             *map(DETAIL_FIELDS, details), strict=True
         )
@@ -278,7 +280,7 @@ class Encoder:
             del self._workloads[next(iter(self._workloads))]
 
 
-def metric(name: str, points: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+def metric(name: str, points: Sequence[bytes | Part]) -> list[bytes | Part]:
     """Encode a ``Metric`` with its points as a field of ``ScopeMetrics``, in pieces."""
     size = sum(map(len, points))
     end = SUM_END if name in SUMS else b""
@@ -318,6 +320,6 @@ def _detail_spots(details: Sequence[Detail]) -> Iterator[Spot]:
         yield Spot(told.otel, attributes, at, 2 * count + at, start)
 
 
-def _extend(points: Points, found: Mapping[str, bytes | memoryview]) -> None:
+def _extend(points: Points, found: Mapping[str, bytes | Part]) -> None:
     for name, made in found.items():
         points.setdefault(name, []).append(made)

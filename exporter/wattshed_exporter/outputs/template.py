@@ -16,6 +16,8 @@ from .wire import POINT, POINT_FROM, POINT_START, POINT_TIME, POINT_VALUE, head,
 
 Numbers = Sequence[Any]
 """What a layout picks from: times in nanoseconds (int), values (int or float), None if unknown."""
+Pack = Callable[..., bytes]
+Pick = Callable[[Numbers], tuple[Any, ...]]
 TIME, VALUE = bytes((POINT_TIME,)), bytes((POINT_VALUE,))
 
 
@@ -40,6 +42,24 @@ def write(spots: Iterable[Spot], numbers: Numbers) -> dict[str, bytes]:
     return {metric: b"".join(made) for metric, made in points.items()}
 
 
+class Part:
+    """Points of one metric whose length is known before they are made, so that one part at a time
+    is in memory.
+    """
+
+    __slots__ = ("_pack", "_pick", "_pool", "_size")
+
+    def __init__(self, pack: Pack, pick: Pick, size: int, pool: Numbers) -> None:
+        self._pack, self._pick, self._size, self._pool = pack, pick, size, pool
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        """Make the points; raises ``struct.error`` as ``wire.point`` does."""
+        return self._pack(*self._pick(self._pool))
+
+
 class Template:
     """The points of one layout; ``fill`` writes them with other numbers.
 
@@ -48,27 +68,25 @@ class Template:
         width: how many numbers there are to pick from.
     """
 
-    def __init__(self, spots: Sequence[Spot], width: int) -> None:
+    def __init__(self, spots: Iterable[Spot], width: int) -> None:
         self._width = width
         self._constants: list[bytes] = []
         self._places: dict[bytes, int] = {}
-        self._cuts: list[tuple[str, int, int]] = []
-        layout, picks, at = ["<"], list[int](), 0
+        self._metrics = []
         for metric, found in _by_metric(spots).items():
-            begin = at
+            layout, picks = ["<"], list[int]()
             for spot in found:
-                at += self._lay(spot, layout, picks)
-            self._cuts.append((metric, begin, at))
-        self._pack = struct.Struct("".join(layout)).pack
-        self._pick: Callable[[Sequence[object]], tuple[object, ...]] = itemgetter(*picks)
+                self._lay(spot, layout, picks)
+            made = struct.Struct("".join(layout))
+            self._metrics.append((metric, made.pack, itemgetter(*picks), made.size))
 
-    def fill(self, numbers: Numbers) -> dict[str, memoryview]:
-        """Return the points of each metric; raises ``struct.error`` as ``wire.point`` does."""
-        packed = memoryview(self._pack(*self._pick([*numbers, *self._constants])))
-        return {metric: packed[begin:end] for metric, begin, end in self._cuts}
+    def fill(self, numbers: Numbers) -> dict[str, Part]:
+        """Return the points of each metric."""
+        pool = [*numbers, *self._constants]
+        return {name: Part(pack, pick, size, pool) for name, pack, pick, size in self._metrics}
 
-    def _lay(self, spot: Spot, layout: list[str], picks: list[int]) -> int:
-        """Append one point to the layout; return its length."""
+    def _lay(self, spot: Spot, layout: list[str], picks: list[int]) -> None:
+        """Append one point to the layout."""
         front = (POINT if spot.start is None else POINT_FROM).size
         before = head(1, front + len(spot.attributes))
         if spot.start is not None:
@@ -80,7 +98,6 @@ class Template:
             layout.append(f"{len(before)}sQ1sd{len(spot.attributes)}s")
             picks += (self._constant(before), spot.time)
         picks += (self._constant(VALUE), spot.value, self._constant(spot.attributes))
-        return struct.calcsize("<" + layout[-1])
 
     def _constant(self, content: bytes) -> int:
         """Return where a constant stands among what is picked from."""

@@ -100,7 +100,9 @@ def test_a_template_writes_what_is_written_point_by_point(
     template = Template(layout, 8)
     for row in times:
         numbers = [*row, *values]
-        assert template.fill(numbers) == write(layout, numbers)
+        made = template.fill(numbers)
+        assert {name: bytes(part) for name, part in made.items()} == write(layout, numbers)
+        assert all(len(part) == len(bytes(part)) for part in made.values())
 
 
 @given(st.lists(st.lists(ticks | details(), max_size=8), min_size=1, max_size=4))
