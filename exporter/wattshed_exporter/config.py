@@ -14,8 +14,8 @@ from .sources import SOURCES
 
 AUTO = "auto"
 LOG_LEVELS = ("debug", "info", "warning", "error")
-LEAST_QUEUE_TICKS = 10_000
-"""A read of history brings up to half of that at once; a shorter queue would always lose some."""
+LEAST_SPOOL_BYTES = 2**20
+"""Room for a request of the largest size; the requests of a second or two take far less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +71,23 @@ class Otlp:
     token: str = option("", "Bearer token to send along.", secret=True)
     batch_seconds: float = option(5.0, "Longest time that a tick waits before it is sent.")
     timeout_seconds: float = option(10.0, "Time that one request may take.")
-    queue_ticks: int = option(
-        100_000, "Ticks kept in memory while the collector is away; the oldest are dropped first."
+    ca_file: Path | None = option(
+        None, "Certificates to trust beside the system's, such as the collector's own."
+    )
+    cert_file: Path | None = option(
+        None, "Certificate to show to a collector that asks for one; its key may be in it."
+    )
+    key_file: Path | None = option(None, "Key of the certificate, without a passphrase.")
+    spool_bytes: int = option(
+        2**30,
+        "Room that unsent requests may take in the state_dir; the oldest are dropped first.",
+    )
+    memory_bytes: int = option(
+        2**24,
+        "Room for unsent requests in memory, where there is no state_dir or it cannot be written.",
+    )
+    drain_per_second: float = option(
+        10.0, "Requests of a backlog that are sent per second at most; live ones go before them."
     )
 
     def problems(self) -> Iterator[str]:
@@ -82,9 +97,15 @@ class Otlp:
             yield "endpoint: may not hold a user and a password; there is otlp.token"
         if not (self.token.isascii() and self.token.isprintable()):
             yield "token: holds a character that no header can carry, such as a line break"
+        if self.endpoint.startswith("http:"):
+            for name in ("ca_file", "cert_file", "key_file"):
+                if getattr(self, name) is not None:
+                    yield f"{name}: is of no use, because otlp.endpoint does not begin with https"
+        if self.key_file is not None and self.cert_file is None:
+            yield "key_file: needs otlp.cert_file beside it"
         yield from at_least(self, 0, "batch_seconds")
-        yield from above(self, 0, "timeout_seconds")
-        yield from at_least(self, LEAST_QUEUE_TICKS, "queue_ticks")
+        yield from above(self, 0, "timeout_seconds", "drain_per_second")
+        yield from at_least(self, LEAST_SPOOL_BYTES, "spool_bytes", "memory_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +261,11 @@ def at_least(section: object, bound: float, *names: str) -> Iterator[str]:
     """Yield a problem for each named number that is below ``bound``."""
     for name in names:
         if getattr(section, name) < bound:
-            yield f"{name}: {getattr(section, name):g} is below {bound:g}"
+            yield f"{name}: {_plain(getattr(section, name))} is below {_plain(bound)}"
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

@@ -94,7 +94,10 @@ def test_environment_and_flags_reach_every_section() -> None:
             "--otlp.token=sécret",
             "--otlp.token: holds a character that no header can carry, such as a line break",
         ),
-        ("--otlp.queue-ticks=9999", "--otlp.queue-ticks: 9999 is below 10000"),
+        ("--otlp.spool-bytes=1048575", "--otlp.spool-bytes: 1048575 is below 1048576"),
+        ("--otlp.memory-bytes=0", "--otlp.memory-bytes: 0 is below 1048576"),
+        ("--otlp.drain-per-second=0", "--otlp.drain-per-second: 0 is not above 0"),
+        ("--otlp.key-file=/key.pem", "--otlp.key-file: needs otlp.cert_file beside it"),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
             "--web.listen-address=",
@@ -106,6 +109,14 @@ def test_what_makes_no_sense_is_refused(argv: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config(argv)
     assert caught.value.problems == (problem,)
+
+
+def test_certificates_are_of_no_use_without_tls() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config("--otlp.endpoint=http://c", "--otlp.ca-file=/ca.pem")
+    assert caught.value.problems == (
+        "--otlp.ca-file: is of no use, because otlp.endpoint does not begin with https",
+    )
 
 
 def test_the_power_model_must_rise() -> None:

@@ -205,7 +205,7 @@ class Soak:
         )
         self.output: Output = Refusing()
         if pushes:
-            self.output = Push(config, self.telemetry, first_backoff_seconds=0.01)
+            self.output = Push(config, self.telemetry, jitter=lambda _low, _high: 0.01)
         self.sources = [
             Troubled("boards", 2, sets, 1, self.day),
             Troubled("rails", 1, sets, 2, self.day),

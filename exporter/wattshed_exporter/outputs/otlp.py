@@ -1,54 +1,49 @@
-"""The push side: OTLP over HTTP, from a thread of its own and a queue that never grows too long.
+"""The push side: OTLP over HTTP, through a store that never grows too large.
 
-While the collector is away ticks wait in the queue; when it is full the oldest go first and are
-counted. A request that the collector may accept later is sent again, one that it never will is
-counted as rejected. Sending twice is harmless, because a tick is identified by device and time.
+Ticks are gathered, encoded and compressed once, kept in a store (on disk with a ``state_dir``) and
+sent from there by a thread of its own, so that no outage and no slow collector holds up reading.
+Sending twice is harmless, because a tick is identified by device and time.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
 import random
 import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 from wattshed_exporter import __version__
 from wattshed_exporter.config import Config
 from wattshed_exporter.model import Batch, Device, Workload
+from wattshed_exporter.spool import Lost, Memory, Store
+from wattshed_exporter.spool_disk import Disk
 from wattshed_exporter.telemetry import Telemetry
 
-from .protobuf import WORKLOADS_KEPT, Encoder, rejected_points
+from .otlp_client import Client
+from .otlp_sender import Jitter, Sender
+from .protobuf import WORKLOADS_KEPT, Encoder
 
 log = logging.getLogger(__name__)
 
-PATH = "/v1/metrics"
 BATCH_TICKS = 5000
-RETRYABLE = frozenset({429, 502, 503, 504})
-FIRST_BACKOFF_SECONDS = 0.5
-LONGEST_BACKOFF_SECONDS = 30.0
-LONGEST_RETRY_AFTER_SECONDS = 300.0
+PENDING_TICKS = 100_000
+"""Ticks that may wait to be encoded; that takes milliseconds unless a disk hangs."""
+READY_BODIES = 4
 CLOSE_SECONDS = 1.2
-"""Time for the last batch, so that the whole program is gone within two seconds of a signal."""
-SAY_EVERY_SECONDS = 60.0
-
-
-class Retry(Exception):
-    """The collector did not take a request but may take it later; ``after`` is its wish."""
-
-    def __init__(self, message: str, after_seconds: float = 0.0) -> None:
-        super().__init__(message)
-        self.after_seconds = after_seconds
+"""Time for the last requests, so that the whole program is gone within two seconds of a signal."""
+DAMAGES = frozenset({"torn", "corrupt", "unreadable"})
 
 
 class Otlp:
-    """Pushes batches to one collector."""
+    """Pushes batches to one collector.
+
+    Raises:
+        ConfigError: where another exporter uses the state_dir, or TLS cannot use its files.
+    """
 
     name = "otlp"
 
@@ -57,226 +52,181 @@ class Otlp:
         config: Config,
         telemetry: Telemetry,
         *,
-        first_backoff_seconds: float = FIRST_BACKOFF_SECONDS,
+        store: Store | None = None,
+        jitter: Jitter = random.uniform,
     ) -> None:
-        self._config = config.otlp
         self._telemetry = telemetry
-        self._first_backoff_seconds = first_backoff_seconds
+        self._batch_seconds = config.otlp.batch_seconds
         self._encoder = Encoder(resource(config), __version__)
-        self._client = Client(config.otlp.endpoint, config.otlp.token, config.otlp.timeout_seconds)
+        client = Client(config.otlp)
+        self._store = store or build_store(config, self._lost)
         self._changed = threading.Condition()
         self._devices: dict[str, Device] = {}
         self._workloads: dict[str, Workload] = {}
-        self._queue: deque[Batch] = deque()
-        self._queued = 0
+        self._pending: deque[Batch] = deque()
+        self._weight = 0
         self._since = 0.0
-        self._sending = False
-        self._hurry = False
-        self._give_up_at = float("inf")
-        self._said_at = float("-inf")
-        self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
-        self._thread.start()
+        self._sync_at = float("inf")
+        self._packing = True
+        self._hurry = self._closing = False
+        self._bodies = 0
+        self._sender = Sender(
+            client,
+            self._store,
+            telemetry,
+            self._changed,
+            config.otlp.drain_per_second,
+            told=self._publish,
+            jitter=jitter,
+        )
+        self._packer = threading.Thread(target=self._pack, name="otlp-pack", daemon=True)
+        self._packer.start()
 
     def put(self, batch: Batch) -> None:
         with self._changed:
-            # Descriptions wait beside the queue, so that dropping old ticks does not lose them.
+            # Descriptions wait beside the ticks, so that dropping old ones does not lose them.
             self._devices.update((d.key, d) for d in batch.devices)
             self._workloads.update((w.key, w) for w in batch.workloads)
             while len(self._workloads) > WORKLOADS_KEPT:
                 del self._workloads[next(iter(self._workloads))]
-            if not self._queue:
+            if not self._pending:
                 self._since = time.monotonic()
             for part in pieces(batch):
-                self._queue.append(part)
-                self._queued += weight(part)
+                self._pending.append(part)
+                self._weight += weight(part)
             dropped = self._trim()
             self._changed.notify_all()
         self._telemetry.handed_over(self.name, "dropped", dropped)
 
-    @property
-    def waiting(self) -> int:
-        """Ticks in the queue, without those being sent just now."""
-        return self._queued
-
     def ready(self) -> bool:
-        return self._queued < min(self._config.queue_ticks, 4 * BATCH_TICKS) / 2
+        return self._weight < 2 * BATCH_TICKS and self._bodies <= READY_BODIES
 
     def flush(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         with self._changed:
             self._hurry = True
-            self._changed.notify_all()
-            while self._queue or self._sending:
+            self._sender.hurry(True)
+            while not self._idle():
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
+                if left <= 0 or not self._packer.is_alive():
                     break
                 self._changed.wait(left)
             self._hurry = False
-            return not self._queue and not self._sending
+            self._sender.hurry(False)
+            return self._idle()
 
     def close(self) -> None:
+        until = time.monotonic() + CLOSE_SECONDS
         with self._changed:
-            self._give_up_at = min(self._give_up_at, time.monotonic() + CLOSE_SECONDS)
+            self._closing = True
             self._changed.notify_all()
-        self._thread.join(CLOSE_SECONDS + 0.1)
-        if not self._thread.is_alive():
-            self._client.close()
+        self._packer.join(CLOSE_SECONDS)
+        self._sender.close(max(0.0, until - time.monotonic()))
         with self._changed:
-            left = sum(len(b.ticks) for b in self._queue)
-            self._queue.clear()
-            self._queued = 0
+            left = sum(len(b.ticks) for b in self._pending)
+            self._pending.clear()
+            self._weight = 0
         self._telemetry.handed_over(self.name, "dropped", left)
+        self._store.close()
+        self._publish()
 
-    @property
-    def _closing(self) -> bool:
-        return self._give_up_at != float("inf")
+    def _idle(self) -> bool:
+        return not self._pending and not self._packing and not self._store.level().bodies
 
     def _trim(self) -> int:
         dropped = 0
-        while self._queued > self._config.queue_ticks:
-            oldest = self._queue.popleft()
-            self._queued -= weight(oldest)
+        while self._weight > PENDING_TICKS:
+            oldest = self._pending.popleft()
+            self._weight -= weight(oldest)
             dropped += len(oldest.ticks)
         return dropped
 
-    def _run(self) -> None:
-        while True:
-            batch = self._take()
-            if batch is None:
-                return
-            try:
-                self._deliver(batch)
-            except Exception:
-                # A batch that cannot be encoded must not end the pushing of those that can.
-                log.exception("a batch could not be sent")
-                self._telemetry.handed_over(self.name, "rejected", len(batch.ticks))
+    def _pack(self) -> None:
+        """Gather, encode and keep until closing."""
+        self._store.open()
+        self._sender.wake(live=False)
+        parts: list[Batch] | None = []
+        while parts is not None:
+            if parts:
+                self._keep(parts)
+            sync_seconds = self._store.sync()
+            self._publish()
             with self._changed:
-                self._sending = False
+                self._packing = False
+                self._sync_at = time.monotonic() + (sync_seconds or float("inf"))
                 self._changed.notify_all()
+            parts = self._take()
 
-    def _take(self) -> Batch | None:
-        """Wait until a batch is due and take it; None when closing and there is none."""
+    def _take(self) -> list[Batch] | None:
+        """Wait until ticks are due, none where the store wants a sync; return None at the end."""
         with self._changed:
             while True:
-                if self._closing and (not self._queue or time.monotonic() >= self._give_up_at):
+                if self._closing and not self._pending:
                     return None
-                due = self._since + self._config.batch_seconds - time.monotonic()
-                full = self._queued >= BATCH_TICKS
-                if self._queue and (due <= 0 or full or self._closing or self._hurry):
-                    self._sending = True
+                now = time.monotonic()
+                due = self._since + self._batch_seconds if self._pending else float("inf")
+                full = self._weight >= BATCH_TICKS
+                if self._pending and (due <= now or full or self._closing or self._hurry):
+                    self._packing = True
                     return self._gather()
-                self._changed.wait(due if self._queue else None)
+                if self._sync_at <= now:
+                    return []
+                next_at = min(due, self._sync_at)
+                self._changed.wait(None if next_at == float("inf") else next_at - now)
 
-    def _gather(self) -> Batch:
-        parts = [self._queue.popleft()]
+    def _gather(self) -> list[Batch]:
+        parts = [self._pending.popleft()]
         size = weight(parts[0])
-        while self._queue and size + weight(self._queue[0]) <= BATCH_TICKS:
-            parts.append(self._queue.popleft())
+        while self._pending and size + weight(self._pending[0]) <= BATCH_TICKS:
+            parts.append(self._pending.popleft())
             size += weight(parts[-1])
-        self._queued -= size
+        self._weight -= size
         self._since = time.monotonic()
         devices, self._devices = tuple(self._devices.values()), {}
         workloads, self._workloads = tuple(self._workloads.values()), {}
-        return replace(join(parts), devices=devices, workloads=workloads)
+        parts[0] = replace(parts[0], devices=devices, workloads=workloads)
+        return parts
 
-    def _deliver(self, batch: Batch) -> None:
-        body = zlib_gzip(self._encoder.request(batch))
-        backoff = self._first_backoff_seconds
-        while True:
-            try:
-                rejected = self._post(body)
-            except Retry as retry:
-                wait = max(retry.after_seconds, backoff * random.uniform(0.5, 1.0))
-                self._say("%s; sending again", retry)
-                if not self._pause(wait):
-                    self._telemetry.handed_over(self.name, "dropped", len(batch.ticks))
-                    return
-                backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
-            else:
-                lost = min(rejected, len(batch.ticks))
-                self._telemetry.handed_over(self.name, "rejected", lost)
-                self._telemetry.handed_over(self.name, "sent", len(batch.ticks) - lost)
+    def _keep(self, parts: Sequence[Batch]) -> None:
+        """Encode parts into one request and keep it; a part that cannot be encoded goes alone."""
+        ticks = sum(len(part.ticks) for part in parts)
+        try:
+            body = gzipped(self._encoder.pieces(*parts))
+        except Exception:
+            if len(parts) > 1:
+                for part in parts:
+                    self._keep([part])
                 return
+            log.exception("a batch could not be sent")
+            self._telemetry.handed_over(self.name, "rejected", ticks)
+            return
+        self._store.put(body, ticks, newest_ms(parts))
+        self._sender.wake(live=True)
 
-    def _post(self, body: bytes) -> int:
-        """Send once; return how many points were rejected for good."""
-        status, answer, after = self._client.post(body)
-        if 200 <= status < 300:
-            rejected, why = rejected_points(answer)
-            if rejected:
-                self._say("the collector rejected %d data points: %s", rejected, why)
-            return rejected
-        if status in RETRYABLE:
-            raise Retry(f"the collector answered {status}", after)
-        self._say("the collector refused a batch for good: %d %s", status, _words(answer))
-        return BATCH_TICKS
+    def _lost(self, reason: str, bodies: int, ticks: int) -> None:
+        kind = "damaged" if reason in DAMAGES else "dropped"
+        self._telemetry.add(f"wattshed_spool_{kind}_total", bodies, self.name, reason)
+        self._telemetry.handed_over(self.name, "dropped", ticks)
 
-    def _pause(self, seconds: float) -> bool:
-        """Wait before the next try; False once there is no time left for one."""
-        until = time.monotonic() + seconds
-        with self._changed:
-            was_closing = self._closing
-            while (now := time.monotonic()) < until:
-                if self._closing and not was_closing:
-                    return True  # close() woke us up: one last try at once
-                if until > self._give_up_at:
-                    return False
-                self._changed.wait(until - now)
-            return now < self._give_up_at
-
-    def _say(self, message: str, *told: object) -> None:
-        now = time.monotonic()
-        if now - self._said_at >= SAY_EVERY_SECONDS:
-            self._said_at = now
-            log.warning(message, *told)
+    def _publish(self) -> None:
+        level = self._store.level()
+        self._bodies = level.bodies
+        self._telemetry.set("wattshed_spool_bytes", level.size_bytes, self.name)
+        self._telemetry.set("wattshed_spool_bodies", level.bodies, self.name)
+        self._telemetry.set("wattshed_spool_on_disk", level.on_disk, self.name)
+        oldest = "wattshed_spool_oldest_timestamp_seconds"
+        if level.oldest_ms is None:
+            self._telemetry.clear(oldest, self.name)
+        else:
+            self._telemetry.set(oldest, level.oldest_ms / 1000, self.name)
 
 
-class Client:
-    """One kept-alive connection to the collector."""
-
-    def __init__(self, endpoint: str, token: str, timeout_seconds: float) -> None:
-        parts = urlsplit(endpoint)
-        path = parts.path.rstrip("/")
-        self._path = path if path.endswith(PATH) else path + PATH
-        self._headers = {
-            "Content-Type": "application/x-protobuf",
-            "Content-Encoding": "gzip",
-            "User-Agent": f"wattshed-exporter/{__version__}",
-        }
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_seconds)
-        self._fresh = True
-
-    def post(self, body: bytes) -> tuple[int, bytes, float]:
-        """Return status, body and the seconds of Retry-After; raise ``Retry`` without an answer."""
-        try:
-            return self._once(body)
-        except (OSError, http.client.HTTPException) as error:
-            stale = not self._fresh and not isinstance(error, TimeoutError)
-            self.close()
-            if not stale:
-                raise Retry(f"the collector cannot be reached: {error or type(error)}") from error
-        # The collector closed a connection that had been idle; a new one is worth a try at once.
-        try:
-            return self._once(body)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise Retry(f"the collector cannot be reached: {error or type(error)}") from error
-
-    def _once(self, body: bytes) -> tuple[int, bytes, float]:
-        self._connection.request("POST", self._path, body, self._headers)
-        response = self._connection.getresponse()
-        answer = response.read()
-        self._fresh = False
-        return response.status, answer, retry_after(response.getheader("Retry-After", ""))
-
-    def close(self) -> None:
-        self._connection.close()
-        self._fresh = True
+def build_store(config: Config, lost: Lost) -> Store:
+    """Return where requests wait: in the state_dir if there is one, else in memory."""
+    memory = Memory(config.otlp.memory_bytes, lost)
+    if config.state_dir is None:
+        return memory
+    return Disk(config.state_dir / "spool", config.otlp.spool_bytes, memory, lost)
 
 
 def resource(config: Config) -> dict[str, str]:
@@ -293,8 +243,8 @@ def resource(config: Config) -> dict[str, str]:
 
 
 def weight(batch: Batch) -> int:
-    """Return how much of the queue a batch takes, in ticks."""
-    return len(batch.ticks) + len(batch.allocations) + len(batch.outcomes)
+    """Return how much of a request a batch takes, in ticks."""
+    return len(batch.ticks) + len(batch.details) + len(batch.allocations) + len(batch.outcomes)
 
 
 def pieces(batch: Batch) -> Iterator[Batch]:
@@ -305,37 +255,27 @@ def pieces(batch: Batch) -> Iterator[Batch]:
         return
     for at in range(0, len(batch.ticks), BATCH_TICKS):
         yield Batch(ticks=batch.ticks[at : at + BATCH_TICKS])
+    for at in range(0, len(batch.details), BATCH_TICKS):
+        yield Batch(details=batch.details[at : at + BATCH_TICKS])
     for at in range(0, len(batch.allocations), BATCH_TICKS):
         yield Batch(allocations=batch.allocations[at : at + BATCH_TICKS])
     for at in range(0, len(batch.outcomes), BATCH_TICKS):
         yield Batch(outcomes=batch.outcomes[at : at + BATCH_TICKS])
 
 
-def join(parts: list[Batch]) -> Batch:
-    """Return one batch that holds what the parts hold, in order."""
-    return Batch(
-        ticks=tuple(t for part in parts for t in part.ticks),
-        allocations=tuple(a for part in parts for a in part.allocations),
-        outcomes=tuple(o for part in parts for o in part.outcomes),
-    )
+def newest_ms(parts: Iterable[Batch]) -> int:
+    """Return the latest event time in some batches, in milliseconds."""
+    times: set[int] = set()
+    for part in parts:
+        times.update(t.ts_ms for t in part.ticks)
+        times.update(d.ts_ms for d in part.details)
+        times.update(a.end_ms for a in part.allocations)
+        times.update(o.ts_ms for o in part.outcomes)
+    return max(times)
 
 
-def zlib_gzip(body: bytes) -> bytes:
+def gzipped(parts: Iterable[bytes]) -> bytes:
     """Compress at the cheapest level, with a gzip header."""
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return packer.compress(body) + packer.flush()
-
-
-def retry_after(header: str) -> float:
-    """Return the seconds that a Retry-After header asks for, 0 where it makes no sense."""
-    if header.isdecimal():
-        return min(float(header), LONGEST_RETRY_AFTER_SECONDS)
-    try:
-        seconds = parsedate_to_datetime(header).timestamp() - time.time() if header else 0.0
-    except ValueError:
-        return 0.0
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
-def _words(answer: bytes) -> str:
-    return " ".join(answer[:200].decode(errors="replace").split())
+    packed = [packer.compress(part) for part in parts]
+    return b"".join((*packed, packer.flush()))

@@ -1,26 +1,43 @@
 """OTLP metrics as protobuf bytes, written by hand: the node needs no protobuf library for it.
 
-Only what the contract uses of opentelemetry/proto/metrics/v1/metrics.proto is here. The attributes
-of a device do not change from tick to tick, so their bytes are made once and kept; a data point is
-then three fixed-width numbers and a copy.
+What the devices of one read have in common from read to read is their layout: which device, which
+metric, which labels, what is None. A layout that was seen before becomes a ``Template``, so that
+only times and values are written; see bench/push.py for what that costs.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter
 
-from wattshed_exporter.model import Allocation, Batch, Device, Method, Outcome, Tick, Workload
+from wattshed_exporter.model import (
+    MICRO,
+    Allocation,
+    Batch,
+    Detail,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Tick,
+    Workload,
+)
 from wattshed_exporter.semconv import (
     ALLOCATION,
     ALLOCATION_METHOD_ATTRIBUTE,
+    DETAIL_ATTRIBUTES,
+    DETAIL_LABELS,
+    DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
-    FLEET_METRICS,
     GAP,
+    HOST_NAMES,
     INTERVAL_ATTRIBUTE,
     OUTCOME_KIND_ATTRIBUTE,
     OUTCOME_SOURCE_ATTRIBUTE,
     OUTCOMES,
+    POWER_LIMIT,
     REASON_ATTRIBUTE,
     TICK_METRICS,
     UNCERTAINTY_ATTRIBUTE,
@@ -29,75 +46,71 @@ from wattshed_exporter.semconv import (
     Type,
 )
 
-from . import tick_values
+from .template import Numbers, Part, Spot, Template, write
+from .wire import NANOS_PER_MS, VARINT, attribute, chunk, head, point, varint
 
-NANOS_PER_MS = 1_000_000
+log = logging.getLogger(__name__)
+
 CUMULATIVE = 2
-LIMIT = FLEET_METRICS[1]
 LIMIT_EVERY_MS = 60_000
 """How often the power limit, which hardly ever changes, is repeated."""
+NEVER_MS = -LIMIT_EVERY_MS
 WORKLOADS_KEPT = 10_000
+LAYOUTS_KEPT = 32
+"""More only where what is None changes from read to read; then points are written one by one."""
 
-# NumberDataPoint: start_time_unix_nano = 2, time_unix_nano = 3, as_double = 4, attributes = 7.
-POINT = struct.Struct("<BQBd")
-POINT_FROM = struct.Struct("<BQBQBd")
-POINT_START, POINT_TIME, POINT_VALUE = 2 << 3 | 1, 3 << 3 | 1, 4 << 3 | 1
-DOUBLE = struct.Struct("<d")
-VARINT, LENGTH = 0, 2
+DEVICE_ID = DEVICE_ATTRIBUTES[0].otel
+DETAIL_OTEL = {a.label: a.otel for a in DETAIL_ATTRIBUTES}
+PUSHED = tuple(m for m in TICK_METRICS if m.otel)
+"""The metrics of a tick in the order of ``TICK_FIELDS``; the others are times on OTLP."""
+DEVICE, GAP_REASON = attrgetter("device"), attrgetter("gap")
+TICK_FIELDS = attrgetter(
+    *("device", "method", "interval_ms", "ts_ms", "start_ms", "energy_uj", "power_watts"),
+    *("utilization_ratio", "memory_used_bytes", "temperature_celsius"),
+)
+DETAIL_FIELDS = attrgetter("device", "metric", "attributes", "ts_ms", "start_ms", "value")
+HOSTS = tuple(replace(m, otel=HOST_NAMES[m.otel]) for m in PUSHED if m.otel in HOST_NAMES)
+ORDER: dict[str, Metric] = {
+    m.otel: m
+    for m in (*PUSHED, *HOSTS, POWER_LIMIT, GAP, *DETAIL_METRICS.values(), ALLOCATION, OUTCOMES)
+}
+"""Every metric by its OTLP name, in the order in which a request holds them."""
+SUMS = frozenset(m.otel for m in ORDER.values() if m.type is Type.COUNTER and m is not GAP)
+"""A gap is a mark at an instant on OTLP; its seconds are counted for Prometheus."""
+SUM_END = varint(2 << 3 | VARINT) + varint(CUMULATIVE) + varint(3 << 3 | VARINT) + varint(1)
+HEADS = {
+    m.otel: chunk(1, m.otel.encode()) + chunk(2, m.help.encode()) + chunk(3, m.unit.encode())
+    for m in ORDER.values()
+}
 
-
-def varint(number: int) -> bytes:
-    """Encode a whole number; a negative one takes ten bytes, as in ``int64``."""
-    number &= (1 << 64) - 1
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def chunk(field: int, content: bytes) -> bytes:
-    """Encode a field of bytes, text or a message."""
-    return varint(field << 3 | LENGTH) + varint(len(content)) + content
-
-
-def attribute(name: str, value: str | int | float, field: int) -> bytes:
-    """Encode a ``KeyValue`` as the given field of its parent."""
-    if isinstance(value, str):
-        any_value = chunk(1, value.encode(errors="replace"))
-    elif isinstance(value, int):
-        any_value = varint(3 << 3 | VARINT) + varint(value)
-    else:
-        any_value = varint(4 << 3 | 1) + DOUBLE.pack(value)
-    return chunk(field, chunk(1, name.encode()) + chunk(2, any_value))
+Points = dict[str, list[bytes | Part]]
+"""Encoded data points by the OTLP name of their metric."""
 
 
-def point(attributes: bytes, ts_ms: int, value: float, start_ms: int | None = None) -> bytes:
-    """Encode a ``NumberDataPoint`` as a field of its gauge or sum; times are in milliseconds."""
-    time, number = ts_ms * NANOS_PER_MS, float(value)
-    if start_ms is None:
-        head = POINT.pack(POINT_TIME, time, POINT_VALUE, number)
-    else:
-        since = start_ms * NANOS_PER_MS
-        head = POINT_FROM.pack(POINT_START, since, POINT_TIME, time, POINT_VALUE, number)
-    return chunk(1, head + attributes)
+class Layouts:
+    """Templates of the layouts that come back; the rest is written point by point."""
 
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Template | None] = {}
 
-def metric(told: Metric, kind: Type, points: Iterable[bytes]) -> bytes:
-    """Encode a ``Metric`` with its points as a field of ``ScopeMetrics``."""
-    data = b"".join(points)
-    if kind is Type.COUNTER:
-        total = data + varint(2 << 3) + varint(CUMULATIVE) + varint(3 << 3) + varint(1)
-        body = chunk(7, total)
-    else:
-        body = chunk(5, data)
-    texts = (
-        chunk(1, told.otel.encode()),
-        chunk(2, told.help.encode()),
-        chunk(3, told.unit.encode()),
-    )
-    return chunk(2, b"".join(texts) + body)
+    def clear(self) -> None:
+        self._known.clear()
+
+    def fill(
+        self, key: Hashable, numbers: Numbers, spots: Callable[[], Sequence[Spot]]
+    ) -> Mapping[str, bytes | Part]:
+        """Return the points of each metric; ``spots`` is asked only for a layout that is new."""
+        template = self._known.get(key)
+        if template is not None:
+            return template.fill(numbers)
+        found = spots()
+        if found and key in self._known:
+            self._known[key] = template = Template(found, len(numbers))
+            return template.fill(numbers)
+        if len(self._known) >= LAYOUTS_KEPT:
+            del self._known[next(iter(self._known))]
+        self._known[key] = None
+        return write(found, numbers)
 
 
 class Encoder:
@@ -116,42 +129,84 @@ class Encoder:
         self._workloads: dict[str, bytes] = {}
         self._attributes: dict[tuple[str, Method, int], bytes] = {}
         self._limit_ms: dict[str, int] = {}
+        self._layouts = Layouts()
 
-    def request(self, batch: Batch) -> bytes:
-        """Return an ``ExportMetricsServiceRequest`` that holds everything in a batch."""
-        for device in batch.devices:
-            self._learn_device(device)
-        for workload in batch.workloads:
-            self._learn_workload(workload)
-        metrics = b"".join(self._metrics(batch))
-        return chunk(1, self._resource + chunk(2, self._scope + metrics))
+    def request(self, *batches: Batch) -> bytes:
+        """Return an ``ExportMetricsServiceRequest`` that holds everything in the batches.
 
-    def _metrics(self, batch: Batch) -> Iterator[bytes]:
-        yield from self._tick_metrics(batch.ticks)
-        limits = list(self._limits(batch.ticks))
-        gaps = [self._gap(tick) for tick in batch.ticks if tick.gap]
-        shares = [self._share(allocation) for allocation in batch.allocations]
-        totals = [self._outcome(outcome) for outcome in batch.outcomes]
-        for told, kind, points in (
-            (LIMIT, Type.GAUGE, limits),
-            (GAP, Type.GAUGE, gaps),
-            (ALLOCATION, Type.GAUGE, shares),
-            (OUTCOMES, Type.COUNTER, totals),
-        ):
-            if points:
-                yield metric(told, kind, points)
+        Raises ``struct.error`` where a number is none that OTLP can carry.
+        """
+        return b"".join(self.pieces(*batches))
 
-    def _tick_metrics(self, ticks: Iterable[Tick]) -> Iterator[bytes]:
-        points: list[list[bytes]] = [[] for _ in TICK_METRICS]
-        for tick in ticks:
+    def pieces(self, *batches: Batch) -> Iterator[bytes]:
+        """Yield a request in pieces, so that who compresses it need not hold it as a whole."""
+        for batch in batches:
+            for device in batch.devices:
+                self._learn_device(device)
+            for workload in batch.workloads:
+                self._learn_workload(workload)
+        points: Points = {}
+        for batch in batches:
+            self._add(batch, points)
+        metrics = [p for name in ORDER if name in points for p in metric(name, points[name])]
+        size = len(self._scope) + sum(map(len, metrics))
+        front = self._resource + head(2, size) + self._scope
+        yield head(1, len(front) - len(self._scope) + size) + front
+        yield from map(bytes, metrics)
+
+    def _add(self, batch: Batch, points: Points) -> None:
+        for part in rounds(batch.ticks):
+            _extend(points, self._round(part))
+        if batch.details:
+            _extend(points, self._told(batch.details))
+        if limits := self._limits(batch.ticks):
+            points.setdefault(POWER_LIMIT.otel, []).extend(limits)
+        if any(map(GAP_REASON, batch.ticks)):
+            gaps = [self._gap(tick) for tick in batch.ticks if tick.gap]
+            points.setdefault(GAP.otel, []).extend(gaps)
+        if batch.allocations:
+            points.setdefault(ALLOCATION.otel, []).extend(map(self._share, batch.allocations))
+        if batch.outcomes:
+            points.setdefault(OUTCOMES.otel, []).extend(map(self._outcome, batch.outcomes))
+
+    def _round(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | Part]:
+        """Encode ticks of different devices."""
+        devices, methods, intervals, times, starts, energies, *values = zip(
+            *map(TICK_FIELDS, ticks), strict=True
+        )
+        numbers = [time * NANOS_PER_MS for time in times]
+        numbers += [s if s is None else s * NANOS_PER_MS for s in starts]
+        numbers += [e if e is None else e / MICRO for e in energies]
+        for column in values:
+            numbers += column
+        holes = tuple([n is None for n in numbers]) if None in numbers else None
+        key = (devices, methods, intervals, holes)
+        return self._layouts.fill(key, numbers, lambda: self._tick_spots(ticks, numbers))
+
+    def _tick_spots(self, ticks: Sequence[Tick], numbers: Numbers) -> list[Spot]:
+        spots, count = [], len(ticks)
+        for at, tick in enumerate(ticks):
             attributes = self._tick_attributes(tick)
-            for told, into, value in zip(TICK_METRICS, points, tick_values(tick), strict=True):
-                if value is not None and told.otel:
-                    start_ms = tick.start_ms if told.type is Type.COUNTER else None
-                    into.append(point(attributes, tick.ts_ms, value, start_ms))
-        for told, into in zip(TICK_METRICS, points, strict=True):
-            if into:
-                yield metric(told, told.type, into)
+            device = self._devices.get(tick.device)
+            names = HOST_NAMES if device is not None and device.kind is Kind.HOST else {}
+            start = count + at if tick.start_ms is not None else None
+            for place, told in enumerate(PUSHED, 2):
+                value = place * count + at
+                if numbers[value] is not None:
+                    since = start if told.type is Type.COUNTER else None
+                    name = names.get(told.otel, told.otel)
+                    spots.append(Spot(name, attributes, at, value, since))
+        return spots
+
+    def _told(self, details: Sequence[Detail]) -> Mapping[str, bytes | Part]:
+        devices, metrics, labels, times, starts, values = zip(
+            *map(DETAIL_FIELDS, details), strict=True
+        )
+        numbers = [time * NANOS_PER_MS for time in times]
+        numbers += [s if s is None else s * NANOS_PER_MS for s in starts]
+        numbers += values
+        key = (devices, metrics, labels, tuple([s is None for s in starts]))
+        return self._layouts.fill(key, numbers, lambda: list(_detail_spots(details)))
 
     def _tick_attributes(self, tick: Tick) -> bytes:
         key = (tick.device, tick.method, tick.interval_ms)
@@ -163,48 +218,51 @@ class Encoder:
     def _describe(self, tick: Tick) -> Iterator[bytes]:
         device = self._devices.get(tick.device)
         if device is None:
-            yield attribute(DEVICE_ATTRIBUTES[0].otel, tick.device, 7)
+            yield attribute(DEVICE_ID, tick.device)
             return
         for told in DEVICE_ATTRIBUTES:
             value = str(getattr(device, told.name))
             if told.name == "method" and tick.method is not Method.UNKNOWN:
                 value = str(tick.method)
             if value:
-                yield attribute(told.otel, value, 7)
+                yield attribute(told.otel, value)
         if device.uncertainty_ratio is not None:
-            yield attribute(UNCERTAINTY_ATTRIBUTE, float(device.uncertainty_ratio), 7)
-        yield attribute(INTERVAL_ATTRIBUTE, tick.interval_ms, 7)
+            yield attribute(UNCERTAINTY_ATTRIBUTE, float(device.uncertainty_ratio))
+        yield attribute(INTERVAL_ATTRIBUTE, tick.interval_ms)
 
-    def _limits(self, ticks: Iterable[Tick]) -> Iterator[bytes]:
+    def _limits(self, ticks: Iterable[Tick]) -> list[bytes]:
+        found, last_ms = [], self._limit_ms
         for tick in ticks:
-            device = self._devices.get(tick.device)
-            if device is None or device.power_limit_watts is None or tick.gap:
+            if abs(tick.ts_ms - last_ms.get(tick.device, NEVER_MS)) < LIMIT_EVERY_MS or tick.gap:
                 continue
-            last_ms = self._limit_ms.get(tick.device)
-            if last_ms is None or abs(tick.ts_ms - last_ms) >= LIMIT_EVERY_MS:
-                self._limit_ms[tick.device] = tick.ts_ms
-                yield point(self._tick_attributes(tick), tick.ts_ms, device.power_limit_watts)
+            device = self._devices.get(tick.device)
+            if device is not None and device.power_limit_watts is not None:
+                last_ms[tick.device] = tick.ts_ms
+                time_ns = tick.ts_ms * NANOS_PER_MS
+                found.append(point(self._tick_attributes(tick), time_ns, device.power_limit_watts))
+        return found
 
     def _gap(self, tick: Tick) -> bytes:
-        reason = attribute(REASON_ATTRIBUTE, tick.gap, 7)
-        return point(self._tick_attributes(tick) + reason, tick.ts_ms, 1.0)
+        reason = attribute(REASON_ATTRIBUTE, tick.gap)
+        return point(self._tick_attributes(tick) + reason, tick.ts_ms * NANOS_PER_MS, 1.0)
 
     def _share(self, held: Allocation) -> bytes:
-        attributes = attribute(DEVICE_ATTRIBUTES[0].otel, held.device, 7)
-        attributes += self._workload(held.workload)
+        attributes = attribute(DEVICE_ID, held.device) + self._workload(held.workload)
         if held.method:
-            attributes += attribute(ALLOCATION_METHOD_ATTRIBUTE, held.method, 7)
-        return point(attributes, held.end_ms, held.share, held.start_ms)
+            attributes += attribute(ALLOCATION_METHOD_ATTRIBUTE, held.method)
+        end_ns, start_ns = held.end_ms * NANOS_PER_MS, held.start_ms * NANOS_PER_MS
+        return point(attributes, end_ns, held.share, start_ns)
 
     def _outcome(self, outcome: Outcome) -> bytes:
         attributes = self._workload(outcome.workload)
-        attributes += attribute(OUTCOME_KIND_ATTRIBUTE, outcome.kind, 7)
+        attributes += attribute(OUTCOME_KIND_ATTRIBUTE, outcome.kind)
         if outcome.source:
-            attributes += attribute(OUTCOME_SOURCE_ATTRIBUTE, outcome.source, 7)
-        return point(attributes, outcome.ts_ms, outcome.total, outcome.start_ms)
+            attributes += attribute(OUTCOME_SOURCE_ATTRIBUTE, outcome.source)
+        start_ns = None if outcome.start_ms is None else outcome.start_ms * NANOS_PER_MS
+        return point(attributes, outcome.ts_ms * NANOS_PER_MS, outcome.total, start_ns)
 
     def _workload(self, key: str) -> bytes:
-        return self._workloads.get(key) or attribute(WORKLOAD_ATTRIBUTES[0].otel, key, 7)
+        return self._workloads.get(key) or attribute(WORKLOAD_ATTRIBUTES[0].otel, key)
 
     def _learn_device(self, device: Device) -> None:
         if self._devices.get(device.key) == device:
@@ -212,51 +270,56 @@ class Encoder:
         self._devices[device.key] = device
         self._limit_ms.pop(device.key, None)
         self._attributes = {k: v for k, v in self._attributes.items() if k[0] != device.key}
+        self._layouts.clear()
 
     def _learn_workload(self, workload: Workload) -> None:
         told = ((a.otel, getattr(workload, a.name)) for a in WORKLOAD_ATTRIBUTES)
         self._workloads.pop(workload.key, None)
-        self._workloads[workload.key] = b"".join(attribute(n, v, 7) for n, v in told if v)
+        self._workloads[workload.key] = b"".join(attribute(n, v) for n, v in told if v)
         if len(self._workloads) > WORKLOADS_KEPT:
             del self._workloads[next(iter(self._workloads))]
 
 
-def rejected_points(response: bytes) -> tuple[int, str]:
-    """Return how many points the receiver rejected and why, from its response.
-
-    Reads ``ExportMetricsServiceResponse.partial_success``; anything else counts as no rejection.
-    """
-    try:
-        for field, content in _fields(response):
-            if field == 1 and isinstance(content, bytes):
-                inner = dict(_fields(content))
-                count, why = inner.get(1, 0), inner.get(2, b"")
-                if isinstance(count, int) and isinstance(why, bytes):
-                    return count, why.decode(errors="replace")
-    except (IndexError, ValueError):
-        pass
-    return 0, ""
+def metric(name: str, points: Sequence[bytes | Part]) -> list[bytes | Part]:
+    """Encode a ``Metric`` with its points as a field of ``ScopeMetrics``, in pieces."""
+    size = sum(map(len, points))
+    end = SUM_END if name in SUMS else b""
+    front = HEADS[name] + head(7 if name in SUMS else 5, size + len(end))
+    return [head(2, len(front) + size + len(end)) + front, *points, end]
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    at = 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        number, at = _read_varint(data, at)
-        if tag & 7 == VARINT:
-            yield tag >> 3, number
-        elif tag & 7 == LENGTH:
-            yield tag >> 3, data[at : at + number]
-            at += number
-        else:
-            raise ValueError(f"wire type {tag & 7} is not in this message")
+def rounds(ticks: Sequence[Tick]) -> Iterator[Sequence[Tick]]:
+    """Cut ticks wherever a device would come twice, so that each part has a layout that recurs."""
+    if len(set(map(DEVICE, ticks))) == len(ticks):
+        if ticks:
+            yield ticks
+        return
+    seen: set[str] = set()
+    begin = 0
+    for at, tick in enumerate(ticks):
+        if tick.device in seen:
+            yield ticks[begin:at]
+            begin = at
+            seen.clear()
+        seen.add(tick.device)
+    yield ticks[begin:]
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return number, at
+def _detail_spots(details: Sequence[Detail]) -> Iterator[Spot]:
+    count = len(details)
+    for at, detail in enumerate(details):
+        told = DETAIL_METRICS.get(detail.metric)
+        if told is None:
+            log.error("%s is no metric of the contract; it is not sent", detail.metric)
+            continue
+        own = zip(told.labels[len(DETAIL_LABELS) :], detail.attributes, strict=True)
+        attributes = attribute(DEVICE_ID, detail.device)
+        attributes += b"".join(attribute(DETAIL_OTEL[label], v) for label, v in own if v)
+        since = told.type is Type.COUNTER and detail.start_ms is not None
+        start = count + at if since else None
+        yield Spot(told.otel, attributes, at, 2 * count + at, start)
+
+
+def _extend(points: Points, found: Mapping[str, bytes | Part]) -> None:
+    for name, made in found.items():
+        points.setdefault(name, []).append(made)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wattshed_exporter.outputs.otlp import retry_after
-from wattshed_exporter.outputs.protobuf import rejected_points
+from wattshed_exporter.outputs.otlp_client import retry_after
+from wattshed_exporter.outputs.wire import rejected_points
 
 DATES = st.builds(
     "{}, {} {} {} {}:{}:{} {}".format,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -20,8 +21,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from wattshed_exporter import config
+from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Outcome, Tick, Workload
-from wattshed_exporter.outputs.otlp import BATCH_TICKS, Otlp, pieces, retry_after
+from wattshed_exporter.outputs.otlp import BATCH_TICKS, PENDING_TICKS, Otlp, pieces
+from wattshed_exporter.outputs.otlp_client import Client
+from wattshed_exporter.outputs.otlp_sender import Sender
+from wattshed_exporter.spool import Memory
 from wattshed_exporter.telemetry import Telemetry
 
 DEVICE = Device("d", Kind.GPU, "n", "test", "gpu0")
@@ -29,6 +34,7 @@ PARTIAL = ExportMetricsServiceResponse(
     partial_success=ExportMetricsPartialSuccess(rejected_data_points=1, error_message="no unit")
 )
 Answer = tuple[int, dict[str, str], bytes]
+SILENT, GONE = 0, 1
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Collector:
     """Answers as told, then with 200; keeps what it accepted."""
 
     answers: list[Answer] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     accepted: list[ExportMetricsServiceRequest] = field(default_factory=list)
     seen: list[tuple[str, dict[str, str], int]] = field(default_factory=list)
     port: int = 0
@@ -57,9 +64,17 @@ class Collector:
                 status, headers, said = (
                     collector.answers.pop(0) if collector.answers else (200, {}, b"")
                 )
-                if status == 200:
+                if status == SILENT:  # half a connection: what was sent is thrown away
+                    self.close_connection = True
+                    return
+                if status in (200, GONE):
+                    collector.bodies.append(body)
                     request = ExportMetricsServiceRequest.FromString(gzip.decompress(body))
                     collector.accepted.append(request)
+                if status == GONE:  # taken, but the answer never arrives
+                    self.close_connection = True
+                    return
+                time.sleep(float(headers.pop("Slow", 0)))
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(said))}.items():
                     self.send_header(name, value)
@@ -73,6 +88,10 @@ class Collector:
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def is_up(self) -> bool:
+        return self._server is not None
 
     def stop(self) -> None:
         if self._server is not None:
@@ -95,6 +114,12 @@ class Collector:
         return [point.time_unix_nano // 1_000_000 for point in self.points("hw.power")]
 
 
+def times_of(body: bytes) -> list[int]:
+    """The times of the ticks in one request."""
+    one = Collector(accepted=[ExportMetricsServiceRequest.FromString(gzip.decompress(body))])
+    return one.times()
+
+
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     made = Collector()
@@ -104,6 +129,10 @@ def collector() -> Iterator[Collector]:
 
 
 Push = Callable[..., Otlp]
+
+
+def soon(least: float, most: float) -> float:
+    return random.uniform(least, min(most, 0.03))
 
 
 @pytest.fixture
@@ -116,11 +145,11 @@ def push(collector: Collector, telemetry: Telemetry) -> Iterator[Push]:
     """Build outputs towards the collector that retry fast, and close them."""
     made: list[Otlp] = []
 
-    def build(path: str = "", **more: object) -> Otlp:
+    def build(path: str = "", state_dir: Path | None = None, **more: object) -> Otlp:
         told = config.Otlp(endpoint=f"http://127.0.0.1:{collector.port}{path}")
         told = replace(told, **{"batch_seconds": 0.0, **more})  # type: ignore[arg-type]
-        settings = config.Config(node="n", site="s", otlp=told)
-        made.append(Otlp(settings, telemetry, first_backoff_seconds=0.02))
+        settings = config.Config(node="n", site="s", otlp=told, state_dir=state_dir)
+        made.append(Otlp(settings, telemetry, jitter=soon))
         return made[-1]
 
     yield build
@@ -178,7 +207,7 @@ def test_everything_but_ticks_is_sent_too(collector: Collector, push: Push) -> N
         assert told["wattshed.workload.name"] == "train"
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 502, 503, 504])
 def test_what_the_collector_may_take_later_is_sent_again(
     collector: Collector, push: Push, telemetry: Telemetry, status: int
 ) -> None:
@@ -245,27 +274,6 @@ def test_nothing_is_lost_in_an_outage(
     assert counted(telemetry, "sent") == 4
 
 
-def test_a_full_queue_drops_the_oldest_and_says_so(
-    collector: Collector, push: Push, telemetry: Telemetry
-) -> None:
-    collector.stop()
-    output = push(queue_ticks=10)
-    output.put(Batch(ticks=ticks(0)))
-    while output.waiting:
-        time.sleep(0.001)
-    output.put(Batch(devices=(DEVICE,)))
-    for ts in range(1, 31):
-        output.put(Batch(ticks=ticks(ts)))
-    assert counted(telemetry, "dropped") == 20
-    assert not output.ready()
-    collector.start()
-    assert output.flush(5)
-    assert sorted(set(collector.times())) == [0, *range(21, 31)]
-    last = {a.key for a in collector.points("hw.power")[-1].attributes}
-    assert "hw.name" in last  # what describes the device is not dropped with old ticks
-    assert output.ready()
-
-
 def test_batches_are_gathered_up_to_a_size(collector: Collector, push: Push) -> None:
     output = push(batch_seconds=30.0)
     for ts in range(3):
@@ -326,14 +334,205 @@ def test_a_big_batch_is_cut_and_nothing_is_lost() -> None:
     assert list(pieces(Batch(devices=(DEVICE,)))) == []
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("", 0.0), ("5", 5.0), ("99999", 300.0), ("soon", 0.0), ("nan", 0.0), ("-3", 0.0)],
-)
-def test_retry_after_values(header: str, seconds: float) -> None:
-    assert retry_after(header) == seconds
+def until(what: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.002)
 
 
-def test_retry_after_may_be_a_date() -> None:
-    assert 50 < retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert retry_after(formatdate(time.time() - 60, usegmt=True)) == 0.0
+def waiting(telemetry: Telemetry) -> float:
+    return telemetry.value("wattshed_spool_bodies", output="otlp")
+
+
+@pytest.fixture(params=["memory", "disk"])
+def state_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    return tmp_path / "state" if request.param == "disk" else None
+
+
+def test_a_backlog_does_not_hold_up_what_is_live(
+    collector: Collector, push: Push, telemetry: Telemetry, state_dir: Path | None
+) -> None:
+    collector.stop()
+    output = push(drain_per_second=0.5, state_dir=state_dir)
+    for ts in range(1, 6):
+        output.put(Batch(devices=(DEVICE,), ticks=ticks(ts * 1000)))
+        until(lambda: waiting(telemetry) == ts)  # noqa: B023
+    assert not output.ready()
+    assert telemetry.value("wattshed_spool_oldest_timestamp_seconds", output="otlp") == 1.0
+    assert telemetry.value("wattshed_spool_bytes", output="otlp") > 500
+    assert telemetry.value("wattshed_spool_on_disk", output="otlp") == (state_dir is not None)
+    collector.start()
+    until(lambda: len(collector.accepted) == 2)
+    output.put(Batch(ticks=ticks(6000)))
+    until(lambda: len(collector.accepted) == 3)
+    assert collector.times() == [5000, 1000, 6000]
+    assert output.flush(5)
+    assert collector.times() == [5000, 1000, 6000, 2000, 3000, 4000]
+    assert output.ready()
+    assert counted(telemetry, "sent") == 6
+    until(lambda: waiting(telemetry) == 0)
+    name = "wattshed_spool_oldest_timestamp_seconds"
+    assert telemetry.registry.get_sample_value(name, {"output": "otlp"}) is None
+
+
+def test_the_oldest_requests_are_dropped_and_counted(
+    collector: Collector, push: Push, telemetry: Telemetry, state_dir: Path | None
+) -> None:
+    collector.stop()
+    output = push(spool_bytes=60_000, memory_bytes=60_000, state_dir=state_dir)
+    output.put(Batch(devices=(DEVICE,)))
+    labels = {"output": "otlp", "reason": "full" if state_dir else "memory_full"}
+
+    def bodies() -> float:
+        return waiting(telemetry) + telemetry.value("wattshed_spool_dropped_total", **labels)
+
+    for ts in range(300):
+        output.put(Batch(ticks=ticks(ts)))
+        until(lambda: bodies() == ts + 1)  # noqa: B023
+    dropped = counted(telemetry, "dropped")
+    assert 50 < dropped < 280
+    assert telemetry.value("wattshed_spool_dropped_total", **labels) == dropped
+    collector.start()
+    assert output.flush(10)
+    came = sorted(set(collector.times()))
+    assert came == list(range(int(dropped), 300))
+    last = {a.key for a in collector.points("hw.power")[-1].attributes}
+    assert "hw.name" in last
+
+
+def test_the_same_bytes_are_sent_after_a_restart(
+    collector: Collector, push: Push, telemetry: Telemetry, tmp_path: Path
+) -> None:
+    collector.answers = [(503, {"Retry-After": "60"}, b"")]
+    output = push(state_dir=tmp_path)
+    output.put(Batch(devices=(DEVICE,), ticks=ticks(1, 2)))
+    until(lambda: collector.seen)
+    output.put(Batch(ticks=ticks(3)))
+    output.close()
+    assert counted(telemetry, "dropped") == 0
+    again = push(state_dir=tmp_path)
+    assert again.flush(5)
+    assert sorted(collector.times()) == [1, 2, 3]
+    assert counted(telemetry, "sent") == 3
+    names = {a.key for p in collector.points("hw.power") for a in p.attributes}
+    assert "hw.name" in names
+
+
+def test_a_second_exporter_on_the_same_folder_is_refused(push: Push, tmp_path: Path) -> None:
+    push(state_dir=tmp_path)
+    with pytest.raises(ConfigError, match="is used by another exporter"):
+        push(state_dir=tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_collector_that_flaps_gets_everything_once(
+    collector: Collector,
+    push: Push,
+    telemetry: Telemetry,
+    state_dir: Path | None,
+    seed: int,
+) -> None:
+    dice = random.Random(seed)
+    moods: list[Answer] = [
+        (503, {}, b""), (503, {"Retry-After": "0"}, b""), (429, {}, b""), (SILENT, {}, b""),
+        (GONE, {}, b""), (502, {}, b"<html>"), (200, {"Slow": "0.25"}, b""), (200, {}, b""),
+    ]  # fmt: skip
+    output = push(state_dir=state_dir, drain_per_second=1000.0, timeout_seconds=0.2)
+    output.put(Batch(devices=(DEVICE,)))
+    for ts in range(60):
+        if dice.random() < 0.4:
+            collector.answers.append(dice.choice(moods))
+        if dice.random() < 0.1:
+            collector.stop()
+        output.put(Batch(ticks=ticks(ts)))
+        time.sleep(0.005)
+        if not collector.is_up and dice.random() < 0.4:
+            collector.start()
+    if not collector.is_up:
+        collector.start()
+    assert output.flush(30)
+    assert sorted(set(collector.times())) == list(range(60))
+    # What came twice is the same request, byte for byte, so it is the same rows.
+    assert sum(len(times_of(body)) for body in set(collector.bodies)) == 60
+    assert counted(telemetry, "sent") == 60
+    assert counted(telemetry, "dropped") == counted(telemetry, "rejected") == 0
+
+
+def test_a_poisonous_request_is_rejected_once_and_the_rest_goes_on(
+    collector: Collector, push: Push, telemetry: Telemetry, state_dir: Path | None
+) -> None:
+    collector.stop()
+    output = push(state_dir=state_dir, drain_per_second=1000.0)
+    for ts in range(1, 4):
+        output.put(Batch(ticks=ticks(ts)))
+        until(lambda: waiting(telemetry) == ts)  # noqa: B023
+    collector.answers = [(200, {}, b""), (400, {}, b"no")]
+    collector.start()
+    assert output.flush(5)
+    assert collector.times() == [3, 2]
+    assert (counted(telemetry, "rejected"), counted(telemetry, "sent")) == (1, 2)
+
+
+def test_the_token_is_never_logged(
+    collector: Collector, push: Push, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    collector.answers = [(401, {}, b"who?"), (403, {}, b""), (400, {}, b"bad")]
+    output = push(token="s3cret")
+    output.put(Batch(ticks=ticks(1)))
+    assert output.flush(5)
+    assert "answered 401 who?" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_a_part_that_cannot_be_encoded_costs_only_itself(
+    collector: Collector, push: Push, telemetry: Telemetry
+) -> None:
+    output = push(batch_seconds=30.0)
+    for ts in (1, -1, 2):
+        output.put(Batch(ticks=ticks(ts)))
+    assert output.flush(5)
+    assert sorted(collector.times()) == [1, 2]
+    assert (counted(telemetry, "rejected"), counted(telemetry, "sent")) == (1, 2)
+
+
+def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(telemetry: Telemetry) -> None:
+    hangs = threading.Event()
+
+    class Hanging(Memory):
+        def put(self, body: bytes, ticks: int, newest_ms: int) -> None:
+            hangs.wait()
+            super().put(body, ticks, newest_ms)
+
+    told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=0.0)
+    store = Hanging(1 << 24, lambda *_: None)
+    output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
+    output.put(Batch(ticks=ticks(0)))
+    until(lambda: output._packing and not output._pending)
+    for _ in range(25):
+        output.put(Batch(ticks=ticks(*range(BATCH_TICKS))))
+    assert counted(telemetry, "dropped") == 25 * BATCH_TICKS - PENDING_TICKS
+    hangs.set()
+    output.close()
+
+
+def test_the_back_off_doubles_with_full_jitter_and_starts_anew(
+    collector: Collector, telemetry: Telemetry
+) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def jitter(least: float, most: float) -> float:
+        asked.append((least, most))
+        return 0.0
+
+    store, changed = Memory(1 << 20, lambda *_: None), threading.Condition()
+    client = Client(config.Otlp(endpoint=f"http://127.0.0.1:{collector.port}"))
+    sender = Sender(client, store, telemetry, changed, 1000.0, jitter=jitter)
+    for _ in range(2):
+        collector.answers = [(503, {}, b"")] * 8
+        store.put(gzip.compress(b""), 1, 1)
+        sender.wake(live=True)
+        until(lambda: not store.level().bodies)
+    sender.close(1.0)
+    assert asked == [(0.0, most) for most in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)] * 2

@@ -25,13 +25,8 @@ from wattshed_exporter.model import (
     Tick,
     Workload,
 )
-from wattshed_exporter.outputs.protobuf import (
-    WORKLOADS_KEPT,
-    Encoder,
-    attribute,
-    rejected_points,
-    varint,
-)
+from wattshed_exporter.outputs.protobuf import WORKLOADS_KEPT, Encoder
+from wattshed_exporter.outputs.wire import attribute, rejected_points, varint
 from wattshed_exporter.semconv import TICK_METRICS
 
 GPU = Device(

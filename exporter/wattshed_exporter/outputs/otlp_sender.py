@@ -1,0 +1,181 @@
+"""Sends what waits in a store: what is new first, then the backlog, at a bounded rate.
+
+A request that the collector may take later is sent again after a back-off with full jitter; one
+that it will never take is counted and gone. Only one request is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+
+from wattshed_exporter.spool import Record, Store
+from wattshed_exporter.telemetry import Telemetry
+
+from .otlp_client import Client, Retry
+from .wire import rejected_points
+
+log = logging.getLogger(__name__)
+
+RETRYABLE = frozenset({401, 403, 408, 429, 502, 503, 504})
+"""Those of the specification, and a refusal of who asks: a token that ran out must cost no data."""
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30.0
+SAY_EVERY_SECONDS = 60.0
+
+Jitter = Callable[[float, float], float]
+"""Picks a pause between the two, in seconds."""
+
+
+class Turn(Enum):
+    """What is sent next."""
+
+    LIVE = "what was put last"
+    BACKLOG = "what waits longest"
+    END = "nothing any more"
+
+
+class Sender:
+    """A thread that empties a store into a client.
+
+    Args:
+        changed: is notified after every attempt; guards what this class keeps.
+        drain_per_second: requests of a backlog per second at most. A collector that takes long
+            over them gets them with pauses as long as it took.
+        told: is called after each request that has left the store.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        telemetry: Telemetry,
+        changed: threading.Condition,
+        drain_per_second: float,
+        *,
+        told: Callable[[], None] = lambda: None,
+        jitter: Jitter = random.uniform,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._telemetry = telemetry
+        self._changed = changed
+        self._least_pause = 1.0 / drain_per_second
+        self._backoff = FIRST_BACKOFF_SECONDS
+        self._jitter = jitter
+        self._told = told
+        self._puts = self._emptied = 0
+        self._fresh = self._hurry = False
+        self._not_before = self._drain_at = 0.0
+        self._give_up_at = float("inf")
+        self._said_at = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="otlp-send", daemon=True)
+        self._thread.start()
+
+    def wake(self, *, live: bool) -> None:
+        """Say that the store holds something; ``live`` unless it is from an earlier run."""
+        with self._changed:
+            self._puts += 1
+            self._fresh = self._fresh or live
+            self._changed.notify_all()
+
+    def hurry(self, wanted: bool) -> None:
+        """Send a backlog as fast as the collector takes it, or no longer."""
+        with self._changed:
+            self._hurry = wanted
+            self._changed.notify_all()
+
+    def close(self, seconds: float) -> None:
+        """Try what waits once more, for so many seconds."""
+        with self._changed:
+            self._give_up_at = time.monotonic() + seconds
+            self._not_before = 0.0
+            self._changed.notify_all()
+        self._thread.join(seconds + 0.1)
+        if not self._thread.is_alive():
+            self._client.close()
+
+    def _run(self) -> None:
+        while (turn := self._wait_turn()) is not Turn.END:
+            puts = self._puts
+            record = self._store.peek(newest=turn is Turn.LIVE)
+            if record is None:
+                with self._changed:
+                    if turn is Turn.BACKLOG:
+                        self._emptied = puts
+                    self._changed.notify_all()
+                continue
+            self._attempt(record, turn)
+            with self._changed:
+                self._changed.notify_all()
+
+    def _wait_turn(self) -> Turn:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                closing = self._give_up_at != float("inf")
+                if closing and max(now, self._not_before) >= self._give_up_at:
+                    return Turn.END
+                wait = self._not_before - now
+                if wait <= 0 and self._fresh:
+                    self._fresh = False
+                    return Turn.LIVE
+                if self._emptied == self._puts:
+                    if closing:
+                        return Turn.END
+                    self._changed.wait()
+                    continue
+                if not (self._hurry or closing):
+                    wait = max(wait, self._drain_at - now)
+                if wait <= 0:
+                    return Turn.BACKLOG
+                self._changed.wait(wait)
+
+    def _attempt(self, record: Record, turn: Turn) -> None:
+        began = time.monotonic()
+        try:
+            rejected = self._post(record)
+        except Retry as retry:
+            pause = max(retry.after_seconds, self._jitter(0.0, self._backoff))
+            self._say("%s; sending again", retry)
+            self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
+            with self._changed:
+                self._fresh = self._fresh or turn is Turn.LIVE
+                self._not_before = time.monotonic() + pause
+            return
+        now = time.monotonic()
+        self._backoff = FIRST_BACKOFF_SECONDS
+        if turn is Turn.BACKLOG:
+            self._drain_at = now + max(self._least_pause, now - began)
+        if self._store.ack(record):
+            name, lost = "otlp", min(rejected, record.ticks)
+            self._telemetry.handed_over(name, "rejected", lost)
+            self._telemetry.handed_over(name, "sent", record.ticks - lost)
+        self._told()
+
+    def _post(self, record: Record) -> int:
+        """Send once; return how many points were rejected for good."""
+        status, answer, after = self._client.post(record.body)
+        if 200 <= status < 300:
+            rejected, why = rejected_points(answer)
+            if rejected:
+                self._say("the collector rejected %d data points: %s", rejected, why)
+            return rejected
+        if status in RETRYABLE:
+            raise Retry(f"the collector answered {status} {_words(answer)}".rstrip(), after)
+        self._say("the collector refused a batch for good: %d %s", status, _words(answer))
+        return record.ticks
+
+    def _say(self, message: str, *told: object) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= SAY_EVERY_SECONDS:
+            self._said_at = now
+            log.warning(message, *told)
+
+
+def _words(answer: bytes) -> str:
+    return " ".join(answer[:200].decode(errors="replace").split())
