@@ -22,6 +22,8 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
+        # Looking a child up costs several times what increasing it does.
+        self._children: dict[tuple[str, tuple[str, ...]], Counter] = {}
         for metric in HEALTH_METRICS:
             name, told = metric.prometheus, (metric.help, metric.labels)
             if metric.type is Type.COUNTER:
@@ -33,7 +35,10 @@ class Telemetry:
 
     def add(self, name: str, amount: float, *labels: str) -> None:
         """Increase a counter; ``KeyError`` where the contract has none of that name."""
-        self._counters[name].labels(*labels).inc(amount)
+        child = self._children.get((name, labels))
+        if child is None:
+            child = self._children[name, labels] = self._counters[name].labels(*labels)
+        child.inc(amount)
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge; ``KeyError`` where the contract has none of that name."""
