@@ -84,7 +84,9 @@ def main() -> None:
         for _ in range(args.rounds):
             alone.read()
         took.append((whole - (time.thread_time() - began)) / args.rounds * 1e6)
-    print(f"{args.devices} devices: {statistics.median(took):.1f} us per round, least {min(took):.1f}")
+    print(
+        f"{args.devices} devices: {statistics.median(took):.1f} us per round, least {min(took):.1f}"
+    )
     if args.profile:
         driven = worker(Scripted(args.devices))
         with cProfile.Profile() as profile:

@@ -6,7 +6,7 @@ of the two sees work is believed; and where both see none, power still has to be
 baseline before the device counts as idle. Power well above it, with nothing done, is a process that
 runs without working: execution idle. What cannot be told is ``unknown``, never guessed:
 
-* without utilisation or activity there is only power, which tells idle by the baseline, else nothing;
+* without utilisation or activity there is only power, which tells idle by a baseline, or nothing;
 * the utilisation of a GPU that was never seen to move may be one of those zeros;
 * nobody saw what happened in a gap, although its energy may be known.
 """
@@ -76,13 +76,11 @@ class Activity:
         "_idle_watts",
         "_last",
         "_start_ms",
-        "milliseconds",
         "microjoules",
+        "milliseconds",
     )
 
-    def __init__(
-        self, device: Device, idle: Idle, baseline: Baseline, holdings: Holdings
-    ) -> None:
+    def __init__(self, device: Device, idle: Idle, baseline: Baseline, holdings: Holdings) -> None:
         self.milliseconds = [0] * len(CLASSES)
         self.microjoules = [0] * len(CLASSES)
         self._below = idle.activity_below

@@ -167,7 +167,10 @@ def _parse(told: Any) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
     if told["version"] != VERSION:
         raise ValueError(f"version {told['version']!r} is not {VERSION}")
     return [
-        (key, {state: [_mean(*pair) for pair in means[state]] for state in STATES if state in means})
+        (
+            key,
+            {state: [_mean(*pair) for pair in means[state]] for state in STATES if state in means},
+        )
         for key, means in told["devices"].items()
     ]
 

@@ -32,7 +32,7 @@ JUMP = 10
 LARGEST_UJ = 2**63 - 1
 """Largest energy that the store can hold; what an underflow leaves is above it."""
 LARGEST_BYTES = 2**47
-"""Memory from which on a value is a sentinel: drivers say 2**47 and 2**63 where they do not know."""
+"""Memory from which on a value is a sentinel: drivers say 2**47 or 2**63 for not known."""
 CELSIUS = (-100.0, 250.0)
 STEP_MS = 1000
 """A wall clock that moves by more than this against the monotonic clock was set."""

@@ -82,8 +82,10 @@ class Meter:
     _power_ms: int = 0
     _remainder_uj: float = 0.0
     _still: list[Tick] = field(default_factory=list)
-    _moved_ms: int = 0
+    _compared_ms: int = 0
     _mute_until_ms: int | None = None
+    _unstarted_ms: int = 0
+    """The latest reading that was published with a counter whose start is not known."""
     _starts: list[int] = field(default_factory=list)
     _foreign: tuple[int, ...] = ()
 
@@ -133,10 +135,10 @@ class Meter:
         self._raw_ms += step_ms
         self.counter.forget()
         self.power.forget()
-        self._moved_ms = 0
+        self._compared_ms = 0
         self._still.clear()
         if latest - now_ms > BACK_MS:
-            self._start_anew(step_ms, now_ms, latest)
+            self._start_anew(now_ms)
             return self._gap_tick(Reading(self.device.key, now_ms), "clock_step")
         if step_ms > 0 and now_ms - 1 > latest:
             return self._gap_tick(Reading(self.device.key, now_ms - 1), "clock_step")
@@ -150,51 +152,46 @@ class Meter:
     def _latest_ms(self) -> int | None:
         return self._seen_ms if self._last_ms is None else max(self._last_ms, self._seen_ms or 0)
 
-    def _start_anew(self, step_ms: int, now_ms: int, latest_ms: int) -> None:
+    def _start_anew(self, now_ms: int) -> None:
         self._last_ms, self._seen_ms = None, now_ms
         self._foreign = tuple(self._starts)
-        if not self._counting or self.device.counter_range_uj is not None:
-            self._total_uj, self._start_ms, self._raw_uj = None, None, None
-        elif self._start_ms is not None:
-            self._start_ms += step_ms
-        else:
-            # Of two counters without a start nobody could tell that they are not one.
-            self._mute_until_ms = max(latest_ms, self._mute_until_ms or 0)
+        self._total_uj = self._start_ms = None
+        if self.device.counter_range_uj is not None:
+            self._raw_uj = None
+        elif self._counting:
+            # Of a counter without a start nobody could tell that it is not this one.
+            self._mute_until_ms = max(self._unstarted_ms, now_ms)
 
     def _tick(self, reading: Reading, power: float | None, energy: int | None) -> Tick:
-        ts_ms = reading.ts_ms
-        before_uj, since_ms = self._total_uj, self._start_ms
+        ts_ms, before_uj, since_ms = reading.ts_ms, self._total_uj, self._start_ms
         if energy is not None:
             self._count(ts_ms, energy, reading.start_ms)
         elif power is not None and not self._counting:
             self._integrate(ts_ms, power)
-        total_uj: int | None = None
-        if energy is not None or not self._counting:
-            total_uj = self._total_uj
+        total_uj = self._total_uj if energy is not None or not self._counting else None
         start_ms = self._start_ms if total_uj is not None else None
         still = False
-        if power is not None:
+        if power is None:
+            if total_uj is None:
+                return self._gap_tick(reading, self._gap or "counter_changed")
+        else:
             if energy is not None and total_uj is not None:
-                if before_uj is not None and since_ms == start_ms:
-                    still = self._hold_against(ts_ms, total_uj - before_uj, power)
-                self._moved_ms = ts_ms
+                same = before_uj is not None and since_ms == start_ms
+                still = self._hold_against(ts_ms, power, total_uj - (before_uj or 0), same)
                 if self.counter.frozen:
                     total_uj = start_ms = None
             reason = self.power.feed(ts_ms, power, reading.utilization_ratio, self.interval_ms)
             if reason:
                 self._reject(reason)
-        elif total_uj is None:
-            return self._gap_tick(reading, self._gap or "counter_changed")
         self._power_watts, self._power_ms, self._gap = power, ts_ms, ""
-        if start_ms is not None and (not self._starts or self._starts[-1] != start_ms):
-            self._starts.append(start_ms)
-            del self._starts[:-STARTS]
+        if total_uj is not None:
+            self._remember(ts_ms, start_ms)
+        counted = self._counting and total_uj is not None
         tick = Tick(
             self.device.key,
             ts_ms,
             self.interval_ms,
-            self._fixed
-            or (Method.COUNTER if self._counting and total_uj is not None else Method.INTEGRAL),
+            self._fixed or (Method.COUNTER if counted else Method.INTEGRAL),
             power,
             total_uj,
             start_ms,
@@ -206,10 +203,19 @@ class Meter:
             self._still.append(tick)
         return tick
 
-    def _hold_against(self, ts_ms: int, gained_uj: int, power: float) -> bool:
+    def _remember(self, ts_ms: int, start_ms: int | None) -> None:
+        if start_ms is None:
+            self._unstarted_ms = max(ts_ms, self._unstarted_ms)
+        elif not self._starts or self._starts[-1] != start_ms:
+            self._starts.append(start_ms)
+            del self._starts[:-STARTS]
+
+    def _hold_against(self, ts_ms: int, power: float, gained_uj: int, same: bool) -> bool:
         """Compare what the counter gained with power; return whether it stands still."""
-        before, dt_ms = self._power_watts, ts_ms - self._moved_ms
-        if before is None or self._gap or not 0 < dt_ms <= GAP_INTERVALS * self.interval_ms:
+        before, dt_ms = self._power_watts, ts_ms - self._compared_ms
+        self._compared_ms = ts_ms
+        long = dt_ms > GAP_INTERVALS * self.interval_ms
+        if before is None or self._gap or long or not same:
             self.counter.forget()
             self._still.clear()
             return False
@@ -219,9 +225,10 @@ class Meter:
         if gained_uj:
             self._still.clear()
         elif reason:
-            without = {"energy_uj": None, "start_ms": None}
             method = self._fixed or Method.INTEGRAL
-            self.amended += [replace(tick, method=method, **without) for tick in self._still]
+            self.amended += [
+                replace(tick, method=method, energy_uj=None, start_ms=None) for tick in self._still
+            ]
             self._still.clear()
         return not gained_uj
 
@@ -262,18 +269,18 @@ class Meter:
         if self._raw_uj is not None and energy_uj < self._raw_uj:
             start_ms, self._base_uj = max(self._raw_ms, start_ms or 0), 0
             self._reject("counter_reset")
-        if start_ms is not None and (self._start_ms is None or start_ms > self._start_ms):
+        if start_ms is not None and (self._start_ms or 0) < start_ms <= ts_ms:
             self._start_ms = start_ms
             while self._foreign and self._clashes(self._start_ms):
                 self._start_ms -= SAME_START_MS + 1
         self._total_uj = energy_uj - self._base_uj
 
     def _rebase(self, ts_ms: int, energy_uj: int, until_ms: int) -> None:
-        """Wait until no time comes twice any more, then count from zero."""
-        self._total_uj = self._start_ms = None
+        """Count from zero, as soon as that cannot be taken for what was counted before."""
         if ts_ms > until_ms:
-            self._mute_until_ms = None
-            self._base_uj, self._total_uj, self._start_ms = energy_uj, 0, ts_ms
+            self._base_uj = energy_uj
+            self._from_zero(ts_ms)
+            self._mute_until_ms = until_ms if self._total_uj is None else None
 
     def _unwrap(self, ts_ms: int, energy_uj: int, range_uj: int) -> None:
         gained = self._gained(ts_ms, energy_uj, range_uj)

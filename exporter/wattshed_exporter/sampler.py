@@ -54,9 +54,9 @@ class Sampler:
         self._release_seconds = config.release_seconds
         self._monotonic = used.monotonic
         self._wake = wake
-        shared = {"baselines": self._baselines, "holdings": Holdings()}
+        holdings = Holdings()
         workers = [
-            Worker(source, config, outputs, telemetry, used, boot_ms, **shared)
+            Worker(source, config, outputs, telemetry, used, self._baselines, holdings, boot_ms)
             for source in (*sources, *fallbacks)
         ]
         self._primary, spare = workers[: len(sources)], workers[len(sources) :]

@@ -61,10 +61,9 @@ class Worker:
         outputs: Sequence[Output],
         telemetry: Telemetry,
         clock: Clock,
-        boot_ms: int | None = None,
-        *,
         baselines: Baselines | None = None,
         holdings: Holdings | None = None,
+        boot_ms: int | None = None,
     ) -> None:
         self.source = source
         self.standby: Callable[[], float | None] = lambda: None
