@@ -7,23 +7,24 @@ import signal
 from collections.abc import Callable
 
 STOP = frozenset({signal.SIGINT, signal.SIGTERM})
+ORDERS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 WAKE = 0
 
 
 class Signals:
-    """Waits in the main thread, and acts there on SIGINT, SIGTERM and whatever ``on`` names."""
+    """Waits in the main thread, and acts there on SIGINT, SIGTERM, SIGUSR1 and SIGUSR2."""
 
     def __init__(self) -> None:
         # A SimpleQueue may be filled from a signal handler; an Event may deadlock there.
         self._caught: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._actions: dict[int, Callable[[], None]] = {}
-        for number in STOP:
-            self._catch(number)
+        # The latter two as well, because by default they kill a process that is still starting.
+        for number in STOP | ORDERS:
+            signal.signal(number, lambda caught, _frame: self._caught.put(caught))
 
     def on(self, number: signal.Signals, action: Callable[[], None]) -> None:
-        """Call ``action``, from ``wait``, whenever a signal was caught."""
+        """Call ``action``, from ``wait``, whenever a signal of ``ORDERS`` was caught."""
         self._actions[number] = action
-        self._catch(number)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until a signal or ``wake``; return whether it is time to stop."""
@@ -41,6 +42,3 @@ class Signals:
     def wake(self) -> None:
         """End the present wait, or the next one, early; from any thread."""
         self._caught.put(WAKE)
-
-    def _catch(self, number: int) -> None:
-        signal.signal(number, lambda caught, _frame: self._caught.put(caught))

@@ -82,6 +82,13 @@ def test_environment_and_flags_reach_every_section() -> None:
             "--otlp.token: holds a character that no header can carry, such as a line break",
         ),
         ("--otlp.queue-ticks=9999", "--otlp.queue-ticks: 9999 is below 10000"),
+        ("--release-seconds=0", "--release-seconds: 0 is not above 0"),
+        ("--idle.activity-below=0", "--idle.activity-below: 0 is not above 0"),
+        ("--idle.activity-below=5", "--idle.activity-below: 5 is above 1"),
+        (
+            "--idle.power-above-baseline=-0.1",
+            "--idle.power-above-baseline: -0.1 is not above 0",
+        ),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
             "--web.listen-address=",
