@@ -33,26 +33,34 @@ DOUBTED = frozenset({Kind.GPU, Kind.MODULE})
 """Kinds whose utilisation alone is not believed before it was seen to move."""
 IDLE_LIMIT_RATIO = 0.5
 """No device idles above this share of its power limit, whatever its counters say."""
+HELD = 32
+"""Allocations of one device that are remembered, the latest ones."""
 HELD_MS = 30_000
 """How long an allocation is taken to go on after its end was last told."""
 
 
 class Holdings:
-    """Who holds a device now, from the allocations that pass by in samples of any source."""
+    """Who holds which device, from the allocations that pass by in samples of any source."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[int, int]] = {}
+        self._held: dict[str, dict[tuple[str, int], int]] = {}
 
     def take(self, allocations: Sequence[Allocation]) -> None:
-        """Remember the latest allocation of each device."""
+        """Remember allocations; one that goes on is told again with a later end."""
         for a in allocations:
-            if a.end_ms >= self._held.get(a.device, (0, 0))[1] and a.share > 0:
-                self._held[a.device] = (a.start_ms, a.end_ms)
+            if a.share > 0:
+                # A new dict, because another thread may be looking at this one.
+                held = {**self._held.get(a.device, {}), (a.workload, a.start_ms): a.end_ms}
+                if len(held) > HELD:
+                    del held[min(held, key=held.__getitem__)]
+                self._held[a.device] = held
 
     def holds(self, device: str, ts_ms: int) -> bool:
         """Return whether somebody holds the device at a time, or did so until a moment ago."""
-        start_ms, end_ms = self._held.get(device, (0, -HELD_MS - 1))
-        return start_ms <= ts_ms <= end_ms + HELD_MS
+        held = self._held.get(device)
+        return held is not None and any(
+            start_ms <= ts_ms <= end_ms + HELD_MS for (_, start_ms), end_ms in held.items()
+        )
 
 
 class Activity:

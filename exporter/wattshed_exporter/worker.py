@@ -34,6 +34,7 @@ T = TypeVar("T")
 RETRY_SECONDS = 60.0
 """Longest time between two tries to discover the devices of a source."""
 SOON_SECONDS = 0.05
+BOTH_SECONDS, BOTH_TRIES = 0.1, 5
 HOST_KINDS = frozenset({Kind.CPU, Kind.HOST, Kind.MODULE, Kind.BOARD})
 """Kinds that measure the CPU, so that nothing has to be estimated."""
 
@@ -44,6 +45,15 @@ class Clock:
 
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     monotonic: Callable[[], float] = time.monotonic
+
+    def both(self) -> tuple[int, float]:
+        """Return both at one instant: again, where the process was held up in between."""
+        now_ms, monotonic = 0, self.monotonic()
+        for _ in range(BOTH_TRIES):
+            since, now_ms, monotonic = monotonic, self.now_ms(), self.monotonic()
+            if monotonic - since < BOTH_SECONDS:
+                break
+        return now_ms, monotonic
 
 
 class Worker:
@@ -332,8 +342,9 @@ class Worker:
 
         Their readings are left out once, because some of them may be stamped before the step.
         """
-        before_ms, now_ms = self._watch.wall_ms, self._clock.now_ms()
-        step_ms = self._watch.step_ms(now_ms, self._clock.monotonic())
+        before_ms = self._watch.wall_ms
+        now_ms, monotonic = self._clock.both()
+        step_ms = self._watch.step_ms(now_ms, monotonic)
         if not step_ms:
             return [], set()
         self._count("clock_step")

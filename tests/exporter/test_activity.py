@@ -161,12 +161,22 @@ class TestHoldings:
         assert [holdings.holds("d", t) for t in times] == [False, True, True, True, False]
         assert not holdings.holds("other", 5000)
 
-    def test_the_latest_word_counts_and_a_share_of_nothing_holds_nothing(self) -> None:
+    def test_one_that_goes_on_is_told_again_and_a_share_of_nothing_holds_nothing(self) -> None:
         holdings = Holdings()
-        holdings.take([Allocation("d", "w", 0, 200_000), Allocation("d", "w", 0, 100_000)])
+        holdings.take([Allocation("d", "w", 0, 100_000)])
+        assert not holdings.holds("d", 200_000)
+        holdings.take([Allocation("d", "w", 0, 200_000)])
         holdings.take([Allocation("e", "w", 0, 200_000, 0.0)])
         assert holdings.holds("d", 200_000)
         assert not holdings.holds("e", 100)
+
+    def test_of_many_at_once_as_in_a_history_the_latest_are_remembered(self) -> None:
+        holdings = Holdings()
+        hours = range(100)
+        holdings.take([Allocation("d", f"w{h}", h * HOUR_MS, h * HOUR_MS + 60_000) for h in hours])
+        held = [h for h in hours if holdings.holds("d", h * HOUR_MS + 1000)]
+        assert held == list(range(68, 100))
+        assert not holdings.holds("d", 80 * HOUR_MS - 1000)
 
 
 class TestDetails:

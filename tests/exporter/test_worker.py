@@ -172,6 +172,11 @@ class TestClock:
         assert stage.kept.gaps == []
         assert len(stage.kept.ticks) == 10
 
+    def test_a_process_that_is_held_up_between_two_looks_at_a_clock_sees_no_step(self) -> None:
+        monotonic = iter([100.0, 105.0, 105.0, 105.0, 105.0])
+        wall = iter([100_000, 105_000])
+        assert Clock(lambda: next(wall), lambda: next(monotonic)).both() == (105_000, 105.0)
+
     def test_one_device_whose_readings_are_all_refused_is_enough_to_be_down(self) -> None:
         stage = Stage(GPU, PLUG)
         stage.reads(3)
