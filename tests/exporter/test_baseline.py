@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed_exporter.baseline import BARE, CONTEXT, ENOUGH, KEPT, Baseline, Baselines
+from wattshed_exporter.baseline import BARE, CONTEXT, ENOUGH, KEPT, QUICK, Baseline, Baselines
 
 WINDOW = 30_000
 
@@ -82,7 +82,7 @@ class TestLearning:
         assert baseline.watts(BARE) == 60.0
 
     @settings(deadline=None, max_examples=50)
-    @given(st.lists(st.floats(0.001, 800), min_size=ENOUGH, max_size=20))
+    @given(st.lists(st.floats(0.001, 800), min_size=ENOUGH, max_size=QUICK))
     def test_it_is_always_a_level_that_was_seen(self, levels: list[float]) -> None:
         baseline, ts_ms = Baseline(WINDOW), 0
         for watts in levels:
