@@ -88,6 +88,9 @@ class Meter:
     """The latest reading that was published with a counter whose start is not known."""
     _starts: list[int] = field(default_factory=list)
     _foreign: tuple[int, ...] = ()
+    _first_ms: int | None = None
+    _relived: tuple[int, int] | None = None
+    """From when until when time has been shown before, and power next to it could be mixed up."""
 
     def __post_init__(self) -> None:
         self.adopt(self.device)
@@ -117,6 +120,8 @@ class Meter:
         tick = self._tick(reading, power, energy)
         if not tick.gap:
             self._last_ms = ts_ms
+            if self._first_ms is None:
+                self._first_ms = ts_ms
         if self._seen_ms is None or ts_ms > self._seen_ms:
             self._seen_ms = ts_ms
         return tick
@@ -138,7 +143,7 @@ class Meter:
         self._compared_ms = 0
         self._still.clear()
         if latest - now_ms > BACK_MS:
-            self._start_anew(now_ms)
+            self._start_anew(now_ms, latest)
             return self._gap_tick(Reading(self.device.key, now_ms), "clock_step")
         if step_ms > 0 and now_ms - 1 > latest:
             return self._gap_tick(Reading(self.device.key, now_ms - 1), "clock_step")
@@ -152,7 +157,12 @@ class Meter:
     def _latest_ms(self) -> int | None:
         return self._seen_ms if self._last_ms is None else max(self._last_ms, self._seen_ms or 0)
 
-    def _start_anew(self, now_ms: int) -> None:
+    def _start_anew(self, now_ms: int, latest_ms: int) -> None:
+        margin_ms = GAP_INTERVALS * self.interval_ms
+        since_ms = latest_ms if self._first_ms is None else self._first_ms
+        before = self._relived or (since_ms, latest_ms)
+        self._relived = min(before[0], since_ms - margin_ms), max(before[1], latest_ms + margin_ms)
+        self._first_ms = None
         self._last_ms, self._seen_ms = None, now_ms
         self._foreign = tuple(self._starts)
         self._total_uj = self._start_ms = None
@@ -183,6 +193,8 @@ class Meter:
             reason = self.power.feed(ts_ms, power, reading.utilization_ratio, self.interval_ms)
             if reason:
                 self._reject(reason)
+        if total_uj is None and self._relived and self._relived[0] <= ts_ms <= self._relived[1]:
+            return self._gap_tick(reading, "clock_step")
         self._power_watts, self._power_ms, self._gap = power, ts_ms, ""
         if total_uj is not None:
             self._remember(ts_ms, start_ms)

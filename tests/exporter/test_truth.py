@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wattshed_exporter.guards import ClockWatch
@@ -133,6 +133,8 @@ def live(seen: World, history: list[tuple[str, int]]) -> None:
 class TestTruth:
     @settings(max_examples=100, deadline=None)
     @given(history=HISTORY)
+    @example([("read", 130_000), *[("clock", -45_000)] * 3, ("read", 1000)])
+    @example([("read", 40_000), ("read", 8000), ("read", 8000), ("clock", -61_000), ("read", 1000)])
     def test_no_history_yields_more_energy_than_was_used(
         self, kind: str, history: list[tuple[str, int]]
     ) -> None:
