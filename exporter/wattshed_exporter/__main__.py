@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from .errors import ConfigError
 from .outputs import Output
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
+from .signals import Signals
 from .sources import METERS, Source
 from .telemetry import Telemetry
 from .trim import drop_file_pages
@@ -63,26 +63,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     try:
-        return (once if config.once else run)(config, wait_for_signal())
+        signals = Signals()
+        return once(config, signals.wait) if config.once else run(config, signals)
     except ConfigError as error:
         refuse(PROG, error)
 
 
-def run(config: Config, wait: Wait) -> int:
-    """Build everything from the settings and read until ``wait`` says to stop."""
+def run(config: Config, signals: Signals) -> int:
+    """Build everything from the settings and read until a signal or the end of every source."""
     telemetry = Telemetry()
     outputs = build_outputs(config, telemetry)
-    sampler = build_sampler(config, outputs, telemetry)
+    sampler = build_sampler(config, outputs, telemetry, signals.wake)
+    signals.on(signal.SIGUSR1, sampler.release)
+    signals.on(signal.SIGUSR2, sampler.resume)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
     settled = threading.Timer(SETTLED_SECONDS, drop_file_pages)
     settled.daemon = True
     settled.start()
     try:
-        sampler.run(wait)
+        sampler.run(signals.wait)
         until = time.monotonic() + FLUSH_AT_END_SECONDS
         while sampler.finished and not all(o.flush(FLUSH_STEP_SECONDS) for o in outputs):
-            if time.monotonic() > until or wait(0.0):
+            if time.monotonic() > until or signals.wait(0.0):
                 break
     finally:
         settled.cancel()
@@ -118,7 +121,12 @@ def once(config: Config, wait: Wait) -> int:
     return 0
 
 
-def build_sampler(config: Config, outputs: Sequence[Output], telemetry: Telemetry) -> Sampler:
+def build_sampler(
+    config: Config,
+    outputs: Sequence[Output],
+    telemetry: Telemetry,
+    wake: Callable[[], None] = lambda: None,
+) -> Sampler:
     """Build the sources that the settings name; ``auto`` stands for every meter.
 
     Raises:
@@ -138,6 +146,7 @@ def build_sampler(config: Config, outputs: Sequence[Output], telemetry: Telemetr
         telemetry,
         fallbacks=fallbacks,
         boot_ms=boot_ms(config.roots.procfs),
+        wake=wake,
     )
 
 
@@ -195,23 +204,6 @@ def boot_ms(procfs: Path) -> int | None:
     except (OSError, ValueError, IndexError):
         pass
     return None
-
-
-def wait_for_signal() -> Wait:
-    """Return a wait that ends early, with True, at SIGINT or SIGTERM."""
-    # A SimpleQueue may be filled from a signal handler; an Event may deadlock there.
-    caught: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _frame: caught.put(number))
-
-    def wait(seconds: float) -> bool:
-        try:
-            caught.put(caught.get(timeout=seconds))
-        except queue.Empty:
-            return False
-        return True
-
-    return wait
 
 
 if __name__ == "__main__":

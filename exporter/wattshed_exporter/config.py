@@ -64,6 +64,26 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """When a device counts as idle, by what it does and by what it draws."""
+
+    activity_below: float = option(
+        0.05, "Utilisation and activity below which a device does nothing."
+    )
+    power_above_baseline: float = option(
+        0.15, "Share above its learned baseline from which the power of a device says it works."
+    )
+    window_seconds: float = option(
+        30.0, "Time that a device must do nothing at a stretch before its baseline is learned."
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from above(self, 0, "activity_below", "power_above_baseline", "window_seconds")
+        if self.activity_below > 1:
+            yield f"activity_below: {self.activity_below:g} is above 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Otlp:
     """The push side: OTLP over HTTP."""
 
@@ -207,6 +227,9 @@ class Config:
         5.0, "Time between two readings of what is not energy: clocks, limits, errors, throughput."
     )
     deadline_seconds: float = option(5.0, "Time after which a read that hangs counts as failed.")
+    release_seconds: float = option(
+        600.0, "Time after which sources that SIGUSR1 released are read again without SIGUSR2."
+    )
     state_dir: Path | None = option(
         None,
         "Folder for what must outlive a restart: unsent ticks and learned baselines; "
@@ -218,6 +241,7 @@ class Config:
     roots: Roots = field(default_factory=Roots)
     web: Web = field(default_factory=Web)
     otlp: Otlp = field(default_factory=Otlp)
+    idle: Idle = field(default_factory=Idle)
     dcgm: Dcgm = field(default_factory=Dcgm)
     ipmi: Ipmi = field(default_factory=Ipmi)
     redfish: Redfish = field(default_factory=Redfish)
@@ -246,6 +270,7 @@ class Config:
         if self.log_level not in LOG_LEVELS:
             yield f"log_level: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}"
         yield from above(self, 0, "interval_seconds", "detail_seconds", "deadline_seconds")
+        yield from above(self, 0, "release_seconds")
         if not (self.web.listen_address or self.otlp.endpoint or self.stdout or self.once):
             yield "nothing to do: web.listen_address and otlp.endpoint are empty and stdout is off"
 

@@ -98,6 +98,13 @@ def test_environment_and_flags_reach_every_section() -> None:
         ("--otlp.memory-bytes=0", "--otlp.memory-bytes: 0 is below 1048576"),
         ("--otlp.drain-per-second=0", "--otlp.drain-per-second: 0 is not above 0"),
         ("--otlp.key-file=/key.pem", "--otlp.key-file: needs otlp.cert_file beside it"),
+        ("--release-seconds=0", "--release-seconds: 0 is not above 0"),
+        ("--idle.activity-below=0", "--idle.activity-below: 0 is not above 0"),
+        ("--idle.activity-below=5", "--idle.activity-below: 5 is above 1"),
+        (
+            "--idle.power-above-baseline=-0.1",
+            "--idle.power-above-baseline: -0.1 is not above 0",
+        ),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
             "--web.listen-address=",

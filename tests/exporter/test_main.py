@@ -105,6 +105,44 @@ def test_an_interrupt_stops_it_too_even_while_the_collector_is_away(port: int) -
     assert "cannot be reached" in said
 
 
+def told(url: str, line: str) -> str:
+    """Return the page once it holds a line."""
+    until = time.monotonic() + 10
+    while line not in (body := get(url)[1]):
+        assert time.monotonic() < until, f"{line} is not in\n{body}"
+        time.sleep(0.02)
+    return body
+
+
+def test_a_driver_can_be_unloaded_between_two_signals(
+    fake_nvml: Path, tmp_path: Path, port: int
+) -> None:
+    scenario = tmp_path / "scenario"
+    scenario.write_text("energy 9000000000\n")
+    process = exporter(
+        "--sources=nvml", "--interval-seconds=0.05", f"--web.listen-address=127.0.0.1:{port}",
+        LD_LIBRARY_PATH=str(fake_nvml), FAKE_NVML_SCENARIO=str(scenario),
+    )  # fmt: skip
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    try:
+        told(metrics, 'wattshed_source_up{source="nvml"} 1.0')
+        process.send_signal(signal.SIGUSR1)
+        body = told(metrics, 'wattshed_source_up{source="nvml"} 0.0')
+        assert "wattshed_power_watts{" not in body
+        # The driver is loaded anew: handles of before are invalid, and its counter began at zero.
+        scenario.write_text("generation 1\nenergy 1000\n")
+        process.send_signal(signal.SIGUSR2)
+        body = told(metrics, 'wattshed_source_up{source="nvml"} 1.0')
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=5)
+    assert 'wattshed_source_errors_total{reason="counter_reset",source="nvml"} 1.0' in body
+    assert body.count("wattshed_source_errors_total{") == 1
+    assert "source nvml: released" in said
+    assert "source nvml: taken up again" in said
+    assert process.returncode == 0
+
+
 def test_a_replay_ends_by_itself_once_all_is_handed_over(recording: Path) -> None:
     process = exporter(
         "--sources=replay", f"--replay.file={recording}", "--stdout", "--web.listen-address="

@@ -13,10 +13,11 @@ import pytest
 from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Outcome, Reading, Tick
-from wattshed_exporter.sampler import RETRY_SECONDS, Clock, Sampler, Worker
+from wattshed_exporter.sampler import Sampler
 from wattshed_exporter.sources import Sample, Source
 from wattshed_exporter.split import spans
 from wattshed_exporter.telemetry import Telemetry
+from wattshed_exporter.worker import RETRY_SECONDS, Clock, Worker
 
 GPU = Device("gpu", Kind.GPU, "n", "test")
 CPU = Device("cpu", Kind.CPU, "n", "test")

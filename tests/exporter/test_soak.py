@@ -28,9 +28,10 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Batch, Detail, Device, Kind, Reading
 from wattshed_exporter.outputs import Output
 from wattshed_exporter.outputs.otlp import Otlp as Push
-from wattshed_exporter.sampler import Clock, Sampler, Worker
+from wattshed_exporter.sampler import Sampler
 from wattshed_exporter.sources import Sample
 from wattshed_exporter.telemetry import Telemetry
+from wattshed_exporter.worker import Clock, Worker
 
 DAY_SECONDS = 86_400
 INTERVAL_SECONDS = 10.0

@@ -11,10 +11,10 @@ from tests.fixtures.faults import Kept, Time
 
 from wattshed_exporter.config import Config, Dcgm, Ipmi, Roots
 from wattshed_exporter.errors import NoData
-from wattshed_exporter.sampler import Worker
 from wattshed_exporter.sources import METERS, SOURCES, Source, create
 from wattshed_exporter.sources.rpi import Mailbox, Rpi
 from wattshed_exporter.telemetry import Telemetry
+from wattshed_exporter.worker import Worker
 
 ASKED = {
     "rpi": lambda config: Rpi(config, Mailbox([config.roots.sysfs / "vcio"])),
