@@ -38,6 +38,10 @@ UNITS = ("joules", "watts", "seconds", "bytes", "celsius", "hertz", "ratio")
 MOST_TEXTS = 1024
 """Numbers whose text is remembered: most of what a meter says it has said before."""
 
+EXPONENTS = tuple(f"e+{before - 1:02d}" for before in range(18))
+"""By the number of digits before the point."""
+NOT_FINITE = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
+
 Series = tuple[Metric, Device, tuple[str, ...]]
 """A metric, its device and the values of the metric's last labels, which are its own."""
 Number = float | None
@@ -67,15 +71,12 @@ def written(value: float) -> str:
 
     Up to a million, and from 1e16 on, that is what Python writes too.
     """
-    number = float(value)
-    if not math.isfinite(number):
-        return "NaN" if math.isnan(number) else "+Inf" if number > 0 else "-Inf"
-    text = repr(number)
-    if number < 1e6 or number >= 1e16:
-        return text
-    whole, _, fraction = text.partition(".")
-    mantissa = f"{whole[0]}.{whole[1:]}{fraction}".rstrip("0.")
-    return f"{mantissa}e+{len(whole) - 1:02d}"
+    text = repr(float(value))
+    if 1e6 <= value < 1e16:
+        dot = text.index(".")
+        digits = f"{text[0]}.{text[1:dot]}{text[dot + 1 :]}"
+        return digits.rstrip("0.") + EXPONENTS[dot]
+    return NOT_FINITE.get(text, text)
 
 
 class Exposition:
@@ -89,41 +90,41 @@ class Exposition:
         self._details = _Details(_Part(head, texts))
         self._fleet_kept: tuple[tuple[Device, ...], bytes] = ((), b"")
 
-    def render(self, snapshot: Snapshot) -> bytes:
-        """Return the body for a snapshot; a value that is None or not finite has no series."""
+    def render(self, snapshot: Snapshot, before: bytes = b"") -> bytes:
+        """Return the body for a snapshot, after what stands before it in the same format.
+
+        A value that is None or not finite has no series. Everything is joined once: at a megabyte
+        each further copy costs as much as the writing of the numbers.
+        """
         devices = snapshot.devices
         by_key = {d.key: d for d in devices}
         gaps = [key for key in snapshot.unknown_seconds if key[0] in by_key]
-        return b"".join(
-            (
-                self._ticks.render(devices, _tick_values(snapshot), lambda: _tick_series(devices)),
-                self._gaps.render(
-                    (devices, gaps),
-                    [snapshot.unknown_seconds[key] for key in gaps],
-                    lambda: ((GAP, by_key[key], (reason,)) for key, reason in gaps),
-                ),
-                self._fleet_text(devices),
-                self._details.render(devices, by_key, snapshot.details),
-                self._end,
-            )
+        ticks = self._ticks.render(devices, _tick_values(snapshot), lambda: _tick_series(devices))
+        unknown = self._gaps.render(
+            (devices, gaps),
+            [snapshot.unknown_seconds[key] for key in gaps],
+            lambda: ((GAP, by_key[key], (reason,)) for key, reason in gaps),
         )
+        details = self._details.render(devices, by_key, snapshot.details)
+        fleet = self._fleet_text(devices)
+        return b"".join(chain((before,), ticks, unknown, (fleet,), details, (self._end,)))
 
     def _fleet_text(self, devices: tuple[Device, ...]) -> bytes:
         known, text = self._fleet_kept
         if known != devices:
             values = [1.0 for _ in devices] + [d.power_limit_watts for d in devices]
-            text = self._fleet.render(devices, values, lambda: _fleet_series(devices))
+            text = b"".join(self._fleet.render(devices, values, lambda: _fleet_series(devices)))
         # One assignment, because two scrapes may render at once; the same object compares faster.
         self._fleet_kept = (devices, text)
         return text
 
 
 class _Details:
-    """What is said beside ticks; its text is kept until something is said anew."""
+    """What is said beside ticks; its pieces are kept until something is said anew."""
 
     def __init__(self, part: _Part) -> None:
         self._part = part
-        self._kept: tuple[tuple[Device, ...], Sequence[Detail], bytes] = ((), (), b"")
+        self._kept: tuple[tuple[Device, ...], Sequence[Detail], list[bytes]] = ((), (), [])
         self._order: tuple[object, list[int]] = (None, [])
 
     def render(
@@ -131,19 +132,19 @@ class _Details:
         devices: tuple[Device, ...],
         by_key: Mapping[str, Device],
         details: Mapping[tuple[str, str, tuple[str, ...]], Detail],
-    ) -> bytes:
+    ) -> list[bytes]:
         found = tuple(details.values())
-        known_devices, known, text = self._kept
+        known_devices, known, pieces = self._kept
         same = len(found) == len(known) and all(map(is_, found, known))
         if same and devices == known_devices:
-            return text
+            return pieces
         key = (devices, list(details))
         known_key, order = self._order
         if key != known_key:
             order = _family_order(found, by_key)
             self._order = (key, order)
         values = [d.value for d in found]
-        text = self._part.render(
+        pieces = self._part.render(
             key,
             [values[i] for i in order],
             lambda: (
@@ -151,8 +152,8 @@ class _Details:
                 for d in map(found.__getitem__, order)
             ),
         )
-        self._kept = (devices, found, text)
-        return text
+        self._kept = (devices, found, pieces)
+        return pieces
 
 
 class _Part:
@@ -170,8 +171,8 @@ class _Part:
 
     def render(
         self, key: object, values: Sequence[Number], series: Callable[[], Iterable[Series]]
-    ) -> bytes:
-        """Return the text of ``series``, one for each of ``values``; ``key`` stands for both."""
+    ) -> list[bytes]:
+        """Return the pieces of ``series``, one for each of ``values``; ``key`` stands for both."""
         layout = self._layout
         if layout is not None and layout.key == key:
             # What is the same object compares faster the next time.
@@ -181,7 +182,7 @@ class _Part:
         shown = list(map(is_shown, values))
         layout = _Layout(key, shown, self._head, series())
         self._layout = layout
-        return layout.fill(values, self._texts) or b""
+        return layout.fill(values, self._texts) or []
 
 
 class _Layout:
@@ -207,8 +208,8 @@ class _Layout:
             last, line_end = metric, "\n"
         self._pieces.append(line_end.encode())
 
-    def fill(self, values: Sequence[Number], texts: Texts) -> bytes | None:
-        """Return the text with values, None where other series are to be shown than before."""
+    def fill(self, values: Sequence[Number], texts: Texts) -> list[bytes] | None:
+        """Return the pieces with values, None where other series are to be shown than before."""
         hidden = list(compress(values, self._hidden))
         if hidden.count(None) != len(hidden) and any(map(is_shown, hidden)):
             return None
@@ -219,7 +220,7 @@ class _Layout:
             pieces[1::2] = map(texts.__getitem__, compress(values, self._shown))  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return None
-        return b"".join(pieces)
+        return pieces
 
 
 def is_shown(value: Number) -> bool:

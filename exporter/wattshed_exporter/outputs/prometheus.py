@@ -83,7 +83,7 @@ class Prometheus:
             made = Families(self._registry, openmetrics), Exposition(openmetrics)
             self._formats[openmetrics] = made
         families, exposition = self._formats[openmetrics]
-        return families.render() + exposition.render(self._snapshot())
+        return exposition.render(self._snapshot(), before=families.render())
 
     def _answer(self, path: str, accept: str) -> Answer:
         if path == "/metrics":
