@@ -388,7 +388,7 @@ class Worker:
             details += activity.details()
             ratio, tick = self._meters[key].counter.ratio, self.snapshot.ticks.get(key)
             if ratio is not None and tick is not None:
-                details.append(Detail(key, "wattshed_counter_power_ratio", tick.ts_ms, ratio))
+                details.append(Detail(key, "wattshed_energy_agreement_ratio", tick.ts_ms, ratio))
         return details
 
     def _gaps(self, reason: str, keys: Iterable[str]) -> list[Tick]:

@@ -227,7 +227,7 @@ class TestDetails:
 
         stage.source.read = read  # type: ignore[method-assign]
         stage.reads(310)
-        value = stage.worker.snapshot.details["wattshed_counter_power_ratio", "gpu", ()].value
+        value = stage.worker.snapshot.details["wattshed_energy_agreement_ratio", "gpu", ()].value
         assert value == pytest.approx(0.57)
         assert stage.errors("counter_power_mismatch") == 1
 

@@ -204,8 +204,9 @@ class Otlp:
         self._sender.wake(live=True)
 
     def _lost(self, reason: str, bodies: int, ticks: int) -> None:
-        kind = "damaged" if reason in DAMAGES else "dropped"
-        self._telemetry.add(f"wattshed_spool_{kind}_total", bodies, self.name, reason)
+        damaged = reason in DAMAGES
+        told = "wattshed_spool_damaged_total" if damaged else "wattshed_spool_dropped_total"
+        self._telemetry.add(told, bodies, self.name, reason)
         self._telemetry.handed_over(self.name, "dropped", ticks)
 
     def _publish(self) -> None:

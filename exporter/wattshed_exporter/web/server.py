@@ -25,6 +25,7 @@ REQUEST_SECONDS = 10.0
 """Longest wait for the next byte of a handshake or a request, and for an answer to be taken."""
 IDLE_SECONDS = 120.0
 """How long a connection may wait for its next request; Prometheus asks again within a minute."""
+LINGER_SECONDS, LINGER_READS = 1.0, 8
 MOST_CONNECTIONS = 128
 BACKLOG = 64
 REST_SECONDS = 0.1
@@ -149,6 +150,8 @@ class Server:
             self._forget(connection)
 
     def _forget(self, connection: socket.socket) -> None:
+        if not self._closed:
+            _let_read(connection)
         with self._lock:
             self._open.discard(connection)
         _cut(connection)
@@ -186,6 +189,20 @@ def _secured(plain: socket.socket, policy: Policy) -> socket.socket:
         secure.close()
         raise
     return secure
+
+
+def _let_read(connection: socket.socket) -> None:
+    """Say that no more comes and wait a little for the other side to close.
+
+    To close over bytes that were not read, such as a body that was refused, would reset the
+    connection and could take the answer away again (RFC 9112, section 9.6).
+    """
+    with suppress(OSError, ValueError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER_SECONDS)
+        for _ in range(LINGER_READS):
+            if not connection.recv(65536):
+                break
 
 
 def _cut(connection: socket.socket) -> None:

@@ -36,6 +36,12 @@ def test_the_exporters_own_page_has_nothing_unknown() -> None:
         "hw.gpu.memory.usage",
         "hw.temperature",
         "wattshed.device.power.limit",
+        "hw.gpu.memory.limit",
+        "wattshed.clock",
+        "wattshed.mig.instance",
+        "wattshed.power.reading",
+        "wattshed.throttled",
+        "wattshed.throttled.time",
     }
 
 

@@ -111,8 +111,10 @@ def test_who_speaks_http_1_0_is_answered_once(tmp_path: Path, opened: list[Site]
         (b"nonsense", b"400"), (b"BREW / HTTP/1.1", b"501"), (b"GET / HTTP/9.0", b"505"),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", b"414"),
         (b"GET / HTTP/1.1\r\nA: " + b"a" * 70_000, b"431"),
-        (b"GET / HTTP/1.1\r\n" + b"\r\n".join(b"A%d: b" % n for n in range(200)), b"431"),
+        # More than clickhouse-connect allows, which raises the limit of a process that imports it.
+        (b"GET / HTTP/1.1\r\n" + b"\r\n".join(b"A%d: b" % n for n in range(10_100)), b"431"),
         (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"405"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 300000\r\n\r\n" + b"a" * 300_000, b"405"),
     ],
 )  # fmt: skip
 def test_bad_requests_are_refused(
