@@ -60,7 +60,8 @@ def test_a_connection_stays_where_the_next_request_is_found(
     "line",
     [
         b"GET", b"GET /", b"GET  / HTTP/1.1", b"GET / HTTP/1.1 ", b"GET / http/1.1",
-        b" GET / HTTP/1.1", b"GET /\x00 HTTP/1.1", "GET /ä HTTP/1.1".encode(), b"GET / HTTP/11", b"GET /\tHTTP/1.1",
+        b" GET / HTTP/1.1", b"GET /\x00 HTTP/1.1",
+        "GET /ä HTTP/1.1".encode(), b"GET / HTTP/11", b"GET /\tHTTP/1.1",
     ],
 )  # fmt: skip
 def test_what_is_no_request_line_is_refused(line: bytes) -> None:
