@@ -62,10 +62,18 @@ class Telemetry:
 
     def add(self, name: str, amount: float, *labels: str) -> None:
         """Increase a counter; ``KeyError`` where the contract has none of that name."""
+        self.counter(name, *labels)(amount)
+
+    def counter(self, name: str, *labels: str) -> Callable[[float], None]:
+        """Return what increases one series, for who does so at every beat; errors as ``add``."""
         series = self._counters[name]
         self._check(name, labels)
-        with self._lock:
-            series[labels] = series.get(labels, 0.0) + amount
+
+        def add(amount: float) -> None:
+            with self._lock:
+                series[labels] = series.get(labels, 0.0) + amount
+
+        return add
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge; ``KeyError`` where the contract has none of that name."""
