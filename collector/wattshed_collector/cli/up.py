@@ -111,6 +111,7 @@ def _start(
     url = _wait_for(collector, data)
     push = ["--otlp.endpoint", url]
     exporter = ["--web.listen-address", arguments.exporter_listen, *push]
+    exporter += ["--state-dir", str(data / "exporter")]
     children = [
         collector,
         stack.enter_context(
