@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -415,14 +414,6 @@ def test_a_useless_recording_is_a_problem_of_the_configuration(
         assert caught.value.problems[0].startswith(f"replay.file: {file}")
 
 
-def data() -> Path:
-    root = Path(__file__).resolve().parents[3]
-    folder = Path(os.environ.get("WATTSHED_DATA", root.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no recordings at {folder}; set WATTSHED_DATA")
-    return folder
-
-
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
@@ -430,16 +421,16 @@ def data() -> Path:
         ("pwr_update_freq/V100_gpudata.csv", "2023/07/30 18:26:14.684"),
     ],
 )
-def test_real_nvidia_smi_log_needs_an_offset(name: str, moment: str) -> None:
-    file = data() / "nvml-vs-meter" / name
+def test_real_nvidia_smi_log_needs_an_offset(data: Path, name: str, moment: str) -> None:
+    file = data / "nvml-vs-meter" / name
     assert str(problem(file)) == (
         f"{file}, line 2: {moment!r} is a local time without a zone; "
         f"add its offset from UTC, such as '{moment}+02:00'"
     )
 
 
-def test_real_nvidia_smi_log_is_replayed_once_it_has_an_offset(tmp_path: Path) -> None:
-    file = data() / "nvml-vs-meter" / "5050_3090" / "gpudata.csv"
+def test_real_nvidia_smi_log_is_replayed_once_it_has_an_offset(data: Path, tmp_path: Path) -> None:
+    file = data / "nvml-vs-meter" / "5050_3090" / "gpudata.csv"
     header, *rows = file.read_text().splitlines()[:500]
     stamped = [row.replace(",", "+01:00,", 1) for row in rows]
     source = ReplaySource(recording(tmp_path, header, *stamped))
