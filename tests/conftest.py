@@ -8,7 +8,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-
 from tests.fixtures.published import DATA
 
 # How long one example takes says more of the machine than of the code.
