@@ -120,7 +120,7 @@ class Activity:
 
     def feed(self, tick: Tick, reading: Reading) -> None:
         """Book the time and the energy since the last tick under what the device was doing."""
-        if tick.gap:
+        if tick.gap and tick.power_watts is None:
             self._gap = self._gap or tick
             return
         last, self._last = self._last, tick

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from .guards import (
     BACK_MS,
     CELSIUS,
+    FROZEN,
     LARGEST_BYTES,
     LARGEST_UJ,
     PLAUSIBLE,
@@ -118,7 +119,7 @@ class Meter:
         if reading.gap or (power is None and energy is None):
             return self._gap_tick(reading, reading.gap or self._blame(reading))
         tick = self._tick(reading, power, energy)
-        if not tick.gap:
+        if not tick.gap or tick.power_watts is not None:
             self._last_ms = ts_ms
             if self._first_ms is None:
                 self._first_ms = ts_ms
@@ -180,7 +181,7 @@ class Meter:
             self._integrate(ts_ms, power)
         total_uj = self._total_uj if energy is not None or not self._counting else None
         start_ms = self._start_ms if total_uj is not None else None
-        still = False
+        still, taken_back = False, ""
         if power is None:
             if total_uj is None:
                 return self._gap_tick(reading, self._gap or "counter_changed")
@@ -190,6 +191,7 @@ class Meter:
                 still = self._hold_against(ts_ms, power, total_uj - (before_uj or 0), same)
                 if self.counter.frozen:
                     total_uj = start_ms = None
+                    taken_back = FROZEN
             reason = self.power.feed(ts_ms, power, reading.utilization_ratio, self.interval_ms)
             if reason:
                 self._reject(reason)
@@ -210,6 +212,7 @@ class Meter:
             self._ratio(reading.utilization_ratio),
             self._bytes(reading.memory_used_bytes),
             self._celsius(reading.temperature_celsius),
+            taken_back,
         )
         if still and total_uj is not None and len(self._still) < STILL_TICKS:
             self._still.append(tick)
@@ -239,7 +242,8 @@ class Meter:
         elif reason:
             method = self._fixed or Method.INTEGRAL
             self.amended += [
-                replace(tick, method=method, energy_uj=None, start_ms=None) for tick in self._still
+                replace(tick, method=method, energy_uj=None, start_ms=None, gap=reason)
+                for tick in self._still
             ]
             self._still.clear()
         return not gained_uj

@@ -330,13 +330,13 @@ class Worker:
             if late and key in late:
                 continue
             tick = meter.feed(reading)
+            if meter.noted:
+                ticks += self._note(key, meter)
             if tick is not None:
                 ticks.append(tick)
                 activities[key].feed(tick, reading)
             else:
                 refused = True
-            if meter.noted:
-                ticks += self._note(key, meter)
         return ticks, refused
 
     def _look_at_clock(self) -> tuple[list[Tick], set[str]]:

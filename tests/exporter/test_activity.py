@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from wattshed_exporter.activity import CLASSES, Activity, Holdings
 from wattshed_exporter.baseline import BARE, CONTEXT, Baseline
 from wattshed_exporter.config import Idle
+from wattshed_exporter.guards import FROZEN
 from wattshed_exporter.integrate import Meter
 from wattshed_exporter.model import MICRO, Allocation, Device, Kind, Reading, Tick
 from wattshed_exporter.split import spans
@@ -143,6 +144,12 @@ class TestClasses:
         assert seen.baseline.watts(CONTEXT) == 70.0
         seen.feed(Reading("d", 200_000, 170.0, None, None, 0.01, None, None, 0.01, 1))
         assert seen.seconds == {"parked": 199.0, "execution_idle": 1.0}
+
+    def test_a_frozen_counter_hides_no_work(self) -> None:
+        seen = Watched(CPU)
+        seen.feed(*(said(s * 1000, 200.0, 10**9, 0.9) for s in range(200)))
+        assert seen.seconds == {"busy": 199.0}
+        assert seen.ticks[-1].gap == FROZEN
 
     def test_nobody_saw_what_happened_in_a_gap_but_a_counter_knows_its_energy(self) -> None:
         seen = Watched(learned=LEARNED)

@@ -236,7 +236,11 @@ class TestDetails:
         stage.source.read = lambda: Sample(  # type: ignore[method-assign]
             [Reading("gpu", stage.time.ms, 200.0, 10**9)]
         )
-        stage.reads(100)
+        shown = []
+        for _ in range(100):
+            stage.reads(1)
+            shown.append(stage.worker.snapshot.ticks["gpu"].ts_ms)
+        assert shown == sorted(set(shown)), "what is taken back is not shown as the latest"
         assert stage.errors("counter_frozen") == 1
         found = spans(stage.kept.ticks)
         assert sum(s.joules or 0 for s in found) == 99 * 200.0

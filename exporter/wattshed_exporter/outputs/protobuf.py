@@ -233,7 +233,9 @@ class Encoder:
     def _limits(self, ticks: Iterable[Tick]) -> list[bytes]:
         found, last_ms = [], self._limit_ms
         for tick in ticks:
-            if abs(tick.ts_ms - last_ms.get(tick.device, NEVER_MS)) < LIMIT_EVERY_MS or tick.gap:
+            if abs(tick.ts_ms - last_ms.get(tick.device, NEVER_MS)) < LIMIT_EVERY_MS:
+                continue
+            if tick.gap and tick.power_watts is None:
                 continue
             device = self._devices.get(tick.device)
             if device is not None and device.power_limit_watts is not None:

@@ -140,6 +140,20 @@ def test_the_power_limit_is_repeated_once_a_minute_and_when_it_changes() -> None
     assert limits(61_000, replace(GPU, power_limit_watts=350.0)) == [350.0]
 
 
+def test_energy_that_is_taken_back_is_a_reason_beside_power() -> None:
+    frozen = replace(TICK, energy_uj=None, start_ms=None, gap="counter_frozen")
+    metrics = parse(encoder().request(Batch((GPU,), (frozen,))))
+    assert "hw.energy" not in metrics
+    (power,) = metrics["hw.power"].gauge.data_points
+    (gap,) = metrics["wattshed.gap"].gauge.data_points
+    assert gap.time_unix_nano == power.time_unix_nano
+    assert attributes(gap.attributes) == {
+        **attributes(power.attributes),
+        "wattshed.reason": "counter_frozen",
+    }
+    assert "wattshed.device.power.limit" in metrics
+
+
 def test_a_device_that_changed_is_told_as_it_is_now() -> None:
     encode = encoder()
     encode.request(Batch((GPU,), (TICK,)))
