@@ -38,6 +38,8 @@ STILL_TICKS = 2000
 """Ticks of a counter that stands still which can be amended once it is found to be frozen."""
 STARTS = 1000
 """Starts that are remembered, to tell them apart once a clock shows the same time again."""
+REASONS = 32
+"""Reasons that are told apart; a recording may hold any."""
 UJ_PER_WATT_MS = 1000
 
 
@@ -388,6 +390,8 @@ class Meter:
 
     def _lose(self, reason: str, since_ms: int | None, ts_ms: int) -> None:
         if since_ms is not None and ts_ms > since_ms:
+            if reason not in self.unknown_ms and len(self.unknown_ms) >= REASONS:
+                reason = "other"
             self.unknown_ms[reason] = self.unknown_ms.get(reason, 0) + ts_ms - since_ms
             self.noted = True
 

@@ -207,6 +207,31 @@ def test_workloads_are_not_kept_for_ever() -> None:
     assert attributes(new.attributes)["wattshed.workload.name"] == "name5"
 
 
+def test_a_device_that_says_nothing_for_long_is_not_kept_and_one_that_speaks_is() -> None:
+    now = [0.0]
+    encode = Encoder({}, "0", lambda: now[0])
+    slow = replace(GPU, key="slow")
+    encode.request(Batch((GPU, slow, replace(GPU, key="gone")), ()))
+
+    def said(key: str, interval_ms: int = 1000) -> Attributes:
+        tick = replace(TICK, device=key, interval_ms=interval_ms)
+        (point,) = parse(encode.request(Batch(ticks=(tick,))))["hw.power"].gauge.data_points
+        return attributes(point.attributes)
+
+    assert "hw.vendor" in said("slow", 1_800_000)
+    for _ in range(8):
+        now[0] += 600.0
+        assert "hw.vendor" in said(GPU.key)
+    assert "hw.vendor" in said("gone"), "ten reads of the slow one are five hours"
+    for _ in range(40):
+        now[0] += 600.0
+        assert "hw.vendor" in said(GPU.key)
+    assert "hw.vendor" not in said("gone")
+    assert "hw.vendor" not in said("slow")
+    encode.request(Batch((replace(GPU, key="gone"),), ()))
+    assert "hw.vendor" in said("gone")
+
+
 @given(
     st.text(min_size=1), st.text() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 )

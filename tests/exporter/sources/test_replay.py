@@ -350,6 +350,15 @@ def test_simulated_recording_stays_simulated(tmp_path: Path) -> None:
     assert device.method is Method.SIMULATED
 
 
+def test_a_reason_is_a_word_and_beside_power_it_takes_the_energy_back(tmp_path: Path) -> None:
+    rows = (f"{T},,,no route to host!", f"{T + 1},300,5,counter_frozen")
+    readings, _ = replayed(tmp_path, "ts,power_watts,energy_uj,gap", *rows)
+    assert readings == [
+        Reading("wall", T * 1000, gap="recorded"),
+        Reading("wall", T * 1000 + 1000, 300.0),
+    ]
+
+
 def test_gap_in_a_csv_is_a_reading_with_a_reason(tmp_path: Path) -> None:
     readings, skipped = replayed(tmp_path, "ts,power_watts,gap", f"{T},,meter_off", f"{T + 1},3,")
     assert readings == [
