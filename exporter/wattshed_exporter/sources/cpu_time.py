@@ -7,15 +7,17 @@ Documentation/admin-guide/cputopology.rst.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import sub
 from pathlib import Path
 
 from wattshed_exporter.errors import SourceError
 
 from .sysfs import find_number, list_folder
 
-MOST_DIGITS = 20
+TICKS = re.compile(r"[0-9]{1,20}(?: [0-9]{1,20}){6,15}")
+"""User, nice, system, idle, iowait, irq, softirq, and what later kernels tell as well."""
 CPU = re.compile(r"cpu([0-9]{1,6})")
 
 
@@ -40,7 +42,7 @@ def read_cpu_times(path: Path) -> CpuTimes:
     """
     first, *each = _cpu_lines(path)
     try:
-        name, *ticks = first.split()
+        name, _, ticks = first.partition(" ")
         if name != "cpu":
             raise ValueError(f"{name!r} is not all CPUs")
         return _times(ticks, max(len(each), 1))
@@ -56,7 +58,7 @@ def read_each_cpu(path: Path) -> dict[int, CpuTimes]:
     """
     found = {}
     for line in _cpu_lines(path)[1:]:
-        name, *ticks = line.split()
+        name, _, ticks = line.partition(" ")
         match = CPU.fullmatch(name)
         if match is None:
             raise _malformed(path)
@@ -173,8 +175,11 @@ def _cpu_lines(path: Path) -> list[str]:
     return found
 
 
-def _times(ticks: Sequence[str], cpus: int) -> CpuTimes:
-    user, nice, system, idle, iowait, irq, softirq, *rest = map(_ticks, ticks)
+def _times(ticks: str, cpus: int) -> CpuTimes:
+    told = ticks.strip()
+    if not TICKS.fullmatch(told):
+        raise ValueError(f"{told[:32]!r} are no numbers of ticks")
+    user, nice, system, idle, iowait, irq, softirq, *rest = map(int, told.split(" "))
     return CpuTimes((user, nice, system, irq, softirq, *rest[:1]), (idle, iowait), cpus)
 
 
@@ -182,11 +187,5 @@ def _malformed(path: Path) -> SourceError:
     return SourceError(f"{path} holds no cpu line as the kernel writes it", "malformed")
 
 
-def _ticks(text: str) -> int:
-    if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise ValueError(f"{text[:32]!r} is no number of ticks")
-    return int(text)
-
-
 def _passed(last: tuple[int, ...], now: tuple[int, ...]) -> int:
-    return sum(max(0, after - before) for before, after in zip(last, now, strict=True))
+    return sum([d for d in map(sub, now, last) if d > 0])
