@@ -41,6 +41,7 @@ DRIFT_RATIO = 1e-3
 BACK_MS = 60_000
 """After a step back by more than this a meter starts anew; after less it waits for the time."""
 
+FROZEN = "counter_frozen"
 FROZEN_MS = 60_000
 FROZEN_STEPS = 5
 """Steps of its usual size that a counter must have missed before it counts as frozen."""
@@ -115,7 +116,7 @@ class CounterGuard:
             if self._still_ms >= FROZEN_MS and not self.frozen and self._misses():
                 self.frozen = True
                 self.forget()
-                return "counter_frozen"
+                return FROZEN
         else:
             if self._still_ms:
                 self.frozen, self._still_ms, self._missed_uj = False, 0, 0.0

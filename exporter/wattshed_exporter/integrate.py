@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from .guards import (
     BACK_MS,
     COLDEST,
+    FROZEN,
     HOTTEST,
     LARGEST_BYTES,
     LARGEST_UJ,
@@ -38,6 +39,8 @@ STILL_TICKS = 2000
 """Ticks of a counter that stands still which can be amended once it is found to be frozen."""
 STARTS = 1000
 """Starts that are remembered, to tell them apart once a clock shows the same time again."""
+REASONS = 32
+"""Reasons that are told apart; a recording may hold any."""
 UJ_PER_WATT_MS = 1000
 COUNTER, INTEGRAL = Method.COUNTER, Method.INTEGRAL
 
@@ -121,7 +124,7 @@ class Meter:
         if reading.gap or (power is None and energy is None):
             return self._gap_tick(reading, reading.gap or self._blame(reading))
         tick = self._tick(reading, power, energy)
-        if not tick.gap:
+        if not tick.gap or tick.power_watts is not None:
             self._last_ms = ts_ms
             if self._first_ms is None:
                 self._first_ms = ts_ms
@@ -185,7 +188,7 @@ class Meter:
         counting = self._counting
         total_uj = self._total_uj if energy is not None or not counting else None
         start_ms = self._start_ms if total_uj is not None else None
-        still = False
+        still, taken_back = False, ""
         if power is None:
             if total_uj is None:
                 return self._gap_tick(reading, self._gap or "counter_changed")
@@ -195,6 +198,7 @@ class Meter:
                 still = self._hold_against(ts_ms, power, total_uj - (before_uj or 0), same)
                 if self.counter.frozen:
                     total_uj = start_ms = None
+                    taken_back = FROZEN
             reason = self.power.feed(ts_ms, power, reading.utilization_ratio, self.interval_ms)
             if reason:
                 self._reject(reason)
@@ -215,6 +219,7 @@ class Meter:
             total_uj,
             start_ms,
             *self._state(reading),
+            taken_back,
         )
         if still and total_uj is not None and len(self._still) < STILL_TICKS:
             self._still.append(tick)
@@ -242,7 +247,8 @@ class Meter:
         elif reason:
             method = self._fixed or Method.INTEGRAL
             self.amended += [
-                replace(tick, method=method, energy_uj=None, start_ms=None) for tick in self._still
+                replace(tick, method=method, energy_uj=None, start_ms=None, gap=reason)
+                for tick in self._still
             ]
             self._still.clear()
         return not gained_uj
@@ -385,6 +391,8 @@ class Meter:
 
     def _lose(self, reason: str, since_ms: int | None, ts_ms: int) -> None:
         if since_ms is not None and ts_ms > since_ms:
+            if reason not in self.unknown_ms and len(self.unknown_ms) >= REASONS:
+                reason = "other"
             self.unknown_ms[reason] = self.unknown_ms.get(reason, 0) + ts_ms - since_ms
             self.noted = True
 

@@ -130,6 +130,8 @@ class Reading:
 class Tick:
     """A reading as published: an unwrapped counter since ``start_ms`` and the method behind it.
 
+    ``gap`` names the reason why there is neither power nor energy. Beside power it says that the
+    energy of this instant is not to be believed: whatever was or will be said of it is taken back.
     It never changes.
     """
 

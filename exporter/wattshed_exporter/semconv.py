@@ -454,7 +454,8 @@ HEALTH_METRICS: tuple[Metric, ...] = (
         "",
         "1",
         Type.GAUGE,
-        "1 while the source reads in time, else 0.",
+        "1 while the source reads in time, else 0; 0 too after three reads in a row in which no "
+        "device gave a reading, unless none is due (asleep, not discharging).",
         ("source",),
     ),
     Metric(
