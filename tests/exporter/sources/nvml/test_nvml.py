@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -360,6 +361,17 @@ def test_driver_unloaded_and_loaded_while_running(nvml: Process) -> None:
     assert nvml.read()[0]["energy_uj"] == 7000
 
 
+def test_a_driver_loaded_anew_sees_no_gpu_at_first(nvml: Process) -> None:
+    nvml.discover()
+    nvml.tell("loaded 1", "count 0")
+    assert nvml.ask("read")["error"] == "DevicesChanged"
+    assert nvml.ask("discover")["error"] == "NoData"
+    assert nvml.ask("held")["held"] is False
+    nvml.tell("loaded 2", "energy 7")
+    nvml.discover()
+    assert nvml.read()[0]["energy_uj"] == 7000
+
+
 def test_driver_upgraded_while_running(nvml: Process) -> None:
     nvml.discover()
     nvml.tell("library_rc 18", "init_rc 18")
@@ -420,7 +432,8 @@ def test_close_holds_nothing_and_may_be_repeated(nvml: Process) -> None:
 
 def test_without_the_python_package(start: Start, tmp_path: Path) -> None:
     (tmp_path / "pynvml.py").write_text("raise ModuleNotFoundError('No module named pynvml')\n")
-    answer = start(PYTHONPATH=str(tmp_path)).ask("discover")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    answer = start(PYTHONPATH=path).ask("discover")
     assert answer["error"] == "NoData"
     assert "pip install 'wattshed[nvidia]'" in answer["message"]
 
