@@ -1,7 +1,8 @@
 """What one round of the NVML source costs in Python, for eight GPUs, with the tests' stand-in.
 
-The stand-in answers at once, so this is the exporter's own share; what the driver takes comes on
-top. Needs a C compiler: ``python bench/nvml.py``.
+The stand-in answers at once, so this is the exporter's own share. The time that the real driver
+takes to answer is not in the number, and may be far more: for some fields it is milliseconds. Needs
+a C compiler: ``python bench/nvml.py``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.fixtures.supported import OTHERS, QUALITIES, SUPPORTED, Supported, recordings
+from tests.exporter.sources.nvml.test_nvml_captures import printed
+from tests.fixtures.supported import (
+    COLUMNS,
+    OTHERS,
+    QUALITIES,
+    SUPPORTED,
+    Supported,
+    recordings,
+)
 
 from wattshed_exporter.sources import SOURCES
 
@@ -42,6 +50,29 @@ def test_a_recording_names_the_meter(row: Supported, data: Path) -> None:
     said = (data / "recordings" / row.recording).read_bytes().decode(errors="replace")
     assert (row.named or row.meter) in said
     assert row.version in said
+
+
+@pytest.mark.parametrize("state", ["idle", "load"])
+@pytest.mark.parametrize(
+    "row", [row for row in SUPPORTED if row.folder.startswith("nvidia-smi")], ids=lambda r: r.meter
+)
+def test_what_is_read_of_a_gpu_is_what_its_recording_carries(
+    row: Supported, state: str, data: Path
+) -> None:
+    text = (data / "recordings" / row.recording).read_text(encoding="utf-8", errors="replace")
+    values = printed(text, state)
+    carried = {what for what, column in COLUMNS.items() if column in values}
+    if values.get("mig.mode.current") == "Enabled":
+        carried.add("MIG instances")
+    assert set(row.reads.split(", ")) == carried
+
+
+def test_the_recording_of_one_controller_does_not_name_another(data: Path) -> None:
+    rows = [row for row in SUPPORTED if row.source == "redfish" and row.recording]
+    for row in rows:
+        said = (data / "recordings" / row.recording).read_text(encoding="utf-8")
+        others = {other.named for other in rows} - {row.named}
+        assert not {name for name in others if name in said}, row.recording
 
 
 @ROWS

@@ -18,7 +18,7 @@ from pathlib import Path
 from wattshed_exporter.errors import SourceError
 
 from .gpu_metrics import NOTHING, Metrics, parse
-from .sysfs import REASONS, failure, read_file, read_number, read_text
+from .sysfs import REASONS, asleep, failure, read_file, read_number, read_text
 
 CARD = re.compile(r"card[0-9]+")
 DRIVER = "amdgpu"
@@ -26,7 +26,6 @@ FACTOR, DOCUMENTED_FACTOR = 2.0, 10.0
 """How far counter and power may be apart; where the unit is documented, only nonsense fails."""
 MOST_WATTS, MOST_CELSIUS, MOST = 65_535, 200, 10**19 - 1
 """Drivers hand through the all-ones value of a 16-bit field as if it were watts or degrees."""
-ASLEEP = ("suspended", "suspending")
 UNTOLD = ("", "0", "n/a", "none", "unknown")
 APU_IDS = ("0x74a0",)
 """MI300A, which has no sensor of the northbridge's voltage as other APUs have."""
@@ -79,7 +78,7 @@ class Card:
 
     def asleep(self) -> bool:
         """Return whether reading a sensor would wake the card."""
-        return read_text(f"{self.folder}/power/runtime_status") in ASLEEP
+        return asleep(f"{self.folder}/power/runtime_status")
 
     def key(self, node: str) -> str:
         """Return the identity of the chip, or else of the slot that it is in."""

@@ -25,7 +25,7 @@ from .hwmon_chips import (
     place,
     read_product,
 )
-from .sysfs import board_model, read_text
+from .sysfs import asleep, board_model
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -93,7 +93,7 @@ class Hwmon:
         now_ms = self._clock() // 1_000_000
         status = channel.chip.entry / "device/power/runtime_status"
         try:
-            if device.kind is Kind.GPU and read_text(status) == "suspended":
+            if device.kind is Kind.GPU and asleep(status):
                 return Reading(device.key, now_ms, gap="suspended")
             energy = None if channel.energy is None else read_product((channel.energy,))
             watts = read_product(channel.power) / MICRO if channel.power else None

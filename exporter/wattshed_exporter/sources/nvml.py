@@ -25,7 +25,15 @@ from . import Sample
 from .nvml_activity import sees_all_processes
 from .nvml_board import Board
 from .nvml_health import XID, Events, Health, say_status
-from .nvml_library import Library, open_library, reason
+from .nvml_library import (
+    INVALID_ARGUMENT,
+    NO_PERMISSION,
+    NOT_FOUND,
+    Library,
+    load_library,
+    open_library,
+    reason,
+)
 from .nvml_sleep import Sleep
 from .nvml_survey import Survey
 
@@ -36,10 +44,15 @@ log = logging.getLogger(__name__)
 
 UNCERTAINTY_RATIO = 0.05
 """Gain and offset of an uncalibrated board's sensor, as measured against external meters."""
-REINIT_ROUNDS = 10
-"""Rounds in which every GPU fails before NVML is set up anew; the setup is slow, so not at once."""
+REINIT_SECONDS = 10.0
+"""For so long every GPU fails before NVML is set up anew; the setup is slow, so not at once."""
+NOT_GIVEN = (NOT_FOUND, INVALID_ARGUMENT, NO_PERMISSION)
+"""Codes for the address of a GPU that is not given to this container."""
 SUSPENDED, LOST = "suspended", "gpu_lost"
 PCI_INFO = struct.Struct("=16xIII8x32x")
+
+Place = int | str
+"""How a GPU is looked up: by its index, or by its PCI address where another one sleeps."""
 
 
 @dataclass(slots=True)
@@ -78,15 +91,16 @@ class Nvml:
         self._sleep: Sleep | None = None
         self._events: Events | None = None
         self._gpus: list[Gpu] = []
-        self._silent: dict[int, int] = {}
+        self._silent: dict[Place, int] = {}
         self._sleepers: set[str] = set()
         self._known: dict[str, Device] = {}
         self._health = Health()
         self._began_ms = clock() // 1_000_000
         self._next_details = 0.0
-        self._count = self._failed_rounds = 0
+        self._count = 0
         self._counted = ctypes.c_uint32()
         self._get_count: Callable[[], int] = int
+        self._failing_since: float | None = None
 
     def discover(self) -> Sequence[Device]:
         """Initialise NVML, anew where it was before, and list the GPUs.
@@ -99,6 +113,7 @@ class Nvml:
                 an upgrade of the driver (``driver_mismatch``) only a restart of the process helps.
         """
         self.close()
+        load_library()
         self._sleep = Sleep(self._config.roots.sysfs)
         self._sleepers = self._sleep.sleepers()
         try:
@@ -128,7 +143,7 @@ class Nvml:
         self._look_for_changes(library, sleep)
         readings = [self._read(gpu, library, sleep) for gpu in self._gpus]
         if readings and not readings[0].gap:
-            self._failed_rounds = 0
+            self._failing_since = None
         else:
             self._look_for_failure({reading.gap for reading in readings})
         details = tuple(self._details(readings)) if self._monotonic() >= self._next_details else ()
@@ -148,7 +163,7 @@ class Nvml:
             self._sleep.close()
         if library is not None:
             library.close()
-        self._gpus, self._silent, self._failed_rounds = [], {}, 0
+        self._gpus, self._silent, self._failing_since = [], {}, None
         self._events = self._sleep = None
         self._health.states.clear()
 
@@ -162,10 +177,10 @@ class Nvml:
         self._get_count = partial(get_count, ctypes.byref(self._counted))
         self._events = Events(library)
         driver, _ = library.text("nvmlSystemGetDriverVersion")
-        for index, handle, uuid, code in self._candidates(library, count):
+        for place, index, handle, uuid, code in self._candidates(library, count):
             if not uuid:
-                self._silent[index] = code
-                log.warning("GPU %d is left out: %s", index, library.error(code))
+                self._silent[place] = code
+                log.warning("GPU %s is left out: %s", place, library.error(code))
             elif gpu := self._gpu(library, index, handle, uuid, driver):
                 self._adopt(gpu)
             else:
@@ -178,23 +193,18 @@ class Nvml:
 
     def _candidates(
         self, library: Library, count: int
-    ) -> Iterator[tuple[int, ctypes.c_void_p, str, int]]:
-        """Yield index, handle, UUID and code of each GPU; where some sleep, only the others'.
+    ) -> Iterator[tuple[Place, int, ctypes.c_void_p, str, int]]:
+        """Yield place, index, handle, UUID and code of each GPU; where some sleep, of the others.
 
         A handle by index would wake the GPU that it belongs to.
         """
         if not self._sleepers or self._sleep is None:
-            yield from ((index, *_identify(library, index)) for index in range(count))
+            yield from ((index, index, *_identify(library, index)) for index in range(count))
             return
         for address in sorted(self._sleep.gpus - self._sleepers):
-            handle = ctypes.c_void_p()
-            get = library.function("nvmlDeviceGetHandleByPciBusId_v2")
-            if get(address.encode(), ctypes.byref(handle)):
-                continue  # not given to this container
-            index, _ = library.u32("nvmlDeviceGetIndex", handle)
-            uuid, code = library.text("nvmlDeviceGetUUID", handle)
-            if index is not None:
-                yield index, handle, uuid, code
+            index, handle, uuid, code = _identify_at(library, address)
+            if code not in NOT_GIVEN:
+                yield address, index, handle, uuid, code
 
     def _adopt(self, gpu: Gpu) -> None:
         self._gpus.append(gpu)
@@ -244,15 +254,17 @@ class Nvml:
         for address in self._sleepers:
             if not sleep.asleep(address):
                 raise DevicesChanged(f"the GPU at {address} woke")
-        if self._silent and not sleep.sleepers():
-            for index in self._silent:
-                if _identify(library, index)[1]:
-                    raise DevicesChanged(f"GPU {index} answers again")
+        for place in self._silent:
+            if _answers(library, sleep, place):
+                raise DevicesChanged(f"GPU {place} answers again")
 
     def _look_for_failure(self, gaps: set[str]) -> None:
-        failed = "" not in gaps and gaps != {SUSPENDED} and bool(gaps)
-        self._failed_rounds = self._failed_rounds + 1 if failed else 0
-        if self._failed_rounds > REINIT_ROUNDS:
+        now = self._monotonic()
+        if "" in gaps or gaps <= {SUSPENDED}:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since >= REINIT_SECONDS:
             raise DevicesChanged("no GPU answers: NVML is initialised anew")
 
     def _read(self, gpu: Gpu, library: Library, sleep: Sleep) -> Reading:
@@ -265,7 +277,7 @@ class Nvml:
         if watts and limit and watts > limit:
             self._check_limit(gpu, library, limit)
         if energy_uj is None and watts is None:
-            _renew(gpu, library)
+            self._renew(gpu, library)
             return Reading(device.key, now_ms, gap=reason(code))
         utilization, memory, celsius = board.state()
         return Reading(
@@ -280,6 +292,17 @@ class Nvml:
             board.activity_ratio,
             board.contexts,
         )
+
+    def _renew(self, gpu: Gpu, library: Library) -> None:
+        """Take the handle that this index has now: the old one may be stale for good."""
+        handle, uuid, _ = _identify(library, gpu.index)
+        if uuid and uuid != gpu.device.key:
+            raise DevicesChanged(f"GPU {gpu.index} is now {uuid}")
+        if not uuid or gpu.board.handle.value == handle.value:
+            return
+        gpu.board.handle.value = handle.value
+        if self._events is not None:
+            self._events.register(gpu.board.handle)
 
     def _check_limit(self, gpu: Gpu, library: Library, limit: float) -> None:
         if _limit_watts(library, gpu.board.handle) not in (None, limit):
@@ -320,13 +343,23 @@ def _identify(library: Library, index: int) -> tuple[ctypes.c_void_p, str, int]:
     return handle, *library.text("nvmlDeviceGetUUID", handle)
 
 
-def _renew(gpu: Gpu, library: Library) -> None:
-    """Take the handle that this index has now: the old one may be stale for good."""
-    handle, uuid, _ = _identify(library, gpu.index)
-    if uuid and uuid != gpu.device.key:
-        raise DevicesChanged(f"GPU {gpu.index} is now {uuid}")
-    if uuid:
-        gpu.board.handle.value = handle.value
+def _identify_at(library: Library, address: str) -> tuple[int, ctypes.c_void_p, str, int]:
+    """Return the same for a PCI address, with the index first; -1 where that is not told."""
+    handle = ctypes.c_void_p()
+    get = library.function("nvmlDeviceGetHandleByPciBusId_v2")
+    if code := get(address.encode(), ctypes.byref(handle)):
+        return -1, handle, "", code
+    index, code = library.u32("nvmlDeviceGetIndex", handle)
+    if index is None:
+        return -1, handle, "", code
+    return index, handle, *library.text("nvmlDeviceGetUUID", handle)
+
+
+def _answers(library: Library, sleep: Sleep, place: Place) -> bool:
+    """Return whether a silent GPU answers again; it is not asked where that would wake one."""
+    if isinstance(place, str):
+        return not sleep.asleep(place) and bool(_identify_at(library, place)[2])
+    return not sleep.sleepers() and bool(_identify(library, place)[1])
 
 
 def _limit_watts(library: Library, handle: ctypes.c_void_p) -> float | None:

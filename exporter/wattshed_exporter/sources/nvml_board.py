@@ -1,28 +1,27 @@
 """What one GPU is asked at every interval: energy, power, utilisation, memory and temperature.
 
 The energy counter (Volta and newer; millijoules since the driver was loaded) is the measurement
-wherever it exists. Power is the mean of the last second, which misses least between two reads:
-the field for it where the board has it (Ampere and newer, GA100 excepted), else
-``nvmlDeviceGetPowerUsage``, else the field for instant power. The whole module (GPU and CPU of a
-superchip) is taken only where neither power nor energy of the GPU itself can be had. Both fields
-come with one call. Source: NVML API reference, "Device Queries" and "Field Value Queries".
+wherever it exists. Power is ``nvmlDeviceGetPowerUsage``, else the field for the mean of the last
+second, else the one for instant power. The call gives that mean too (Ampere and newer, GA100
+excepted), and drivers answer it from memory, whereas the field has been seen to take milliseconds;
+likewise the call for energy comes before its field. The whole module (GPU and CPU of a superchip)
+is taken only where neither power nor energy of the GPU itself can be had. Where both are fields,
+they come with one call. Source: NVML API reference, "Device Queries" and "Field Value Queries".
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from .nvml_library import (
+    ABSENT,
     MEMORY_V2,
     NOT_SUPPORTED,
     U32_MAX,
     U64_MAX,
-    UNSIGNED_INT,
-    UNSIGNED_LONG_LONG,
     UNSUPPORTED,
     Fields,
     Library,
@@ -32,9 +31,7 @@ from .nvml_library import (
 
 ENERGY, POWER_AVERAGE, POWER_INSTANT = 83, 185, 186
 SCOPE_GPU, SCOPE_MODULE, SCOPE_MEMORY = 0, 1, 2
-PLAIN_ENERGY, PLAIN_POWER = (UNSIGNED_LONG_LONG, 0), (UNSIGNED_INT, 0)
-"""Value type and code of an energy and a power as nearly every board answers them."""
-SAYS_NOTHING = (0, *UNSUPPORTED)
+SAYS_NOTHING = (0, *ABSENT)
 """Codes of one of two questions after which the other one's tells why there is no answer."""
 
 
@@ -48,8 +45,8 @@ class Way:
 
 CALL = Way("gpu")
 GPU_WAYS = (
-    Way("gpu", (POWER_AVERAGE, SCOPE_GPU)),
     CALL,
+    Way("gpu", (POWER_AVERAGE, SCOPE_GPU)),
     Way("gpu", (POWER_INSTANT, SCOPE_GPU)),
 )
 MODULE_WAYS = (
@@ -92,15 +89,6 @@ class Board:
     def measure(self) -> tuple[int | None, float | None, int]:
         """Return microjoules, watts, and the code that says why where there is neither."""
         failed, answers = self._ask(), self._answers()
-        if not failed and answers[:2] == PLAIN_ENERGY and answers[3:5] == PLAIN_POWER:
-            millijoules, milliwatts = answers[2], answers[5] & U32_MAX
-            if millijoules != U64_MAX and 0 < milliwatts != U32_MAX:
-                return millijoules * 1000, milliwatts / 1000, 0
-        return self._sort_out(failed, answers)
-
-    def _sort_out(
-        self, failed: int, answers: tuple[int, ...]
-    ) -> tuple[int | None, float | None, int]:
         energy: float | None = None
         power: float | None = None
         code = power_code = NOT_SUPPORTED
@@ -160,10 +148,14 @@ class Board:
         self._total_and_used_1 = partial(struct.Struct("=Q8xQ").unpack_from, memory)
 
     def _has_counter(self, library: Library) -> bool:
+        self._energy_at: int | None = None
+        if self._ask_energy()[1] not in ABSENT:
+            return True
         millijoules, code = library.field(self.handle, (ENERGY, SCOPE_GPU))
-        # A field of 0 may be one that the board does not have; the call knows.
-        self._energy_at = 0 if millijoules or code not in SAYS_NOTHING else None
-        return self._energy_at == 0 or self._ask_energy()[1] not in UNSUPPORTED
+        # A field of 0 may be one that the board does not have.
+        if millijoules or code not in SAYS_NOTHING:
+            self._energy_at = 0
+        return self._energy_at == 0
 
     def _choose(self, library: Library) -> Way | None:
         ways = GPU_WAYS if self.counter else GPU_WAYS + MODULE_WAYS
@@ -215,5 +207,4 @@ class Board:
 
 def _open(codes: dict[Way, int]) -> Way | None:
     """Choose where no way answers now: an error that may pass does not say that it is closed."""
-    order: Sequence[Way] = (CALL, *(way for way in codes if way is not CALL))
-    return next((way for way in order if codes[way] not in UNSUPPORTED), None)
+    return next((way for way in codes if codes[way] not in ABSENT), None)

@@ -3,20 +3,24 @@ throttling, memory errors, traffic.
 
 All fields come with one call. A question that the board or the driver does not know is left out
 from then on, until ``forget``; a value that there is not has no detail, and never 0. The byte
-counters of the links are read, never ``nvmlDeviceGetPcieThroughput``, which blocks for 20 ms.
-Source: NVML API reference, "Field Value Enums", "Device Queries", "Clocks Event Reasons".
+counters of the links are read, never ``nvmlDeviceGetPcieThroughput``, which blocks for 20 ms. Some
+counters are of 32 bits on some drivers and then wrap in seconds to minutes: those are left out.
+Source: NVML API reference, "Field Value Enums", "Device Queries", "Clocks Event Reasons"; for the
+identities that changed with the driver 580: ``nvml.h`` of CUDA 12.9 and 13.0.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from .nvml_board import POWER_AVERAGE, POWER_INSTANT, SCOPE_GPU, SCOPE_MEMORY, SCOPE_MODULE
-from .nvml_library import NEVER, U32_MAX, UNSUPPORTED, Fields, Library, Question, number
+from .nvml_library import NEVER, U32_MAX, UNSUPPORTED, WIDE, Fields, Library, Question, number
 
+Key = tuple[str, tuple[str, ...]]
 Said = tuple[str, tuple[str, ...], float]
 """A metric of ``semconv.DETAIL_METRICS``, the values of its own labels, and its value."""
 
@@ -34,7 +38,11 @@ ALL_LINKS = U32_MAX
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field and what it is in base units; ``absent`` is a value that says: I have none."""
+    """A field and what it is in base units.
+
+    ``absent`` is a value that says: I have none. ``wide`` is a counter that is believed only where
+    it comes with 64 bits.
+    """
 
     metric: str
     attributes: tuple[str, ...]
@@ -42,6 +50,18 @@ class Field:
     scale: float = 1.0
     most: float = math.inf
     absent: int | None = None
+    wide: bool = False
+
+    @property
+    def key(self) -> Key:
+        return self.metric, self.attributes
+
+    def value(self, kind: int, bits: int) -> float | None:
+        """Return what an answer of this type says, None where it says nothing."""
+        found = None if self.wide and kind not in WIDE else number(kind, bits)
+        if found is None or found == self.absent or found * self.scale > self.most:
+            return None
+        return found * self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +76,10 @@ class Call:
     item: int = 0
     scale: float = 1.0
     most: float = math.inf
+
+    @property
+    def key(self) -> Key:
+        return self.metric, self.attributes
 
 
 def _power(scope: str, window: str, question: Question) -> Field:
@@ -86,20 +110,24 @@ FIELDS: tuple[Field, ...] = (
     Field(THROTTLED_TIME, ("board_limit",), (77, 0), NANO),
     Field(THROTTLED_TIME, ("low_utilization",), (78, 0), NANO),
     Field(THROTTLED_TIME, ("reliability",), (79, 0), NANO),
-    Field(THROTTLED_TIME, ("sw_thermal_slowdown",), (269, 0), NANO),
-    Field(THROTTLED_TIME, ("hw_thermal_slowdown",), (270, 0), NANO),
-    Field(THROTTLED_TIME, ("hw_power_brake_slowdown",), (271, 0), NANO),
     Field(ECC, ("corrected",), (3, 0)),
     Field(ECC, ("uncorrected",), (4, 0)),
     Field(ROWS, ("corrected",), (142, 0)),
     Field(ROWS, ("uncorrected",), (143, 0)),
     Field(ROWS, ("pending",), (144, 0)),
     Field(ROWS, ("failed",), (145, 0)),
-    Field(LINK, ("pcie", "transmit"), (197, 0)),
-    Field(LINK, ("pcie", "receive"), (198, 0)),
+    Field(LINK, ("pcie", "transmit"), (197, 0), wide=True),
+    Field(LINK, ("pcie", "receive"), (198, 0), wide=True),
     Field(LINK, ("nvlink", "transmit"), (138, ALL_LINKS), KIBI),
     Field(LINK, ("nvlink", "receive"), (139, ALL_LINKS), KIBI),
 )
+THERMAL = (THROTTLED_TIME, ("thermal",))
+SW_THERMAL = (THROTTLED_TIME, ("sw_thermal_slowdown",))
+"""May be one counter under two names, so the first is not said beside the second."""
+SLOWDOWNS = ("sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown")
+NEW_IDS_SINCE, SLOWDOWN_ID, SLOWDOWN_ID_BEFORE = 580, 269, 251
+"""Driver since which the first of these three has another identity: CUDA 13 gave the old one, and
+an older driver gives the new one, to fields that mean something else."""
 
 LIMIT = "nvmlDeviceGetPowerManagement"
 CALLS: tuple[Call, ...] = (
@@ -121,7 +149,7 @@ CALLS: tuple[Call, ...] = (
         )
     ),
 )
-"""Asked where no field answers the same."""
+"""Asked where no field says the same."""
 
 CLOCK_REASONS = (
     "nvmlDeviceGetCurrentClocksEventReasons",
@@ -151,13 +179,15 @@ class Questions:
 
     def forget(self) -> None:
         """Ask everything again: the GPU may have learnt or lost something."""
-        self._keep(FIELDS)
-        self._calls: tuple[Call, ...] | None = None
+        driver, _ = self._library.text("nvmlSystemGetDriverVersion")
+        self._keep(FIELDS + slowdowns(driver))
+        self._calls = CALLS
         self._reasons: str | None = CLOCK_REASONS[0]
 
     def read(self) -> Iterator[Said]:
-        yield from self._read_fields()
-        yield from self._read_calls()
+        fields = self._read_fields()
+        yield from ((*key, value) for key, value in fields.items())
+        yield from self._read_calls(fields)
         yield from self._read_reasons()
 
     def _keep(self, rows: tuple[Field, ...]) -> None:
@@ -165,32 +195,34 @@ class Questions:
         questions = [row.question for row in rows]
         self._fields = Fields(self._library, self._handle, questions) if rows else None
 
-    def _read_fields(self) -> Iterator[Said]:
+    def _read_fields(self) -> dict[Key, float]:
         if self._fields is None:
-            return
+            return {}
         failed, answers = self._fields.ask(), self._fields.answers()
         if failed in UNSUPPORTED:
             self._keep(())
         if failed:
-            return
-        known = []
+            return {}
+        known, said = [], {}
         for row, at in zip(self._rows, range(0, len(answers), 3), strict=True):
             kind, code, bits = answers[at : at + 3]
-            value = None if code else number(kind, bits)
-            if code in NEVER or (value is not None and value == row.absent):
-                continue
-            known.append(row)
-            if value is not None and value * row.scale <= row.most:
-                yield row.metric, row.attributes, value * row.scale
+            if code not in NEVER:
+                known.append(row)
+            value = None if code else row.value(kind, bits)
+            if value is not None:
+                said[row.key] = value
+        if SW_THERMAL in said:
+            said.pop(THERMAL, None)
+            known = [row for row in known if row.key != THERMAL]
         if len(known) < len(self._rows):
             self._keep(tuple(known))
+        return said
 
-    def _read_calls(self) -> Iterator[Said]:
-        if self._calls is None:
-            told = {(row.metric, row.attributes) for row in self._rows}
-            self._calls = tuple(row for row in CALLS if (row.metric, row.attributes) not in told)
+    def _read_calls(self, fields: Container[Key]) -> Iterator[Said]:
         closed = []
         for row in self._calls:
+            if row.key in fields:
+                continue
             outputs = (ctypes.c_uint32 * row.outputs)()
             places = [ctypes.byref(outputs, 4 * place) for place in range(row.outputs)]
             code = self._library.function(row.function)(self._handle, *row.arguments, *places)
@@ -214,3 +246,19 @@ class Questions:
         if mask is not None:
             for bit, name in REASON_BITS.items():
                 yield THROTTLED, (name,), float(bool(mask & bit))
+
+
+def slowdowns(driver: str) -> tuple[Field, ...]:
+    """Return how long the clocks were slowed down, by the identities that this driver gives that.
+
+    Args:
+        driver: its version, such as ``580.65.06``; of one that cannot be told nothing is asked.
+    """
+    major = re.match(r"([0-9]{1,6})\.[0-9]", driver)
+    if major is None:
+        return ()
+    first = SLOWDOWN_ID if int(major[1]) >= NEW_IDS_SINCE else SLOWDOWN_ID_BEFORE
+    return tuple(
+        Field(THROTTLED_TIME, (name,), (first + index, 0), NANO, wide=True)
+        for index, name in enumerate(SLOWDOWNS)
+    )

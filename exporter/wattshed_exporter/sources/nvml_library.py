@@ -21,12 +21,16 @@ from wattshed_exporter.errors import NoData, SourceError
 log = logging.getLogger(__name__)
 
 LIBRARY = "libnvidia-ml.so.1"
-UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND, INSUFFICIENT_SIZE = 1, 2, 3, 6, 7
+UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION = 1, 2, 3, 4
+NOT_FOUND, INSUFFICIENT_SIZE = 6, 7
 FUNCTION_NOT_FOUND, MISMATCH, UNKNOWN = 13, 18, 999
 UNSUPPORTED = (NOT_SUPPORTED, FUNCTION_NOT_FOUND)
-NEVER = frozenset({INVALID_ARGUMENT, *UNSUPPORTED, 4, 25, 26})
+ABSENT = (INVALID_ARGUMENT, *UNSUPPORTED)
+"""Codes of a field that there is not: one that an older driver does not know is an invalid
+argument to it."""
+NEVER = frozenset({*ABSENT, NO_PERMISSION, 25, 26})
 """Codes after which a question need not be asked again: also no permission, another version of
-the argument, deprecated. A field that the driver does not know is an invalid argument."""
+the argument, deprecated."""
 NOTHING_HERE = (6, 9, 12, 28)
 """Not found, driver not loaded, library not found, GPU not found."""
 REASONS = {4: "permission", 6: "gpu_lost", 15: "gpu_lost", 18: "driver_mismatch", 28: "gpu_lost"}
@@ -35,8 +39,10 @@ U32_MAX, U64_MAX = 2**32 - 1, 2**64 - 1
 """What NVML answers for a value that there is not."""
 
 FIELD_BYTES = 40
-UNSIGNED_INT, UNSIGNED_LONG, UNSIGNED_LONG_LONG = 1, 2, 3
-LAYOUTS = {0: "=d", 4: "=q", 5: "=i4x", 6: "=H6x"}
+UNSIGNED_INT, UNSIGNED_LONG, UNSIGNED_LONG_LONG, SIGNED_LONG_LONG = 1, 2, 3, 4
+WIDE = (UNSIGNED_LONG, UNSIGNED_LONG_LONG, SIGNED_LONG_LONG)
+"""Types of 64 bits, in which a counter does not wrap."""
+LAYOUTS = {0: "=d", SIGNED_LONG_LONG: "=q", 5: "=i4x", 6: "=H6x"}
 """By value type: what the eight bytes of a value hold where it is not one of the above."""
 MEMORY_V2 = 0x02000028
 
@@ -131,6 +137,14 @@ def number(kind: int, bits: int) -> int | float | None:
     return value if value >= 0 else None
 
 
+def load_library() -> None:
+    """Load NVML, which wakes no GPU; ``NoData`` where there is none."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        raise NoData(f"no NVIDIA driver here: {error}") from error
+
+
 def open_library() -> Library:
     """Load and initialise NVML.
 
@@ -138,10 +152,7 @@ def open_library() -> Library:
         NoData: no Python package, no driver or no GPU.
         SourceError: the driver is there but does not start.
     """
-    try:
-        ctypes.CDLL(LIBRARY)
-    except OSError as error:
-        raise NoData(f"no NVIDIA driver here: {error}") from error
+    load_library()
     try:
         # Only now: importing it takes 2 MB, which a node without a GPU need not give.
         import pynvml

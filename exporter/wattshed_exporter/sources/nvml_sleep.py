@@ -2,7 +2,8 @@
 
 A GPU in runtime suspend wakes for any call of the driver's library that concerns it, and stays up
 for seconds: measuring it would be what costs. Its state is in ``power/runtime_status`` of its PCI
-device; where ``power/control`` is "on" it never sleeps and is not looked at. Source: the kernel's
+device; where ``power/control`` is "on" it never sleeps and is not looked at. A GPU that NVIDIA's
+driver does not hold (nouveau, vfio-pci) is none of the library's. Source: the kernel's
 Documentation/ABI/testing/sysfs-devices-power.
 """
 
@@ -11,8 +12,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-NVIDIA, DISPLAY = "0x10de", "0x03"
-ASLEEP = (b"suspended", b"suspending")
+from .sysfs import asleep, read_text
+
+NVIDIA, DISPLAY, DRIVER = "0x10de", "0x03", "nvidia"
 
 
 class Sleep:
@@ -26,18 +28,13 @@ class Sleep:
         self.watches = False
         self.gpus: set[str] = set()
         for folder in sorted(sysfs.glob("bus/pci/devices/*")):
-            if _read(folder / "vendor") == NVIDIA and _read(folder / "class").startswith(DISPLAY):
+            if _driver(folder) == DRIVER and _is_gpu(folder):
                 self._add(folder)
 
     def asleep(self, address: str) -> bool:
         """Return whether this GPU sleeps; one that cannot be told from here does not."""
         file = self._status.get(address)
-        if file is None:
-            return False
-        try:
-            return os.pread(file, 32, 0).strip() in ASLEEP
-        except OSError:  # the device is gone: the driver says how
-            return False
+        return file is not None and asleep(file)
 
     def sleepers(self) -> set[str]:
         return {address for address in self._status if self.asleep(address)}
@@ -48,7 +45,7 @@ class Sleep:
 
     def _add(self, folder: Path) -> None:
         self.gpus.add(folder.name)
-        if _read(folder / "power/control") == "on":
+        if read_text(folder / "power/control") == "on":
             return
         try:
             self._status[folder.name] = os.open(
@@ -59,8 +56,13 @@ class Sleep:
         self.watches = True
 
 
-def _read(file: Path) -> str:
+def _is_gpu(folder: Path) -> bool:
+    vendor, kind = read_text(folder / "vendor"), read_text(folder / "class")
+    return vendor == NVIDIA and kind.startswith(DISPLAY)
+
+
+def _driver(folder: Path) -> str:
     try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
+        return (folder / "driver").readlink().name
     except OSError:
         return ""

@@ -18,6 +18,7 @@ from wattshed_exporter.errors import SourceError
 Name = str | os.PathLike[str]
 
 MOST_BYTES, MOST_TEXT = 1 << 16, 256
+ASLEEP = (b"suspended", b"suspending")
 NUMBER = re.compile(rb"-?[0-9]{1,20}")
 REASONS: Mapping[int, str] = {
     errno.EACCES: "permission",
@@ -79,6 +80,19 @@ def read_text(*paths: Name) -> str:
 def printable(text: str) -> str:
     """Drop what firmware leaves in its texts: zero bytes, line ends and half characters."""
     return "".join(letter for letter in text if letter.isprintable()).strip()[:MOST_TEXT]
+
+
+def asleep(status: Name | int) -> bool:
+    """Return whether ``power/runtime_status`` says that to use the device would wake it.
+
+    Args:
+        status: its path, or the descriptor of the open file. What cannot be read does not sleep.
+    """
+    try:
+        said = os.pread(status, 32, 0) if isinstance(status, int) else read_file(status)
+    except (OSError, SourceError):
+        return False
+    return said.strip() in ASLEEP
 
 
 def list_folder(folder: Path) -> list[Path]:

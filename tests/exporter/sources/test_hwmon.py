@@ -200,11 +200,12 @@ def test_intel_gpus(tmp_path: Path) -> None:
     assert energies == [10**13, 9 * 10**12, 5, 6, 4]
 
 
-def test_a_sleeping_gpu_is_not_woken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["suspended", "suspending"])
+def test_a_sleeping_gpu_is_not_woken(tmp_path: Path, state: str) -> None:
     chip = add_chip(tmp_path, 0, "xe", {"energy1_input": 7}, "0000:03:00.0")
     status = tmp_path / "devices/0000:03:00.0/power/runtime_status"
     status.parent.mkdir()
-    status.write_text("suspended\n")
+    status.write_text(f"{state}\n")
     (chip / "energy1_input").unlink()
     (chip / "energy1_input").mkdir()
     source = hwmon(tmp_path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wattshed_exporter.errors import SourceError
 from wattshed_exporter.sources.sysfs import (
     MOST_BYTES,
+    asleep,
     find_number,
     list_folder,
     read_file,
@@ -27,6 +28,20 @@ NUMBERS = st.integers(-(10**20) + 1, 10**20 - 1)
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sysfs") / "file"
+
+
+@pytest.mark.parametrize(
+    ("state", "sleeps"),
+    [("suspended", True), ("suspending", True), ("active", False), ("resuming", False)],
+)
+def test_who_sleeps_is_told_by_path_or_open_file(tmp_path: Path, state: str, sleeps: bool) -> None:
+    status = tmp_path / "runtime_status"
+    status.write_text(f"{state}\n")
+    assert asleep(status) is sleeps
+    with status.open("rb") as opened:
+        assert asleep(opened.fileno()) is sleeps
+    status.unlink()
+    assert not asleep(status)
 
 
 @given(CONTENTS)

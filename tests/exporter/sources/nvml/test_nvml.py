@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +81,20 @@ def test_an_error_at_discovery_does_not_deny_the_counter(nvml: Process) -> None:
     assert nvml.read()[0]["energy_uj"] is None
     nvml.tell()
     assert nvml.read()[0]["energy_uj"] == 1_000_000_000
+
+
+def test_an_older_driver_that_does_not_know_a_field(start: Start, fake_nvml: Path) -> None:
+    nvml = start(fake_nvml / "r525")
+    nvml.tell("energy_rc 3", "power_rc 3", "power_average 90500", "count 2", "power_rc.1 0")
+    assert [device["key"] for device in nvml.discover()] == ["GPU-fake-1"]
+    (reading,) = nvml.read()
+    assert (reading["energy_uj"], reading["power_watts"]) == (None, 100.0)
+
+
+def test_a_field_of_energy_that_is_an_invalid_argument_is_no_counter(nvml: Process) -> None:
+    nvml.tell("energy_call_rc 3", "field_83_0_rc 2")
+    assert nvml.discover()[0]["method"] == "integral"
+    assert nvml.read()[0]["energy_uj"] is None
 
 
 def test_mig_has_no_utilization_but_one_board_of_energy(nvml: Process) -> None:
@@ -210,22 +225,26 @@ def test_power_falls_back_from_gpu_to_module(
     assert nvml.read()[0]["power_watts"] == watts
 
 
-def test_energy_and_power_come_with_one_call(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("calls", "watts", "asked"),
+    [
+        ((), 100.0, ["energy 0", "power 0"]),
+        (("power_rc",), 90.5, ["fields 0", "energy 0"]),
+        (("energy_call_rc",), 100.0, ["fields 0", "power 0"]),
+        (("energy_call_rc", "power_rc"), 90.5, ["fields 0"]),
+    ],
+)
+def test_calls_come_before_fields_and_fields_together(
+    start: Start, calls: tuple[str, ...], watts: float, asked: list[str]
+) -> None:
     nvml = start(detail_seconds=3600.0)
-    nvml.tell("energy 5000", "power_average 90500", "power 91000")
+    nvml.tell("energy 5000", "power_average 90500", *(f"{call} 3" for call in calls))
     nvml.discover()
     nvml.read()  # asks the details as well
     nvml.calls()
     (reading,) = nvml.read()
-    assert (reading["energy_uj"], reading["power_watts"]) == (5_000_000, 90.5)
-    assert nvml.calls() == ["count -1", "fields 0", "utilization 0", "temperature 0", "memory 0"]
-
-
-@pytest.mark.parametrize("lines", [("field_83_0_rc 3",), ("fields_rc 3",)])
-def test_energy_falls_back_to_its_call(nvml: Process, lines: tuple[str, ...]) -> None:
-    nvml.tell("energy 5000", *lines)
-    assert nvml.discover()[0]["method"] == "counter"
-    assert nvml.read()[0]["energy_uj"] == 5_000_000
+    assert (reading["energy_uj"], reading["power_watts"]) == (5_000_000, watts)
+    assert nvml.calls() == ["count -1", *asked, "utilization 0", "temperature 0", "memory 0"]
 
 
 @pytest.mark.parametrize(
@@ -245,9 +264,9 @@ def test_energy_falls_back_to_its_call(nvml: Process, lines: tuple[str, ...]) ->
 def test_a_field_is_read_by_its_type(
     nvml: Process, kind: int, text: str, energy_uj: int | None
 ) -> None:
-    nvml.tell("energy 1")
+    nvml.tell("energy 1", "energy_call_rc 3")
     nvml.discover()
-    nvml.tell(f"energy {text}", f"field_83_0_type {kind}")
+    nvml.tell(f"energy {text}", f"field_83_0_type {kind}", "energy_call_rc 3")
     (reading,) = nvml.read()
     assert (reading["energy_uj"], reading["power_watts"], reading["gap"]) == (energy_uj, 100.0, "")
 
@@ -316,8 +335,14 @@ def test_the_only_gpu_is_lost_at_discovery(nvml: Process) -> None:
 def test_nvml_is_set_up_anew_when_every_gpu_fails_for_long(nvml: Process) -> None:
     nvml.discover()
     nvml.tell("device_rc 999")
-    assert [nvml.read()[0]["gap"] for _ in range(10)] == ["driver_error"] * 10
-    assert nvml.ask("read")["error"] == "DevicesChanged"
+    assert [nvml.read()[0]["gap"] for _ in range(20)] == ["driver_error"] * 20
+    nvml.tell()
+    assert nvml.read()[0]["gap"] == ""
+    nvml.ask("pass")
+    nvml.tell("device_rc 999")
+    assert nvml.read()[0]["gap"] == "driver_error"
+    nvml.ask("pass")
+    assert nvml.ask("read")["message"] == "no GPU answers: NVML is initialised anew"
     nvml.tell()
     nvml.discover()
     assert nvml.read()[0]["gap"] == ""
@@ -332,6 +357,17 @@ def test_driver_unloaded_and_loaded_while_running(nvml: Process) -> None:
     assert answer["message"] == "no NVIDIA driver here: Driver Not Loaded"
     assert nvml.ask("read")["error"] == "DevicesChanged"
     nvml.tell("energy 7")
+    nvml.discover()
+    assert nvml.read()[0]["energy_uj"] == 7000
+
+
+def test_a_driver_loaded_anew_sees_no_gpu_at_first(nvml: Process) -> None:
+    nvml.discover()
+    nvml.tell("loaded 1", "count 0")
+    assert nvml.ask("read")["error"] == "DevicesChanged"
+    assert nvml.ask("discover")["error"] == "NoData"
+    assert nvml.ask("held")["held"] is False
+    nvml.tell("loaded 2", "energy 7")
     nvml.discover()
     assert nvml.read()[0]["energy_uj"] == 7000
 
@@ -396,7 +432,8 @@ def test_close_holds_nothing_and_may_be_repeated(nvml: Process) -> None:
 
 def test_without_the_python_package(start: Start, tmp_path: Path) -> None:
     (tmp_path / "pynvml.py").write_text("raise ModuleNotFoundError('No module named pynvml')\n")
-    answer = start(PYTHONPATH=str(tmp_path)).ask("discover")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    answer = start(PYTHONPATH=path).ask("discover")
     assert answer["error"] == "NoData"
     assert "pip install 'wattshed[nvidia]'" in answer["message"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wattshed_exporter.semconv import DETAIL_LABELS, DETAIL_METRICS
-from wattshed_exporter.sources.nvml_details import CALLS, FIELDS, REASON_BITS
+from wattshed_exporter.sources.nvml_details import CALLS, FIELDS, REASON_BITS, slowdowns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 POWER, BOUND = "wattshed_power_reading_watts", "wattshed_power_limit_bound_watts"
 LINK, HELD = "wattshed_link_bytes_total", "wattshed_throttled"
+TIME = "wattshed_throttled_seconds_total"
 ALL_LINKS = 2**32 - 1
 ALWAYS = {
     ("wattshed_memory_total_bytes",): 80.0 * 2**30,
@@ -32,9 +33,11 @@ def of(details: Details, metric: str) -> Details:
     return {key[1:]: value for key, value in details.items() if key[0] == metric}
 
 
-@pytest.mark.parametrize("row", [*FIELDS, *CALLS], ids=lambda row: f"{row.metric} {row.attributes}")
+@pytest.mark.parametrize(
+    "row", [*FIELDS, *slowdowns("580.1"), *CALLS], ids=lambda row: f"{row.key}"
+)
 def test_every_row_is_of_a_declared_metric(row: object) -> None:
-    metric, own = row.metric, row.attributes  # type: ignore[attr-defined]
+    metric, own = row.key  # type: ignore[attr-defined]
     assert len(DETAIL_METRICS[metric].labels) == len(DETAIL_LABELS) + len(own)
 
 
@@ -113,13 +116,92 @@ def test_reasons_for_low_clocks(nvml: Process, mask: str, held: set[str]) -> Non
 
 
 def test_throttled_time_is_nanoseconds(nvml: Process) -> None:
-    nvml.tell("field_74_0 824898457000", "field_78_0 0", "field_270_0 1500000000")
+    nvml.tell("field_74_0 824898457000", "field_78_0 0", "slowdown_1 1500000000")
     nvml.discover()
     assert of(nvml.details(), "wattshed_throttled_seconds_total") == {
         ("sw_power_cap",): pytest.approx(824.898457),
         ("low_utilization",): 0.0,
         ("hw_thermal_slowdown",): 1.5,
     }
+
+
+@pytest.mark.parametrize(
+    ("driver", "asked"),
+    [
+        ("550.54.15", True),
+        ("575.57.08", True),
+        ("580.65.06", True),
+        ("610.62", True),
+        ("unknown", False),
+        ("580", False),
+    ],
+)
+def test_slowdowns_are_asked_by_what_this_driver_calls_them(
+    nvml: Process, driver: str, asked: bool
+) -> None:
+    nvml.tell(f"driver {driver}", "slowdown_0 1000000000", "slowdown_1 0", "slowdown_2 3000000000")
+    nvml.discover()
+    told = {
+        ("sw_thermal_slowdown",): 1.0,
+        ("hw_thermal_slowdown",): 0.0,
+        ("hw_power_brake_slowdown",): 3.0,
+    }
+    assert of(nvml.details(), TIME) == (told if asked else {})
+
+
+def test_without_the_version_of_the_driver_no_slowdown_is_asked(nvml: Process) -> None:
+    nvml.tell("driver_rc 999", "slowdown_1 1000000000")
+    nvml.discover()
+    assert nvml.details() == ALWAYS
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("slowdown_0 1000000000", "field_251_0_type 1"),
+        ("field_197_0 8000000", "field_197_0_type 1"),
+        ("field_198_0 8000000", "field_198_0_type 5"),
+    ],
+)
+def test_a_counter_that_is_not_of_64_bits_is_not_said(
+    nvml: Process, lines: tuple[str, ...]
+) -> None:
+    nvml.tell(*lines)
+    nvml.discover()
+    assert nvml.details() == ALWAYS
+
+
+def test_heat_is_not_said_twice(nvml: Process) -> None:
+    nvml.tell("field_75_0 7000000000")
+    nvml.discover()
+    assert of(nvml.details(), TIME) == {("thermal",): 7.0}
+    both = ("field_75_0 7000000000", "slowdown_0 7000000000")
+    nvml.tell(*both)
+    nvml.discover()
+    assert of(nvml.details(), TIME) == {("sw_thermal_slowdown",): 7.0}
+    nvml.tell(*both, "field_251_0_rc 999")
+    assert of(nvml.details(), TIME) == {}
+
+
+def test_a_0_hides_a_value_and_not_the_question(nvml: Process) -> None:
+    nvml.tell("power_average 0", "field_82_0 0", "field_192_0 0", "limit_requested 300000")
+    nvml.discover()
+    assert nvml.details() == {**ALWAYS, (BOUND, "requested"): 300.0}
+    nvml.tell("power_average 90500", "field_82_0 41", "field_192_0 600000")
+    assert nvml.details() == {
+        **ALWAYS,
+        (POWER, "gpu", "average"): 90.5,
+        ("wattshed_sensor_temperature_celsius", "memory"): 41.0,
+        (BOUND, "requested"): 600.0,
+    }
+
+
+def test_calls_stand_in_for_fields_whenever_those_begin_to_answer(nvml: Process) -> None:
+    nvml.tell("fields_rc 999", "limit_requested 300000")
+    nvml.discover()
+    assert nvml.details() == {**ALWAYS, (BOUND, "requested"): 300.0}
+    nvml.tell("field_192_0_rc 3", "limit_requested 300000")
+    assert nvml.details() == {**ALWAYS, (BOUND, "requested"): 300.0}
 
 
 def test_bytes_over_the_links(nvml: Process) -> None:
@@ -162,7 +244,7 @@ def test_what_is_not_supported_is_asked_once(nvml: Process) -> None:
     nvml.calls()
     nvml.details()
     again = [call.partition(" ")[0] for call in nvml.calls()]
-    reading = ["count", "fields", "power", "utilization", "temperature", "memory"]
+    reading = ["count", "energy", "power", "utilization", "temperature", "memory"]
     assert again == [*reading, "wait"]
     nvml.tell("clock_1 345", "field_82_0 41")
     assert nvml.details() == ALWAYS

@@ -127,6 +127,15 @@ def test_without_events_the_rest_is_said(nvml: Process, line: str) -> None:
     assert nvml.ask("close") == {"held": False, "samples": 0, "event_sets": 0}
 
 
+def test_events_are_registered_again_for_a_new_handle(nvml: Process) -> None:
+    nvml.tell(f"events {EVENTS}")
+    nvml.discover()
+    after = ("generation 1", f"events {EVENTS}", "event_0 0,8,79")
+    nvml.tell(*after)
+    assert nvml.read()[0]["gap"] == "driver_error"
+    assert nvml.details()[(XID, "79")] == 1.0
+
+
 def test_only_supported_events_are_registered(nvml: Process) -> None:
     nvml.tell("events 9", "event_0 0,8,13")
     nvml.discover()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,17 @@ import pytest
 from wattshed_exporter.sources.nvml_sleep import Sleep
 
 if TYPE_CHECKING:
-    from tests.exporter.sources.nvml.conftest import Process
+    from tests.exporter.sources.nvml.conftest import Process, Start
 
-FIRST, SECOND = "0000:01:00.0", "0000:02:00.0"
+FIRST, SECOND, THIRD = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
+
+
+def has_library() -> bool:
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def pci(
@@ -23,9 +32,13 @@ def pci(
     control: str = "auto",
     vendor: str = "0x10de",
     kind: str = "0x030200",
+    driver: str = "nvidia",
 ) -> Path:
     folder = sysfs / "bus/pci/devices" / address
     (folder / "power").mkdir(parents=True, exist_ok=True)
+    (folder / "driver").unlink(missing_ok=True)
+    if driver:
+        (folder / "driver").symlink_to(f"../../../../bus/pci/drivers/{driver}")
     (folder / "vendor").write_text(f"{vendor}\n")
     (folder / "class").write_text(f"{kind}\n")
     (folder / "power/control").write_text(f"{control}\n")
@@ -40,6 +53,22 @@ def test_every_gpu_asleep_is_an_error_without_a_call(nvml: Process) -> None:
     assert nvml.calls() == []
     status.write_text("active\n")
     assert len(nvml.discover()) == 1
+
+
+@pytest.mark.parametrize("driver", ["nouveau", "vfio-pci", ""])
+def test_a_gpu_asleep_without_nvidias_driver_is_nothing_here(nvml: Process, driver: str) -> None:
+    pci(nvml.sysfs, FIRST, "suspended", driver=driver)
+    nvml.tell("init_rc 9")
+    answer = nvml.ask("discover")
+    assert (answer["error"], answer["reason"]) == ("NoData", "none_here")
+
+
+@pytest.mark.skipif(has_library(), reason="this machine has the real libnvidia-ml.so.1")
+def test_a_gpu_asleep_without_the_library_is_nothing_here(start: Start, tmp_path: Path) -> None:
+    nvml = start(tmp_path)
+    pci(nvml.sysfs, FIRST, "suspended")
+    answer = nvml.ask("discover")
+    assert (answer["error"], answer["reason"]) == ("NoData", "none_here")
 
 
 def test_a_gpu_that_falls_asleep_is_a_gap_without_a_call(nvml: Process) -> None:
@@ -112,6 +141,38 @@ def test_a_silent_gpu_is_not_asked_while_one_sleeps(nvml: Process) -> None:
     assert nvml.ask("read")["message"] == "GPU 1 answers again"
 
 
+def test_one_that_fails_while_another_sleeps_is_asked_again(nvml: Process) -> None:
+    nvml.tell("count 3", "device_rc.1 15")
+    pci(nvml.sysfs, FIRST, "suspended")
+    pci(nvml.sysfs, SECOND)
+    pci(nvml.sysfs, THIRD)
+    assert [device["name"] for device in nvml.discover()] == ["gpu2"]
+    assert [reading["gap"] for reading in nvml.read()] == [""]
+    nvml.tell("count 3")
+    assert nvml.ask("read")["message"] == f"GPU {SECOND} answers again"
+    assert [device["name"] for device in nvml.discover()] == ["gpu1", "gpu2"]
+    assert not [call for call in nvml.calls() if call.endswith(" 0")]
+
+
+def test_the_only_one_awake_fails_while_another_sleeps(nvml: Process) -> None:
+    nvml.tell("count 2", "device_rc.1 15")
+    pci(nvml.sysfs, FIRST, "suspended")
+    pci(nvml.sysfs, SECOND)
+    answer = nvml.ask("discover")
+    assert (answer["error"], answer["reason"]) == ("SourceError", "gpu_lost")
+
+
+@pytest.mark.parametrize("code", [2, 4, 6])
+def test_one_that_is_not_given_to_this_container_is_left_alone(nvml: Process, code: int) -> None:
+    nvml.tell("count 3", f"device_rc.1 {code}")
+    pci(nvml.sysfs, FIRST, "suspended")
+    pci(nvml.sysfs, SECOND)
+    pci(nvml.sysfs, THIRD)
+    assert [device["name"] for device in nvml.discover()] == ["gpu2"]
+    nvml.tell("count 3")
+    assert len(nvml.read()) == 1
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -121,6 +182,9 @@ def test_a_silent_gpu_is_not_asked_while_one_sleeps(nvml: Process) -> None:
         {"status": "suspended", "control": "on"},
         {"status": "suspended", "vendor": "0x1002"},
         {"status": "suspended", "kind": "0x040300"},
+        {"status": "suspended", "driver": "nouveau"},
+        {"status": "suspended", "driver": "vfio-pci"},
+        {"status": "suspended", "driver": ""},
     ],
 )
 def test_what_counts_as_a_gpu_asleep(tmp_path: Path, how: dict[str, str]) -> None:
