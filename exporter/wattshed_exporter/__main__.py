@@ -184,9 +184,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
 
     telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     try:
-        server = Prometheus(
-            config.web, config.node, sampler.snapshot, sampler.health, telemetry.registry
-        )
+        server = Prometheus(config.web, config.node, sampler.snapshot, sampler.health, telemetry)
     except OSError as error:
         raise ConfigError(
             [f"web.listen_address: {config.web.listen_address}: {error.strerror}"]
