@@ -243,7 +243,7 @@ class _Loader:
             return
         known = {o.path[len(path)] for o in self.table if o.path[: len(path)] == path}
         for name, value in content.items():
-            name = _told(name, str)
+            name = printable(name, str)
             here = (*path, name)
             key = ".".join(here)
             if key in self.by_key:
@@ -263,7 +263,7 @@ class _Loader:
             self.values[chosen.key] = convert(value, chosen.type)
             self.origins[chosen.key] = origin
         except ValueError as error:
-            said = "the value" if chosen.secret else _told(value, repr)
+            said = "the value" if chosen.secret else printable(value, repr)
             self.problems.append(f"{origin}: {said} {error}")
             self.broken.add(chosen.key)
 
@@ -394,7 +394,7 @@ def _word(text: str, kind: Any) -> object:
     return Path(text) if kind is Path else text
 
 
-def _told(value: object, how: Callable[[object], str]) -> str:
+def printable(value: object, how: Callable[[object], str]) -> str:
     """Return a value as text; Python refuses to write very long numbers."""
     try:
         return how(value)
