@@ -226,7 +226,7 @@ VAST = "0x" + "f" * 5000
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"{VAST}: 1", "a very long number: is not a key of the web configuration file"),
+        (f"? {VAST}\n: 1", "a very long number: is not a key of the web configuration file"),
         (f"rate_limit: {{interval: {VAST}}}",
          "rate_limit.interval: a very long number is not a duration such as 1s or 500ms"),
         (f"rate_limit: {{burst: {VAST}}}",
