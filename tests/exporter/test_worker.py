@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wattshed_exporter.baseline import BARE
 from wattshed_exporter.config import Config
+from wattshed_exporter.errors import NoData
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Reading, Tick
 from wattshed_exporter.sampler import Sampler
 from wattshed_exporter.sources import Sample
@@ -116,6 +118,9 @@ class Stage:
     def errors(self, reason: str) -> float:
         name = "wattshed_source_errors_total"
         return self.telemetry.value(name, source="test", reason=reason)
+
+    def series(self, name: str) -> dict[tuple[str, ...], float]:
+        return next(s for metric, s in self.telemetry.health() if metric.prometheus == name)
 
     @property
     def up(self) -> float:
@@ -319,11 +324,63 @@ class TestRelease:
         stage.reads(3)
         assert stage.errors("counter_reset") == 1
 
+    def test_a_driver_that_hangs_while_it_is_given_back_is_seen(self, stage: Stage) -> None:
+        stage.reads(2)
+        seen: list[object] = []
+
+        def hang() -> None:
+            seen.append((stage.kept.gaps, stage.up, stage.worker.up))
+            stage.time.pass_(60)
+            stage.worker.watch()
+            seen.append(stage.errors("deadline"))
+
+        stage.source.close = hang  # type: ignore[method-assign]
+        stage.worker.release(600)
+        stage.worker.step()
+        assert seen == [(["released"], 0.0, False), 1.0]
+        assert stage.kept.gaps == ["released", "deadline"]
+
+    def test_a_source_that_is_absent_stays_absent(self, stage: Stage) -> None:
+        def nothing() -> Sequence[Device]:
+            raise NoData("none here")
+
+        stage.reads(2)
+        assert stage.series("wattshed_source_up") == {("test",): 1.0}
+        stage.source.discover = nothing  # type: ignore[method-assign]
+        for _ in range(2):
+            stage.worker.release(600)
+            stage.worker.step()
+            stage.worker.resume()
+            stage.reads(2)
+            assert stage.worker.absent
+            assert stage.series("wattshed_source_up") == {}
+
+    def test_only_reading_counts_as_reading(self, stage: Stage) -> None:
+        calls = [stage.source.discover, stage.source.read, stage.source.close]
+
+        def slow(call: Callable[[], Any], seconds: float) -> Callable[[], Any]:
+            def wait() -> Any:
+                stage.time.pass_(seconds)
+                return call()
+
+            return wait
+
+        stage.source.discover = slow(calls[0], 3)  # type: ignore[method-assign]
+        stage.source.read = slow(calls[1], 0.25)  # type: ignore[method-assign]
+        stage.source.close = slow(calls[2], 2)  # type: ignore[method-assign]
+        stage.worker.release(600)
+        stage.worker.step()
+        stage.worker.resume()
+        stage.reads(4)
+        took = stage.series("wattshed_source_read_seconds_total")
+        assert (took, stage.source.discovered) == ({("test",): 0.25 * stage.worker.reads}, 2)
+
     def test_the_thread_lets_go_at_once_and_a_recording_keeps_its_place(self) -> None:
         time = Time()
         meter, recording = Live(time, GPU), Live(time, PLUG)
         recording.name = "replay"
         meter.interval_seconds = recording.interval_seconds = 3600.0
+        meter.name = "nvml"
         sampler = Sampler([meter, recording], [], Config(), Telemetry(), clock=time.clock)
         stop, read = threading.Event(), threading.Event()
 
