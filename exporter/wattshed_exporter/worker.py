@@ -343,13 +343,13 @@ class Worker:
             if late and key in late:
                 continue
             tick = meter.feed(reading)
+            if meter.noted:
+                ticks += self._note(key, meter)
             if tick is not None:
                 ticks.append(tick)
                 activities[key].feed(tick, reading)
             else:
                 refused = True
-            if meter.noted:
-                ticks += self._note(key, meter)
         return ticks, refused
 
     def _look_at_clock(self) -> tuple[list[Tick], set[str]]:
@@ -388,6 +388,8 @@ class Worker:
             told = {**old.unknown_seconds, **unknown}
             self.snapshot = Snapshot(old.devices, old.ticks, told, old.details)
         amended, meter.amended = meter.amended, []
+        if amended:
+            self._activities[key].amend(amended)
         return amended
 
     def _details(self, sample: Sample) -> Sequence[Detail]:
