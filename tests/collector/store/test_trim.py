@@ -1,4 +1,4 @@
-"""The engine's pages that only the start needed are given back, and it goes on answering."""
+"""Pages of the engine that only the start needed are given back, and it goes on answering."""
 
 from __future__ import annotations
 
