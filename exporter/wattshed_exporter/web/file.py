@@ -157,6 +157,9 @@ class _Section:
         if not isinstance(value, str):
             self.problem(key, "is not text; put it in quotes")
             return default
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            self.problem(key, "holds a zero byte or half a character")
+            return default
         return value
 
     def flag(self, key: str, default: bool) -> bool:

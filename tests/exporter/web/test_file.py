@@ -220,6 +220,14 @@ def test_what_the_parser_stumbles_over_is_told_as_no_yaml(tmp_path: Path, text: 
     assert problems(tmp_path, text) == ["is not YAML"]
 
 
+@pytest.mark.parametrize("letter", ["\\0", "\\ud800"])
+def test_a_path_that_no_system_takes_is_a_problem(tmp_path: Path, letter: str) -> None:
+    told = f'tls_server_config: {{cert_file: "a{letter}", key_file: b}}'
+    assert "tls_server_config.cert_file: holds a zero byte or half a character" in problems(
+        tmp_path, told
+    )
+
+
 VAST = "0x" + "f" * 5000
 
 

@@ -64,9 +64,10 @@ def test_a_broken_file_leaves_what_was(file: Path, caplog: pytest.LogCaptureFixt
     assert "stays as it was" in caplog.text
     file.with_name("server.key").unlink()
     assert policies.now() is first
-    change(file, "basic_auth_users: [")
-    assert policies.now() is first
-    assert len(caplog.messages) == 3
+    for told, text in enumerate(("basic_auth_users: [", "a: 2026-99-99", "[" * 5000), 3):
+        change(file, text)
+        assert policies.now() is first
+        assert len(caplog.messages) == told
 
 
 def test_tls_is_not_turned_off_by_a_change(file: Path, caplog: pytest.LogCaptureFixture) -> None:
