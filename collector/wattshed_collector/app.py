@@ -80,7 +80,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(config) as url:
         log.info("collector at %s, data in %s", url, config.data)
-        loop.call_later(SETTLED_SECONDS, drop_file_pages)
+        loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,8 @@ def come_to_rest() -> None:
 
 def once(config: Config, wait: Wait) -> int:
     """Read each source until there is energy, and print what /metrics would say."""
+    # What was learned belongs to the service that may be running beside.
+    config = replace(config, state_dir=None)
     telemetry = Telemetry()
     sampler = build_sampler(config, [], telemetry)
     until = time.monotonic() + ONCE_SECONDS + 3 * config.interval_seconds

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from .baseline import BARE, CONTEXT, Baseline
 from .config import Idle
+from .integrate import STILL_TICKS
 from .model import MICRO, Allocation, Detail, Device, Kind, Reading, Tick
 from .split import GAP_INTERVALS, spans
 
@@ -88,6 +89,7 @@ class Activity:
         "_idle_watts",
         "_last",
         "_start_ms",
+        "_still",
         "microjoules",
         "milliseconds",
     )
@@ -102,6 +104,7 @@ class Activity:
         self._last: Tick | None = None
         self._gap: Tick | None = None
         self._start_ms: int | None = None
+        self._still: list[tuple[Tick, Tick, int]] = []
         # What was learned before was learned from a signal that moved.
         self._alive = any(baseline.watts(state) is not None for state in (BARE, CONTEXT))
         self.adopt(device)
@@ -120,6 +123,7 @@ class Activity:
         self.milliseconds = [0] * len(CLASSES)
         self.microjoules = [0] * len(CLASSES)
         self._last = self._gap = self._start_ms = None
+        self._still.clear()
         self._baseline.busy()
 
     def feed(self, tick: Tick, reading: Reading) -> None:
@@ -140,6 +144,7 @@ class Activity:
         if self._gap is not None or dt_ms > GAP_INTERVALS * tick.interval_ms:
             self._gap = None
             self._baseline.busy()
+            self._still.clear()
             index = UNKNOWN
         else:
             watts = tick.power_watts
@@ -148,6 +153,22 @@ class Activity:
             index = self._class(tick, reading, watts, dt_ms)
         self.milliseconds[index] += dt_ms
         self.microjoules[index] += gained
+        if gained:
+            self._still.clear()
+        elif (last.power_watts or tick.power_watts) and len(self._still) <= STILL_TICKS:
+            self._still.append((last, tick, index))
+
+    def amend(self, ticks: Sequence[Tick]) -> None:
+        """Take ticks whose counter stood still and is taken back, before the one that showed it.
+
+        Nothing was booked over them; what the ledger knows from their power is booked now.
+        """
+        anew = {tick.ts_ms: tick for tick in ticks}
+        for before, after, index in self._still:
+            if before.ts_ms in anew or after.ts_ms in anew:
+                now = anew.get(before.ts_ms, before), anew.get(after.ts_ms, after)
+                self.microjoules[index] += _known_uj(now[0], None, now[1])
+        self._still.clear()
 
     def details(self) -> Iterator[Detail]:
         """Yield seconds and joules of each class seen so far, and the baselines as learned."""

@@ -16,6 +16,7 @@ AUTO = "auto"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LEAST_SPOOL_BYTES = 2**20
 """Room for a request of the largest size; the requests of a second or two take far less."""
+LEAST_DRAIN_PER_SECOND = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,8 @@ class Otlp:
         if self.key_file is not None and self.cert_file is None:
             yield "key_file: needs otlp.cert_file beside it"
         yield from at_least(self, 0, "batch_seconds")
-        yield from above(self, 0, "timeout_seconds", "drain_per_second")
+        yield from above(self, 0, "timeout_seconds")
+        yield from at_least(self, LEAST_DRAIN_PER_SECOND, "drain_per_second")
         yield from at_least(self, LEAST_SPOOL_BYTES, "spool_bytes", "memory_bytes")
 
 

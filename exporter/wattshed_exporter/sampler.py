@@ -11,14 +11,12 @@ from .baseline import Baselines
 from .config import Config
 from .model import Detail, Device, Tick
 from .outputs import Output, Snapshot
-from .sources import Source
+from .sources import HOLDING_DRIVERS, Source
 from .telemetry import Telemetry
 from .worker import RETRY_SECONDS, SOON_SECONDS, Clock, Worker
 
 CLOSE_SECONDS = 0.3
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 5.0
-WITHOUT_HANDLES = frozenset({"replay", "simulate"})
-"""Sources that read no hardware, and would only lose their place."""
 
 Wait = Callable[[float], bool]
 """Waits so many seconds, or less; returns True when it is time to stop."""
@@ -83,9 +81,9 @@ class Sampler:
         self._baselines.save()
 
     def release(self) -> None:
-        """Let every source give back its handles for a while, so that a driver can be unloaded."""
+        """Let sources that hold a driver give it back for a while, so that it can be unloaded."""
         for worker in self.workers:
-            if worker.source.name not in WITHOUT_HANDLES:
+            if worker.source.name in HOLDING_DRIVERS:
                 worker.release(self._release_seconds)
 
     def resume(self) -> None:

@@ -473,7 +473,7 @@ HEALTH_METRICS: tuple[Metric, ...] = (
         "",
         "s",
         Type.COUNTER,
-        "Time spent reading the source.",
+        "Time spent reading the source, without looking for its devices.",
         ("source",),
     ),
     Metric(

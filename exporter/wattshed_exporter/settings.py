@@ -29,6 +29,10 @@ TRUE = frozenset({"true", "yes", "on", "1"})
 FALSE = frozenset({"false", "no", "off", "0"})
 NOT_YAML = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What PyYAML lets through of a scalar that is none of its type, such as the date 2026-99-99."""
+LONGEST_SECONDS = 31_536_000.0
+"""A year. The system's waits overflow beyond some centuries, and nobody means them."""
+DURATIONS = {"seconds": 1.0, "hours": 3600.0}
+"""Last words of the names of options that hold a duration, and their seconds."""
 SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
@@ -167,7 +171,7 @@ class _Loader:
         instance = self._build(cls, ())
         self.problems += self._validate(instance, ())
         if self.problems:
-            raise ConfigError(self.problems)
+            raise ConfigError([problem.replace("\n", "\\n") for problem in self.problems])
         return instance
 
     def _read_flags(self, argv: Sequence[str]) -> tuple[list[tuple[Option, str]], str]:
@@ -243,7 +247,7 @@ class _Loader:
             return
         known = {o.path[len(path)] for o in self.table if o.path[: len(path)] == path}
         for name, value in content.items():
-            name = _told(name, str)
+            name = printable(name, str)
             here = (*path, name)
             key = ".".join(here)
             if key in self.by_key:
@@ -263,7 +267,7 @@ class _Loader:
             self.values[chosen.key] = convert(value, chosen.type)
             self.origins[chosen.key] = origin
         except ValueError as error:
-            said = "the value" if chosen.secret else _told(value, repr)
+            said = "the value" if chosen.secret else printable(value, repr)
             self.problems.append(f"{origin}: {said} {error}")
             self.broken.add(chosen.key)
 
@@ -295,6 +299,11 @@ class _Loader:
             value = getattr(instance, item.name)
             if is_dataclass(value):
                 yield from self._validate(value, (*path, item.name))
+            elif (unit := DURATIONS.get(item.name.rpartition("_")[2])) is not None:
+                most = LONGEST_SECONDS / unit
+                if value > most:
+                    key = ".".join((*path, item.name))
+                    yield f"{self.origins.get(key, key)}: {value:g} is above {most:g}, a year"
 
 
 def from_text(text: str, kind: Any) -> object:
@@ -394,7 +403,7 @@ def _word(text: str, kind: Any) -> object:
     return Path(text) if kind is Path else text
 
 
-def _told(value: object, how: Callable[[object], str]) -> str:
+def printable(value: object, how: Callable[[object], str]) -> str:
     """Return a value as text; Python refuses to write very long numbers."""
     try:
         return how(value)

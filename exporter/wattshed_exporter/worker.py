@@ -214,11 +214,12 @@ class Worker:
         """Let go, or take up again; return the seconds until the next step."""
         if not self.released:
             self.released, self._discovered, self._more = True, False, False
-            self.close()
             with self._lock:
                 ticks = self._gaps("released", self._meters)
             self._emit(Batch(ticks=tuple(ticks)))
-            self._tell_up(False)
+            if not self.absent:
+                self._tell_up(False)
+            self._timed(self.close)  # last, and watched, because a driver may hang in it
             log.info("source %s: released", self.source.name)
         left = until - self._clock.monotonic()
         if left > 0:
@@ -283,13 +284,15 @@ class Worker:
         self.absent, self.up, self._discovered = True, False, False
         if gone:
             self._emit(Batch(ticks=tuple(gone)))
-            self._tell_up(False)
             self._telemetry.set("wattshed_source_devices", 0, self.source.name)
+        if self._up_told is not None:
+            self._up_told = None
+            self._telemetry.clear("wattshed_source_up", self.source.name)
 
     def _read(self) -> float | None:
         self._count_read(1)
         try:
-            sample = self._timed(self.source.read)
+            sample = self._timed(self.source.read, self._count_seconds)
             self._use(sample)
         except DevicesChanged as change:
             log.info("source %s: %s", self.source.name, change)
@@ -417,6 +420,8 @@ class Worker:
             told = {**old.unknown_seconds, **unknown}
             self.snapshot = Snapshot(old.devices, old.ticks, told, old.details)
         amended, meter.amended = meter.amended, []
+        if amended:
+            self._activities[key].amend(amended)
         return amended
 
     def _details(self, sample: Sample) -> Sequence[Detail]:
@@ -518,7 +523,10 @@ class Worker:
                 log.exception("output %s failed", output.name)
                 self._telemetry.handed_over(output.name, "dropped", len(batch.ticks))
 
-    def _timed(self, call: Callable[[], T]) -> T:
+    def _timed(
+        self, call: Callable[[], T], count: Callable[[float], None] = lambda seconds: None
+    ) -> T:
+        """Do what may hang under the eyes of ``watch``, and count its seconds."""
         began = self._clock.monotonic()
         with self._lock:
             self._began, self._overdue = began, False
@@ -528,7 +536,7 @@ class Worker:
             took = self._clock.monotonic() - began
             with self._lock:
                 self._began = None
-            self._count_seconds(took)
+            count(took)
 
     def _until_next(self) -> float:
         """Return the seconds until the next beat; beats that were missed are left out."""

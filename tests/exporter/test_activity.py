@@ -53,6 +53,10 @@ class Watched:
     def feed(self, *readings: Reading) -> Watched:
         for reading in readings:
             tick = self.meter.feed(reading)
+            if self.meter.amended:
+                self.ticks += self.meter.amended
+                self.activity.amend(self.meter.amended)
+                self.meter.amended = []
             if tick is not None:
                 self.ticks.append(tick)
                 self.activity.feed(tick, reading)
@@ -245,6 +249,36 @@ def test_the_classes_add_up_to_the_time_observed_and_to_what_the_ledger_knows(
     assert sum(seen.activity.milliseconds) == observed
     known = sum(s.joules for s in spans(seen.ticks) if s.joules is not None)
     assert sum(seen.joules.values()) == pytest.approx(known, rel=1e-9, abs=1e-4)
+
+
+@pytest.mark.parametrize("step_ms", [20, 1000, 2500])
+@settings(deadline=None, max_examples=10)
+@given(
+    stretches=st.lists(
+        st.tuples(st.integers(1, 100), st.floats(20, 400, width=32), st.booleans(), st.booleans()),
+        min_size=1, max_size=6,
+    )
+)  # fmt: skip
+def test_energy_that_a_frozen_counter_did_not_show_is_booked_where_the_time_was(
+    step_ms: int, stretches: list[tuple[int, float, bool, bool]]
+) -> None:
+    seen, ts_ms, uj = Watched(learned=LEARNED), 10**6, 10**9
+    for seconds, watts, busy, frozen in stretches:
+        for _ in range(max(1, seconds * 1000 // step_ms)):
+            ts_ms += step_ms
+            uj += 0 if frozen else int(watts * step_ms * 1000)
+            load = 0.9 if busy else 0.0
+            seen.feed(Reading("d", ts_ms, watts, uj, 10**5, load, None, None, load))
+    known = sum(s.joules for s in spans(seen.ticks) if s.joules is not None)
+    assert sum(seen.joules.values()) == pytest.approx(known, rel=1e-9, abs=1e-2)
+
+
+def test_a_counter_that_froze_under_load_books_the_load() -> None:
+    seen, uj = Watched(), 10**9
+    for s in range(400):
+        uj += 300 * 10**6 if s < 100 or s >= 300 else 0
+        seen.feed(Reading("d", 10**6 + s * 1000, 300.0, uj, 10**5, 0.9, None, None, 0.9))
+    assert seen.joules == pytest.approx({"busy": 300.0 * 399}, rel=1e-3)
 
 
 @settings(deadline=None, max_examples=50)

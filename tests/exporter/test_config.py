@@ -8,7 +8,7 @@ import pytest
 
 from wattshed_exporter.config import Config, parse_listen
 from wattshed_exporter.errors import ConfigError
-from wattshed_exporter.settings import documentation, load, options
+from wattshed_exporter.settings import Option, documentation, load, options
 from wattshed_exporter.sources import SOURCES
 from wattshed_exporter.web.file import read
 
@@ -32,6 +32,13 @@ def test_problems_of_the_web_configuration_file_are_told_with_the_others(tmp_pat
     assert sum(p.startswith(f"WATTSHED_WEB_CONFIG_FILE: {file}: ") for p in problems) == 2
     assert "--web.max-requests: -1 is below 0" in problems
     assert not any("hunter2" in p for p in problems)
+
+
+def test_a_problem_is_one_line_whatever_it_repeats() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(WATTSHED_WEB_CONFIG_FILE="\n")
+    (problem,) = caught.value.problems
+    assert problem.endswith(": \\n: cannot be read: No such file or directory")
 
 
 def test_environment_and_flags_reach_every_section() -> None:
@@ -96,7 +103,7 @@ def test_environment_and_flags_reach_every_section() -> None:
         ),
         ("--otlp.spool-bytes=1048575", "--otlp.spool-bytes: 1048575 is below 1048576"),
         ("--otlp.memory-bytes=0", "--otlp.memory-bytes: 0 is below 1048576"),
-        ("--otlp.drain-per-second=0", "--otlp.drain-per-second: 0 is not above 0"),
+        ("--otlp.drain-per-second=0", "--otlp.drain-per-second: 0 is below 0.001"),
         ("--otlp.key-file=/key.pem", "--otlp.key-file: needs otlp.cert_file beside it"),
         ("--release-seconds=0", "--release-seconds: 0 is not above 0"),
         ("--idle.activity-below=0", "--idle.activity-below: 0 is not above 0"),
@@ -116,6 +123,21 @@ def test_what_makes_no_sense_is_refused(argv: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config(argv)
     assert caught.value.problems == (problem,)
+
+
+DURATIONS = [o for o in options(Config) if o.key.endswith(("_seconds", "_hours"))]
+
+
+@pytest.mark.parametrize("option", DURATIONS, ids=lambda option: option.key)
+def test_no_duration_is_longer_than_a_year(option: Option) -> None:
+    for beyond in ("1e10", "1e300"):
+        with pytest.raises(ConfigError) as caught:
+            config(f"{option.flag}={beyond}")
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{option.flag}: ")
+        assert problem.endswith(", a year")
+    year = "8760" if option.key.endswith("_hours") else "31536000"
+    assert config(f"{option.flag}={year}")
 
 
 def test_certificates_are_of_no_use_without_tls() -> None:

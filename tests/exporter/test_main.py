@@ -211,6 +211,19 @@ def test_once_where_there_is_nothing_fails(
     assert "nothing here says how much it uses" in caplog.text
 
 
+def test_once_leaves_alone_what_the_service_has_learned(tmp_path: Path) -> None:
+    kept = tmp_path / "baselines.json"
+    device = f"host:{socket.gethostname()}"
+    for text in (
+        json.dumps({"version": 1, "devices": {device: {"bare": [[1, 10.0]] * 3}}}), "broken",
+    ):  # fmt: skip
+        kept.write_text(text)
+        inode = kept.stat().st_ino
+        assert program.once(config(state_dir=tmp_path), never) == 0
+        assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [(kept.name, text)]
+        assert kept.stat().st_ino == inode
+
+
 class Full(io.StringIO):
     def write(self, text: str) -> int:
         raise OSError(errno.ENOSPC, "the disk is full")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _ctypes
+import mmap
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from wattshed_exporter.trim import MAPPING, drop_file_pages
+from wattshed_exporter.trim import MAPPING, drop_file_pages, held, mappings
 
 PROGRAM = """
 import re, ssl
@@ -21,6 +24,7 @@ dropped = drop_file_pages()
 after = resident()
 print(before, after, dropped, len(ssl.create_default_context().get_ciphers()), sum(range(10**6)))
 """
+SMAPS = Path("/proc/self/smaps")
 CODE = "7f00-8f00 r-xp 00001000 08:01 7    /lib/libc.so.6\nSize: 4 kB\nAnonymous:   {} kB\n"
 
 
@@ -47,6 +51,44 @@ def test_what_is_not_a_file_as_it_is_is_left_alone(tmp_path: Path, text: str) ->
     smaps = tmp_path / "smaps"
     smaps.write_text(text)
     assert drop_file_pages(smaps) == 0
+
+
+SOURCE = "int wattshed_answer(void) { return 42; }"
+
+
+def library(folder: Path, name: str) -> Path:
+    file = folder / name
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(file)],
+        input=SOURCE, text=True, check=True,
+    )  # fmt: skip
+    return file
+
+
+def mapped(file: Path) -> bool:
+    return str(file) in Path("/proc/self/maps").read_text()
+
+
+def test_a_library_is_held_while_its_pages_are_dropped(tmp_path: Path) -> None:
+    file = library(tmp_path, "libanswer.so")
+    handle = _ctypes.dlopen(str(file), os.RTLD_NOW)
+    with held(SMAPS) as libraries:
+        assert str(file) in libraries
+        _ctypes.dlclose(handle)  # as another thread may do in between
+        assert mapped(file)
+    assert not mapped(file)
+
+
+def test_what_is_mapped_but_no_library_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "table"
+    file.write_bytes(bytes(1 << 20))
+    with file.open("rb") as table:
+        for protection in (mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_EXEC):
+            with mmap.mmap(table.fileno(), 0, mmap.MAP_PRIVATE, protection) as view:
+                assert view[0] == 0
+                assert str(file) in {path for _, _, path in mappings(SMAPS)}
+                with held(SMAPS) as libraries:
+                    assert str(file) not in libraries
 
 
 def test_code_and_tables_are_found() -> None:

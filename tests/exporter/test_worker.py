@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wattshed_exporter.baseline import BARE
 from wattshed_exporter.config import Config
-from wattshed_exporter.errors import SourceError
+from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Reading, Tick
 from wattshed_exporter.sampler import Sampler
 from wattshed_exporter.sources import Sample
@@ -53,6 +54,7 @@ class Live:
         self.used: float | None = None
         self.allocations: Sequence[Allocation] = ()
         self.details: Sequence[Detail] = ()
+        self.told: Sample | None = None
         self._time = time
 
     def discover(self) -> Sequence[Device]:
@@ -60,6 +62,8 @@ class Live:
         return self.devices
 
     def read(self) -> Sample:
+        if self.told is not None:
+            return self.told
         ts_ms, used = self._time.ms - self.stamp_behind_ms, self.used
         readings = [
             Reading(d.key, ts_ms, 100.0, utilization_ratio=used, activity_ratio=used)
@@ -117,6 +121,9 @@ class Stage:
     def errors(self, reason: str) -> float:
         name = "wattshed_source_errors_total"
         return self.telemetry.value(name, source="test", reason=reason)
+
+    def series(self, name: str) -> dict[tuple[str, ...], float]:
+        return next(s for metric, s in self.telemetry.health() if metric.prometheus == name)
 
     @property
     def up(self) -> float:
@@ -347,6 +354,20 @@ class TestSnapshot:
         assert {k[0] for k in left.unknown_seconds} <= {"gpu"}
         assert left.devices[0].site == "s"
 
+    def test_what_is_taken_back_does_not_take_the_snapshot_back(self, stage: Stage) -> None:
+        uj = 10**9
+        for second in range(120):
+            uj += 100 * 10**6 if second < 20 else 0
+            reading = Reading("gpu", stage.time.ms, 100.0, uj, 10**5, activity_ratio=0.9)
+            stage.source.told = Sample([reading])
+            stage.reads(1)
+            assert stage.worker.snapshot.ticks["gpu"].ts_ms == reading.ts_ms
+        sent = [tick.ts_ms for tick in stage.kept.ticks]
+        assert len(sent) > len(set(sent)) == 120
+        joules = [d.value for (name, _, _), d in stage.worker.snapshot.details.items()
+                  if name == "wattshed_activity_joules_total"]  # fmt: skip
+        assert sum(joules) == pytest.approx(100.0 * 119, rel=0.05)
+
 
 class TestRelease:
     def test_handles_are_given_back_and_taken_up_when_told(self, stage: Stage) -> None:
@@ -391,11 +412,63 @@ class TestRelease:
         stage.reads(3)
         assert stage.errors("counter_reset") == 1
 
+    def test_a_driver_that_hangs_while_it_is_given_back_is_seen(self, stage: Stage) -> None:
+        stage.reads(2)
+        seen: list[object] = []
+
+        def hang() -> None:
+            seen.append((stage.kept.gaps, stage.up, stage.worker.up))
+            stage.time.pass_(60)
+            stage.worker.watch()
+            seen.append(stage.errors("deadline"))
+
+        stage.source.close = hang  # type: ignore[method-assign]
+        stage.worker.release(600)
+        stage.worker.step()
+        assert seen == [(["released"], 0.0, False), 1.0]
+        assert stage.kept.gaps == ["released", "deadline"]
+
+    def test_a_source_that_is_absent_stays_absent(self, stage: Stage) -> None:
+        def nothing() -> Sequence[Device]:
+            raise NoData("none here")
+
+        stage.reads(2)
+        assert stage.series("wattshed_source_up") == {("test",): 1.0}
+        stage.source.discover = nothing  # type: ignore[method-assign]
+        for _ in range(2):
+            stage.worker.release(600)
+            stage.worker.step()
+            stage.worker.resume()
+            stage.reads(2)
+            assert stage.worker.absent
+            assert stage.series("wattshed_source_up") == {}
+
+    def test_only_reading_counts_as_reading(self, stage: Stage) -> None:
+        calls = [stage.source.discover, stage.source.read, stage.source.close]
+
+        def slow(call: Callable[[], Any], seconds: float) -> Callable[[], Any]:
+            def wait() -> Any:
+                stage.time.pass_(seconds)
+                return call()
+
+            return wait
+
+        stage.source.discover = slow(calls[0], 3)  # type: ignore[method-assign]
+        stage.source.read = slow(calls[1], 0.25)  # type: ignore[method-assign]
+        stage.source.close = slow(calls[2], 2)  # type: ignore[method-assign]
+        stage.worker.release(600)
+        stage.worker.step()
+        stage.worker.resume()
+        stage.reads(4)
+        took = stage.series("wattshed_source_read_seconds_total")
+        assert (took, stage.source.discovered) == ({("test",): 0.25 * stage.worker.reads}, 2)
+
     def test_the_thread_lets_go_at_once_and_a_recording_keeps_its_place(self) -> None:
         time = Time()
         meter, recording = Live(time, GPU), Live(time, PLUG)
         recording.name = "replay"
         meter.interval_seconds = recording.interval_seconds = 3600.0
+        meter.name = "nvml"
         sampler = Sampler([meter, recording], [], Config(), Telemetry(), clock=time.clock)
         stop, read = threading.Event(), threading.Event()
 

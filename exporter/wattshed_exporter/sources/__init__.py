@@ -42,6 +42,10 @@ METERS: tuple[str, ...] = ("nvml", "amdgpu", "rapl", "hwmon", "power_supply")
 """Sources that ``auto`` tries: meters of this machine whose counters start with its boot.
 ``estimate`` follows only where none of them measures the CPU."""
 
+HOLDING_DRIVERS = frozenset({"nvml"})
+"""Sources that keep a handle from one read to the next which keeps a driver from being unloaded:
+the others open what they read, close it again, or read files that let the driver go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

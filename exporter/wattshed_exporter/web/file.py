@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wattshed_exporter.errors import ConfigError
+from wattshed_exporter.settings import NOT_YAML, printable
 
 CLIENT_AUTH = (
     "NoClientCert",
@@ -59,6 +60,8 @@ HEADERS: dict[str, tuple[str, ...]] = {
 BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 DURATION = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h)")
 SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LARGEST = 2**63 - 1
+"""Go's int64: of requests, and of nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,7 @@ def read(file: Path) -> WebFile:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, *NOT_YAML) as error:
         where = getattr(error, "problem_mark", None)  # the text beside it may be a secret
         raise ConfigError(
             [f"{file}: is not YAML{f', line {where.line + 1}' if where else ''}"]
@@ -140,7 +143,7 @@ class _Section:
             self.problem("", "should be a mapping of keys to values")
 
     def problem(self, key: object, said: str) -> None:
-        where = ".".join(str(part) for part in (self._path, key) if part != "")
+        where = ".".join(printable(part, str) for part in (self._path, key) if part != "")
         self._problems.append(f"{where}: {said}" if where else said)
 
     def section(self, key: str) -> _Section:
@@ -153,6 +156,9 @@ class _Section:
             return default
         if not isinstance(value, str):
             self.problem(key, "is not text; put it in quotes")
+            return default
+        if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            self.problem(key, "holds a zero byte or half a character")
             return default
         return value
 
@@ -302,10 +308,11 @@ def _rate_limit(section: _Section) -> tuple[float, int]:
     section.close()
     seconds = _duration(interval)
     if seconds is None:
-        section.problem("interval", f"{interval!r} is not a duration such as 1s or 500ms")
+        said = printable(interval, repr)
+        section.problem("interval", f"{said} is not a duration such as 1s or 500ms")
         seconds = 0.0
-    if isinstance(burst, bool) or not isinstance(burst, int) or burst < 0:
-        section.problem("burst", f"{burst!r} is not a number of requests")
+    if isinstance(burst, bool) or not isinstance(burst, int) or not 0 <= burst <= LARGEST:
+        section.problem("burst", f"{printable(burst, repr)} is not a number of requests")
         burst = 0
     elif seconds and burst == 0:
         section.problem("burst", "0 would refuse every request")
@@ -314,12 +321,13 @@ def _rate_limit(section: _Section) -> tuple[float, int]:
 
 def _duration(value: object) -> float | None:
     """Return seconds of what Go writes as a duration; a bare number counts nanoseconds."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value * 1e-9
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value * 1e-9 if 0 <= value <= LARGEST else None
     parts = DURATION.findall(value) if isinstance(value, str) else []
     if value == "0":
         return 0.0
     if not parts or "".join(parts) != value:
         return None
     units = [re.sub(r"[\d.]", "", part) for part in parts]
-    return sum(float(p.removesuffix(u)) * SECONDS[u] for p, u in zip(parts, units, strict=True))
+    seconds = sum(float(p.removesuffix(u)) * SECONDS[u] for p, u in zip(parts, units, strict=True))
+    return seconds if seconds <= LARGEST * 1e-9 else None

@@ -1,7 +1,9 @@
 """What the web configuration file asks for, in force, and loaded anew when a file changes.
 
 A file that is broken when it changes leaves in force what was, and is logged once: a certificate
-that is being replaced must not end the service, and must not open it either.
+that is being replaced must not end the service, and must not open it either. Nor must a file that
+is being written: one that is rewritten in place is empty for a moment, or ends before its users.
+What keeps others out is therefore taken away by a restart only.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Stamp = tuple[tuple[int, int, int] | None, ...]
-"""Device, inode and time of change of each file; None where it is absent."""
+Stamp = tuple[int, int, int, int] | None
+"""Device, inode, size and time of change of a file; None where it is absent."""
 
 
 class RateLimit:
@@ -62,19 +64,38 @@ class Policy:
     allowed_sans: tuple[str, ...] = ()
     auth: BasicAuth | None = None
     headers: Sequence[tuple[str, str]] = ()
-    files: tuple[Path, ...] = ()
-    """What it was loaded from beside the web configuration file."""
+    empty: bool = False
+    """Whether the file says nothing at all."""
+
+    @property
+    def guards(self) -> Mapping[str, bool]:
+        """What keeps others out, and whether it does."""
+        return {
+            "TLS": self.context is not None,
+            "basic_auth_users": self.auth is not None,
+            "the certificate of each client": (
+                # 2 is ssl.CERT_REQUIRED, without the megabytes of the module.
+                self.context is not None and self.context.verify_mode == 2
+            ),
+            "client_allowed_sans": bool(self.allowed_sans),
+        }
 
 
-def load(file: Path) -> Policy:
+def load(file: Path, seen: dict[Path, Stamp] | None = None) -> Policy:
     """Read a web configuration file and everything that it names.
+
+    ``seen`` is given the stamp of each file as it was before it was read, so that a change that
+    comes while it is being read is noticed afterwards.
 
     Raises:
         ConfigError: with every problem, each one sentence.
     """
-    from .file import read
+    from .file import WebFile, read
 
+    seen = {} if seen is None else seen
+    seen[file] = _stamp(file)
     told = read(file)
+    seen.update((named, _stamp(named)) for named in (told.tls.files if told.tls else ()))
     problems: list[str] = []
     context, auth = None, None
     try:
@@ -99,25 +120,32 @@ def load(file: Path) -> Policy:
         told.tls.client_allowed_sans if told.tls is not None else (),
         auth,
         told.headers,
-        told.tls.files if told.tls is not None else (),
+        empty=told == WebFile(),
     )
+
+
+Load = Callable[[Path, dict[Path, Stamp]], Policy]
 
 
 class Policies:
     """The policy of a file as it is now.
 
+    Args:
+        file: the web configuration file; None for no rules.
+        loaded: how it is loaded, as ``load`` does.
+
     Raises:
         ConfigError: where the file is wrong from the beginning.
     """
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, loaded: Load = load) -> None:
         self._file = file
+        self._loaded = loaded
         self._lock = threading.Lock()
         self._policy = Policy(RateLimit(0, 0))
-        self._stamp: Stamp = ()
+        self._seen: dict[Path, Stamp] = {}
         if file is not None:
-            self._policy = load(file)
-            self._stamp = self._stamp_now()
+            self._policy = loaded(file, self._seen)
 
     @property
     def secure(self) -> bool:
@@ -128,33 +156,38 @@ class Policies:
         if self._file is None:
             return self._policy
         with self._lock:
-            stamp = self._stamp_now()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._load_anew(self._file)
+            now = {file: _stamp(file) for file in self._seen}
+            if now != self._seen:
+                self._load_anew(self._file, now)
             return self._policy
 
-    def _load_anew(self, file: Path) -> None:
+    def _load_anew(self, file: Path, before: Mapping[Path, Stamp]) -> None:
+        seen: dict[Path, Stamp] = {}
         try:
-            policy = load(file)
+            policy = self._loaded(file, seen)
+            self._refuse_to_open(policy)
         except ConfigError as error:
+            # What it was loaded from is watched still, and so is what it could not be loaded from.
+            self._seen = {**before, **seen}
             log.error("the web configuration stays as it was: %s", "; ".join(error.problems))
             return
-        if (policy.context is None) != (self._policy.context is None):
-            log.error("the web configuration stays as it was: TLS changes with a restart only")
-            return
-        self._policy = policy
-        self._stamp = self._stamp_now()
+        self._policy, self._seen = policy, seen
         log.info("web configuration loaded anew")
 
-    def _stamp_now(self) -> Stamp:
-        files = (self._file, *self._policy.files)
-        return tuple(_stamp(file) for file in files if file is not None)
+    def _refuse_to_open(self, policy: Policy) -> None:
+        """Raise ``ConfigError`` where a policy keeps out fewer than the one in force."""
+        if policy.empty and not self._policy.empty:
+            raise ConfigError([f"{self._file}: is empty"])
+        if policy.guards["TLS"] and not self._policy.guards["TLS"]:
+            raise ConfigError(["TLS is turned on by a restart only"])
+        for name, there in self._policy.guards.items():
+            if there and not policy.guards[name]:
+                raise ConfigError([f"{name} can be given up by a restart only"])
 
 
-def _stamp(file: Path) -> tuple[int, int, int] | None:
+def _stamp(file: Path) -> Stamp:
     try:
         told = file.stat()
     except OSError:
         return None
-    return told.st_dev, told.st_ino, told.st_mtime_ns
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns

@@ -1,11 +1,15 @@
 """A small HTTP server for one program: a thread per connection, kept alive, within limits.
 
 A connection is wrapped in TLS in its own thread, so that a handshake that hangs holds up nobody,
-nothing wakes up while nobody asks, and one answer is one write.
+nothing wakes up while nobody asks, and one answer is one write. Where there are as many connections
+as there may be, the one that has been idle longest makes room: else whoever may connect could lock
+Prometheus out without a password, by doing nothing.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import socket
 import threading
@@ -22,10 +26,11 @@ from .request import Refused, Request, head, read_request
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
-"""Longest wait for the next byte of a handshake or a request, and for an answer to be taken."""
+"""Longest time for a handshake, for a whole request to come, and for an answer to be taken."""
 IDLE_SECONDS = 120.0
 """How long a connection may wait for its next request; Prometheus asks again within a minute."""
 LINGER_SECONDS, LINGER_READS = 1.0, 8
+WARN_SECONDS = 60.0
 MOST_CONNECTIONS = 128
 BACKLOG = 64
 REST_SECONDS = 0.1
@@ -46,6 +51,15 @@ Route = Callable[[str, str], Answer]
 """Answers a path, given the value of the ``Accept`` header."""
 
 
+@dataclass(slots=True, eq=False)
+class Visit:
+    """A connection, and since when it has waited for a request that is answered."""
+
+    socket: socket.socket
+    idle_since: float
+    answering: bool = False
+
+
 class Server:
     """Listens from the moment it is made and answers from ``start`` to ``close``.
 
@@ -54,20 +68,28 @@ class Server:
         route: answers GET and HEAD.
         policies: TLS, authentication and headers.
         max_requests: how many may be answered at a time, 0 for no limit; others get 503.
+        request_seconds: how long a whole request may take to come.
     """
 
     def __init__(
-        self, address: tuple[str, int], route: Route, policies: Policies, max_requests: int = 0
+        self,
+        address: tuple[str, int],
+        route: Route,
+        policies: Policies,
+        max_requests: int = 0,
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
         self.route = route
         self.policies = policies
         self.max_requests = max_requests
+        self.request_seconds = request_seconds
         self.busy = threading.Semaphore(max_requests or MOST_CONNECTIONS)
         self._listener = _listener(*address)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._closed = False
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._open: set[Visit] = set()
+        self._warned_at = -WARN_SECONDS
         self._thread = threading.Thread(target=self._accept, name="http", daemon=True)
 
     def start(self) -> None:
@@ -82,8 +104,8 @@ class Server:
             self._thread.join()
         self._listener.close()
         with self._lock:
-            for connection in self._open:
-                _cut(connection)
+            for visit in self._open:
+                _cut(visit.socket)
 
     def answer(self, request: Request, policy: Policy, free: bool) -> Answer:
         """Return what a request is answered under a policy, and while there is room for it."""
@@ -114,52 +136,82 @@ class Server:
                     log.warning("no connection can be accepted: %s", error.strerror)
                     time.sleep(REST_SECONDS)
                 continue
-            with self._lock:
-                full = len(self._open) >= MOST_CONNECTIONS
-                if not full:
-                    self._open.add(connection)
-            if full:
-                log.debug("%s: refused, there are %d connections", peer[0], MOST_CONNECTIONS)
+            visit = Visit(connection, time.monotonic())
+            if not self._admit(visit):
                 connection.close()
                 continue
             try:
                 threading.Thread(
-                    target=self._serve, args=(connection, peer), name="http-connection", daemon=True
+                    target=self._serve, args=(visit, peer), name="http-connection", daemon=True
                 ).start()
             except RuntimeError as error:  # no more threads
                 log.warning("no connection can be served: %s", error)
-                self._forget(connection)
+                self._forget(visit)
 
-    def _serve(self, plain: socket.socket, peer: Any) -> None:
-        connection = plain
+    def _admit(self, visit: Visit) -> bool:
+        """Let a connection in, for that which has been idle longest if need be."""
+        with self._lock:
+            full = len(self._open) >= MOST_CONNECTIONS
+            if full:
+                idle = [v for v in self._open if not v.answering]
+                longest = min(idle, key=lambda v: v.idle_since, default=None)
+                if longest is not None:
+                    self._open.discard(longest)
+                    _cut(longest.socket)
+            admitted = len(self._open) < MOST_CONNECTIONS
+            if admitted:
+                self._open.add(visit)
+        if full and visit.idle_since - self._warned_at >= WARN_SECONDS:
+            self._warned_at = visit.idle_since
+            log.warning("there are %d connections, and another one: %s", MOST_CONNECTIONS,
+                        "the one idle longest is cut" if admitted else "refused")  # fmt: skip
+        return admitted
+
+    def _serve(self, visit: Visit, peer: Any) -> None:
         try:
-            plain.settimeout(REQUEST_SECONDS)
+            visit.socket.settimeout(self.request_seconds)
             policy = self.policies.now()
             if policy.context is not None:
-                connection = _secured(plain, policy)
                 with self._lock:
-                    self._open.discard(plain)
-                    self._open.add(connection)
-            _Conversation(connection, self).run()
+                    # From here on the plain one is detached.
+                    visit.socket = policy.context.wrap_socket(
+                        visit.socket, server_side=True, do_handshake_on_connect=False
+                    )
+                _secure(visit.socket, policy)
+            _Conversation(visit, self).run()
         except OSError as error:
             log.debug("%s: %s", peer[0], error)
         except Exception:
             if not self._closed:  # else the socket was taken away under its hands
                 log.exception("a connection failed unexpectedly")
         finally:
-            self._forget(connection)
+            self._forget(visit)
 
-    def _forget(self, connection: socket.socket) -> None:
+    def _forget(self, visit: Visit) -> None:
         if not self._closed:
-            _let_read(connection)
+            _let_read(visit.socket)
         with self._lock:
-            self._open.discard(connection)
-        _cut(connection)
-        connection.close()
+            self._open.discard(visit)
+        _cut(visit.socket)
+        visit.socket.close()
+
+
+NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; ``::`` stands for both families of addresses."""
+    """Return a socket that listens; ``::`` and nothing stand for both families of addresses."""
+    if host:
+        return _listening(host, port)
+    try:
+        return _listening("::", port)
+    except OSError as error:
+        if error.errno not in NO_IPV6:
+            raise
+        return _listening("0.0.0.0", port)
+
+
+def _listening(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,22 +225,14 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _secured(plain: socket.socket, policy: Policy) -> socket.socket:
-    """Return the connection in TLS; ``OSError`` where the client does not speak it, or may not."""
+def _secure(connection: Any, policy: Policy) -> None:
+    """Begin to speak TLS; ``OSError`` where the client does not, or may not."""
     from . import tls
 
-    assert policy.context is not None
-    # From here on ``plain`` is detached; what fails closes the wrapped one.
-    secure = policy.context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
-    try:
-        secure.do_handshake()
-        sans = policy.allowed_sans
-        if sans and not tls.has_allowed_name(secure, sans):
-            raise PermissionError("the client's certificate holds no name of client_allowed_sans")
-    except BaseException:
-        secure.close()
-        raise
-    return secure
+    connection.do_handshake()
+    sans = policy.allowed_sans
+    if sans and not tls.has_allowed_name(connection, sans):
+        raise PermissionError("the client's certificate holds no name of client_allowed_sans")
 
 
 def _let_read(connection: socket.socket) -> None:
@@ -198,7 +242,7 @@ def _let_read(connection: socket.socket) -> None:
     connection and could take the answer away again (RFC 9112, section 9.6).
     """
     with suppress(OSError, ValueError):
-        connection.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(connection, socket.SHUT_WR)
         connection.settimeout(LINGER_SECONDS)
         for _ in range(LINGER_READS):
             if not connection.recv(65536):
@@ -207,16 +251,41 @@ def _let_read(connection: socket.socket) -> None:
 
 def _cut(connection: socket.socket) -> None:
     with suppress(OSError):  # it may have been closed by the other side
-        connection.shutdown(socket.SHUT_RDWR)
+        # Not that of TLS, which would take the session away from the thread that reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _Incoming(io.RawIOBase):
+    """What comes in until a moment, however slowly; ``TimeoutError`` after it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._until = 0.0
+
+    def within(self, seconds: float) -> None:
+        """Set the moment, so many seconds from now."""
+        self._until = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request does not come to its end")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 class _Conversation:
     """Requests and answers of one connection, one after the other."""
 
-    def __init__(self, connection: socket.socket, server: Server) -> None:
-        self._connection = connection
+    def __init__(self, visit: Visit, server: Server) -> None:
+        self._visit = visit
+        self._connection = visit.socket
         self._server = server
-        self._lines = connection.makefile("rb")
+        self._incoming = _Incoming(visit.socket)
+        self._lines = io.BufferedReader(self._incoming)
 
     def run(self) -> None:
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
@@ -226,13 +295,13 @@ class _Conversation:
 
     def _waits(self) -> bool:
         """Return whether another request begins before too long."""
-        self._connection.settimeout(IDLE_SECONDS)
+        self._incoming.within(IDLE_SECONDS)
         try:
             return bool(self._lines.peek(1))
         except TimeoutError:
             return False
         finally:
-            self._connection.settimeout(REQUEST_SECONDS)
+            self._incoming.within(self._server.request_seconds)
 
     def _once(self) -> bool:
         """Answer one request; return whether another may follow."""
@@ -247,9 +316,11 @@ class _Conversation:
             return False
         stays = request.stays and request.method in ANSWERED
         free = self._server.busy.acquire(blocking=False)
+        self._visit.answering = True
         try:
             self._say(policy, self._server.answer(request, policy, free), request, stays)
         finally:
+            self._visit.idle_since, self._visit.answering = time.monotonic(), False
             if free:
                 self._server.busy.release()
         return stays
@@ -270,6 +341,7 @@ class _Conversation:
         told.append(("Content-Type", answer.content_type))
         told.append(("Content-Length", str(len(body))))
         silent = request is not None and request.method == "HEAD"
+        self._connection.settimeout(REQUEST_SECONDS)
         self._connection.sendall(head(answer.status, told) + (b"" if silent else body))
 
 

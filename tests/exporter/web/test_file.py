@@ -211,6 +211,42 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path / "binary.yml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["basic_auth_users:\n  a: 2026-99-99\n", "rate_limit: {interval: " + "9" * 5000 + "}\n",
+     "[" * 5000, "rate_limit: {interval: 1" + ":59" * 200 + ".0}\n"],
+)  # fmt: skip
+def test_what_the_parser_stumbles_over_is_told_as_no_yaml(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path, text) == ["is not YAML"]
+
+
+@pytest.mark.parametrize("letter", ["\\0", "\\ud800"])
+def test_a_path_that_no_system_takes_is_a_problem(tmp_path: Path, letter: str) -> None:
+    told = f'tls_server_config: {{cert_file: "a{letter}", key_file: b}}'
+    assert "tls_server_config.cert_file: holds a zero byte or half a character" in problems(
+        tmp_path, told
+    )
+
+
+VAST = "0x" + "f" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"? {VAST}\n: 1", "a very long number: is not a key of the web configuration file"),
+        (f"rate_limit: {{interval: {VAST}}}",
+         "rate_limit.interval: a very long number is not a duration such as 1s or 500ms"),
+        (f"rate_limit: {{burst: {VAST}}}",
+         "rate_limit.burst: a very long number is not a number of requests"),
+        ("rate_limit: {interval: 9999999999h, burst: 1}",
+         "rate_limit.interval: '9999999999h' is not a duration such as 1s or 500ms"),
+    ],
+)  # fmt: skip
+def test_numbers_beyond_all_measure_are_problems(tmp_path: Path, text: str, problem: str) -> None:
+    assert problems(tmp_path, text) == [problem]
+
+
 odd = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (

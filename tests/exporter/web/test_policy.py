@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from wattshed_exporter.errors import ConfigError
-from wattshed_exporter.web.policy import Policies, RateLimit, load
+from wattshed_exporter.web.policy import Policies, Policy, RateLimit, Stamp, load
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
@@ -64,16 +64,113 @@ def test_a_broken_file_leaves_what_was(file: Path, caplog: pytest.LogCaptureFixt
     assert "stays as it was" in caplog.text
     file.with_name("server.key").unlink()
     assert policies.now() is first
-    change(file, "basic_auth_users: [")
-    assert policies.now() is first
-    assert len(caplog.messages) == 3
+    for told, text in enumerate(("basic_auth_users: [", "a: 2026-99-99", "[" * 5000), 3):
+        change(file, text)
+        assert policies.now() is first
+        assert len(caplog.messages) == told
 
 
 def test_tls_is_not_turned_off_by_a_change(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     policies = Policies(file)
     change(file, "rate_limit: {interval: 1s, burst: 1}\n")
     assert policies.now().context is not None
-    assert "TLS changes with a restart only" in caplog.text
+    assert "TLS can be given up by a restart only" in caplog.text
+
+
+def test_tls_is_not_turned_on_by_a_change(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secure = file.read_text()
+    change(file, "rate_limit: {interval: 1s, burst: 1}\n")
+    policies = Policies(file)
+    change(file, secure)
+    assert policies.now().context is None
+    assert "TLS is turned on by a restart only" in caplog.text
+
+
+VERIFIED = "client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"
+TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key%s}\n"
+USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("closed", "open_", "said"),
+    [
+        (USERS, "", "is empty"),
+        (USERS, "# the users come below\n", "is empty"),
+        (USERS, "rate_limit: {interval: 1s, burst: 9}\n", "basic_auth_users can be given up by"),
+        (TLS % f", {VERIFIED}", TLS % "", "the certificate of each client can be given up by"),
+        (
+            TLS % f", {VERIFIED}, client_allowed_sans: [a.example]",
+            TLS % f", {VERIFIED}",
+            "client_allowed_sans can be given up by",
+        ),
+    ],
+)
+def test_a_file_that_is_rewritten_in_place_opens_nothing_in_between(
+    file: Path, certificates: Path, caplog: pytest.LogCaptureFixture,
+    closed: str, open_: str, said: str,
+) -> None:  # fmt: skip
+    shutil.copy(certificates / "ca.pem", file.parent)
+    file.write_text(closed)
+    policies = Policies(file)
+    first = policies.now()
+    file.write_text(open_)
+    assert policies.now() is first
+    assert policies.now() is first
+    assert len(caplog.messages) == 1
+    assert said in caplog.text
+    file.write_text(closed + "http_server_config: {headers: {X-Frame-Options: deny}}\n")
+    second = policies.now()
+    assert second is not first
+    assert second.guards == first.guards
+    assert second.headers
+
+
+def test_users_may_be_added_and_changed_by_a_change(file: Path) -> None:
+    file.write_text("rate_limit: {interval: 1s, burst: 1}\n")
+    policies = Policies(file)
+    change(file, USERS)
+    first = policies.now().auth
+    assert first is not None
+    change(file, USERS.replace("alice", "bob"))
+    assert policies.now().auth not in (None, first)
+
+
+@pytest.mark.parametrize("name", ["web.yml", "server.pem"])
+def test_what_changes_while_it_is_loaded_is_loaded_again(file: Path, name: str) -> None:
+    loads: list[Policy] = []
+
+    def slow(told: Path, seen: dict[Path, Stamp]) -> Policy:
+        loads.append(load(told, seen))
+        if len(loads) == 2:
+            changed = told.with_name(name)
+            change(changed, changed.read_text() + "\n")
+        return loads[-1]
+
+    policies = Policies(file, slow)
+    change(file, file.read_text() + USERS)
+    assert policies.now() is loads[1]
+    assert policies.now() is loads[2]
+    assert policies.now() is loads[2]
+    assert len(loads) == 3
+
+
+def test_a_certificate_that_was_missing_is_looked_for_again(file: Path) -> None:
+    policies = Policies(file)
+    first = policies.now()
+    change(file, file.read_text().replace("server.", "next."))
+    assert policies.now() is first
+    for kind in ("key", "pem"):
+        shutil.copy(file.with_name(f"server.{kind}"), file.with_name(f"next.{kind}"))
+    assert policies.now() is not first
+
+
+def test_a_file_rewritten_within_a_tick_of_the_clock_is_seen_by_its_size(file: Path) -> None:
+    policies = Policies(file)
+    first, told = policies.now(), file.stat()
+    with file.open("a") as more:
+        more.write(USERS)
+    os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+    assert policies.now() is not first
 
 
 @pytest.mark.parametrize(

@@ -233,15 +233,72 @@ def test_a_handshake_that_hangs_holds_up_nobody(folder: Path, opened: list[Site]
         each.close()
 
 
-def test_more_connections_than_there_may_be_are_cut(tmp_path: Path, opened: list[Site]) -> None:
+def test_who_is_idle_longest_makes_room(
+    folder: Path, opened: list[Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    opened.append(site := Site(folder, TLS + "}"))
+    kept = site.connect()
+    silent = [
+        socket.create_connection(site.server.address, timeout=5)
+        for _ in range(module.MOST_CONNECTIONS - 1)
+    ]
+    assert ask(kept)[0] == 200  # so that it is not idle longest
+    for _ in range(3):
+        assert site.get()[0] == 200
+        assert ask(kept)[0] == 200
+    assert silent[0].recv(1) == b""
+    assert [m for m in caplog.messages if "there are 128 connections" in m] == caplog.messages
+    assert len(caplog.messages) == 1
+    kept.close()
+    for each in silent:
+        each.close()
+
+
+def test_who_is_being_answered_does_not_make_room(
+    tmp_path: Path, opened: list[Site], caplog: pytest.LogCaptureFixture
+) -> None:
     opened.append(site := Site(tmp_path))
-    held = [site.connect() for _ in range(module.MOST_CONNECTIONS)]
-    for connection in held:
-        assert ask(connection)[0] == 200
+    waiting = [site.connect() for _ in range(module.MOST_CONNECTIONS)]
+    for connection in waiting:
+        connection.request("GET", "/slow")
+        assert site.asked.acquire(timeout=5)
     with pytest.raises((OSError, http.client.HTTPException)):
         site.get()
-    for connection in held:
+    assert "refused" in caplog.text
+    site.let_go.set()
+    for connection in waiting:
+        assert connection.getresponse().read() == b"/slow "
         connection.close()
+
+
+def test_a_request_that_trickles_in_is_not_waited_for(tmp_path: Path) -> None:
+    route = lambda path, accept: Answer(200, PLAIN, b"x")  # noqa: E731
+    server = Server(("127.0.0.1", 0), route, Policies(None), request_seconds=0.3)
+    server.start()
+    stop = threading.Event()
+    with closing(server), socket.create_connection(server.address, timeout=5) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\n")
+
+        def trickle() -> None:
+            for _ in range(1000):  # 50 s
+                plain.sendall(b"A: b\r\n")
+                stop.wait(0.05)
+
+        with pytest.raises(OSError, match=r"(?i)broken pipe|reset"):
+            trickle()
+
+
+def test_no_host_stands_for_both_families() -> None:
+    route = lambda path, accept: Answer(200, PLAIN, b"x")  # noqa: E731
+    with closing(Server(("", 0), route, Policies(None))) as server:
+        server.start()
+        for host in ("127.0.0.1", *(["::1"] if ":" in server.address[0] else [])):
+            connection = http.client.HTTPConnection(host, server.address[1], timeout=5)
+            with closing(connection):
+                assert ask(connection)[0] == 200
+        with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            assert server.address[0] == "::"
 
 
 USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
