@@ -56,8 +56,7 @@ class Known:
 
 def _known(metric: semconv.Metric) -> Known:
     unit = "1" if metric.unit.startswith("{") else metric.unit
-    own = metric.labels[len(semconv.DETAIL_LABELS) :]
-    attributes = tuple(OTEL_OF_LABEL[label] for label in own)
+    attributes = tuple(OTEL_OF_LABEL[label] for label in metric.own)
     largest = 1.0 if metric.prometheus in SHARES else LARGEST[unit]
     return Known(metric.prometheus, unit, attributes, largest)
 

@@ -149,8 +149,7 @@ def test_whatever_is_sent_ends_in_columns_that_fit_or_in_a_count(said: list[Poin
         )
     for detail in batch.details:
         assert math.isfinite(detail.value)
-        own = semconv.DETAIL_METRICS[detail.metric].labels[len(semconv.DETAIL_LABELS) :]
-        assert len(detail.attributes) == len(own)
+        assert len(detail.attributes) == len(semconv.DETAIL_METRICS[detail.metric].own)
     for columns in tables(batch, Ids()).values():
         for name, (low, high) in RANGES.items():
             for value in columns.get(name, ()):

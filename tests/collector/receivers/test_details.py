@@ -32,13 +32,9 @@ Collect = Callable[[Config], AbstractContextManager["Running"]]
 def every_detail(device: str) -> list[Detail]:
     """One detail of each metric of the contract."""
     return [
-        Detail(device, name, NOW_MS, 0.5, tuple(f"{label} 1" for label in own(metric)))
+        Detail(device, name, NOW_MS, 0.5, tuple(f"{label} 1" for label in metric.own))
         for name, metric in semconv.DETAIL_METRICS.items()
     ]
-
-
-def own(metric: semconv.Metric) -> tuple[str, ...]:
-    return metric.labels[len(semconv.DETAIL_LABELS) :]
 
 
 def pushed(details: list[Detail]) -> bytes:
@@ -54,7 +50,7 @@ def pushed(details: list[Detail]) -> bytes:
         else:
             point = metric.gauge.data_points.add()
         point.time_unix_nano, point.as_double = detail.ts_ms * 10**6, detail.value
-        said = dict(zip((OTEL[label] for label in own(known)), detail.attributes, strict=True))
+        said = dict(zip((OTEL[label] for label in known.own), detail.attributes, strict=True))
         for key, value in {"hw.id": detail.device, **said}.items():
             point.attributes.add(key=key).value.string_value = value
     return request.SerializeToString()
@@ -64,7 +60,7 @@ def page(details: list[Detail]) -> str:
     lines = []
     for detail in details:
         known = semconv.DETAIL_METRICS[detail.metric]
-        said = dict(zip(own(known), detail.attributes, strict=True))
+        said = dict(zip(known.own, detail.attributes, strict=True))
         labels = {"device": detail.device, "node": "n", "name": "gpu0", **said}
         inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
         lines += [f"# TYPE {known.prometheus} {known.type}"]
