@@ -215,6 +215,13 @@ DETAIL_METRICS: dict[str, Metric] = dict(
             "class",
         ),
         _detail(
+            "wattshed_activity_start_timestamp_seconds",
+            "wattshed.activity.start",
+            "s",
+            Type.GAUGE,
+            "Unix time at which the device's counters of activity stood at zero.",
+        ),
+        _detail(
             "wattshed_idle_baseline_watts",
             "wattshed.idle.baseline",
             "W",

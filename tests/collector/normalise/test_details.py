@@ -68,6 +68,25 @@ class TestEveryMetric:
 
 
 @pytest.mark.parametrize(
+    ("metric", "taken"),
+    [
+        ("wattshed.process.utilization", False),
+        ("wattshed.memory.activity", False),
+        ("wattshed.sm.activity", False),
+        ("wattshed.pipe.activity", False),
+        ("wattshed.engine.utilization", False),
+        ("wattshed.throttled", False),
+        ("hw.status", False),
+        ("wattshed.energy.agreement", True),
+    ],
+)
+def test_a_share_or_a_flag_is_at_most_one(metric: str, taken: bool) -> None:
+    batch = normaliser().batch([Point(metric, "1", 1.01, AT, {"hw.id": "d"})])
+    assert bool(batch.details) is taken
+    assert batch.rejected == ({} if taken else {"out_of_range": 1})
+
+
+@pytest.mark.parametrize(
     ("point", "reason"),
     [
         (clock(float("nan")), "not_finite"),

@@ -30,9 +30,16 @@ Collect = Callable[[Config], AbstractContextManager["Running"]]
 
 
 def every_detail(device: str) -> list[Detail]:
-    """One detail of each metric of the contract."""
+    """One detail of each metric of the contract; the counters of activity began at 0.5 s."""
     return [
-        Detail(device, name, NOW_MS, 0.5, tuple(f"{label} 1" for label in metric.own))
+        Detail(
+            device,
+            name,
+            NOW_MS,
+            0.5,
+            tuple(f"{label} 1" for label in metric.own),
+            500 if metric.own == ("class",) else None,
+        )
         for name, metric in semconv.DETAIL_METRICS.items()
     ]
 
@@ -50,6 +57,7 @@ def pushed(details: list[Detail]) -> bytes:
         else:
             point = metric.gauge.data_points.add()
         point.time_unix_nano, point.as_double = detail.ts_ms * 10**6, detail.value
+        point.start_time_unix_nano = (detail.start_ms or 0) * 10**6
         said = dict(zip((OTEL[label] for label in known.own), detail.attributes, strict=True))
         for key, value in {"hw.id": detail.device, **said}.items():
             point.attributes.add(key=key).value.string_value = value
@@ -161,6 +169,7 @@ def test_pulled_is_the_same_as_pushed(collector: Running) -> None:
     assert len(pulled) == len(semconv.DETAIL_METRICS)
     assert collector.post(pushed(every_detail("both"))).status == 200
     assert rows(collector, "both") == pulled
+    assert sum(start is not None for *_, start in pulled) == 2
     assert collector.counter("details_total", receiver="scrape") >= len(pulled)
     labels = [labels for name, labels in collector.health() if name.endswith("_rejected_total")]
     assert not [told for told in labels if ("receiver", "scrape") in told]
