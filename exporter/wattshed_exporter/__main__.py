@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -21,7 +22,6 @@ from .settings import load_or_exit, refuse
 from .signals import Signals
 from .sources import METERS, Source
 from .telemetry import Telemetry
-from .trim import drop_file_pages
 
 if TYPE_CHECKING:
     from .outputs.prometheus import Prometheus
@@ -48,9 +48,18 @@ SETTLED_SECONDS = 30.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the exporter until a signal or the end of every source; return the exit status."""
+    gc.disable()  # until ``come_to_rest``: nearly all that the start makes, stays
+    try:
+        return start(sys.argv[1:] if argv is None else argv)
+    finally:
+        gc.enable()
+
+
+def start(argv: Sequence[str]) -> int:
+    """Take the settings and do what they say."""
     config = load_or_exit(
         Config,
-        sys.argv[1:] if argv is None else argv,
+        argv,
         os.environ,
         prog=PROG,
         description=DESCRIPTION,
@@ -78,7 +87,7 @@ def run(config: Config, signals: Signals) -> int:
     signals.on(signal.SIGUSR2, sampler.resume)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
-    settled = threading.Timer(SETTLED_SECONDS, drop_file_pages)
+    settled = threading.Timer(SETTLED_SECONDS, come_to_rest)
     settled.daemon = True
     settled.start()
     try:
@@ -94,6 +103,16 @@ def run(config: Config, signals: Signals) -> int:
         if server is not None:
             server.close()
     return 0
+
+
+def come_to_rest() -> None:
+    """Let the garbage collector leave alone what the start made, and give back its pages."""
+    from .trim import drop_file_pages
+
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    drop_file_pages()
 
 
 def once(config: Config, wait: Wait) -> int:
@@ -184,9 +203,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
 
     telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     try:
-        server = Prometheus(
-            config.web, config.node, sampler.snapshot, sampler.health, telemetry.registry
-        )
+        server = Prometheus(config.web, config.node, sampler.snapshot, sampler.health, telemetry)
     except OSError as error:
         raise ConfigError(
             [f"web.listen_address: {config.web.listen_address}: {error.strerror}"]

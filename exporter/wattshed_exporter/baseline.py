@@ -9,7 +9,6 @@ baseline is the lower quartile of the latest of those means.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -129,6 +128,8 @@ class Baselines:
         told = {k: means for k, b in list(self._devices.items()) if (means := b.means)}
         if self._file is None or not told:
             return
+        import json
+
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             draft = self._file.with_suffix(".tmp")
@@ -142,6 +143,9 @@ class Baselines:
     def _load(self) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
         if self._file is None:
             return []
+        # Only where there is a folder, because a node without one need not give the memory.
+        import json
+
         try:
             return _parse(json.loads(self._file.read_text()))
         except FileNotFoundError:

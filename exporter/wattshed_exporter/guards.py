@@ -33,7 +33,7 @@ LARGEST_UJ = 2**63 - 1
 """Largest energy that the store can hold; what an underflow leaves is above it."""
 LARGEST_BYTES = 2**47
 """Memory from which on a value is a sentinel: drivers say 2**47 or 2**63 for not known."""
-CELSIUS = (-100.0, 250.0)
+COLDEST, HOTTEST = -100.0, 250.0
 STEP_MS = 1000
 """A wall clock that moves by more than this against the monotonic clock was set."""
 DRIFT_RATIO = 1e-3
@@ -117,15 +117,16 @@ class CounterGuard:
                 self.forget()
                 return "counter_frozen"
         else:
-            self.frozen, self._still_ms, self._missed_uj = False, 0, 0.0
+            if self._still_ms:
+                self.frozen, self._still_ms, self._missed_uj = False, 0, 0.0
             if not self._step_uj or gained_uj < self._step_uj:
                 self._step_uj = gained_uj
         if self.frozen:
             return ""
-        self._window_ms += dt_ms
+        window_ms = self._window_ms = self._window_ms + dt_ms
         self._counted_uj += gained_uj
         self._powered_uj += power_uj
-        return self._compare() if gained_uj and self._window_ms >= WINDOW_MS else ""
+        return self._compare() if gained_uj and window_ms >= WINDOW_MS else ""
 
     def forget(self) -> None:
         """Begin a new window: time, counter or power was not continuous."""

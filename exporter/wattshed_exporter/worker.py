@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -83,6 +84,8 @@ class Worker:
         self._config = config
         self._outputs = outputs
         self._telemetry = telemetry
+        self._count_read = telemetry.counter("wattshed_source_reads_total", source.name)
+        self._count_seconds = telemetry.counter("wattshed_source_read_seconds_total", source.name)
         self._clock = clock
         self._baselines = baselines or Baselines(None, config.idle.window_seconds)
         self._holdings = holdings or Holdings()
@@ -94,7 +97,8 @@ class Worker:
         self._discovered = self._more = self._overdue = self._stopped = False
         self._up_told: bool | None = None
         self._lock = threading.Lock()
-        self._bell = threading.Event()
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._began: float | None = None
         self._due: float | None = None
         self._released_until: float | None = None
@@ -120,25 +124,31 @@ class Worker:
             delay = self.step()
             if delay is None:
                 break
-            if delay > 0 and self._bell.wait(delay):
-                self._bell.clear()
+            if delay > 0:
+                # A lock, because an event makes another one for each wait.
+                self._bell.acquire(timeout=delay)
         self.close()
 
     def stop(self) -> None:
         """Let ``run`` end; called from another thread, as are the next two."""
         self._stopped = True
-        self._bell.set()
+        self._ring()
 
     def release(self, seconds: float) -> None:
         """Let the source give back its handles, at the next step and for at most so long."""
         self._released_until = self._clock.monotonic() + seconds
-        self._bell.set()
+        self._ring()
 
     def resume(self) -> None:
         """Take a released source up again, at the next step."""
         if self._released_until is not None:
             self._released_until = self._clock.monotonic()
-            self._bell.set()
+            self._ring()
+
+    def _ring(self) -> None:
+        """End the present wait of ``run``, or the next one, early."""
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     def step(self) -> float | None:
         """Discover or read once; return the seconds until the next step, None for never."""
@@ -262,7 +272,7 @@ class Worker:
             self._telemetry.set("wattshed_source_devices", 0, self.source.name)
 
     def _read(self) -> float | None:
-        self._telemetry.add("wattshed_source_reads_total", 1, self.source.name)
+        self._count_read(1)
         try:
             sample = self._timed(self.source.read)
             self._use(sample)
@@ -468,7 +478,7 @@ class Worker:
             took = self._clock.monotonic() - began
             with self._lock:
                 self._began = None
-            self._telemetry.add("wattshed_source_read_seconds_total", took, self.source.name)
+            self._count_seconds(took)
 
     def _until_next(self) -> float:
         """Return the seconds until the next beat; beats that were missed are left out."""

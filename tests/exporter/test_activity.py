@@ -259,4 +259,5 @@ def test_reading_in_finer_steps_books_the_same(loads: list[tuple[float, bool]], 
         totals.append((seen.seconds, seen.joules))
     (coarse_s, coarse_j), (fine_s, fine_j) = totals
     assert fine_s == pytest.approx(coarse_s)
-    assert fine_j == pytest.approx(coarse_j, abs=1e-4 * len(loads))
+    none = dict.fromkeys(coarse_j | fine_j, 0.0)  # a microjoule may round away, and its class
+    assert none | fine_j == pytest.approx(none | coarse_j, abs=1e-4 * len(loads))

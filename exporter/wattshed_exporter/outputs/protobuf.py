@@ -55,6 +55,8 @@ LIMIT_EVERY_MS = 60_000
 """How often the power limit, which hardly ever changes, is repeated."""
 NEVER_MS = -LIMIT_EVERY_MS
 WORKLOADS_KEPT = 10_000
+LAYOUT_TICKS = 256
+"""Ticks of one layout at most, unless they come from one read: a template takes 1.5 kB per tick."""
 LAYOUTS_KEPT = 32
 """More only where what is None changes from read to read; then points are written one by one."""
 
@@ -145,6 +147,8 @@ class Encoder:
             for workload in batch.workloads:
                 self._learn_workload(workload)
         points: Points = {}
+        for part in grouped(batches):
+            _extend(points, self._ticks(part))
         for batch in batches:
             self._add(batch, points)
         metrics = [p for name in ORDER if name in points for p in metric(name, points[name])]
@@ -154,8 +158,6 @@ class Encoder:
         yield from map(bytes, metrics)
 
     def _add(self, batch: Batch, points: Points) -> None:
-        for part in rounds(batch.ticks):
-            _extend(points, self._round(part))
         if batch.details:
             _extend(points, self._told(batch.details))
         if limits := self._limits(batch.ticks):
@@ -168,8 +170,8 @@ class Encoder:
         if batch.outcomes:
             points.setdefault(OUTCOMES.otel, []).extend(map(self._outcome, batch.outcomes))
 
-    def _round(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | Part]:
-        """Encode ticks of different devices."""
+    def _ticks(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | Part]:
+        """Encode ticks as one layout."""
         devices, methods, intervals, times, starts, energies, *values = zip(
             *map(TICK_FIELDS, ticks), strict=True
         )
@@ -285,6 +287,25 @@ def metric(name: str, points: Sequence[bytes | Part]) -> list[bytes | Part]:
     end = SUM_END if name in SUMS else b""
     front = HEADS[name] + head(7 if name in SUMS else 5, size + len(end))
     return [head(2, len(front) + size + len(end)) + front, *points, end]
+
+
+def grouped(batches: Iterable[Batch]) -> Iterator[Sequence[Tick]]:
+    """Yield the ticks of all batches, rounds of the same devices together, up to a bound.
+
+    So many rounds of these devices are a layout that recurs as well, and one layout with many
+    points costs half as much as many with few.
+    """
+    groups: dict[tuple[str, ...], list[Tick]] = {}
+    for batch in batches:
+        for part in rounds(batch.ticks):
+            devices = tuple(map(DEVICE, part))
+            group = groups.get(devices, [])
+            if group and len(group) + len(part) > LAYOUT_TICKS:
+                yield group
+                group = []
+            group += part
+            groups[devices] = group
+    yield from groups.values()
 
 
 def rounds(ticks: Sequence[Tick]) -> Iterator[Sequence[Tick]]:

@@ -21,7 +21,6 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Reading
 
 from . import Sample
-from .rapl import cpu_model
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -73,6 +72,9 @@ class Estimate:
         except SourceError as error:
             raise NoData(f"no CPU to estimate: {error}") from error
         self._watts = power_range(self._config.estimate, times.cpus)
+        # Only now, because the exporter asks this module for its own energy at every start.
+        from .rapl import cpu_model
+
         vendor, model = cpu_model(self._config.roots.procfs)
         return [
             Device(
