@@ -23,7 +23,7 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Written by `make docs` from `wattshed_exporter/semconv.py` and",
+        "Written by `make docs` from `wattshed_exporter/semconv` and",
         "`wattshed_collector/telemetry.py`; edit those.",
         "",
         "## Exporter",

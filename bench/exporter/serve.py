@@ -20,7 +20,7 @@ from wattshed_exporter.config import Config, Web
 from wattshed_exporter.model import Detail, Device, Kind, Method, Tick
 from wattshed_exporter.outputs import Snapshot
 from wattshed_exporter.sampler import Sampler
-from wattshed_exporter.semconv import DETAIL_LABELS, DETAIL_METRICS
+from wattshed_exporter.semconv import DETAIL_METRICS
 from wattshed_exporter.sources import Sample
 from wattshed_exporter.telemetry import Telemetry
 
@@ -71,7 +71,7 @@ def snapshot(devices: tuple[Device, ...], details: int, seed: int) -> Snapshot:
         )  # fmt: skip
     for one in devices:
         for number, metric in zip(range(details), metrics, strict=False):
-            own = tuple(f"v{number}" for _ in metric.labels[len(DETAIL_LABELS) :])
+            own = tuple(f"v{number}" for _ in metric.own)
             detail = Detail(one.key, metric.prometheus, NOW_MS, draw.uniform(0, 1e10), own)
             told[(detail.metric, detail.device, detail.attributes)] = detail
     return Snapshot(devices, ticks, {}, told)

@@ -171,17 +171,21 @@ class Activity:
         self._still.clear()
 
     def details(self) -> Iterator[Detail]:
-        """Yield seconds and joules of each class seen so far, and the baselines as learned."""
-        if self._last is None:
+        """Yield seconds and joules of each class seen so far, and the baselines as learned.
+
+        The start is a detail as well, for those who are asked: Prometheus has no place for it.
+        """
+        if self._last is None or self._start_ms is None:
             return
-        key, ts_ms = self._device.key, self._last.ts_ms
+        key, ts_ms, since = self._device.key, self._last.ts_ms, self._start_ms
+        yield Detail(key, "wattshed_activity_start_timestamp_seconds", ts_ms, since / 1000)
         for index, name in enumerate(CLASSES):
             if self.milliseconds[index]:
                 for metric, value in (
                     ("wattshed_activity_seconds_total", self.milliseconds[index] / 1000),
                     ("wattshed_activity_joules_total", self.microjoules[index] / MICRO),
                 ):
-                    yield Detail(key, metric, ts_ms, value, (name,), self._start_ms)
+                    yield Detail(key, metric, ts_ms, value, (name,), since)
         for state in (BARE, CONTEXT):
             watts = self._baseline.watts(state)
             if watts is not None:

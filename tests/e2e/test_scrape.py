@@ -24,7 +24,7 @@ from wattshed_exporter.model import Detail, Device, Kind, Overlap, Reading
 from wattshed_exporter.outputs import Snapshot
 from wattshed_exporter.outputs.prometheus import Prometheus
 from wattshed_exporter.sampler import Sampler
-from wattshed_exporter.semconv import DETAIL_LABELS, DETAIL_METRICS, TICK_METRICS
+from wattshed_exporter.semconv import DETAIL_METRICS, TICK_METRICS
 from wattshed_exporter.sources import Sample
 from wattshed_exporter.telemetry import Telemetry
 
@@ -49,7 +49,7 @@ class Full:
     def read(self) -> Sample:
         now = time.time_ns() // 1_000_000
         details = [
-            Detail(BOARD.key, name, now, 1.5e6, tuple("x" * (len(m.labels) - len(DETAIL_LABELS))))
+            Detail(BOARD.key, name, now, 1.5e6, tuple("x" * len(m.own)))
             for name, m in DETAIL_METRICS.items()
         ]
         energy = 10**13 + now

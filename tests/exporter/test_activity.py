@@ -196,6 +196,7 @@ class TestDetails:
         details = seen.activity.details()
         told = {(d.metric, d.attributes): (d.value, d.ts_ms, d.start_ms) for d in details}
         assert told == {
+            ("wattshed_activity_start_timestamp_seconds", ()): (0.0, 10_000, None),
             ("wattshed_activity_seconds_total", ("unallocated",)): (10.0, 10_000, 0),
             ("wattshed_activity_joules_total", ("unallocated",)): (550.0, 10_000, 0),
             ("wattshed_idle_baseline_watts", ("bare",)): (50.0, 10_000, None),

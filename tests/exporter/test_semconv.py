@@ -49,4 +49,5 @@ def test_every_label_of_a_detail_is_explained_once() -> None:
     assert len(set(labels)) == len(labels)
     used = {label for metric in DETAIL_METRICS.values() for label in metric.labels}
     assert used == {*DETAIL_LABELS, *labels}
+    assert all(m.labels == (*DETAIL_LABELS, *m.own) for m in DETAIL_METRICS.values())
     assert set(DETAIL_LABELS) <= {attribute.label for attribute in DEVICE_ATTRIBUTES}

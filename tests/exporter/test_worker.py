@@ -199,6 +199,9 @@ class TestClock:
         assert stage.worker.snapshot.ticks["gpu"].ts_ms == stage.time.ms - 1000
 
 
+ACTIVITY_START = "wattshed_activity_start_timestamp_seconds"
+
+
 class TestDetails:
     def told(self, batch: Batch) -> dict[tuple[str, tuple[str, ...]], float]:
         return {(d.metric, d.attributes): d.value for d in batch.details}
@@ -210,6 +213,7 @@ class TestDetails:
         assert {b - a for a, b in pairwise(with_details)} == {5}
         told = self.told(stage.kept.batches[with_details[-1]])
         assert told == {
+            (ACTIVITY_START, ()): stage.kept.ticks[0].ts_ms / 1000,
             ("wattshed_activity_seconds_total", ("unallocated",)): 195.0,
             ("wattshed_activity_joules_total", ("unallocated",)): 19_500.0,
             ("wattshed_idle_baseline_watts", ("bare",)): 100.0,
@@ -221,6 +225,7 @@ class TestDetails:
         stage.reads(7)
         told = self.told(stage.kept.batches[-2])
         assert set(told) == {
+            (ACTIVITY_START, ()),
             ("wattshed_activity_seconds_total", ("allocated_no_context",)),
             ("wattshed_activity_joules_total", ("allocated_no_context",)),
         }

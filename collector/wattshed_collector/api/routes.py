@@ -69,7 +69,7 @@ class Api:
         """What ``?device=`` said beside its ticks in the last quarter of an hour."""
         device = request.query.get("device", "")
         if not device:
-            raise InvalidInput("device= is missing: name one, such as node1/nvml/GPU-...", "device")
+            raise InvalidInput("device= is missing: name one, such as GPU-...", "device")
         rows = await self._reader.ask(queries.details, device)
         return _json({"device": device, "rows": rows})
 

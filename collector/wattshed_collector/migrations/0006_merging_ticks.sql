@@ -13,6 +13,7 @@ CREATE OR REPLACE TABLE tick {{ON_CLUSTER}} (
     power_uw Nullable(UInt64) CODEC(T64('bit'), ZSTD(1)),
     energy_uj Nullable(UInt64) CODEC(Delta, T64, ZSTD(1)),
     start_ts Nullable(DateTime64(3, 'UTC')) CODEC(ZSTD(1)),
+    -- Never NULL, and method neither: they are attributes, which every part of a tick repeats.
     interval_ms UInt32 CODEC(T64, ZSTD(1)),
     util_e4 Nullable(UInt16) CODEC(ZSTD(1)),
     mem_used_bytes Nullable(UInt64) CODEC(T64, ZSTD(1)),

@@ -24,18 +24,13 @@ LARGEST = {
 }
 """Largest plausible value by unit: the bounds of ticks, a terahertz, three centuries, and counts
 that a float still tells apart."""
-SHARES = frozenset(
-    {
-        "wattshed_memory_activity_ratio",
-        "wattshed_sm_activity_ratio",
-        "wattshed_pipe_activity_ratio",
-        "wattshed_engine_utilization_ratio",
-        "wattshed_throttled",
-        "wattshed_device_status",
-        "wattshed_mig_instance_info",
-    }
-)
-"""Shares of one whole, and flags: at most 1."""
+FLAGS = frozenset({"wattshed_throttled", "wattshed_device_status", "wattshed_mig_instance_info"})
+SHARES = FLAGS | {
+    name
+    for name in semconv.DETAIL_METRICS
+    if name.endswith("_ratio") and name != "wattshed_energy_agreement_ratio"
+}
+"""Shares of one whole, and flags: at most 1. Of two energies one may be above the other."""
 OTEL_OF_LABEL = {attribute.label: attribute.otel for attribute in semconv.DETAIL_ATTRIBUTES}
 
 
@@ -56,8 +51,7 @@ class Known:
 
 def _known(metric: semconv.Metric) -> Known:
     unit = "1" if metric.unit.startswith("{") else metric.unit
-    own = metric.labels[len(semconv.DETAIL_LABELS) :]
-    attributes = tuple(OTEL_OF_LABEL[label] for label in own)
+    attributes = tuple(OTEL_OF_LABEL[label] for label in metric.own)
     largest = 1.0 if metric.prometheus in SHARES else LARGEST[unit]
     return Known(metric.prometheus, unit, attributes, largest)
 

@@ -17,7 +17,6 @@ from wattshed_exporter.model import (
     stable_id,
 )
 from wattshed_exporter.semconv import (
-    DETAIL_LABELS,
     DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
     WORKLOAD_ATTRIBUTES,
@@ -30,7 +29,7 @@ FROZEN = "counter_frozen"
 
 DEVICE_TEXT = tuple(attribute.name for attribute in DEVICE_ATTRIBUTES)
 WORKLOAD_TEXT = tuple(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
-OWN_LABELS = {name: metric.labels[len(DETAIL_LABELS) :] for name, metric in DETAIL_METRICS.items()}
+OWN_LABELS = {name: metric.own for name, metric in DETAIL_METRICS.items()}
 """By metric, the labels whose values a detail's ``attributes`` are."""
 
 

@@ -16,7 +16,6 @@ from operator import is_
 
 from wattshed_exporter.model import Detail, Device
 from wattshed_exporter.semconv import (
-    DETAIL_LABELS,
     DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
     DEVICE_INFO,
@@ -290,7 +289,7 @@ def _family_order(found: Sequence[Detail], by_key: Mapping[str, Device]) -> list
 def _fits(detail: Detail) -> bool:
     """Return whether the contract has such a metric with so many labels; else say so."""
     metric = DETAIL_METRICS.get(detail.metric)
-    fits = metric is not None and len(metric.labels) == len(DETAIL_LABELS) + len(detail.attributes)
+    fits = metric is not None and len(metric.own) == len(detail.attributes)
     if not fits:
         log.warning("%s: not a detail with %d labels", detail.metric, len(detail.attributes))
     return fits

@@ -29,7 +29,6 @@ from wattshed_exporter.semconv import (
     ALLOCATION,
     ALLOCATION_METHOD_ATTRIBUTE,
     DETAIL_ATTRIBUTES,
-    DETAIL_LABELS,
     DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
     GAP,
@@ -367,7 +366,7 @@ def _detail_spots(details: Sequence[Detail]) -> Iterator[Spot]:
         if told is None:
             log.error("%s is no metric of the contract; it is not sent", detail.metric)
             continue
-        own = zip(told.labels[len(DETAIL_LABELS) :], detail.attributes, strict=True)
+        own = zip(told.own, detail.attributes, strict=True)
         attributes = attribute(DEVICE_ID, detail.device)
         attributes += b"".join(attribute(DETAIL_OTEL[label], v) for label, v in own if v)
         since = told.type is Type.COUNTER and detail.start_ms is not None

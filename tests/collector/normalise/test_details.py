@@ -23,10 +23,6 @@ def normaliser() -> Normaliser:
     return Normaliser(Limits(), lambda: NOW)
 
 
-def own(metric: semconv.Metric) -> tuple[str, ...]:
-    return metric.labels[len(semconv.DETAIL_LABELS) :]
-
-
 def clock(value: float = 1.98e9, unit: str = "Hz", **how: int) -> Point:
     said: Attributes = {"hw.id": "d", "wattshed.domain": "sm"}
     return Point("wattshed.clock", unit, value, how.get("ts_ms", AT), said)
@@ -35,16 +31,16 @@ def clock(value: float = 1.98e9, unit: str = "Hz", **how: int) -> Point:
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.prometheus)
 class TestEveryMetric:
     def test_pushed(self, metric: semconv.Metric) -> None:
-        said = {OTEL[label]: f"a {label}" for label in own(metric)}
+        said = {OTEL[label]: f"a {label}" for label in metric.own}
         point = Point(metric.otel, metric.unit, 1.0, AT, {"hw.id": "d", **said}, AT - 5000)
         batch = normaliser().batch([point])
-        values = tuple(f"a {label}" for label in own(metric))
+        values = tuple(f"a {label}" for label in metric.own)
         assert batch.details == (Detail("d", metric.prometheus, AT, 1.0, values, AT - 5000),)
         assert (batch.devices, batch.ticks, batch.rejected) == ((), (), {})
 
     def test_pulled(self, metric: semconv.Metric) -> None:
         labels = {"device": "d", "node": "n", "name": "gpu0"}
-        labels |= {label: f"a {label}" for label in own(metric)}
+        labels |= {label: f"a {label}" for label in metric.own}
         inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
         head = f"# TYPE {metric.prometheus} {metric.type}\n"
         text = f"{head}{metric.prometheus}{{{inside}}} 1\n"
@@ -52,7 +48,7 @@ class TestEveryMetric:
         text += f'wattshed_energy_start_timestamp_seconds{{device="d"}} {NOW - 100}\n'
         rejected: Counter[str] = Counter()
         batch = normaliser().batch(points(text, AT, 10_000, rejected), rejected)
-        values = tuple(f"a {label}" for label in own(metric))
+        values = tuple(f"a {label}" for label in metric.own)
         assert batch.details == (Detail("d", metric.prometheus, AT - 3000, 1.0, values, None),)
         assert (batch.devices, batch.rejected) == ((), {})
 
@@ -60,7 +56,7 @@ class TestEveryMetric:
         (detail,) = (
             normaliser().batch([Point(metric.otel, metric.unit, 0.0, AT, {"hw.id": "d"})]).details
         )
-        assert detail.attributes == ("",) * len(own(metric))
+        assert detail.attributes == ("",) * len(metric.own)
         assert detail.start_ms is None
 
     def test_more_than_there_can_be(self, metric: semconv.Metric) -> None:
@@ -69,6 +65,25 @@ class TestEveryMetric:
             batch = normaliser().batch([Point(metric.otel, metric.unit, value, AT, {"hw.id": "d"})])
             assert bool(batch.details) is taken
             assert batch.rejected == ({} if taken else {"out_of_range": 1})
+
+
+@pytest.mark.parametrize(
+    ("metric", "taken"),
+    [
+        ("wattshed.process.utilization", False),
+        ("wattshed.memory.activity", False),
+        ("wattshed.sm.activity", False),
+        ("wattshed.pipe.activity", False),
+        ("wattshed.engine.utilization", False),
+        ("wattshed.throttled", False),
+        ("hw.status", False),
+        ("wattshed.energy.agreement", True),
+    ],
+)
+def test_a_share_or_a_flag_is_at_most_one(metric: str, taken: bool) -> None:
+    batch = normaliser().batch([Point(metric, "1", 1.01, AT, {"hw.id": "d"})])
+    assert bool(batch.details) is taken
+    assert batch.rejected == ({} if taken else {"out_of_range": 1})
 
 
 @pytest.mark.parametrize(

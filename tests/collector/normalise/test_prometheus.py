@@ -61,6 +61,25 @@ def test_the_time_is_that_of_the_reading_where_it_is_told(told: str, ts_ms: int)
     assert found.ts_ms == ts_ms
 
 
+def test_the_counters_of_activity_come_with_their_start_where_it_is_told() -> None:
+    lines = [
+        'wattshed_activity_seconds_total{device="a",class="busy"} 5',
+        'wattshed_activity_joules_total{device="a",class="busy"} 6',
+        'wattshed_activity_seconds_total{device="b",class="busy"} 7',
+        'wattshed_link_bytes_total{device="a",link="pcie"} 8',
+        'wattshed_energy_start_timestamp_seconds{device="b"} 1400000000',
+        'wattshed_activity_start_timestamp_seconds{device="a"} 1500000000.123',
+    ]
+    found, _ = read("\n".join([*lines, ""]))
+    assert {(p.value, p.start_ms) for p in found} == {
+        (5.0, 1_500_000_000_123),
+        (6.0, 1_500_000_000_123),
+        (7.0, 0),
+        (8.0, 0),
+        (1500000000.123, 0),
+    }
+
+
 def test_other_families_are_counted_ours_and_the_processs_are_not() -> None:
     text = "up 1\nprocess_open_fds 3\npython_info 1\nwattshed_source_up 1\nDCGM_FI_DEV_POWER 5\n"
     found, rejected = read(text)

@@ -30,15 +30,18 @@ Collect = Callable[[Config], AbstractContextManager["Running"]]
 
 
 def every_detail(device: str) -> list[Detail]:
-    """One detail of each metric of the contract."""
+    """One detail of each metric of the contract; the counters of activity began at 0.5 s."""
     return [
-        Detail(device, name, NOW_MS, 0.5, tuple(f"{label} 1" for label in own(metric)))
+        Detail(
+            device,
+            name,
+            NOW_MS,
+            0.5,
+            tuple(f"{label} 1" for label in metric.own),
+            500 if metric.own == ("class",) else None,
+        )
         for name, metric in semconv.DETAIL_METRICS.items()
     ]
-
-
-def own(metric: semconv.Metric) -> tuple[str, ...]:
-    return metric.labels[len(semconv.DETAIL_LABELS) :]
 
 
 def pushed(details: list[Detail]) -> bytes:
@@ -54,7 +57,8 @@ def pushed(details: list[Detail]) -> bytes:
         else:
             point = metric.gauge.data_points.add()
         point.time_unix_nano, point.as_double = detail.ts_ms * 10**6, detail.value
-        said = dict(zip((OTEL[label] for label in own(known)), detail.attributes, strict=True))
+        point.start_time_unix_nano = (detail.start_ms or 0) * 10**6
+        said = dict(zip((OTEL[label] for label in known.own), detail.attributes, strict=True))
         for key, value in {"hw.id": detail.device, **said}.items():
             point.attributes.add(key=key).value.string_value = value
     return request.SerializeToString()
@@ -64,7 +68,7 @@ def page(details: list[Detail]) -> str:
     lines = []
     for detail in details:
         known = semconv.DETAIL_METRICS[detail.metric]
-        said = dict(zip(own(known), detail.attributes, strict=True))
+        said = dict(zip(known.own, detail.attributes, strict=True))
         labels = {"device": detail.device, "node": "n", "name": "gpu0", **said}
         inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
         lines += [f"# TYPE {known.prometheus} {known.type}"]
@@ -165,6 +169,7 @@ def test_pulled_is_the_same_as_pushed(collector: Running) -> None:
     assert len(pulled) == len(semconv.DETAIL_METRICS)
     assert collector.post(pushed(every_detail("both"))).status == 200
     assert rows(collector, "both") == pulled
+    assert sum(start is not None for *_, start in pulled) == 2
     assert collector.counter("details_total", receiver="scrape") >= len(pulled)
     labels = [labels for name, labels in collector.health() if name.endswith("_rejected_total")]
     assert not [told for told in labels if ("receiver", "scrape") in told]

@@ -253,6 +253,38 @@ class TestActivity:
         bed.write(Batch(details=(*pushed, *pulled)))
         assert activity(bed) == {("d", 0, "idle"): (3600.0, 0), ("d", 1, "idle"): (1800.0, 0)}
 
+    def test_a_new_counter_that_has_overtaken_the_old_is_known_by_its_start_alone(
+        self, bed: Bed
+    ) -> None:
+        told = ((0, 0.0, 0), (10, 600.0, 0), (20, 5.0, 19), (40, 1100.0, 19))
+        said = tuple(counted(at * MINUTE, value, start * MINUTE) for at, value, start in told)
+        bed.write(Batch(details=said))
+        assert activity(bed) == {("d", 0, "idle"): (1700.0, 0.0)}
+        bed.clean()
+        bed.write(Batch(details=tuple(replace(detail, start_ms=None) for detail in said)))
+        assert activity(bed) == {("d", 0, "idle"): (1100.0, 0.0)}
+
+    @pytest.mark.parametrize("start", [0, None])
+    @pytest.mark.parametrize("values", [(300.0, 310.0), (310.0, 300.0)])
+    def test_two_values_at_one_instant_are_the_higher(
+        self, bed: Bed, start: int | None, values: tuple[float, float]
+    ) -> None:
+        before = (counted(1, 0.0, start), counted(HOUR - 1, 60.0, start))
+        twice = (counted(HOUR + 5 * MINUTE, value, start) for value in values)
+        bed.write(Batch(details=before), *(Batch(details=(detail,)) for detail in twice))
+        found = activity(bed)
+        assert set(found) == {("d", 0, "idle"), ("d", 1, "idle")}
+        assert sum(seconds for seconds, _ in found.values()) == pytest.approx(310.0, rel=1e-12)
+
+    def test_a_correction_downwards_is_no_new_counter_where_the_start_says_so(
+        self, bed: Bed
+    ) -> None:
+        told = ((1, 60.0), (10, 700.0), (10, 600.0), (11, 660.0), (59, 3550.0), (59, 3540.0))
+        bed.write(*(Batch(details=(counted(at * MINUTE, value, 0),)) for at, value in told))
+        assert activity(bed) == {("d", 0, "idle"): (3550.0, 0.0)}
+        bed.write(Batch(details=(counted(61 * MINUTE, 3545.0, 0),)))
+        assert activity(bed) == {("d", 0, "idle"): (3550.0, 0.0)}
+
     @FEW
     @given(st.data())
     def test_the_view_is_the_rule(self, bed: Bed, data: st.DataObject) -> None:
@@ -279,15 +311,20 @@ def lives(device: str, dice: random.Random) -> list[Detail]:
         for _ in range(dice.randint(1, 8)):
             at += dice.choice((5000, 5000, MINUTE, 50 * MINUTE, 5 * HOUR, HOUR - at % HOUR))
             value += dice.choice((0.0, 1.5, 3600.0))
-            for metric in (SECONDS, JOULES):
-                found.append(Detail(device, metric, at, value, ("idle",), start))
+            # Now and then the time stands still, or what was said is corrected.
+            for told in (value, value - dice.choice((0.0, 1.5)) * (value > 1.5)):
+                for metric in (SECONDS, JOULES):
+                    found.append(Detail(device, metric, at, told, ("idle",), start))
     return found
 
 
 def rule(said: Iterable[Detail]) -> Found:
-    """Increases of neighbours in time, spread evenly over the hours between them."""
+    """Increases of neighbours in time, spread evenly over the hours between them.
+
+    Of two values at one instant the higher counts.
+    """
     series: dict[tuple[str, str, str], dict[int, Detail]] = defaultdict(dict)
-    for detail in said:
+    for detail in sorted(said, key=lambda detail: detail.value):
         series[detail.device, detail.attributes[0], detail.metric][detail.ts_ms] = detail
     found: dict[tuple[str, int, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for (device, name, metric), at in series.items():

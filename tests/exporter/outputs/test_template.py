@@ -27,7 +27,6 @@ from wattshed_exporter.outputs.template import Spot, Template, write
 from wattshed_exporter.semconv import (
     ALL_METRICS,
     DETAIL_ATTRIBUTES,
-    DETAIL_LABELS,
     DETAIL_METRICS,
     HOST_NAMES,
     Type,
@@ -67,8 +66,7 @@ ticks = st.builds(
 @st.composite
 def details(draw: st.DrawFn) -> Detail:
     told = DETAIL_METRICS[draw(st.sampled_from(sorted(DETAIL_METRICS)))]
-    own = len(told.labels) - len(DETAIL_LABELS)
-    attributes = tuple(draw(st.sampled_from(["", "tx", "é"])) for _ in range(own))
+    attributes = tuple(draw(st.sampled_from(["", "tx", "é"])) for _ in told.own)
     device = draw(st.sampled_from(DEVICES)).key
     start_ms = draw(st.none() | TIMES)
     return Detail(device, told.prometheus, draw(TIMES), draw(VALUES), attributes, start_ms)
@@ -167,7 +165,7 @@ def test_host_totals_are_under_their_own_names_only() -> None:
 @pytest.mark.parametrize("name", sorted(DETAIL_METRICS))
 def test_a_detail_is_a_point_with_the_device_and_its_own_labels(name: str) -> None:
     told = DETAIL_METRICS[name]
-    own = told.labels[len(DETAIL_LABELS) :]
+    own = told.own
     otel = {a.label: a.otel for a in DETAIL_ATTRIBUTES}
     detail = Detail("n/gpu", name, 7, 2.5, tuple(f"the {label}" for label in own), 3)
     encode = encoder()

@@ -59,7 +59,7 @@ def card(tree: Tree) -> Path:
 
 def details(source: Amdgpu) -> dict[tuple[str, ...], float]:
     said = source.read().details
-    assert all(len(d.attributes) == len(semconv.DETAIL_METRICS[d.metric].labels) - 3 for d in said)
+    assert all(len(d.attributes) == len(semconv.DETAIL_METRICS[d.metric].own) for d in said)
     return {(d.metric, *d.attributes): d.value for d in said}
 
 

@@ -23,8 +23,7 @@ Said = dict[tuple[str, ...], float]
 
 def said(told: list[Detail]) -> Said:
     for detail in told:
-        labels = semconv.DETAIL_METRICS[detail.metric].labels
-        assert len(detail.attributes) == len(labels) - len(semconv.DETAIL_LABELS)
+        assert len(detail.attributes) == len(semconv.DETAIL_METRICS[detail.metric].own)
     return {(d.metric.removeprefix("wattshed_"), *d.attributes): d.value for d in told}
 
 

@@ -1,0 +1,137 @@
+"""The contract for the health of an exporter itself, which only Prometheus sees."""
+
+from __future__ import annotations
+
+from .terms import Metric, Type
+
+SELF_ENERGY = "wattshed_self_energy_joules_total"
+
+HEALTH_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "",
+        "wattshed_source_up",
+        "",
+        "1",
+        Type.GAUGE,
+        "1 while the source reads in time, else 0; 0 too after three reads in a row in which no "
+        "device gave a reading, unless none is due (asleep, not discharging).",
+        ("source",),
+    ),
+    Metric(
+        "",
+        "wattshed_source_devices",
+        "",
+        "1",
+        Type.GAUGE,
+        "Devices that the source reads.",
+        ("source",),
+    ),
+    Metric(
+        "",
+        "wattshed_source_read_seconds_total",
+        "",
+        "s",
+        Type.COUNTER,
+        "Time spent reading the source, without looking for its devices.",
+        ("source",),
+    ),
+    Metric(
+        "",
+        "wattshed_source_reads_total",
+        "",
+        "1",
+        Type.COUNTER,
+        "Reads of the source.",
+        ("source",),
+    ),
+    Metric(
+        "",
+        "wattshed_source_errors_total",
+        "",
+        "1",
+        Type.COUNTER,
+        "Reads that failed or were dropped, by reason.",
+        ("source", "reason"),
+    ),
+    Metric(
+        "",
+        "wattshed_output_ticks_total",
+        "",
+        "1",
+        Type.COUNTER,
+        "Ticks handed over, by output and result (sent, rejected, dropped).",
+        ("output", "result"),
+    ),
+    Metric(
+        "",
+        SELF_ENERGY,
+        "",
+        "J",
+        Type.COUNTER,
+        "Estimated energy of this exporter itself: its CPU seconds times the watts of a busy CPU, "
+        "from the CPU's meter where there is one, else from a model.",
+    ),
+    Metric(
+        "",
+        "wattshed_spool_bytes",
+        "",
+        "By",
+        Type.GAUGE,
+        "Room that requests take which wait for the collector.",
+        ("output",),
+    ),
+    Metric(
+        "",
+        "wattshed_spool_bodies",
+        "",
+        "1",
+        Type.GAUGE,
+        "Requests that wait for the collector.",
+        ("output",),
+    ),
+    Metric(
+        "",
+        "wattshed_spool_oldest_timestamp_seconds",
+        "",
+        "s",
+        Type.GAUGE,
+        "Unix time of the newest reading in the oldest request that waits; absent while none does.",
+        ("output",),
+    ),
+    Metric(
+        "",
+        "wattshed_spool_on_disk",
+        "",
+        "1",
+        Type.GAUGE,
+        "1 while what waits would outlive a restart, 0 while it is in memory.",
+        ("output",),
+    ),
+    Metric(
+        "",
+        "wattshed_spool_dropped_total",
+        "",
+        "1",
+        Type.COUNTER,
+        "Requests dropped unsent: full, memory_full, too_big, closed.",
+        ("output", "reason"),
+    ),
+    Metric(
+        "",
+        "wattshed_spool_damaged_total",
+        "",
+        "1",
+        Type.COUNTER,
+        "Damages found on disk: torn (cut off while written), corrupt, unreadable.",
+        ("output", "reason"),
+    ),
+    Metric(
+        "",
+        "wattshed_build_info",
+        "",
+        "1",
+        Type.GAUGE,
+        "Always 1; the version that runs, and that of Python.",
+        ("version", "python"),
+    ),
+)
