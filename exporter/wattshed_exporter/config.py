@@ -14,6 +14,8 @@ from .sources import SOURCES
 
 AUTO = "auto"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LONGEST_SECONDS = 3600.0
+"""Longest wait that somebody can mean; much longer ones overflow in the system's calls."""
 LEAST_SPOOL_BYTES = 2**20
 """Room for a request of the largest size; the requests of a second or two take far less."""
 
@@ -90,7 +92,9 @@ class Otlp:
     endpoint: str = option("", "URL to push OTLP/HTTP to, such as http://127.0.0.1:9740.")
     token: str = option("", "Bearer token to send along.", secret=True)
     batch_seconds: float = option(5.0, "Longest time that a tick waits before it is sent.")
-    timeout_seconds: float = option(10.0, "Time that one request may take.")
+    timeout_seconds: float = option(
+        10.0, "Time that the collector may stay silent: for one read or write, not a whole request."
+    )
     ca_file: Path | None = option(
         None, "Certificates to trust beside the system's, such as the collector's own."
     )
@@ -125,6 +129,7 @@ class Otlp:
             yield "key_file: needs otlp.cert_file beside it"
         yield from at_least(self, 0, "batch_seconds")
         yield from above(self, 0, "timeout_seconds", "drain_per_second")
+        yield from at_most(self, LONGEST_SECONDS, "batch_seconds", "timeout_seconds")
         yield from at_least(self, LEAST_SPOOL_BYTES, "spool_bytes", "memory_bytes")
 
 
@@ -289,6 +294,13 @@ def at_least(section: object, bound: float, *names: str) -> Iterator[str]:
             yield f"{name}: {_plain(getattr(section, name))} is below {_plain(bound)}"
 
 
+def at_most(section: object, bound: float, *names: str) -> Iterator[str]:
+    """Yield a problem for each named number that is above ``bound``."""
+    for name in names:
+        if getattr(section, name) > bound:
+            yield f"{name}: {_plain(getattr(section, name))} is above {_plain(bound)}"
+
+
 def _plain(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
@@ -314,7 +326,9 @@ def _urls(name: str, *urls: str) -> Iterator[str]:
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        host.encode("idna")  # as the system's resolver is asked; refuses an empty or long label
+        usable = parts.scheme in ("http", "https") and bool(host) and parts.port != 0
     except ValueError:
         return False
     plain = url.isascii() and url.isprintable() and " " not in url

@@ -504,6 +504,15 @@ HEALTH_METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "",
+        "wattshed_output_points_rejected_total",
+        "",
+        "1",
+        Type.COUNTER,
+        "Data points that a receiver left out of requests which it took.",
+        ("output",),
+    ),
+    Metric(
+        "",
         SELF_ENERGY,
         "",
         "J",

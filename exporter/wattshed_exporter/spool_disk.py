@@ -374,15 +374,19 @@ class Disk:
         else:
             self._size -= segment.size
             segment.size = segment.cursor = 0
+            self._forget_marks(segment)
         segment.bodies = segment.ticks = 0
 
     def _forget(self, segment: Segment) -> None:
         del self._segments[segment.number]
         self._size -= segment.size
-        self._unmarked = {place for place in self._unmarked if place[0] != segment.number}
+        self._forget_marks(segment)
         if segment is self._active and self._file is not None:
             self._unsynced.append(self._file)
             self._file = self._active = None
+
+    def _forget_marks(self, segment: Segment) -> None:
+        self._unmarked = {place for place in self._unmarked if place[0] != segment.number}
 
     def _unlink(self, segment: Segment) -> None:
         try:

@@ -13,8 +13,10 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 from wattshed_exporter import __version__
 from wattshed_exporter.config import Config
@@ -26,6 +28,8 @@ from wattshed_exporter.telemetry import Telemetry
 from .otlp_client import Client
 from .otlp_sender import Jitter, Sender
 from .protobuf import WORKLOADS_KEPT, Encoder
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +74,7 @@ class Otlp:
         self._packing = True
         self._hurry = self._closing = False
         self._bodies = 0
+        self._stumbled = False
         self._sender = Sender(
             client,
             self._store,
@@ -143,19 +148,29 @@ class Otlp:
 
     def _pack(self) -> None:
         """Gather, encode and keep until closing."""
-        self._store.open()
+        self._guarded(self._store.open, 0)
         self._sender.wake(live=False)
         parts: list[Batch] | None = []
         while parts is not None:
-            if parts:
-                self._keep(parts)
-            sync_seconds = self._store.sync()
-            self._publish()
+            self._guarded(partial(self._keep, parts), sum(len(part.ticks) for part in parts))
+            sync_seconds = self._guarded(self._store.sync, 0)
+            self._guarded(self._publish, 0)
             with self._changed:
                 self._packing = False
                 self._sync_at = time.monotonic() + (sync_seconds or float("inf"))
                 self._changed.notify_all()
             parts = self._take()
+
+    def _guarded(self, step: Callable[[], T], ticks: int) -> T | None:
+        """Do a step; one that fails in a way that nobody foresaw costs only its own ticks."""
+        try:
+            return step()
+        except Exception:
+            if not self._stumbled:
+                log.exception("packing failed unexpectedly; it goes on")
+            self._stumbled = True
+            self._telemetry.handed_over(self.name, "dropped", ticks)
+            return None
 
     def _take(self) -> list[Batch] | None:
         """Wait until ticks are due, none where the store wants a sync; return None at the end."""
@@ -189,6 +204,8 @@ class Otlp:
 
     def _keep(self, parts: Sequence[Batch]) -> None:
         """Encode parts into one request and keep it; a part that cannot be encoded goes alone."""
+        if not parts:
+            return
         ticks = sum(len(part.ticks) for part in parts)
         try:
             body = gzipped(self._encoder.pieces(*parts))

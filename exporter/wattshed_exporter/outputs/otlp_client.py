@@ -141,7 +141,7 @@ def retry_after(header: str) -> float:
         return min(float(header), LONGEST_RETRY_AFTER_SECONDS)
     try:
         seconds = parsedate_to_datetime(header).timestamp() - time.time() if header else 0.0
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # of a date that no clock can show
         return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
