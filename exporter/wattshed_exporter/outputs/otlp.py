@@ -39,6 +39,7 @@ PENDING_TICKS = 100_000
 READY_BODIES = 4
 CLOSE_SECONDS = 1.2
 """Time for the last requests, so that the whole program is gone within two seconds of a signal."""
+STORE_CLOSE_SECONDS = 0.5
 DAMAGES = frozenset({"torn", "corrupt", "unreadable"})
 
 
@@ -132,8 +133,17 @@ class Otlp:
             self._pending.clear()
             self._weight = 0
         self._telemetry.handed_over(self.name, "dropped", left)
+        # In a thread of its own, because a disk that hangs may not hold up the end.
+        closer = threading.Thread(target=self._let_go, name="otlp-close", daemon=True)
+        closer.start()
+        closer.join(STORE_CLOSE_SECONDS)
+
+    def _let_go(self) -> None:
         self._store.close()
         self._publish()
+
+    def _is_closing(self) -> bool:
+        return self._closing
 
     def _idle(self) -> bool:
         return not self._pending and not self._packing and not self._store.level().bodies
@@ -148,7 +158,7 @@ class Otlp:
 
     def _pack(self) -> None:
         """Gather, encode and keep until closing."""
-        self._guarded(self._store.open, 0)
+        self._guarded(partial(self._store.open, self._is_closing), 0)
         self._sender.wake(live=False)
         parts: list[Batch] | None = []
         while parts is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Callable
 
 import pytest
 from tests.exporter.outputs.conftest import Collector, Push, counted, ticks, until, waiting
@@ -13,7 +14,7 @@ from wattshed_exporter.model import Batch
 from wattshed_exporter.outputs.otlp import Otlp
 from wattshed_exporter.outputs.otlp_client import Client
 from wattshed_exporter.outputs.otlp_sender import REFUSALS, Blame, Sender
-from wattshed_exporter.spool import Memory, Record
+from wattshed_exporter.spool import Memory, Record, never
 from wattshed_exporter.telemetry import Telemetry
 
 ODD_DATE = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
@@ -74,6 +75,44 @@ def test_the_packer_outlives_any_error(
     output.close()
     assert collector.times() == [3]
     assert caplog.text.count("packing failed unexpectedly") == 1
+
+
+def test_what_waits_is_kept_though_the_end_comes_during_a_survey(telemetry: Telemetry) -> None:
+    begun = threading.Event()
+
+    class Large(Memory):
+        kept = 0
+
+        def open(self, stop: Callable[[], bool] = never) -> None:
+            begun.set()
+            while not stop():
+                threading.Event().wait(0.001)
+
+        def put(self, body: bytes, ticks: int, newest_ms: int) -> None:
+            self.kept += ticks
+
+    store = Large(1 << 20, lambda *_: None)
+    told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=60.0)
+    output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
+    output.put(Batch(ticks=ticks(1, 2)))
+    assert begun.wait(10)
+    output.close()
+    assert store.kept == 2
+    assert counted(telemetry, "dropped") == 0
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_end(telemetry: Telemetry) -> None:
+    hangs = threading.Event()
+
+    class Hanging(Memory):
+        def close(self) -> None:
+            hangs.wait()
+
+    told = config.Otlp(endpoint="http://127.0.0.1:9")
+    store = Hanging(1 << 20, lambda *_: None)
+    output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
+    output.close()  # never returns where it waits for the store
+    hangs.set()
 
 
 def test_a_request_that_breaks_the_collector_does_not_block_the_rest_for_ever(
