@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__, sources
+from .claim import claim
 from .config import AUTO, Config
 from .errors import ConfigError
 from .outputs import Output
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(config: Config, signals: Signals) -> int:
     """Build everything from the settings and read until a signal or the end of every source."""
     telemetry = Telemetry()
+    held = hold(config.state_dir)
     outputs = build_outputs(config, telemetry)
     sampler = build_sampler(config, outputs, telemetry, signals.wake)
     signals.on(signal.SIGUSR1, sampler.release)
@@ -93,7 +95,33 @@ def run(config: Config, signals: Signals) -> int:
             output.close()
         if server is not None:
             server.close()
+        if held is not None:
+            os.close(held)
+    undelivered = sum(missed(telemetry, output.name) for output in outputs)
+    if sampler.finished and undelivered:
+        log.error("ticks that were read and not delivered: %d", undelivered)
+        return 1
     return 0
+
+
+def hold(state_dir: Path | None) -> int | None:
+    """Take the state_dir for this process; ``ConfigError`` where another one has it.
+
+    Returns the descriptor that holds the lock, None where there is no such folder yet.
+    """
+    if state_dir is None:
+        return None
+    try:
+        return claim(state_dir)
+    except OSError as error:
+        log.warning("state_dir: %s cannot be used yet: %s", state_dir, error.strerror)
+        return None
+
+
+def missed(telemetry: Telemetry, output: str) -> float:
+    """Return how many ticks an output dropped or could not get accepted."""
+    name = "wattshed_output_ticks_total"
+    return sum(telemetry.value(name, output=output, result=r) for r in ("dropped", "rejected"))
 
 
 def once(config: Config, wait: Wait) -> int:

@@ -34,8 +34,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BATCH_TICKS = 5000
-PENDING_TICKS = 100_000
-"""Ticks that may wait to be encoded; that takes milliseconds unless a disk hangs."""
+TICK_BYTES = 512
+"""Memory of a tick that waits to be encoded, with its share of a batch; measured: 400 to 600."""
 READY_BODIES = 4
 CLOSE_SECONDS = 1.2
 """Time for the last requests, so that the whole program is gone within two seconds of a signal."""
@@ -69,6 +69,8 @@ class Otlp:
         self._devices: dict[str, Device] = {}
         self._workloads: dict[str, Workload] = {}
         self._pending: deque[Batch] = deque()
+        # What waits here waits for milliseconds, unless a disk hangs.
+        self._most_pending = max(2 * BATCH_TICKS, config.otlp.memory_bytes // TICK_BYTES)
         self._weight = 0
         self._since = 0.0
         self._sync_at = float("inf")
@@ -132,6 +134,8 @@ class Otlp:
             left = sum(len(b.ticks) for b in self._pending)
             self._pending.clear()
             self._weight = 0
+        if left:
+            log.warning("%d ticks could not be kept and are lost", left)
         self._telemetry.handed_over(self.name, "dropped", left)
         # In a thread of its own, because a disk that hangs may not hold up the end.
         closer = threading.Thread(target=self._let_go, name="otlp-close", daemon=True)
@@ -139,6 +143,11 @@ class Otlp:
         closer.join(STORE_CLOSE_SECONDS)
 
     def _let_go(self) -> None:
+        level = self._store.level()
+        if level.bodies and level.on_disk:
+            log.info(
+                "requests that wait for the next start: %d, ticks: %d", level.bodies, level.ticks
+            )
         self._store.close()
         self._publish()
 
@@ -150,7 +159,7 @@ class Otlp:
 
     def _trim(self) -> int:
         dropped = 0
-        while self._weight > PENDING_TICKS:
+        while self._weight > self._most_pending:
             oldest = self._pending.popleft()
             self._weight -= weight(oldest)
             dropped += len(oldest.ticks)
@@ -231,6 +240,10 @@ class Otlp:
         self._sender.wake(live=True)
 
     def _lost(self, reason: str, bodies: int, ticks: int) -> None:
+        if reason == "closed":
+            log.warning(
+                "requests that could not be sent and are lost: %d, ticks: %d", bodies, ticks
+            )
         damaged = reason in DAMAGES
         told = "wattshed_spool_damaged_total" if damaged else "wattshed_spool_dropped_total"
         self._telemetry.add(told, bodies, self.name, reason)

@@ -28,7 +28,7 @@ from tests.exporter.outputs.conftest import (
 from wattshed_exporter import config
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.model import Allocation, Batch, Outcome, Workload
-from wattshed_exporter.outputs.otlp import BATCH_TICKS, PENDING_TICKS, Otlp, pieces
+from wattshed_exporter.outputs.otlp import BATCH_TICKS, TICK_BYTES, Otlp, pieces
 from wattshed_exporter.outputs.otlp_client import Client
 from wattshed_exporter.outputs.otlp_sender import Sender
 from wattshed_exporter.spool import Memory
@@ -352,7 +352,13 @@ def test_a_part_that_cannot_be_encoded_costs_only_itself(
     assert (counted(telemetry, "rejected"), counted(telemetry, "sent")) == (1, 2)
 
 
-def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(telemetry: Telemetry) -> None:
+@pytest.mark.parametrize(
+    ("memory_bytes", "ticks_kept"),
+    [(1 << 20, 2 * BATCH_TICKS), (1 << 24, 6 * BATCH_TICKS), (20_000 * TICK_BYTES, 20_000)],
+)
+def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(
+    telemetry: Telemetry, memory_bytes: int, ticks_kept: int
+) -> None:
     hangs = threading.Event()
 
     class Hanging(Memory):
@@ -360,14 +366,14 @@ def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(telemetry: Telemetry) -> 
             hangs.wait()
             super().put(body, ticks, newest_ms)
 
-    told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=0.0)
+    told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=0.0, memory_bytes=memory_bytes)
     store = Hanging(1 << 24, lambda *_: None)
     output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
     output.put(Batch(ticks=ticks(0)))
     until(lambda: output._packing and not output._pending)
     for _ in range(25):
         output.put(Batch(ticks=ticks(*range(BATCH_TICKS))))
-    assert counted(telemetry, "dropped") == 25 * BATCH_TICKS - PENDING_TICKS
+    assert counted(telemetry, "dropped") == 25 * BATCH_TICKS - ticks_kept
     hangs.set()
     output.close()
 
