@@ -17,6 +17,7 @@ from .claim import claim
 from .config import AUTO, Config
 from .errors import ConfigError
 from .outputs import Output
+from .own_energy import OwnEnergy
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .signals import Signals
@@ -78,13 +79,15 @@ def run(config: Config, signals: Signals) -> int:
     sampler = build_sampler(config, outputs, telemetry, signals.wake)
     signals.on(signal.SIGUSR1, sampler.release)
     signals.on(signal.SIGUSR2, sampler.resume)
+    if config.web.listen_address or config.otlp.endpoint:
+        telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
     settled = threading.Timer(SETTLED_SECONDS, drop_file_pages)
     settled.daemon = True
     settled.start()
     try:
-        sampler.run(signals.wait)
+        sampler.run(reporting(config, telemetry, outputs, signals.wait))
         until = time.monotonic() + FLUSH_AT_END_SECONDS
         while sampler.finished and not all(o.flush(FLUSH_STEP_SECONDS) for o in outputs):
             if time.monotonic() > until or signals.wait(0.0):
@@ -102,6 +105,22 @@ def run(config: Config, signals: Signals) -> int:
         log.error("ticks that were read and not delivered: %d", undelivered)
         return 1
     return 0
+
+
+def reporting(config: Config, telemetry: Telemetry, outputs: Sequence[Output], wait: Wait) -> Wait:
+    """Return a ``wait`` that also pushes now and then what the exporter says about itself."""
+    if not config.otlp.endpoint:
+        return wait
+    from .outputs.self_report import SelfReport
+
+    otlp = next(output for output in outputs if output.name == "otlp")
+    report = SelfReport(config.node, telemetry, otlp.put, config.detail_seconds)
+
+    def told(seconds: float) -> bool:
+        report.tell_if_due()
+        return wait(seconds)
+
+    return told
 
 
 def hold(state_dir: Path | None) -> int | None:
@@ -208,9 +227,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
         return None
     # What only pulling needs is 7 MB that a node which only pushes need not give.
     from .outputs.prometheus import Prometheus
-    from .own_energy import OwnEnergy
 
-    telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     try:
         server = Prometheus(
             config.web, config.node, sampler.snapshot, sampler.health, telemetry.registry

@@ -1,7 +1,8 @@
 """Which details of a device are known under which OpenTelemetry name, and what they may say.
 
 Ours and those that an OpenTelemetry hardware receiver sends under the same names (``hw.errors``,
-``hw.gpu.io``, ``hw.status``, ``hw.gpu.memory.limit``) go the same way.
+``hw.gpu.io``, ``hw.status``, ``hw.gpu.memory.limit``) go the same way. So does what an
+exporter says of itself, under ``hw.id`` = ``{node}/exporter``, which never has energy of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SHARES = frozenset(
     }
 )
 """Shares of one whole, and flags: at most 1."""
-OTEL_OF_LABEL = {attribute.label: attribute.otel for attribute in semconv.DETAIL_ATTRIBUTES}
+OTEL_OF_LABEL = {attribute.label: attribute.otel for attribute in semconv.PUSHED_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +63,5 @@ def _known(metric: semconv.Metric) -> Known:
     return Known(metric.prometheus, unit, attributes, largest)
 
 
-KNOWN = {metric.otel: _known(metric) for metric in semconv.DETAIL_METRICS.values()}
+KNOWN = {metric.otel: _known(metric) for metric in semconv.PUSHED_DETAILS.values()}
 """By OpenTelemetry name."""

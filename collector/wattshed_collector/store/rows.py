@@ -18,8 +18,8 @@ from wattshed_exporter.model import (
 )
 from wattshed_exporter.semconv import (
     DETAIL_LABELS,
-    DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
+    PUSHED_DETAILS,
     WORKLOAD_ATTRIBUTES,
 )
 
@@ -27,7 +27,7 @@ Columns = dict[str, list[Any]]
 
 DEVICE_TEXT = tuple(attribute.name for attribute in DEVICE_ATTRIBUTES)
 WORKLOAD_TEXT = tuple(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
-OWN_LABELS = {name: metric.labels[len(DETAIL_LABELS) :] for name, metric in DETAIL_METRICS.items()}
+OWN_LABELS = {name: metric.labels[len(DETAIL_LABELS) :] for name, metric in PUSHED_DETAILS.items()}
 """By metric, the labels whose values a detail's ``attributes`` are."""
 
 

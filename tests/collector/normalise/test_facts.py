@@ -118,7 +118,7 @@ KEYS = [a.otel for a in (*semconv.DEVICE_ATTRIBUTES, *semconv.WORKLOAD_ATTRIBUTE
     semconv.UNCERTAINTY_ATTRIBUTE,
     semconv.REASON_ATTRIBUTE,
     semconv.OUTCOME_KIND_ATTRIBUTE,
-    *(a.otel for a in semconv.DETAIL_ATTRIBUTES),
+    *(a.otel for a in semconv.PUSHED_ATTRIBUTES),
 ]
 ODD = st.one_of(
     st.text(max_size=5),
@@ -149,7 +149,7 @@ def test_whatever_is_sent_ends_in_columns_that_fit_or_in_a_count(said: list[Poin
         )
     for detail in batch.details:
         assert math.isfinite(detail.value)
-        own = semconv.DETAIL_METRICS[detail.metric].labels[len(semconv.DETAIL_LABELS) :]
+        own = semconv.PUSHED_DETAILS[detail.metric].labels[len(semconv.DETAIL_LABELS) :]
         assert len(detail.attributes) == len(own)
     for columns in tables(batch, Ids()).values():
         for name, (low, high) in RANGES.items():
