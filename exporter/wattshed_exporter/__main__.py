@@ -17,7 +17,6 @@ from .claim import claim
 from .config import AUTO, Config
 from .errors import ConfigError
 from .outputs import Output
-from .own_energy import OwnEnergy
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .signals import Signals
@@ -80,6 +79,8 @@ def run(config: Config, signals: Signals) -> int:
     signals.on(signal.SIGUSR1, sampler.release)
     signals.on(signal.SIGUSR2, sampler.resume)
     if config.web.listen_address or config.otlp.endpoint:
+        from .own_energy import OwnEnergy
+
         telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
