@@ -217,7 +217,7 @@ def health() -> str:
         telemetry.set("wattshed_source_devices", 8, source)
         telemetry.add("wattshed_source_read_seconds_total", 1234.5, source)
         telemetry.add("wattshed_source_reads_total", 98765, source)
-    registry, ours = telemetry.registry, Families(telemetry.registry)
+    registry, ours = telemetry.registry, Families(telemetry)
     stock, rendered, collect = milliseconds(
         lambda: generate_latest(registry), ours.render, lambda: list(registry.collect())
     )

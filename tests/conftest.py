@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.fixtures.published import DATA
 
 # How long one example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("wattshed", deadline=None)
@@ -41,10 +41,9 @@ def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of published measurements and recordings, or skip where it is absent."""
-    folder = Path(os.environ.get("WATTSHED_DATA") or HERE.parent.parent / "shared/data")
-    if not folder.is_dir():
-        pytest.skip(f"the published data are not here: {folder} (WATTSHED_DATA names their folder)")
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f"the published data are not here: {DATA} (WATTSHED_DATA names their folder)")
+    return DATA
 
 
 @pytest.fixture(scope="session")

@@ -77,9 +77,12 @@ def version(binary: str | None) -> str:
 
 
 def environment(tools: Tools, gpus: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("WATTSHED_", "FAKE_NVML_"))}
+    left_out = ("WATTSHED_", "FAKE_NVML_", "PYTHONDONTWRITEBYTECODE")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     fake = {"LD_LIBRARY_PATH": str(tools.nvml), "FAKE_NVML_COUNT": str(gpus)}
-    return {**clean, **fake, **(more or {})}
+    # What pip has installed is compiled, so what runs here is as well.
+    compiled = {"PYTHONPYCACHEPREFIX": str(tools.nvml.parent / "compiled")}
+    return {**clean, **fake, **compiled, **(more or {})}
 
 
 def free_port() -> int:

@@ -8,6 +8,13 @@
 enum { GPUS = 64 };
 typedef void *device_t;
 typedef struct {
+    unsigned field, scope;
+    long long timestamp, latency;
+    unsigned type;
+    int code;
+    unsigned long long value;
+} field_t;
+typedef struct {
     unsigned gpu, memory;
 } utilization_t;
 typedef struct {
@@ -34,9 +41,7 @@ int main(int argc, char **argv) {
     int (*init)(unsigned) = symbol(library, "nvmlInitWithFlags");
     int (*get_count)(unsigned *) = symbol(library, "nvmlDeviceGetCount_v2");
     int (*handle)(unsigned, device_t *) = symbol(library, "nvmlDeviceGetHandleByIndex_v2");
-    int (*energy)(device_t, unsigned long long *) =
-        symbol(library, "nvmlDeviceGetTotalEnergyConsumption");
-    int (*power)(device_t, unsigned *) = symbol(library, "nvmlDeviceGetPowerUsage");
+    int (*fields)(device_t, int, field_t *) = symbol(library, "nvmlDeviceGetFieldValues");
     int (*rates)(device_t, utilization_t *) = symbol(library, "nvmlDeviceGetUtilizationRates");
     int (*memory)(device_t, memory_v2_t *) = symbol(library, "nvmlDeviceGetMemoryInfo_v2");
     int (*celsius)(device_t, int, unsigned *) = symbol(library, "nvmlDeviceGetTemperature");
@@ -53,16 +58,15 @@ int main(int argc, char **argv) {
         unsigned now_count = 0;
         get_count(&now_count);
         for (unsigned i = 0; i < count && i < GPUS; i++) {
-            unsigned long long millijoules = 0;
-            unsigned milliwatts = 0, degrees = 0;
+            field_t told[2] = {{.field = 83}, {.field = 185}}; /* energy, mean power */
+            unsigned degrees = 0;
             utilization_t used = {0, 0};
             memory_v2_t bytes = {.version = 0x02000028};
-            energy(devices[i], &millijoules);
-            power(devices[i], &milliwatts);
+            fields(devices[i], 2, told);
             rates(devices[i], &used);
             memory(devices[i], &bytes);
             celsius(devices[i], 0, &degrees);
-            sum += millijoules + milliwatts + used.gpu + bytes.used + degrees;
+            sum += told[0].value + told[1].value + used.gpu + bytes.used + degrees;
         }
         next.tv_nsec += period;
         while (next.tv_nsec >= 1000000000L) {

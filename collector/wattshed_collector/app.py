@@ -11,6 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from wattshed_exporter.trim import drop_file_pages
+
 from . import address
 from .api.routes import Api, errors
 from .config import Config
@@ -21,7 +23,6 @@ from .receivers.scrape import Scraper
 from .store.client import Store
 from .store.migrate import Layout, migrate
 from .store.read import Reader
-from .store.trim import drop_code_pages
 from .store.write import Writer
 from .telemetry import Telemetry
 
@@ -79,7 +80,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(config) as url:
         log.info("collector at %s, data in %s", url, config.data)
-        loop.call_later(SETTLED_SECONDS, drop_code_pages)
+        loop.call_later(SETTLED_SECONDS, drop_file_pages)
         await stop.wait()
     log.info("collector stopped")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -22,7 +23,6 @@ from .settings import load_or_exit, refuse
 from .signals import Signals
 from .sources import METERS, Source
 from .telemetry import Telemetry
-from .trim import drop_file_pages
 
 if TYPE_CHECKING:
     from .outputs.prometheus import Prometheus
@@ -49,9 +49,18 @@ SETTLED_SECONDS = 30.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the exporter until a signal or the end of every source; return the exit status."""
+    gc.disable()  # until ``come_to_rest``: nearly all that the start makes, stays
+    try:
+        return start(sys.argv[1:] if argv is None else argv)
+    finally:
+        gc.enable()
+
+
+def start(argv: Sequence[str]) -> int:
+    """Take the settings and do what they say."""
     config = load_or_exit(
         Config,
-        sys.argv[1:] if argv is None else argv,
+        argv,
         os.environ,
         prog=PROG,
         description=DESCRIPTION,
@@ -84,7 +93,7 @@ def run(config: Config, signals: Signals) -> int:
         telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
-    settled = threading.Timer(SETTLED_SECONDS, drop_file_pages)
+    settled = threading.Timer(SETTLED_SECONDS, come_to_rest)
     settled.daemon = True
     settled.start()
     try:
@@ -142,6 +151,16 @@ def missed(telemetry: Telemetry, output: str) -> float:
     """Return how many ticks an output dropped or could not get accepted."""
     name = "wattshed_output_ticks_total"
     return sum(telemetry.value(name, output=output, result=r) for r in ("dropped", "rejected"))
+
+
+def come_to_rest() -> None:
+    """Let the garbage collector leave alone what the start made, and give back its pages."""
+    from .trim import drop_file_pages
+
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    drop_file_pages()
 
 
 def once(config: Config, wait: Wait) -> int:
@@ -230,9 +249,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
     from .outputs.prometheus import Prometheus
 
     try:
-        server = Prometheus(
-            config.web, config.node, sampler.snapshot, sampler.health, telemetry.registry
-        )
+        server = Prometheus(config.web, config.node, sampler.snapshot, sampler.health, telemetry)
     except OSError as error:
         raise ConfigError(
             [f"web.listen_address: {config.web.listen_address}: {error.strerror}"]

@@ -35,6 +35,8 @@ IDLE_LIMIT_RATIO = 0.5
 """No device idles above this share of its power limit, whatever its counters say."""
 HELD = 32
 """Allocations of one device that are remembered, the latest ones."""
+DEVICES_HELD = 10_000
+"""Devices whose allocations are remembered, the latest ones to be held first."""
 HELD_MS = 30_000
 """How long an allocation is taken to go on after its end was last told."""
 
@@ -54,6 +56,8 @@ class Holdings:
                 if len(held) > HELD:
                     del held[min(held, key=held.__getitem__)]
                 self._held[a.device] = held
+        while len(self._held) > DEVICES_HELD:
+            del self._held[next(iter(self._held))]
 
     def holds(self, device: str, ts_ms: int) -> bool:
         """Return whether somebody holds the device at a time, or did so until a moment ago."""
@@ -120,7 +124,7 @@ class Activity:
 
     def feed(self, tick: Tick, reading: Reading) -> None:
         """Book the time and the energy since the last tick under what the device was doing."""
-        if tick.gap:
+        if tick.gap and tick.power_watts is None:
             self._gap = self._gap or tick
             return
         last, self._last = self._last, tick

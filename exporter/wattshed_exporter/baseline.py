@@ -9,11 +9,11 @@ baseline is the lower quartile of the latest of those means.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,13 @@ STEADY_RATIO, STEADY_WATTS = 0.2, 3.0
 """How far power may range within a stretch that counts as idle: a loaded device is not steady."""
 VERSION = 1
 SAVE_SECONDS = 600.0
+REMEMBERED_MS = 90 * 86_400_000
+"""How long a device that is not here any more is remembered."""
+MOST_DEVICES = 1000
+"""Devices that are remembered beside those that are here, the last seen ones."""
+
+Means = dict[str, list[tuple[int, float]]]
+"""Unix milliseconds and watts by state."""
 
 
 class Baseline:
@@ -59,7 +66,7 @@ class Baseline:
         return self._watts[state]
 
     @property
-    def means(self) -> dict[str, list[tuple[int, float]]]:
+    def means(self) -> Means:
         """What was learned, in the form that ``__init__`` takes."""
         return {state: list(means) for state, means in self._means.items() if means}
 
@@ -103,18 +110,52 @@ class Baselines:
     Args:
         folder: where to keep them; None keeps them in memory only.
         window_seconds: how long a device must be idle at a stretch to be learned from.
+        now_ms: Unix time in milliseconds.
     """
 
-    def __init__(self, folder: Path | None, window_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        window_seconds: float,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._now_ms = now_ms
         self._file = folder / "baselines.json" if folder else None
         self._window_ms = round(window_seconds * 1000)
         self._saved_at: float | None = None
         self._warned = False
-        self._devices = {key: Baseline(self._window_ms, means) for key, means in self._load()}
+        self._devices: dict[str, Baseline] = {}
+        self._seen_ms: dict[str, int] = {}
+        """When each device that is not here was seen last."""
+        for key, seen_ms, means in self._load():
+            self._devices[key] = Baseline(self._window_ms, means)
+            self._seen_ms[key] = seen_ms
+        self._forget()
 
     def of(self, key: str) -> Baseline:
         """Return the baseline of a device, which learns from then on."""
+        self._seen_ms.pop(key, None)
         return self._devices.setdefault(key, Baseline(self._window_ms))
+
+    def let_go(self, keys: Iterable[str]) -> None:
+        """Take note that devices are gone; only those of which something was learned are kept."""
+        now_ms = self._now_ms()
+        for key in keys:
+            baseline = self._devices.get(key)
+            if baseline is not None and baseline.means:
+                self._seen_ms[key] = now_ms
+            else:
+                self._devices.pop(key, None)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget devices that were not seen for long, and the first of too many."""
+        oldest_ms = self._now_ms() - REMEMBERED_MS
+        latest = sorted(self._seen_ms.items(), key=lambda seen: seen[1], reverse=True)
+        for at, (key, seen_ms) in enumerate(latest):
+            if at >= MOST_DEVICES or seen_ms < oldest_ms:
+                self._seen_ms.pop(key, None)
+                self._devices.pop(key, None)
 
     def save_if_due(self, monotonic: float) -> None:
         """Save once in ten minutes."""
@@ -126,9 +167,17 @@ class Baselines:
 
     def save(self) -> None:
         """Replace the file as a whole; a failure is told once and changes nothing else."""
-        told = {k: means for k, b in list(self._devices.items()) if (means := b.means)}
+        self._forget()
+        now_ms = self._now_ms()
+        told = {
+            key: {"seen_ms": self._seen_ms.get(key, now_ms), **means}
+            for key, baseline in list(self._devices.items())
+            if (means := baseline.means)
+        }
         if self._file is None or not told:
             return
+        import json
+
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             draft = self._file.with_suffix(".tmp")
@@ -139,9 +188,12 @@ class Baselines:
                 log.warning("learned baselines cannot be kept in %s: %s", self._file, error)
             self._warned = True
 
-    def _load(self) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
+    def _load(self) -> list[tuple[str, int, Means]]:
         if self._file is None:
             return []
+        # Only where there is a folder, because a node without one need not give the memory.
+        import json
+
         try:
             return _parse(json.loads(self._file.read_text()))
         except FileNotFoundError:
@@ -162,16 +214,17 @@ class Baselines:
             log.warning("%s cannot be set aside: %s", self._file, failure)
 
 
-def _parse(told: Any) -> list[tuple[str, dict[str, list[tuple[int, float]]]]]:
+def _parse(told: Any) -> list[tuple[str, int, Means]]:
     """Return what a file says; any of several errors where it is not of our making."""
     if told["version"] != VERSION:
         raise ValueError(f"version {told['version']!r} is not {VERSION}")
     return [
         (
             key,
-            {state: [_mean(*pair) for pair in means[state]] for state in STATES if state in means},
+            int(device["seen_ms"]),
+            {s: [_mean(*pair) for pair in device[s]] for s in STATES if s in device},
         )
-        for key, means in told["devices"].items()
+        for key, device in told["devices"].items()
     ]
 
 

@@ -33,7 +33,7 @@ LARGEST_UJ = 2**63 - 1
 """Largest energy that the store can hold; what an underflow leaves is above it."""
 LARGEST_BYTES = 2**47
 """Memory from which on a value is a sentinel: drivers say 2**47 or 2**63 for not known."""
-CELSIUS = (-100.0, 250.0)
+COLDEST, HOTTEST = -100.0, 250.0
 STEP_MS = 1000
 """A wall clock that moves by more than this against the monotonic clock was set."""
 DRIFT_RATIO = 1e-3
@@ -41,6 +41,7 @@ DRIFT_RATIO = 1e-3
 BACK_MS = 60_000
 """After a step back by more than this a meter starts anew; after less it waits for the time."""
 
+FROZEN = "counter_frozen"
 FROZEN_MS = 60_000
 FROZEN_STEPS = 5
 """Steps of its usual size that a counter must have missed before it counts as frozen."""
@@ -115,17 +116,18 @@ class CounterGuard:
             if self._still_ms >= FROZEN_MS and not self.frozen and self._misses():
                 self.frozen = True
                 self.forget()
-                return "counter_frozen"
+                return FROZEN
         else:
-            self.frozen, self._still_ms, self._missed_uj = False, 0, 0.0
+            if self._still_ms:
+                self.frozen, self._still_ms, self._missed_uj = False, 0, 0.0
             if not self._step_uj or gained_uj < self._step_uj:
                 self._step_uj = gained_uj
         if self.frozen:
             return ""
-        self._window_ms += dt_ms
+        window_ms = self._window_ms = self._window_ms + dt_ms
         self._counted_uj += gained_uj
         self._powered_uj += power_uj
-        return self._compare() if gained_uj and self._window_ms >= WINDOW_MS else ""
+        return self._compare() if gained_uj and window_ms >= WINDOW_MS else ""
 
     def forget(self) -> None:
         """Begin a new window: time, counter or power was not continuous."""

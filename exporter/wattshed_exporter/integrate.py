@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 
 from .guards import (
     BACK_MS,
-    CELSIUS,
+    COLDEST,
+    FROZEN,
+    HOTTEST,
     LARGEST_BYTES,
     LARGEST_UJ,
     PLAUSIBLE,
@@ -37,7 +39,10 @@ STILL_TICKS = 2000
 """Ticks of a counter that stands still which can be amended once it is found to be frozen."""
 STARTS = 1000
 """Starts that are remembered, to tell them apart once a clock shows the same time again."""
+REASONS = 32
+"""Reasons that are told apart; a recording may hold any."""
 UJ_PER_WATT_MS = 1000
+COUNTER, INTEGRAL = Method.COUNTER, Method.INTEGRAL
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class Meter:
     _unstarted_ms: int = 0
     """The latest reading that was published with a counter whose start is not known."""
     _starts: list[int] = field(default_factory=list)
+    _newest_start_ms: int | None = None
     _foreign: tuple[int, ...] = ()
     _first_ms: int | None = None
     _relived: tuple[int, int] | None = None
@@ -104,8 +110,8 @@ class Meter:
 
     def feed(self, reading: Reading) -> Tick | None:
         """Return the tick of a reading, or None where it repeats or precedes the one before."""
-        ts_ms = reading.ts_ms
-        if self._last_ms is not None and ts_ms <= self._last_ms:
+        ts_ms, last_ms = reading.ts_ms, self._last_ms
+        if last_ms is not None and ts_ms <= last_ms:
             self._refuse(ts_ms)
             return None
         self.refused = 0
@@ -118,11 +124,12 @@ class Meter:
         if reading.gap or (power is None and energy is None):
             return self._gap_tick(reading, reading.gap or self._blame(reading))
         tick = self._tick(reading, power, energy)
-        if not tick.gap:
+        if not tick.gap or tick.power_watts is not None:
             self._last_ms = ts_ms
             if self._first_ms is None:
                 self._first_ms = ts_ms
-        if self._seen_ms is None or ts_ms > self._seen_ms:
+        seen_ms = self._seen_ms
+        if seen_ms is None or ts_ms > seen_ms:
             self._seen_ms = ts_ms
         return tick
 
@@ -178,9 +185,10 @@ class Meter:
             self._count(ts_ms, energy, reading.start_ms)
         elif power is not None and not self._counting:
             self._integrate(ts_ms, power)
-        total_uj = self._total_uj if energy is not None or not self._counting else None
+        counting = self._counting
+        total_uj = self._total_uj if energy is not None or not counting else None
         start_ms = self._start_ms if total_uj is not None else None
-        still = False
+        still, taken_back = False, ""
         if power is None:
             if total_uj is None:
                 return self._gap_tick(reading, self._gap or "counter_changed")
@@ -190,37 +198,37 @@ class Meter:
                 still = self._hold_against(ts_ms, power, total_uj - (before_uj or 0), same)
                 if self.counter.frozen:
                     total_uj = start_ms = None
+                    taken_back = FROZEN
             reason = self.power.feed(ts_ms, power, reading.utilization_ratio, self.interval_ms)
             if reason:
                 self._reject(reason)
         if total_uj is None and self._relived and self._relived[0] <= ts_ms <= self._relived[1]:
             return self._gap_tick(reading, "clock_step")
         self._power_watts, self._power_ms, self._gap = power, ts_ms, ""
-        if total_uj is not None:
-            self._remember(ts_ms, start_ms)
-        counted = self._counting and total_uj is not None
+        if start_ms is not None:
+            if start_ms != self._newest_start_ms:
+                self._remember(start_ms)
+        elif total_uj is not None:
+            self._unstarted_ms = max(ts_ms, self._unstarted_ms)
         tick = Tick(
             self.device.key,
             ts_ms,
             self.interval_ms,
-            self._fixed or (Method.COUNTER if counted else Method.INTEGRAL),
+            self._fixed or (COUNTER if counting and total_uj is not None else INTEGRAL),
             power,
             total_uj,
             start_ms,
-            self._ratio(reading.utilization_ratio),
-            self._bytes(reading.memory_used_bytes),
-            self._celsius(reading.temperature_celsius),
+            *self._state(reading),
+            taken_back,
         )
         if still and total_uj is not None and len(self._still) < STILL_TICKS:
             self._still.append(tick)
         return tick
 
-    def _remember(self, ts_ms: int, start_ms: int | None) -> None:
-        if start_ms is None:
-            self._unstarted_ms = max(ts_ms, self._unstarted_ms)
-        elif not self._starts or self._starts[-1] != start_ms:
-            self._starts.append(start_ms)
-            del self._starts[:-STARTS]
+    def _remember(self, start_ms: int) -> None:
+        self._newest_start_ms = start_ms
+        self._starts.append(start_ms)
+        del self._starts[:-STARTS]
 
     def _hold_against(self, ts_ms: int, power: float, gained_uj: int, same: bool) -> bool:
         """Compare what the counter gained with power; return whether it stands still."""
@@ -239,7 +247,8 @@ class Meter:
         elif reason:
             method = self._fixed or Method.INTEGRAL
             self.amended += [
-                replace(tick, method=method, energy_uj=None, start_ms=None) for tick in self._still
+                replace(tick, method=method, energy_uj=None, start_ms=None, gap=reason)
+                for tick in self._still
             ]
             self._still.clear()
         return not gained_uj
@@ -248,14 +257,15 @@ class Meter:
         if not self._counting:
             self._lose(self._gap or reason, self._seen_ms, reading.ts_ms)
         self._gap, self._seen_ms = reason, max(reading.ts_ms, self._seen_ms or 0)
+        ratio, used, degrees = self._state(reading)
         return Tick(
             device=self.device.key,
             ts_ms=reading.ts_ms,
             interval_ms=self.interval_ms,
             method=Method.UNKNOWN,
-            utilization_ratio=self._ratio(reading.utilization_ratio),
-            memory_used_bytes=self._bytes(reading.memory_used_bytes),
-            temperature_celsius=self._celsius(reading.temperature_celsius),
+            utilization_ratio=ratio,
+            memory_used_bytes=used,
+            temperature_celsius=degrees,
             gap=reason,
         )
 
@@ -358,24 +368,21 @@ class Meter:
                 return False
         return True
 
-    def _ratio(self, ratio: float | None) -> float | None:
-        if ratio is None or 0 <= ratio <= 1:
-            return ratio
-        self._reject("impossible_utilization")
-        return None
-
-    def _bytes(self, used: int | None) -> int | None:
-        if used is None or 0 <= used < LARGEST_BYTES:
-            return used
-        self._reject("impossible_memory")
-        return None
-
-    def _celsius(self, degrees: float | None) -> float | None:
-        if degrees is None or CELSIUS[0] <= degrees <= CELSIUS[1]:
-            return degrees
-        if math.isfinite(degrees):
-            self._reject("impossible_temperature")
-        return None
+    def _state(self, reading: Reading) -> tuple[float | None, int | None, float | None]:
+        """Return utilisation, memory and temperature; what cannot be is counted and left out."""
+        ratio, used = reading.utilization_ratio, reading.memory_used_bytes
+        degrees = reading.temperature_celsius
+        if ratio is not None and not 0 <= ratio <= 1:
+            ratio = None
+            self._reject("impossible_utilization")
+        if used is not None and not 0 <= used < LARGEST_BYTES:
+            used = None
+            self._reject("impossible_memory")
+        if degrees is not None and not COLDEST <= degrees <= HOTTEST:
+            if math.isfinite(degrees):
+                self._reject("impossible_temperature")
+            degrees = None
+        return ratio, used, degrees
 
     def _blame(self, reading: Reading) -> str:
         if reading.power_watts is not None:
@@ -384,6 +391,8 @@ class Meter:
 
     def _lose(self, reason: str, since_ms: int | None, ts_ms: int) -> None:
         if since_ms is not None and ts_ms > since_ms:
+            if reason not in self.unknown_ms and len(self.unknown_ms) >= REASONS:
+                reason = "other"
             self.unknown_ms[reason] = self.unknown_ms.get(reason, 0) + ts_ms - since_ms
             self.noted = True
 

@@ -50,7 +50,7 @@ class Sampler:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         used = clock or Clock()
-        self._baselines = Baselines(config.state_dir, config.idle.window_seconds)
+        self._baselines = Baselines(config.state_dir, config.idle.window_seconds, used.now_ms)
         self._release_seconds = config.release_seconds
         self._monotonic = used.monotonic
         self._wake = wake

@@ -455,7 +455,8 @@ def _health(prometheus: str, otel: str, unit: str, type: Type, help: str, *label
 
 HEALTH_METRICS: tuple[Metric, ...] = (
     _health("wattshed_source_up", "exporter.source.up", "1", Type.GAUGE,
-        "1 while the source reads in time, else 0.", "source"),
+        "1 while the source reads in time, else 0; 0 too after three reads in a row in which no "
+        "device gave a reading, unless none is due (asleep, not discharging).", "source"),
     _health("wattshed_source_devices", "exporter.source.devices", "1", Type.GAUGE,
         "Devices that the source reads.", "source"),
     _health("wattshed_source_read_seconds_total", "exporter.source.read.time", "s", Type.COUNTER,

@@ -27,7 +27,8 @@ def spans(ticks: Iterable[Tick]) -> list[Span]:
     """Return the spans of every device, in order of device and time.
 
     Ticks may come in any order; of two with the same device and time the last one counts. Ticks
-    with neither power nor energy make no span but say why there is none.
+    with neither power nor energy make no span but say why there is none. A reason beside power
+    takes back the energy of that instant.
     """
     by_device: dict[str, dict[int, Tick]] = {}
     for tick in ticks:
@@ -46,6 +47,8 @@ def _device_spans(ticks: Sequence[Tick]) -> Iterator[Span]:
         if tick.power_watts is None and tick.energy_uj is None:
             reason = reason or tick.gap or "no_data"
             continue
+        if tick.gap and tick.power_watts is not None and tick.energy_uj is not None:
+            tick = replace(tick, energy_uj=None)
         if last is not None:
             yield from _between(last, tick, reason)
         last, reason = tick, None

@@ -1,26 +1,48 @@
 """What the exporter says about itself: the health metrics of the contract and its process.
 
-The values are plain numbers under one lock. prometheus-client is imported only when somebody asks
-for the registry, because a node that only pushes need not give the 6 MB.
+The values are plain numbers under one lock, and are collected in the shape of prometheus-client
+without it: it is imported only when somebody asks for its registry, because a node need not give
+the 6 MB.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import __version__
+from .process import CPU_SECONDS, process
 from .semconv import HEALTH_METRICS, SELF_ENERGY, Metric, Type
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-    from prometheus_client.metrics_core import Metric as Family
+    from prometheus_client.metrics_core import Metric as StockFamily
 
 Series = dict[tuple[str, ...], float]
 """Values by those of the labels, in the order of the metric's labels."""
+
+
+class Sample(NamedTuple):
+    """One series, with the names that prometheus-client has for what it says."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+    timestamp: None = None
+    exemplar: None = None
+
+
+class Family(NamedTuple):
+    """A metric and its series; the name of a counter is without ``_total``."""
+
+    name: str
+    type: str
+    documentation: str
+    samples: Sequence[Sample]
+    unit: str = ""
 
 
 class Telemetry:
@@ -40,10 +62,18 @@ class Telemetry:
 
     def add(self, name: str, amount: float, *labels: str) -> None:
         """Increase a counter; ``KeyError`` where the contract has none of that name."""
+        self.counter(name, *labels)(amount)
+
+    def counter(self, name: str, *labels: str) -> Callable[[float], None]:
+        """Return what increases one series, for who does so at every beat; errors as ``add``."""
         series = self._counters[name]
         self._check(name, labels)
-        with self._lock:
-            series[labels] = series.get(labels, 0.0) + amount
+
+        def add(amount: float) -> None:
+            with self._lock:
+                series[labels] = series.get(labels, 0.0) + amount
+
+        return add
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge; ``KeyError`` where the contract has none of that name."""
@@ -79,9 +109,25 @@ class Telemetry:
         told[SELF_ENERGY] = {} if self._own_joules is None else {(): self._own_joules()}
         yield from ((metric, told[metric.prometheus]) for metric in HEALTH_METRICS)
 
+    def collect(self) -> Iterator[Family]:
+        """Yield the same by family, and what the kernel says of this process."""
+        for metric, series in self.health():
+            told = metric.prometheus
+            yield Family(
+                told.removesuffix("_total") if metric.type is Type.COUNTER else told,
+                metric.type,
+                metric.help,
+                [Sample(told, dict(zip(metric.labels, own, strict=True)), value)
+                 for own, value in series.items()],
+            )  # fmt: skip
+        for name, help, value in process():
+            kind = "counter" if name == CPU_SECONDS else "gauge"
+            told = f"{name}_total" if name == CPU_SECONDS else name
+            yield Family(name, kind, help, [Sample(told, {}, value)])
+
     @cached_property
     def registry(self) -> CollectorRegistry:
-        """The same for prometheus-client, with what it knows of the process."""
+        """The same for prometheus-client, for who has a registry of it beside ours."""
         from prometheus_client import CollectorRegistry, ProcessCollector
 
         registry = CollectorRegistry()
@@ -100,11 +146,11 @@ class _Health:
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[StockFamily]:
         yield from (_family(metric, series) for metric, series in self._telemetry.health())
 
 
-def _family(metric: Metric, series: Mapping[tuple[str, ...], float]) -> Family:
+def _family(metric: Metric, series: Mapping[tuple[str, ...], float]) -> StockFamily:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
     kind = CounterMetricFamily if metric.type is Type.COUNTER else GaugeMetricFamily

@@ -12,8 +12,10 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TypeVar
 
 from .activity import Activity, Holdings
@@ -34,9 +36,18 @@ T = TypeVar("T")
 RETRY_SECONDS = 60.0
 """Longest time between two tries to discover the devices of a source."""
 SOON_SECONDS = 0.05
+DETAIL_ROUNDS = 3
+"""Rounds of details after which one that is not said again is no longer true."""
 BOTH_SECONDS, BOTH_TRIES = 0.1, 5
+EXPECTED = frozenset({"suspended", "not_discharging", "export", "first_read", "no_interval"})
+"""Why a device says nothing although it is read well."""
 HOST_KINDS = frozenset({Kind.CPU, Kind.HOST, Kind.MODULE, Kind.BOARD})
 """Kinds that measure the CPU, so that nothing has to be estimated."""
+
+
+DETAIL_KEY = attrgetter("metric", "device", "attributes")
+DetailKey = tuple[str, str, tuple[str, ...]]
+"""Metric, device and the values of the metric's own labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,8 @@ class Worker:
         self._config = config
         self._outputs = outputs
         self._telemetry = telemetry
+        self._count_read = telemetry.counter("wattshed_source_reads_total", source.name)
+        self._count_seconds = telemetry.counter("wattshed_source_read_seconds_total", source.name)
         self._clock = clock
         self._baselines = baselines or Baselines(None, config.idle.window_seconds)
         self._holdings = holdings or Holdings()
@@ -94,11 +107,14 @@ class Worker:
         self._discovered = self._more = self._overdue = self._stopped = False
         self._up_told: bool | None = None
         self._lock = threading.Lock()
-        self._bell = threading.Event()
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._began: float | None = None
         self._due: float | None = None
         self._released_until: float | None = None
-        self._next_gap = self._next_details = 0.0
+        self._next_gap = self._next_details = self._next_expiry = 0.0
+        self._told_at: dict[DetailKey, float] = {}
+        self._silent = 0
         self._failures = 0
         self._trouble = ""
 
@@ -120,25 +136,31 @@ class Worker:
             delay = self.step()
             if delay is None:
                 break
-            if delay > 0 and self._bell.wait(delay):
-                self._bell.clear()
+            if delay > 0:
+                # A lock, because an event makes another one for each wait.
+                self._bell.acquire(timeout=delay)
         self.close()
 
     def stop(self) -> None:
         """Let ``run`` end; called from another thread, as are the next two."""
         self._stopped = True
-        self._bell.set()
+        self._ring()
 
     def release(self, seconds: float) -> None:
         """Let the source give back its handles, at the next step and for at most so long."""
         self._released_until = self._clock.monotonic() + seconds
-        self._bell.set()
+        self._ring()
 
     def resume(self) -> None:
         """Take a released source up again, at the next step."""
         if self._released_until is not None:
             self._released_until = self._clock.monotonic()
-            self._bell.set()
+            self._ring()
+
+    def _ring(self) -> None:
+        """End the present wait of ``run``, or the next one, early."""
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     def step(self) -> float | None:
         """Discover or read once; return the seconds until the next step, None for never."""
@@ -229,6 +251,7 @@ class Worker:
             gone = self._gaps("device_gone", set(known).difference(d.key for d in devices))
             self._meters = {d.key: self._meter(d, known.get(d.key)) for d in devices}
             self._activities = {d.key: self._activity(d) for d in devices}
+            self._baselines.let_go(set(known).difference(self._meters))
             self._publish_anew()
         self._discovered, self.absent = True, False
         self._emit(Batch(devices=tuple(devices), ticks=tuple(gone)))
@@ -253,7 +276,9 @@ class Worker:
         """Have nothing to read, without that being a fault."""
         with self._lock:
             gone = self._gaps(reason, self._meters)
+            self._baselines.let_go(self._meters)
             self._meters, self._activities = {}, {}
+            self._told_at.clear()
             self.snapshot = Snapshot()
         self.absent, self.up, self._discovered = True, False, False
         if gone:
@@ -262,7 +287,7 @@ class Worker:
             self._telemetry.set("wattshed_source_devices", 0, self.source.name)
 
     def _read(self) -> float | None:
-        self._telemetry.add("wattshed_source_reads_total", 1, self.source.name)
+        self._count_read(1)
         try:
             sample = self._timed(self.source.read)
             self._use(sample)
@@ -287,6 +312,9 @@ class Worker:
             self._count(reason, count)
         with self._lock:
             ticks, refused = self._feed(sample.readings)
+            if sample.details:
+                now = self._clock.monotonic()
+                self._told_at.update(dict.fromkeys(map(DETAIL_KEY, sample.details), now))
             details = self._details(sample)
             self._publish(ticks, details)
         if self._outputs:
@@ -303,10 +331,24 @@ class Worker:
         if refused and any(m.refused >= GAP_INTERVALS for m in self._meters.values()):
             self._stuck()
             return
+        if self._says_nothing(ticks):
+            return
         self._tell_up(True)
         if self._trouble:
             log.info("source %s: reads again", self.source.name)
             self._trouble = ""
+
+    def _says_nothing(self, ticks: Sequence[Tick]) -> bool:
+        """Return whether every device has been a gap for some reads, and not as it should be."""
+        nothing = all(tick.gap and tick.power_watts is None for tick in ticks)
+        reasons = {tick.gap for tick in ticks} - EXPECTED if nothing else ()
+        if not reasons:
+            self._silent = 0
+            return False
+        self._silent += 1
+        if self._silent >= GAP_INTERVALS and self._trouble not in reasons:
+            self._fail(min(reasons), "no device gives a reading")
+        return self._silent >= GAP_INTERVALS
 
     def _stuck(self) -> None:
         """Say that the readings of a device are all older than what it has said before."""
@@ -330,13 +372,13 @@ class Worker:
             if late and key in late:
                 continue
             tick = meter.feed(reading)
+            if meter.noted:
+                ticks += self._note(key, meter)
             if tick is not None:
                 ticks.append(tick)
                 activities[key].feed(tick, reading)
             else:
                 refused = True
-            if meter.noted:
-                ticks += self._note(key, meter)
         return ticks, refused
 
     def _look_at_clock(self) -> tuple[list[Tick], set[str]]:
@@ -409,7 +451,25 @@ class Worker:
             details = dict(details)
             for d in told:
                 details[d.metric, d.device, d.attributes] = d
-        self.snapshot = Snapshot(old.devices, latest, old.unknown_seconds, details)
+        self.snapshot = Snapshot(old.devices, latest, old.unknown_seconds, self._fresh(details))
+
+    def _fresh(self, details: Mapping[DetailKey, Detail]) -> Mapping[DetailKey, Detail]:
+        """Return the details without those that their source has long not said again.
+
+        What was learned here is kept as long as the device, because nobody else knows better.
+        """
+        now = self._clock.monotonic()
+        if now < self._next_expiry:
+            return details
+        round_seconds = max(self._config.detail_seconds, self.source.interval_seconds)
+        self._next_expiry = now + round_seconds
+        oldest = now - DETAIL_ROUNDS * round_seconds
+        stale = [key for key, at in self._told_at.items() if at < oldest]
+        for key in stale:
+            del self._told_at[key]
+        if details.keys().isdisjoint(stale):
+            return details
+        return {key: d for key, d in details.items() if key not in set(stale)}
 
     def _publish_anew(self) -> None:
         """Publish the devices there are now, and of the rest what is theirs."""
@@ -468,7 +528,7 @@ class Worker:
             took = self._clock.monotonic() - began
             with self._lock:
                 self._began = None
-            self._telemetry.add("wattshed_source_read_seconds_total", took, self.source.name)
+            self._count_seconds(took)
 
     def _until_next(self) -> float:
         """Return the seconds until the next beat; beats that were missed are left out."""

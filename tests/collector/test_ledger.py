@@ -21,6 +21,8 @@ MINUTE, HOUR = 60_000, 3_600_000
 BASE = 1_768_471_200_000  # 2026-01-15T10:00:00Z
 METHODS = (Method.COUNTER, Method.INTEGRAL, Method.ESTIMATED, Method.SIMULATED)
 REASONS = ("", "deadline", "sentinel", "off")
+WITHDRAWN = ("counter_frozen", "counter_frozen", "meter_replaced")
+"""Reasons beside power, which take the energy back; the first one does so on its own as well."""
 WORKLOADS = ("train", "serve", "notebook", "batch")
 Differ = Callable[..., list[str]]
 
@@ -56,6 +58,7 @@ def life(device: str, dice: random.Random) -> list[Tick]:
             energy = dice.randrange(10**7)
             start = dice.choice((None, ts - dice.randrange(5 * MINUTE), ts, ts + 1))
         gap = dice.random() < 0.15
+        withdrawn = has_power and not gap and dice.random() < 0.2
         ticks.append(
             Tick(
                 device,
@@ -68,7 +71,7 @@ def life(device: str, dice: random.Random) -> list[Tick]:
                 energy if has_energy and not gap else None,
                 start,
                 dice.choice((None, None, 0.0, 0.0499, 0.05, 0.3, 1.0)),
-                gap=dice.choice(REASONS) if gap else "",
+                gap=dice.choice(REASONS) if gap else dice.choice(WITHDRAWN) if withdrawn else "",
             )
         )
     return ticks
@@ -142,19 +145,20 @@ def test_any_order_and_repeats_with_runs_in_between(
     check(bed, reference(ticks, allocations), differ)
 
 
-FIELDS = ("energy_uj", "start_ms"), ("power_watts",), ("utilization_ratio",)
+FIELDS = ("energy_uj", "start_ms"), ("power_watts",), ("utilization_ratio",), ("gap",)
 """What may come apart: energy and the start of its counter are one data point."""
 
 
 def shares(tick: Tick) -> list[Tick]:
     """A tick as an OpenTelemetry Collector hands it on that splits batches by data point."""
-    if tick.gap:
+    if tick.gap and tick.gap != WITHDRAWN[0]:
         return [tick]
-    every = {name: None for fields in FIELDS for name in fields}
+    every: dict[str, object] = {name: None for fields in FIELDS for name in fields}
+    every["gap"] = ""
     return [
         replace(tick, **{**every, **{name: getattr(tick, name) for name in fields}})
         for fields in FIELDS
-        if getattr(tick, fields[0]) is not None
+        if getattr(tick, fields[0]) not in (None, "")
     ] or [tick]
 
 

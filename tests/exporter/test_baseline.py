@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed_exporter.baseline import BARE, CONTEXT, ENOUGH, KEPT, QUICK, Baseline, Baselines
+from wattshed_exporter.baseline import (
+    BARE,
+    CONTEXT,
+    ENOUGH,
+    KEPT,
+    MOST_DEVICES,
+    QUICK,
+    Baseline,
+    Baselines,
+)
 
 WINDOW = 30_000
 
@@ -111,6 +120,39 @@ class TestKeeping:
         monkeypatch.chdir(tmp_path)
         self.learned(None).save()
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_device_that_was_not_seen_for_three_months_is_forgotten(self, tmp_path: Path) -> None:
+        def told() -> dict[str, int]:
+            devices = json.loads((tmp_path / "baselines.json").read_text())["devices"]
+            return {key: device["seen_ms"] for key, device in devices.items()}
+
+        start = 1_700_000_000_000
+        now = [start]
+        kept = Baselines(tmp_path, 30.0, lambda: now[0])
+        for key in ("gone", "here"):
+            idle(kept.of(key), 55.5, 3)
+        kept.let_go(["gone", "never seen"])
+        for days, gone in ((0, {"gone": start}), (89, {"gone": start}), (91, {})):
+            now[0] = start + days * 86_400_000
+            kept.save()
+            assert told() == {"here": now[0], **gone}
+            kept = Baselines(tmp_path, 30.0, lambda: now[0])
+            assert kept.of("here").watts(BARE) == 55.5
+
+    def test_of_devices_that_are_gone_a_number_is_remembered_the_last_ones(self) -> None:
+        now = [1_700_000_000_000]
+        kept = Baselines(None, 30.0, lambda: now[0])
+        for n in range(MOST_DEVICES + 2):
+            now[0] += 1000
+            idle(kept.of(str(n)), 55.5, 3)
+            kept.let_go([str(n)])
+        assert [kept.of(str(n)).watts(BARE) for n in (0, 1, 2)] == [None, None, 55.5]
+
+    def test_nothing_learned_of_a_device_that_is_gone_leaves_nothing(self) -> None:
+        kept = Baselines(None, 30.0)
+        first = kept.of("GPU-1")
+        kept.let_go(["GPU-1"])
+        assert kept.of("GPU-1") is not first
 
     def test_nothing_learned_writes_nothing(self, tmp_path: Path) -> None:
         kept = Baselines(tmp_path, 30.0)

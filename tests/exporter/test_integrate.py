@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed_exporter.integrate import Meter
+from wattshed_exporter.integrate import REASONS, Meter
 from wattshed_exporter.model import Device, Kind, Method, Reading, Tick
 from wattshed_exporter.split import spans
 
@@ -285,3 +285,11 @@ def test_other_values_must_make_sense_too() -> None:
 def test_a_reading_that_says_nothing_is_a_gap() -> None:
     (tick,) = feed(Meter(device(), 1000), Reading("d", 0, utilization_ratio=1.0))
     assert (tick.gap, tick.method) == ("no_data", Method.UNKNOWN)
+
+
+def test_reasons_are_told_apart_up_to_a_number() -> None:
+    meter = Meter(device(), 1000)
+    for at in range(REASONS + 10):
+        meter.feed(Reading("d", at * 1000, gap=f"reason_{at}"))
+    assert len(meter.unknown_ms) == REASONS + 1
+    assert meter.unknown_ms["other"] == (10 - 1) * 1000

@@ -42,8 +42,6 @@ GROWTH_BYTES = 256 * 1024
 """What may be gained between the first check, six hours in, and any later one: what the
 interpreter's own cache of looked-up names may take, 4096 strings. Thirty bytes kept of every read
 would be more, and so would a kilobyte of every device that was swapped."""
-SETS = 8
-"""Sets of devices that take turns."""
 
 
 class Day:
@@ -61,12 +59,11 @@ class Troubled:
 
     interval_seconds = INTERVAL_SECONDS
 
-    def __init__(self, name: str, devices: int, sets: int, seed: int, day: Day) -> None:
+    def __init__(self, name: str, devices: int, seed: int, day: Day) -> None:
         self.name = name
         self.hang: Callable[[], None] = lambda: None
         self.closed = self.swaps = 0
         self._count = devices
-        self._sets = sets
         self._draw = random.Random(seed)
         self._day = day
         self._away = 0
@@ -81,7 +78,7 @@ class Troubled:
         return [Device(key, Kind.GPU, "n", self.name, key) for key in self._keys()]
 
     def _keys(self) -> list[str]:
-        return [f"{self.name}-{self.swaps % self._sets}-{i}" for i in range(self._count)]
+        return [f"{self.name}-{self.swaps}-{i}" for i in range(self._count)]
 
     def read(self) -> Sample:
         roll = self._draw.random()
@@ -170,7 +167,12 @@ class Held:
 def held() -> Held:
     gc.collect()
     heap, _ = tracemalloc.get_traced_memory()
-    return Held(heap, threading.active_count(), len(os.listdir("/proc/self/fd")))
+    # The thread of the last page that was served may take a moment to end.
+    threads = threading.active_count()
+    for _ in range(20):
+        time.sleep(0.01)
+        threads = min(threads, threading.active_count())
+    return Held(heap, threads, len(os.listdir("/proc/self/fd")))
 
 
 class Refusing:
@@ -194,7 +196,7 @@ class Refusing:
 class Soak:
     """An exporter without threads of its own for sources, driven through a day."""
 
-    def __init__(self, sink: Flapping, sets: int, pushes: bool) -> None:
+    def __init__(self, sink: Flapping, pushes: bool) -> None:
         self.day = Day()
         self.sink = sink
         self.telemetry = Telemetry()
@@ -206,10 +208,15 @@ class Soak:
         )
         self.output: Output = Refusing()
         if pushes:
-            self.output = Push(config, self.telemetry, jitter=lambda _low, _high: 0.01)
+            self.output = Push(
+                config,
+                self.telemetry,
+                jitter=lambda _low, _high: 0.01,
+                monotonic=lambda: self.day.seconds,
+            )
         self.sources = [
-            Troubled("boards", 2, sets, 1, self.day),
-            Troubled("rails", 1, sets, 2, self.day),
+            Troubled("boards", 2, 1, self.day),
+            Troubled("rails", 1, 2, self.day),
         ]
         clock = Clock(self.day.now_ms, lambda: self.day.seconds)
         self.sampler = Sampler(self.sources, [self.output], config, self.telemetry, clock=clock)
@@ -282,15 +289,13 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.e2e
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(
-    ("sets", "pushes"),
-    [(SETS, True), (DAY_SECONDS, False)],
-    ids=["devices return, the collector flaps", "ever new devices, an output that fails"],
+    "pushes", [True, False], ids=["the collector flaps", "an output that fails"]
 )
-def test_a_day_of_trouble_leaves_nothing_behind(sets: int, pushes: bool) -> None:
+def test_a_day_of_trouble_leaves_nothing_behind(pushes: bool) -> None:
     sink = Flapping()
     tracemalloc.start(1)
     try:
-        soak = Soak(sink, sets, pushes)
+        soak = Soak(sink, pushes)
         first, *later = soak.run()
         reads = sum(worker.reads for worker in soak.sampler.workers)
         soak.close()

@@ -56,6 +56,18 @@ class TestSpans:
         ticks = [tick(0, energy=0), tick(1000, gap="deadline"), tick(9000, energy=7_000_000)]
         assert [(s.start_ms, s.end_ms, s.joules) for s in spans(ticks)] == [(0, 9000, 7.0)]
 
+    def test_a_reason_beside_power_takes_the_energy_back(self) -> None:
+        ticks = [
+            tick(0, 10.0, 0),
+            tick(1000, 20.0, 0, gap="counter_frozen"),
+            tick(2000, 20.0, 0),
+            tick(3000, None, 7_000_000, gap="odd"),
+        ]
+        found = spans(ticks)
+        assert [s.joules for s in found] == [15.0, 20.0, 7.0]
+        assert [s.method for s in found] == [Method.INTEGRAL, Method.INTEGRAL, Method.COUNTER]
+        assert {s.reason for s in found} == {""}
+
     def test_a_later_start_leaves_the_time_before_it_unknown(self) -> None:
         found = spans([tick(0, energy=9_000_000), tick(5000, energy=2_000_000, start=3000)])
         assert [(s.start_ms, s.end_ms, s.joules, s.reason) for s in found] == [

@@ -12,6 +12,7 @@ import pytest
 
 from wattshed_exporter.baseline import BARE
 from wattshed_exporter.config import Config
+from wattshed_exporter.errors import SourceError
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Reading, Tick
 from wattshed_exporter.sampler import Sampler
 from wattshed_exporter.sources import Sample
@@ -236,11 +237,47 @@ class TestDetails:
         stage.source.read = lambda: Sample(  # type: ignore[method-assign]
             [Reading("gpu", stage.time.ms, 200.0, 10**9)]
         )
-        stage.reads(100)
+        shown = []
+        for _ in range(100):
+            stage.reads(1)
+            shown.append(stage.worker.snapshot.ticks["gpu"].ts_ms)
+        assert shown == sorted(set(shown)), "what is taken back is not shown as the latest"
         assert stage.errors("counter_frozen") == 1
         found = spans(stage.kept.ticks)
         assert sum(s.joules or 0 for s in found) == 99 * 200.0
         assert stage.worker.snapshot.ticks["gpu"].energy_uj is None
+
+
+class TestSilence:
+    @pytest.mark.parametrize(
+        ("gap", "ups", "errors"),
+        [("permission", [1, 1, 0, 0, 0], 1), ("suspended", [1, 1, 1, 1, 1], 0)],
+    )
+    def test_a_source_of_nothing_but_gaps_is_not_up(
+        self, gap: str, ups: list[int], errors: int
+    ) -> None:
+        stage = Stage(GPU, PLUG)
+        reads = stage.source.read
+        stage.source.read = lambda: Sample(  # type: ignore[method-assign]
+            [Reading(d.key, stage.time.ms, gap=gap) for d in (GPU, PLUG)]
+        )
+        seen = []
+        for _ in range(5):
+            stage.reads(1)
+            seen.append(stage.up)
+        assert seen == ups
+        assert stage.errors(gap) == errors
+        stage.source.read = reads  # type: ignore[method-assign]
+        stage.reads(1)
+        assert stage.up == 1
+
+    def test_one_device_that_says_something_is_enough(self) -> None:
+        stage = Stage(GPU, PLUG)
+        stage.source.read = lambda: Sample(  # type: ignore[method-assign]
+            [Reading("gpu", stage.time.ms, gap="permission"), Reading("plug", stage.time.ms, 5.0)]
+        )
+        stage.reads(10)
+        assert stage.up == 1
 
 
 class TestSnapshot:
@@ -254,6 +291,41 @@ class TestSnapshot:
         assert after.details is before.details
         assert after.unknown_seconds is before.unknown_seconds
         assert before.ticks["gpu"].ts_ms + 1000 == after.ticks["gpu"].ts_ms
+
+    def test_what_a_source_no_longer_says_ends_after_three_rounds(self, stage: Stage) -> None:
+        def clock(of: str, hertz: float) -> Detail:
+            return Detail("gpu", "wattshed_clock_hertz", stage.time.ms, hertz, (of,))
+
+        stage.source.details = [clock("sm", 1e9), clock("memory", 2e9)]
+        stage.reads(1)
+        shown = []
+        for _ in range(25):
+            stage.source.details = [clock("sm", 1e9)]
+            stage.reads(1)
+            details = stage.worker.snapshot.details
+            shown.append(("wattshed_clock_hertz", "gpu", ("memory",)) in details)
+        assert shown[:15] == [True] * 15
+        assert shown[21:] == [False] * 4
+        assert shown == sorted(shown, reverse=True)
+        assert ("wattshed_clock_hertz", "gpu", ("sm",)) in stage.worker.snapshot.details
+
+    def test_nor_does_one_outlive_a_source_that_fails_but_what_was_learned_does(
+        self, stage: Stage
+    ) -> None:
+        stage.source.used = 0.9
+        stage.source.details = [Detail("gpu", "wattshed_clock_hertz", stage.time.ms, 1e9, ("sm",))]
+        stage.reads(10)
+        assert len(stage.worker.snapshot.details) == 3
+
+        def lost() -> Sample:
+            raise SourceError("lost", "gpu_lost")
+
+        stage.source.read = lost  # type: ignore[method-assign]
+        stage.reads(30)
+        assert {metric for metric, _, _ in stage.worker.snapshot.details} == {
+            "wattshed_activity_seconds_total",
+            "wattshed_activity_joules_total",
+        }
 
     def test_what_was_published_is_never_changed(self, stage: Stage) -> None:
         stage.reads(1)
@@ -365,7 +437,7 @@ class TestSampler:
         worker.finished = True
         sampler.run(lambda seconds: True)
         assert (tmp_path / "baselines.json").exists()
-        again = Sampler([], [], Config(state_dir=tmp_path), Telemetry())
+        again = Sampler([], [], Config(state_dir=tmp_path), Telemetry(), clock=self.time.clock)
         assert again._baselines.of("gpu").watts(BARE) == 100.0
 
     def test_nobody_watches_before_a_deadline_can_have_passed(self, sampler: Sampler) -> None:

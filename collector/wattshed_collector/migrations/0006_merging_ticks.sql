@@ -1,7 +1,12 @@
 -- What a device says at one instant may come in several requests: an OpenTelemetry Collector in
 -- between splits batches by data point. Rows of one device and instant are therefore merged column
 -- by column, the latest value that is said standing, where before the later row replaced the whole.
--- One statement that may be repeated; the views that hang on the table stay, and see none of it.
+-- Energy that was said can therefore not be unsaid by leaving it out: withdrawn, 1 or NULL, stays,
+-- whatever comes before or after it. It counts where there is power, which then stands in for the
+-- energy. A gap without a reason is NULL as well, so that no part that comes later wipes the reason.
+-- Statements that may be repeated; the views that hang on the table stay, and see none of it.
+ALTER TABLE tick {{ON_CLUSTER}} ADD COLUMN IF NOT EXISTS withdrawn Nullable(UInt8) AFTER gap;
+
 CREATE OR REPLACE TABLE tick {{ON_CLUSTER}} (
     ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     device_id UInt64 CODEC(ZSTD(1)),
@@ -13,7 +18,8 @@ CREATE OR REPLACE TABLE tick {{ON_CLUSTER}} (
     mem_used_bytes Nullable(UInt64) CODEC(T64, ZSTD(1)),
     temp_e1 Nullable(Int16) CODEC(ZSTD(1)),
     method LowCardinality(String),
-    gap LowCardinality(String),
+    gap LowCardinality(Nullable(String)),
+    withdrawn Nullable(UInt8) CODEC(ZSTD(1)),
     ingested_at DateTime64(6, 'UTC') DEFAULT now64(6) CODEC(Delta, ZSTD(1))
 ) ENGINE = {{REPLICATED}}CoalescingMergeTree
 PARTITION BY toYYYYMMDD(ts)
@@ -21,7 +27,7 @@ ORDER BY (toStartOfHour(ts), device_id, ts)
 {{RAW_TTL}}
 SETTINGS ttl_only_drop_parts = 1, old_parts_lifetime = 60,
          fsync_after_insert = 1, fsync_part_directory = 1
-AS SELECT * FROM tick FINAL;
+AS SELECT * REPLACE (nullIf(gap, '') AS gap) FROM tick FINAL;
 
 -- The newest tick of each device that has been heard of in the last quarter of an hour.
 CREATE OR REPLACE VIEW v_live {{ON_CLUSTER}} AS
@@ -34,7 +40,8 @@ FROM (
     FROM (
         SELECT device_id,
                argMax((k.ts, power_uw, util_e4, temp_e1, method,
-                       if(isNull(power_uw) AND isNull(energy_uj), gap, '')), k.ts) AS newest
+                       if(isNull(power_uw) AND isNull(energy_uj) OR isNotNull(withdrawn),
+                          ifNull(gap, ''), '')), k.ts) AS newest
         FROM tick AS k FINAL
         WHERE toStartOfHour(k.ts) >= now() - INTERVAL 75 MINUTE
           AND k.ts >= now() - INTERVAL 15 MINUTE

@@ -145,7 +145,7 @@ class _Draft:
     def set(self, device: Device, point: Point, field: str, value: float | str) -> None:
         tick = self.ticks.get((device.key, point.ts_ms))
         if tick is None:
-            tick = {"interval_ms": _interval_ms(point.attributes)}
+            tick = {"interval_ms": _interval_ms(point.attributes), "method": device.method}
             self.ticks[device.key, point.ts_ms] = tick
         self.devices.setdefault(device.key, device)
         if field == "energy_joules":
@@ -187,7 +187,7 @@ class _Draft:
         return Batch(
             devices=tuple(self.devices.values()),
             ticks=tuple(
-                Tick(device=key, ts_ms=ts_ms, method=self.devices[key].method, **fields)
+                Tick(device=key, ts_ms=ts_ms, **fields)
                 for (key, ts_ms), fields in self.ticks.items()
             ),
             details=tuple(self.details),

@@ -13,7 +13,9 @@ from __future__ import annotations
 _LO = "fromUnixTimestamp64Milli({lo:Int64}, 'UTC')"
 _HI = "fromUnixTimestamp64Milli({hi:Int64}, 'UTC')"
 
-_TICK_COLUMNS = "device_id, ts, power_uw, energy_uj, start_ts, interval_ms, util_e4, method, gap"
+_TICK_COLUMNS = (
+    "device_id, ts, power_uw, energy_uj, start_ts, interval_ms, util_e4, method, gap, withdrawn"
+)
 
 SPANS = f"""
 edge AS (
@@ -37,7 +39,8 @@ row AS (
       AND ((ts >= before AND ts < {_LO}) OR (has_beyond AND ts >= {_HI} AND ts <= beyond))
 ),
 marked AS (
-    SELECT device_id, toUnixTimestamp64Milli(ts) AS t, power_uw, energy_uj,
+    SELECT device_id, toUnixTimestamp64Milli(ts) AS t, power_uw,
+           if(isNotNull(withdrawn) AND isNotNull(power_uw), NULL, row.energy_uj) AS energy_uj,
            ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start, interval_ms, util_e4,
            toString(method) AS method,
            gap, isNull(power_uw) AND isNull(energy_uj) AS is_gap,
@@ -46,7 +49,7 @@ marked AS (
     FROM row
 ),
 reasoned AS (
-    SELECT *, argMinIf(if(gap = '', 'no_data', toString(gap)), t, is_gap)
+    SELECT *, argMinIf(ifNull(toString(gap), 'no_data'), t, is_gap)
                   OVER (PARTITION BY device_id, stretch) AS gap_reason
     FROM marked
 ),

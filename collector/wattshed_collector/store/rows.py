@@ -25,6 +25,9 @@ from wattshed_exporter.semconv import (
 
 Columns = dict[str, list[Any]]
 
+FROZEN = "counter_frozen"
+"""The reason with which an exporter takes back the energy of a counter that stood still."""
+
 DEVICE_TEXT = tuple(attribute.name for attribute in DEVICE_ATTRIBUTES)
 WORKLOAD_TEXT = tuple(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
 OWN_LABELS = {name: metric.labels[len(DETAIL_LABELS) :] for name, metric in PUSHED_DETAILS.items()}
@@ -59,8 +62,17 @@ def tick_columns(ticks: Sequence[Tick], ids: Ids) -> Columns:
         "mem_used_bytes": [tick.memory_used_bytes for tick in ticks],
         "temp_e1": [_scaled(tick.temperature_celsius, 10.0) for tick in ticks],
         "method": [tick.method.value for tick in ticks],
-        "gap": [tick.gap for tick in ticks],
+        "gap": [tick.gap or None for tick in ticks],
+        "withdrawn": [1 if _withdraws(tick) else None for tick in ticks],
     }
+
+
+def _withdraws(tick: Tick) -> bool:
+    """Return whether a tick takes back the energy of its instant: it says why beside its power.
+
+    The reason alone does, where it can mean nothing else: the power comes in another request then.
+    """
+    return bool(tick.gap) and (tick.power_watts is not None or tick.gap == FROZEN)
 
 
 def detail_columns(details: Sequence[Detail], ids: Ids) -> Columns:

@@ -60,7 +60,7 @@ NO_VALUES: Values = (None,) * 7
 def tick_values(tick: Tick) -> Values:
     """Return what a tick says, in the order of ``semconv.TICK_METRICS``; None where it is silent.
 
-    A gap was not read, so it has no time of reading.
+    A gap was not read, so it has no time of reading; what says a reason beside its power was.
     """
     return (
         None if tick.energy_uj is None else tick.energy_uj / MICRO,
@@ -69,5 +69,5 @@ def tick_values(tick: Tick) -> Values:
         tick.memory_used_bytes,
         tick.temperature_celsius,
         None if tick.start_ms is None else tick.start_ms / 1000,
-        None if tick.gap else tick.ts_ms / 1000,
+        None if tick.gap and tick.power_watts is None else tick.ts_ms / 1000,
     )

@@ -59,10 +59,11 @@ class Otlp:
         *,
         store: Store | None = None,
         jitter: Jitter = random.uniform,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._telemetry = telemetry
         self._batch_seconds = config.otlp.batch_seconds
-        self._encoder = Encoder(resource(config), __version__)
+        self._encoder = Encoder(resource(config), __version__, monotonic)
         client = Client(config.otlp)
         self._store = store or build_store(config, self._lost)
         self._changed = threading.Condition()

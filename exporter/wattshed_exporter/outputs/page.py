@@ -121,7 +121,7 @@ def _about(node: str, device: Device) -> str:
 
 def _last(tick: Tick | None) -> tuple[str, str]:
     """Return power and energy for people; a dash where nobody knows, never a zero."""
-    if tick is None or tick.gap:
+    if tick is None:
         return "–", "–"
     power = "–" if tick.power_watts is None else scaled(tick.power_watts, "W")
     energy = "–" if tick.energy_uj is None else scaled(tick.energy_uj / 1e6, "J")

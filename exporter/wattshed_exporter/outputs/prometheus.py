@@ -1,16 +1,13 @@
 """The pull side: /metrics in the text formats of Prometheus and OpenMetrics, a page and /healthz.
 
-A scrape shows what was read last; it never reads a meter. prometheus-client keeps the registry of
-our own health, and the bytes are those that it would write.
+A scrape shows what was read last; it never reads a meter. The bytes are those that
+prometheus-client would write.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
-
-from prometheus_client import CollectorRegistry
 
 from wattshed_exporter.config import Web, parse_listen
 from wattshed_exporter.web.policy import Policies
@@ -18,7 +15,7 @@ from wattshed_exporter.web.server import PLAIN, Answer, Server
 
 from . import Snapshot
 from .exposition import Exposition
-from .families import Families
+from .families import Families, Registry
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +36,7 @@ class Prometheus:
         node: name of this machine, for the page.
         snapshot: the latest of every device.
         health: each source with devices and whether it reads in time.
-        registry: the exporter's own health.
+        registry: the exporter's own health; a registry of prometheus-client does as well.
 
     Raises:
         ConfigError: where the web configuration file is wrong.
@@ -52,7 +49,7 @@ class Prometheus:
         node: str,
         snapshot: Callable[[], Snapshot],
         health: Callable[[], Mapping[str, bool]],
-        registry: CollectorRegistry,
+        registry: Registry,
     ) -> None:
         self._node = node
         self._snapshot = snapshot
@@ -99,6 +96,8 @@ class Prometheus:
         return Answer(404, PLAIN, b"there are /, /metrics and /healthz\n")
 
     def _healthz(self) -> Answer:
+        import json
+
         sources = dict(self._health())
         healthy = any(sources.values())
         said = {"status": "ok" if healthy else "no source reads in time", "sources": sources}

@@ -8,6 +8,7 @@ only times and values are written; see bench/push.py for what that costs.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -56,6 +57,12 @@ LIMIT_EVERY_MS = 60_000
 """How often the power limit, which hardly ever changes, is repeated."""
 NEVER_MS = -LIMIT_EVERY_MS
 WORKLOADS_KEPT = 10_000
+LAYOUT_TICKS = 256
+"""Ticks of one layout at most, unless they come from one read: a template takes 1.5 kB per tick."""
+FORGET_SECONDS = 3600.0
+"""How long a device may say nothing before its description is forgotten; one that comes back is
+described again. A device that is read less often than once in six minutes has ten reads' time."""
+FORGET_READS = 10
 LAYOUTS_KEPT = 32
 """More only where what is None changes from read to read; then points are written one by one."""
 
@@ -119,9 +126,18 @@ class Encoder:
     Args:
         resource: attributes of the exporter; empty ones are left out.
         version: of the exporter.
+        monotonic: a clock in seconds, to tell which devices have not been heard of for long.
     """
 
-    def __init__(self, resource: dict[str, str], version: str) -> None:
+    def __init__(
+        self,
+        resource: dict[str, str],
+        version: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
+        self._said_at: dict[str, float] = {}
+        self._next_sweep = 0.0
         told = (attribute(name, value, 1) for name, value in resource.items() if value)
         self._resource = chunk(1, b"".join(told))
         self._scope = chunk(1, chunk(1, b"wattshed-exporter") + chunk(2, version.encode()))
@@ -146,8 +162,15 @@ class Encoder:
             for workload in batch.workloads:
                 self._learn_workload(workload)
         points: Points = {}
+        for part in grouped(batches):
+            _extend(points, self._ticks(part))
+        now = self._monotonic()
         for batch in batches:
+            self._said_at.update(dict.fromkeys(map(DEVICE, batch.ticks), now))
             self._add(batch, points)
+        if now >= self._next_sweep:
+            self._next_sweep = now + FORGET_SECONDS / 6
+            self._forget(now)
         metrics = [p for name in ORDER if name in points for p in metric(name, points[name])]
         size = len(self._scope) + sum(map(len, metrics))
         front = self._resource + head(2, size) + self._scope
@@ -155,8 +178,6 @@ class Encoder:
         yield from map(bytes, metrics)
 
     def _add(self, batch: Batch, points: Points) -> None:
-        for part in rounds(batch.ticks):
-            _extend(points, self._round(part))
         if batch.details:
             _extend(points, self._told(batch.details))
         if limits := self._limits(batch.ticks):
@@ -169,8 +190,8 @@ class Encoder:
         if batch.outcomes:
             points.setdefault(OUTCOMES.otel, []).extend(map(self._outcome, batch.outcomes))
 
-    def _round(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | Part]:
-        """Encode ticks of different devices."""
+    def _ticks(self, ticks: Sequence[Tick]) -> Mapping[str, bytes | Part]:
+        """Encode ticks as one layout."""
         devices, methods, intervals, times, starts, energies, *values = zip(
             *map(TICK_FIELDS, ticks), strict=True
         )
@@ -233,7 +254,9 @@ class Encoder:
     def _limits(self, ticks: Iterable[Tick]) -> list[bytes]:
         found, last_ms = [], self._limit_ms
         for tick in ticks:
-            if abs(tick.ts_ms - last_ms.get(tick.device, NEVER_MS)) < LIMIT_EVERY_MS or tick.gap:
+            if abs(tick.ts_ms - last_ms.get(tick.device, NEVER_MS)) < LIMIT_EVERY_MS:
+                continue
+            if tick.gap and tick.power_watts is None:
                 continue
             device = self._devices.get(tick.device)
             if device is not None and device.power_limit_watts is not None:
@@ -268,9 +291,22 @@ class Encoder:
         if self._devices.get(device.key) == device:
             return
         self._devices[device.key] = device
+        self._said_at[device.key] = self._monotonic()
         self._limit_ms.pop(device.key, None)
         self._attributes = {k: v for k, v in self._attributes.items() if k[0] != device.key}
         self._layouts.clear()
+
+    def _forget(self, now: float) -> None:
+        """Forget devices that have said nothing for long: swapped, or set up anew as MIG."""
+        slowest_ms = max((interval_ms for _, _, interval_ms in self._attributes), default=0)
+        before = now - max(FORGET_SECONDS, FORGET_READS * slowest_ms / 1000)
+        gone = {key for key, at in self._said_at.items() if at < before}
+        if gone:
+            for known in (self._said_at, self._devices, self._limit_ms):
+                for key in gone:
+                    known.pop(key, None)
+            self._attributes = {k: v for k, v in self._attributes.items() if k[0] not in gone}
+            self._layouts.clear()
 
     def _learn_workload(self, workload: Workload) -> None:
         told = ((a.otel, getattr(workload, a.name)) for a in WORKLOAD_ATTRIBUTES)
@@ -286,6 +322,25 @@ def metric(name: str, points: Sequence[bytes | Part]) -> list[bytes | Part]:
     end = SUM_END if name in SUMS else b""
     front = HEADS[name] + head(7 if name in SUMS else 5, size + len(end))
     return [head(2, len(front) + size + len(end)) + front, *points, end]
+
+
+def grouped(batches: Iterable[Batch]) -> Iterator[Sequence[Tick]]:
+    """Yield the ticks of all batches, rounds of the same devices together, up to a bound.
+
+    So many rounds of these devices are a layout that recurs as well, and one layout with many
+    points costs half as much as many with few.
+    """
+    groups: dict[tuple[str, ...], list[Tick]] = {}
+    for batch in batches:
+        for part in rounds(batch.ticks):
+            devices = tuple(map(DEVICE, part))
+            group = groups.get(devices, [])
+            if group and len(group) + len(part) > LAYOUT_TICKS:
+                yield group
+                group = []
+            group += part
+            groups[devices] = group
+    yield from groups.values()
 
 
 def rounds(ticks: Sequence[Tick]) -> Iterator[Sequence[Tick]]:

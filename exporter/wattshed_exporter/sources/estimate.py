@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Method, Reading
 
 from . import Sample
-from .rapl import cpu_model
+from .cpu_time import CpuTimes, read_cpu_times, utilization
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -30,20 +28,6 @@ if TYPE_CHECKING:
 IDLE_WATTS_PER_CPU = 0.9
 FULL_WATTS_PER_CPU = 3.8
 UNCERTAINTY_RATIO = 0.5
-MOST_DIGITS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class CpuTimes:
-    """Ticks since boot from ``/proc/stat``, and the number of logical CPUs that they cover.
-
-    ``busy`` is user, nice, system, irq, softirq and steal; ``quiet`` is idle and iowait. Guest
-    time is left out because the kernel counts it in user and nice as well.
-    """
-
-    busy: tuple[int, ...]
-    quiet: tuple[int, ...]
-    cpus: int
 
 
 class Estimate:
@@ -73,6 +57,9 @@ class Estimate:
         except SourceError as error:
             raise NoData(f"no CPU to estimate: {error}") from error
         self._watts = power_range(self._config.estimate, times.cpus)
+        # Only now, because the exporter asks this module for its own energy at every start.
+        from .rapl import cpu_model
+
         vendor, model = cpu_model(self._config.roots.procfs)
         return [
             Device(
@@ -128,43 +115,6 @@ def create(config: Config) -> Estimate:
     return Estimate(config)
 
 
-def read_cpu_times(path: Path) -> CpuTimes:
-    """Parse the ``cpu`` lines of ``/proc/stat`` (Documentation/filesystems/proc.rst).
-
-    Raises:
-        SourceError: ``vanished``, ``permission``, ``io_error`` or ``malformed``.
-    """
-    try:
-        lines = path.read_text("ascii").splitlines()
-        total = next(line.split()[1:] for line in lines if line.startswith("cpu "))
-        user, nice, system, idle, iowait, irq, softirq, *rest = map(_ticks, total)
-    except FileNotFoundError as error:
-        raise SourceError(f"{path} does not exist", "vanished") from error
-    except PermissionError as error:
-        raise SourceError(f"{path} may not be read", "permission") from error
-    except OSError as error:
-        raise SourceError(f"{path}: {error}", "io_error") from error
-    except (ValueError, StopIteration) as error:
-        raise SourceError(
-            f"{path} holds no cpu line as the kernel writes it", "malformed"
-        ) from error
-    cpus = sum(line.startswith("cpu") for line in lines) - 1
-    return CpuTimes((user, nice, system, irq, softirq, *rest[:1]), (idle, iowait), max(cpus, 1))
-
-
-def utilization(last: CpuTimes, now: CpuTimes) -> float | None:
-    """Return the busy share of the interval, None where no tick passed.
-
-    So it is too where the kernel has begun to tell more or less. A counter that went backwards
-    (iowait may, and a CPU that goes offline takes its ticks along) adds nothing.
-    """
-    if len(last.busy) != len(now.busy):
-        return None
-    busy = _passed(last.busy, now.busy)
-    total = busy + _passed(last.quiet, now.quiet)
-    return busy / total if total else None
-
-
 def power_range(settings: Settings, cpus: int) -> tuple[float, float]:
     """Return watts when idle and when fully busy: as configured, else per logical CPU."""
     idle, full = settings.idle_watts, settings.max_watts
@@ -175,13 +125,3 @@ def power_range(settings: Settings, cpus: int) -> tuple[float, float]:
     if idle <= 0:
         idle = min(cpus * IDLE_WATTS_PER_CPU, full)
     return idle, full
-
-
-def _ticks(text: str) -> int:
-    if not text.isdecimal() or len(text) > MOST_DIGITS:
-        raise ValueError(f"{text[:32]!r} is no number of ticks")
-    return int(text)
-
-
-def _passed(last: tuple[int, ...], now: tuple[int, ...]) -> int:
-    return sum(max(0, after - before) for before, after in zip(last, now, strict=True))

@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
@@ -84,6 +85,8 @@ class Nvml:
         self._began_ms = clock() // 1_000_000
         self._next_details = 0.0
         self._count = self._failed_rounds = 0
+        self._counted = ctypes.c_uint32()
+        self._get_count: Callable[[], int] = int
 
     def discover(self) -> Sequence[Device]:
         """Initialise NVML, anew where it was before, and list the GPUs.
@@ -124,11 +127,10 @@ class Nvml:
             raise DevicesChanged("NVML was shut down and has to be initialised anew")
         self._look_for_changes(library, sleep)
         readings = [self._read(gpu, library, sleep) for gpu in self._gpus]
-        gaps = {reading.gap for reading in readings}
-        failed = "" not in gaps and gaps != {SUSPENDED} and bool(gaps)
-        self._failed_rounds = self._failed_rounds + 1 if failed else 0
-        if self._failed_rounds > REINIT_ROUNDS:
-            raise DevicesChanged("no GPU answers: NVML is initialised anew")
+        if readings and not readings[0].gap:
+            self._failed_rounds = 0
+        else:
+            self._look_for_failure({reading.gap for reading in readings})
         details = tuple(self._details(readings)) if self._monotonic() >= self._next_details else ()
         if self._sleepers:
             now_ms = self._clock() // 1_000_000
@@ -156,6 +158,8 @@ class Nvml:
             message = f"GPUs cannot be counted: {library.error(code)}"
             raise SourceError(message, reason(code))
         self._count, self._next_details = count, 0.0
+        get_count = library.function("nvmlDeviceGetCount_v2")
+        self._get_count = partial(get_count, ctypes.byref(self._counted))
         self._events = Events(library)
         driver, _ = library.text("nvmlSystemGetDriverVersion")
         for index, handle, uuid, code in self._candidates(library, count):
@@ -232,7 +236,7 @@ class Nvml:
         yield from (self._known[at] for at in sorted(self._sleepers) if at in self._known)
 
     def _look_for_changes(self, library: Library, sleep: Sleep) -> None:
-        count, code = library.u32("nvmlDeviceGetCount_v2")
+        code, count = self._get_count(), self._counted.value
         if code:
             raise DevicesChanged(f"NVML has to be initialised anew: {library.error(code)}")
         if count != self._count:
@@ -245,10 +249,16 @@ class Nvml:
                 if _identify(library, index)[1]:
                     raise DevicesChanged(f"GPU {index} answers again")
 
+    def _look_for_failure(self, gaps: set[str]) -> None:
+        failed = "" not in gaps and gaps != {SUSPENDED} and bool(gaps)
+        self._failed_rounds = self._failed_rounds + 1 if failed else 0
+        if self._failed_rounds > REINIT_ROUNDS:
+            raise DevicesChanged("no GPU answers: NVML is initialised anew")
+
     def _read(self, gpu: Gpu, library: Library, sleep: Sleep) -> Reading:
         now_ms = self._clock() // 1_000_000
         device, board = gpu.device, gpu.board
-        if sleep.asleep(gpu.address):
+        if sleep.watches and sleep.asleep(gpu.address):
             return Reading(device.key, now_ms, gap=SUSPENDED)
         energy_uj, watts, code = board.measure()
         limit = device.power_limit_watts

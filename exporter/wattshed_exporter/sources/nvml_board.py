@@ -21,6 +21,8 @@ from .nvml_library import (
     NOT_SUPPORTED,
     U32_MAX,
     U64_MAX,
+    UNSIGNED_INT,
+    UNSIGNED_LONG_LONG,
     UNSUPPORTED,
     Fields,
     Library,
@@ -30,6 +32,8 @@ from .nvml_library import (
 
 ENERGY, POWER_AVERAGE, POWER_INSTANT = 83, 185, 186
 SCOPE_GPU, SCOPE_MODULE, SCOPE_MEMORY = 0, 1, 2
+PLAIN_ENERGY, PLAIN_POWER = (UNSIGNED_LONG_LONG, 0), (UNSIGNED_INT, 0)
+"""Value type and code of an energy and a power as nearly every board answers them."""
 SAYS_NOTHING = (0, *UNSUPPORTED)
 """Codes of one of two questions after which the other one's tells why there is no answer."""
 
@@ -87,22 +91,30 @@ class Board:
 
     def measure(self) -> tuple[int | None, float | None, int]:
         """Return microjoules, watts, and the code that says why where there is neither."""
+        failed, answers = self._ask(), self._answers()
+        if not failed and answers[:2] == PLAIN_ENERGY and answers[3:5] == PLAIN_POWER:
+            millijoules, milliwatts = answers[2], answers[5] & U32_MAX
+            if millijoules != U64_MAX and 0 < milliwatts != U32_MAX:
+                return millijoules * 1000, milliwatts / 1000, 0
+        return self._sort_out(failed, answers)
+
+    def _sort_out(
+        self, failed: int, answers: tuple[int, ...]
+    ) -> tuple[int | None, float | None, int]:
         energy: float | None = None
         power: float | None = None
         code = power_code = NOT_SUPPORTED
-        if self._fields is not None:
-            failed, answers = self._fields.ask(), self._fields.answers()
-            if self._energy_at is not None:
-                kind, code, bits = answers[:3]
-                code = failed or code
-                energy = None if code else number(kind, bits)
-            if self._power_at is not None:
-                kind, power_code, bits = answers[self._power_at :]
-                power_code = failed or power_code
-                power = None if power_code else number(kind, bits) or None
-        if self.counter and self._energy_at is None:
+        if self._energy_at is not None:
+            kind, code, bits = answers[:3]
+            code = failed or code
+            energy = None if code else number(kind, bits)
+        elif self.counter:
             energy, code = self._ask_energy()
-        if self.power is CALL:
+        if self._power_at is not None:
+            kind, power_code, bits = answers[self._power_at :]
+            power_code = failed or power_code
+            power = None if power_code else number(kind, bits) or None
+        elif self.power is CALL:
             power, power_code = self._ask_power()
         return (
             None if energy is None else int(energy) * 1000,
@@ -175,7 +187,10 @@ class Board:
         if self.power and self.power.field:
             self._power_at = 3 * len(questions)
             questions.append(self.power.field)
-        self._fields = Fields(library, self.handle, questions) if questions else None
+        # No questions are answered without the driver.
+        fields = Fields(library, self.handle, questions)
+        self._ask = fields.ask if questions else int
+        self._answers = fields.answers
 
     def _ask_energy(self) -> tuple[int | None, int]:
         code = self._get_energy()

@@ -16,10 +16,14 @@ ASLEEP = (b"suspended", b"suspending")
 
 
 class Sleep:
-    """The PCI devices of NVIDIA GPUs under ``sysfs``, by address such as ``0000:01:00.0``."""
+    """The PCI devices of NVIDIA GPUs under ``sysfs``, by address such as ``0000:01:00.0``.
+
+    ``watches`` says whether any of them may sleep.
+    """
 
     def __init__(self, sysfs: Path) -> None:
         self._status: dict[str, int] = {}
+        self.watches = False
         self.gpus: set[str] = set()
         for folder in sorted(sysfs.glob("bus/pci/devices/*")):
             if _read(folder / "vendor") == NVIDIA and _read(folder / "class").startswith(DISPLAY):
@@ -52,6 +56,7 @@ class Sleep:
             )
         except OSError:  # a kernel without runtime power management
             return
+        self.watches = True
 
 
 def _read(file: Path) -> str:

@@ -22,6 +22,7 @@ from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
 from wattshed_exporter.model import Device, Kind, Overlap, Reading
 
 from . import Sample
+from .cpu_time import PackageLoad
 from .sysfs import find_number, list_folder, printable, read_number, read_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 LONGEST_INTERVAL_SECONDS = 10.0
 """A 65.5 kJ range, the smallest seen, wraps after 66 s at 1 kW: several reads must fit in."""
 
+PACKAGE = re.compile(r"package-([0-9]{1,6})(?![0-9])")
+NO_LOADS: Mapping[int, float] = {}
 ZONE = re.compile(r"intel-rapl(?:-mmio)?:.+")
 KINDS = {
     "package": Kind.CPU,
@@ -47,6 +50,8 @@ class Zone:
 
     device: Device
     directory: Path
+    package: int | None = None
+    """The number of the package that it measures as a whole, or a die of which it measures."""
 
 
 class Rapl:
@@ -60,6 +65,7 @@ class Rapl:
         self._clock = clock
         self._root = config.roots.sysfs / "class/powercap"
         self._zones: tuple[Zone, ...] = ()
+        self._load: PackageLoad | None = None
 
     def discover(self) -> Sequence[Device]:
         """List the zones.
@@ -80,30 +86,37 @@ class Rapl:
         if all(self._read(zone).gap == "permission" for zone in zones):
             raise SourceError(_no_permission(zones[0].directory / "energy_uj"), "permission")
         self._zones = zones
+        numbers = [zone.package for zone in zones if zone.package is not None]
+        roots = self._config.roots
+        self._load = PackageLoad(roots.procfs, roots.sysfs, numbers) if numbers else None
         return [zone.device for zone in zones]
 
     def read(self) -> Sample:
         """Read every zone: raw counters in microjoules, or the reason why there is none.
+
+        A package also says how busy its CPUs were since the read before, by ``/proc/stat``; the
+        parts of a package, its memory and psys do not.
 
         The reasons are ``vanished``, ``permission``, ``malformed`` and ``io_error``.
 
         Raises:
             DevicesChanged: no zone is left, or none was discovered.
         """
-        readings = [self._read(zone) for zone in self._zones]
+        loads = self._load.look() if self._load is not None else {}
+        readings = [self._read(zone, loads) for zone in self._zones]
         if all(reading.gap == "vanished" for reading in readings):
             raise DevicesChanged(f"no zone is left below {self._root}")
         return Sample(readings)
 
     def close(self) -> None:
-        self._zones = ()
+        self._zones, self._load = (), None
 
-    def _read(self, zone: Zone) -> Reading:
+    def _read(self, zone: Zone, loads: Mapping[int, float] = NO_LOADS) -> Reading:
         now_ms = self._clock() // 1_000_000
+        used = None if zone.package is None else loads.get(zone.package)
         try:
-            return Reading(
-                zone.device.key, now_ms, energy_uj=read_number(zone.directory / "energy_uj")
-            )
+            energy_uj = read_number(zone.directory / "energy_uj")
+            return Reading(zone.device.key, now_ms, energy_uj=energy_uj, utilization_ratio=used)
         except SourceError as error:
             return Reading(zone.device.key, now_ms, gap=error.reason)
 
@@ -127,7 +140,8 @@ class Rapl:
             overlap=_overlap(scope, bool(parent), set(paths.values())),
             counter_range_uj=find_number(self._root / directory / "max_energy_range_uj") or None,
         )
-        return Zone(device, self._root / directory)
+        match = None if parent else PACKAGE.match(name)
+        return Zone(device, self._root / directory, int(match[1]) if match else None)
 
 
 def create(config: Config) -> Rapl:

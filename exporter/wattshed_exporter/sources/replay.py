@@ -13,6 +13,7 @@ import csv
 import json
 import logging
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +57,8 @@ ALIASES: Mapping[str, tuple[str, float]] = {
 }
 """Columns of nvidia-smi: our name and the factor to our unit."""
 
+WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+"""What a reason looks like; it becomes a label, so free text does not pass."""
 Row = Mapping[str, Any]
 
 
@@ -122,16 +125,19 @@ def _reading(row: Row, device: str) -> Reading:
     energy = _whole(row, "energy_uj")
     if energy is None:
         energy = _whole(row, "energy_joules", factor=MICRO)
+    power, gap = _float(row, "power_watts"), str(row.get("gap") or "")
+    if gap and power is not None:
+        gap, energy = "", None  # a reason beside power is why the energy was taken back
     reading = Reading(
         device=str(row.get("device") or device),
         ts_ms=_time_ms(row),
-        power_watts=_float(row, "power_watts"),
+        power_watts=power,
         energy_uj=energy,
         start_ms=_whole(row, "start_ms"),
         utilization_ratio=_float(row, "utilization_ratio", high=1.0),
         memory_used_bytes=_whole(row, "memory_used_bytes"),
         temperature_celsius=_float(row, "temperature_celsius", low=-273.15),
-        gap=str(row.get("gap") or ""),
+        gap=gap if not gap or WORD.fullmatch(gap) else "recorded",
     )
     if reading.power_watts is None and reading.energy_uj is None and not reading.gap:
         raise _Bad("no_value")

@@ -1,8 +1,7 @@
 """A small HTTP server for one program: a thread per connection, kept alive, within limits.
 
-``http.server`` parses requests and bounds their lines and headers. What is ours is that a
-connection is wrapped in TLS in its own thread, so that a handshake that hangs holds up nobody,
-that nothing wakes up while nobody asks, and that one answer is one write.
+A connection is wrapped in TLS in its own thread, so that a handshake that hangs holds up nobody,
+nothing wakes up while nobody asks, and one answer is one write.
 """
 
 from __future__ import annotations
@@ -15,12 +14,10 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from wattshed_exporter import __version__
-
 from .policy import Policies, Policy
+from .request import Refused, Request, head, read_request
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +29,8 @@ LINGER_SECONDS, LINGER_READS = 1.0, 8
 MOST_CONNECTIONS = 128
 BACKLOG = 64
 REST_SECONDS = 0.1
+ANSWERED = frozenset({"GET", "HEAD"})
+PLAIN = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,26 @@ class Server:
             for connection in self._open:
                 _cut(connection)
 
+    def answer(self, request: Request, policy: Policy, free: bool) -> Answer:
+        """Return what a request is answered under a policy, and while there is room for it."""
+        if not policy.limit.allows():
+            return Answer(429, PLAIN, b"too many requests\n")
+        if policy.auth is not None:
+            told = request.headers.get("authorization", "")
+            if not told or not policy.auth.allows(told):
+                return Answer(401, PLAIN, b"who are you?\n")
+        if request.method not in ANSWERED:
+            return Answer(405, PLAIN, b"only GET and HEAD\n")
+        if not free:
+            most = self.max_requests or MOST_CONNECTIONS
+            said = f"{most} requests are being answered, try again later\n"
+            return Answer(503, PLAIN, said.encode())
+        try:
+            return self.route(request.target.partition("?")[0], request.headers.get("accept", ""))
+        except Exception:
+            log.exception("%s cannot be answered", request.target)
+            return Answer(500, PLAIN, b"this cannot be answered; the log says why\n")
+
     def _accept(self) -> None:
         while not self._closed:
             try:
@@ -121,7 +140,7 @@ class Server:
                 with self._lock:
                     self._open.discard(plain)
                     self._open.add(connection)
-            _Handler(connection, peer, self)  # type: ignore[arg-type]
+            _Conversation(connection, self).run()
         except OSError as error:
             log.debug("%s: %s", peer[0], error)
         except Exception:
@@ -191,86 +210,67 @@ def _cut(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Server  # type: ignore[assignment]
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = 8192
+class _Conversation:
+    """Requests and answers of one connection, one after the other."""
 
-    def handle_one_request(self) -> None:
-        self.connection.settimeout(IDLE_SECONDS)
+    def __init__(self, connection: socket.socket, server: Server) -> None:
+        self._connection = connection
+        self._server = server
+        self._lines = connection.makefile("rb")
+
+    def run(self) -> None:
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        with self._lines:
+            while self._waits() and self._once():
+                pass
+
+    def _waits(self) -> bool:
+        """Return whether another request begins before too long."""
+        self._connection.settimeout(IDLE_SECONDS)
         try:
-            if not self.rfile.peek(1):  # type: ignore[attr-defined]
-                self.close_connection = True
-                return
+            return bool(self._lines.peek(1))
         except TimeoutError:
-            self.close_connection = True
-            return
-        self.connection.settimeout(REQUEST_SECONDS)
-        super().handle_one_request()
+            return False
+        finally:
+            self._connection.settimeout(REQUEST_SECONDS)
 
-    def do_GET(self) -> None:
-        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
-            self.close_connection = True  # the body is not read, so nothing can follow it
-        policy = self.server.policies.now()
-        if not policy.limit.allows():
-            self._say(policy, Answer(429, PLAIN, b"too many requests\n"))
-        elif policy.auth is not None and not self._is_known(policy):
-            self._say(policy, Answer(401, PLAIN, b"who are you?\n"))
-        elif self.command not in ("GET", "HEAD"):
-            self.close_connection = True
-            self._say(policy, Answer(405, PLAIN, b"only GET and HEAD\n"))
-        elif not self.server.busy.acquire(blocking=False):
-            most = self.server.max_requests or MOST_CONNECTIONS
-            said = f"{most} requests are being answered, try again later\n"
-            self._say(policy, Answer(503, PLAIN, said.encode()))
-        else:
-            try:
-                self._say(policy, self._routed())
-            finally:
-                self.server.busy.release()
-
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_GET
-
-    def _is_known(self, policy: Policy) -> bool:
-        told = self.headers.get("Authorization", "")
-        return bool(told) and policy.auth is not None and policy.auth.allows(told)
-
-    def _routed(self) -> Answer:
+    def _once(self) -> bool:
+        """Answer one request; return whether another may follow."""
+        policy = self._server.policies.now()
         try:
-            path = self.path.partition("?")[0]
-            return self.server.route(path, self.headers.get("Accept", ""))
-        except Exception:
-            log.exception("%s cannot be answered", self.path)
-            return Answer(500, PLAIN, b"this cannot be answered; the log says why\n")
+            request = read_request(self._lines)
+        except Refused as refused:
+            said = f"{refused.status} {refused}\n".encode()
+            self._say(policy, Answer(refused.status, PLAIN, said), None)
+            return False
+        if request is None:
+            return False
+        stays = request.stays and request.method in ANSWERED
+        free = self._server.busy.acquire(blocking=False)
+        try:
+            self._say(policy, self._server.answer(request, policy, free), request, stays)
+        finally:
+            if free:
+                self._server.busy.release()
+        return stays
 
-    def _say(self, policy: Policy, answer: Answer) -> None:
-        body = answer.body
-        self.send_response(answer.status)
-        for name, value in policy.headers:
-            self.send_header(name, value)
+    def _say(
+        self, policy: Policy, answer: Answer, request: Request | None, stays: bool = False
+    ) -> None:
+        body, told = answer.body, list(policy.headers)
         if answer.status == 401:
-            self.send_header("WWW-Authenticate", 'Basic realm="wattshed", charset="UTF-8"')
-        if answer.status == 200 and accepts_gzip(self.headers.get("Accept-Encoding", "")):
+            told.append(("WWW-Authenticate", 'Basic realm="wattshed", charset="UTF-8"'))
+        asked = request.headers if request is not None else {}
+        if answer.status == 200 and accepts_gzip(asked.get("accept-encoding", "")):
             body = zlib.compress(body, 1, wbits=31)
-            self.send_header("Content-Encoding", "gzip")
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.send_header("Vary", "Accept, Accept-Encoding")
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def version_string(self) -> str:
-        return f"wattshed-exporter/{__version__}"
-
-    def log_message(self, format: str, *args: object) -> None:
-        log.debug(format, *args)
-
-
-PLAIN = "text/plain; charset=utf-8"
+            told.append(("Content-Encoding", "gzip"))
+        if not stays:
+            told.append(("Connection", "close"))
+        told.append(("Vary", "Accept, Accept-Encoding"))
+        told.append(("Content-Type", answer.content_type))
+        told.append(("Content-Length", str(len(body))))
+        silent = request is not None and request.method == "HEAD"
+        self._connection.sendall(head(answer.status, told) + (b"" if silent else body))
 
 
 def accepts_gzip(header: str) -> bool:

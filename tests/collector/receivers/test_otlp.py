@@ -136,8 +136,9 @@ def message(answer: Answer) -> str:
 
 def stored(collector: Running, device: str) -> list[tuple[object, ...]]:
     return collector.rows(
-        "SELECT toUnixTimestamp64Milli(ts), power_uw, energy_uj, util_e4, temp_e1, gap FROM tick "
-        f"FINAL INNER JOIN device FINAL USING (device_id) WHERE key = '{device}' ORDER BY ts"
+        "SELECT toUnixTimestamp64Milli(ts), power_uw, energy_uj, util_e4, temp_e1, ifNull(gap, '') "
+        "FROM tick FINAL INNER JOIN device FINAL USING (device_id) "
+        f"WHERE key = '{device}' ORDER BY ts"
     )
 
 

@@ -93,7 +93,7 @@ class TestGroupCommit:
             "method, gap FROM tick FINAL ORDER BY ts"
         )
         assert ticks == [
-            (d, BASE, 1_250_000, 7, BASE - 5, 10_000, 1234, 9, -13, "estimated", ""),
+            (d, BASE, 1_250_000, 7, BASE - 5, 10_000, 1234, 9, -13, "estimated", None),
             (d, BASE + 1, None, None, None, 10_000, None, None, None, "unknown", "deadline"),
         ]
         rows = bed.client.rows("SELECT device_id, key, kind, node, uncertainty_ratio FROM device")

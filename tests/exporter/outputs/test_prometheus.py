@@ -178,7 +178,7 @@ def test_the_page_trusts_no_name_and_invents_no_number() -> None:
     odd = replace(
         GPU, name="<script>", model="a&b", source='"s"', node="<n2>", overlap=Overlap.INNER
     )
-    gap = Tick(GPU.key, 1, 1000, Method.UNKNOWN, 5.0, gap="deadline")
+    gap = Tick(GPU.key, 1, 1000, Method.UNKNOWN, gap="deadline")
     shown = page("<n1>", Snapshot((odd,), {odd.key: gap}), {}).decode()
     assert "<script>" not in shown
     assert "a&amp;b, on &lt;n2&gt;, inside another meter" in shown

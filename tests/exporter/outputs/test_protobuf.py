@@ -140,6 +140,20 @@ def test_the_power_limit_is_repeated_once_a_minute_and_when_it_changes() -> None
     assert limits(61_000, replace(GPU, power_limit_watts=350.0)) == [350.0]
 
 
+def test_energy_that_is_taken_back_is_a_reason_beside_power() -> None:
+    frozen = replace(TICK, energy_uj=None, start_ms=None, gap="counter_frozen")
+    metrics = parse(encoder().request(Batch((GPU,), (frozen,))))
+    assert "hw.energy" not in metrics
+    (power,) = metrics["hw.power"].gauge.data_points
+    (gap,) = metrics["wattshed.gap"].gauge.data_points
+    assert gap.time_unix_nano == power.time_unix_nano
+    assert attributes(gap.attributes) == {
+        **attributes(power.attributes),
+        "wattshed.reason": "counter_frozen",
+    }
+    assert "wattshed.device.power.limit" in metrics
+
+
 def test_a_device_that_changed_is_told_as_it_is_now() -> None:
     encode = encoder()
     encode.request(Batch((GPU,), (TICK,)))
@@ -191,6 +205,31 @@ def test_workloads_are_not_kept_for_ever() -> None:
     old, new = metrics["wattshed.outcomes"].sum.data_points
     assert "wattshed.workload.name" not in attributes(old.attributes)
     assert attributes(new.attributes)["wattshed.workload.name"] == "name5"
+
+
+def test_a_device_that_says_nothing_for_long_is_not_kept_and_one_that_speaks_is() -> None:
+    now = [0.0]
+    encode = Encoder({}, "0", lambda: now[0])
+    slow = replace(GPU, key="slow")
+    encode.request(Batch((GPU, slow, replace(GPU, key="gone")), ()))
+
+    def said(key: str, interval_ms: int = 1000) -> Attributes:
+        tick = replace(TICK, device=key, interval_ms=interval_ms)
+        (point,) = parse(encode.request(Batch(ticks=(tick,))))["hw.power"].gauge.data_points
+        return attributes(point.attributes)
+
+    assert "hw.vendor" in said("slow", 1_800_000)
+    for _ in range(8):
+        now[0] += 600.0
+        assert "hw.vendor" in said(GPU.key)
+    assert "hw.vendor" in said("gone"), "ten reads of the slow one are five hours"
+    for _ in range(40):
+        now[0] += 600.0
+        assert "hw.vendor" in said(GPU.key)
+    assert "hw.vendor" not in said("gone")
+    assert "hw.vendor" not in said("slow")
+    encode.request(Batch((replace(GPU, key="gone"),), ()))
+    assert "hw.vendor" in said("gone")
 
 
 @given(

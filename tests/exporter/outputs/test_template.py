@@ -15,7 +15,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
 from wattshed_exporter.model import Batch, Detail, Device, Kind, Method, Tick
-from wattshed_exporter.outputs.protobuf import LAYOUTS_KEPT, ORDER, Encoder, rounds
+from wattshed_exporter.outputs.protobuf import (
+    LAYOUT_TICKS,
+    LAYOUTS_KEPT,
+    ORDER,
+    Encoder,
+    grouped,
+    rounds,
+)
 from wattshed_exporter.outputs.template import Spot, Template, write
 from wattshed_exporter.semconv import (
     ALL_METRICS,
@@ -229,6 +236,21 @@ def test_rounds_are_cut_where_a_device_comes_again() -> None:
     assert list(rounds(())) == []
     assert list(rounds((a, b))) == [(a, b)]
     assert list(rounds((a, b, b, a, a))) == [(a, b), (b, a), (a,)]
+
+
+def test_rounds_of_the_same_devices_are_one_layout_up_to_a_bound() -> None:
+    def read(device: str, ts_ms: int) -> Tick:
+        return Tick(device, ts_ms, 1000, Method.COUNTER, 1.0)
+
+    ours = [Batch(ticks=(read("a", n), read("b", n))) for n in range(LAYOUT_TICKS)]
+    other = [Batch(ticks=(read("c", n),)) for n in range(3)]
+    parts = list(grouped([*other, *ours]))
+    assert sorted(map(len, parts)) == [3, LAYOUT_TICKS, LAYOUT_TICKS]
+    assert {t for part in parts for t in part} == {t for b in (*ours, *other) for t in b.ticks}
+    for part in parts:
+        assert [t.ts_ms for t in part] == sorted(t.ts_ms for t in part)
+    wide = tuple(read(f"d{n}", 1) for n in range(2 * LAYOUT_TICKS))
+    assert list(map(len, grouped([Batch(ticks=wide), Batch(ticks=wide)]))) == [len(wide)] * 2
 
 
 def test_every_otlp_name_is_one_metric() -> None:

@@ -12,16 +12,14 @@ from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.config import Estimate as Settings
 from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Kind, Method, Reading
+from wattshed_exporter.sources.cpu_time import CpuTimes, read_cpu_times, utilization
 from wattshed_exporter.sources.estimate import (
     FULL_WATTS_PER_CPU,
     IDLE_WATTS_PER_CPU,
     UNCERTAINTY_RATIO,
-    CpuTimes,
     Estimate,
     create,
     power_range,
-    read_cpu_times,
-    utilization,
 )
 
 NOW_MS = 1_700_000_000_123

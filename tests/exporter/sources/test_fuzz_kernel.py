@@ -15,7 +15,8 @@ from tests.fixtures.sysfs import add_zone
 from wattshed_exporter.__main__ import boot_ms
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import SourceError
-from wattshed_exporter.sources.estimate import Estimate, read_cpu_times, utilization
+from wattshed_exporter.sources.cpu_time import read_cpu_times, utilization
+from wattshed_exporter.sources.estimate import Estimate
 from wattshed_exporter.sources.rapl import Rapl, cpu_model, zone_paths
 
 STAT = b"cpu  10 2 3 400 5 6 7 8 9 0\ncpu0 5 1 1 200 2 3 3 4 4 0\nbtime 1700000000\nctxt 5\n"

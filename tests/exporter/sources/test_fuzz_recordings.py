@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.fixtures.amdgpu import table
 from tests.fixtures.mutate import refused, spoiled_bytes, spoiled_json
+from tests.fixtures.published import DATA
 from tests.fixtures.rpi import PUBLISHED
 
 from wattshed_exporter.errors import SourceError
@@ -27,7 +26,6 @@ from wattshed_exporter.sources.replay import ReplaySource
 from wattshed_exporter.sources.rpi import parse_rails
 from wattshed_exporter.sources.smartplug_families import gen1, gen2, homewizard, tasmota
 
-DATA = Path(os.environ.get("WATTSHED_DATA") or Path(__file__).parents[4] / "shared/data")
 RECORDINGS = DATA / "recordings"
 pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings at {RECORDINGS}")
 many = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -351,6 +350,15 @@ def test_simulated_recording_stays_simulated(tmp_path: Path) -> None:
     assert device.method is Method.SIMULATED
 
 
+def test_a_reason_is_a_word_and_beside_power_it_takes_the_energy_back(tmp_path: Path) -> None:
+    rows = (f"{T},,,no route to host!", f"{T + 1},300,5,counter_frozen")
+    readings, _ = replayed(tmp_path, "ts,power_watts,energy_uj,gap", *rows)
+    assert readings == [
+        Reading("wall", T * 1000, gap="recorded"),
+        Reading("wall", T * 1000 + 1000, 300.0),
+    ]
+
+
 def test_gap_in_a_csv_is_a_reading_with_a_reason(tmp_path: Path) -> None:
     readings, skipped = replayed(tmp_path, "ts,power_watts,gap", f"{T},,meter_off", f"{T + 1},3,")
     assert readings == [
@@ -415,14 +423,6 @@ def test_a_useless_recording_is_a_problem_of_the_configuration(
         assert caught.value.problems[0].startswith(f"replay.file: {file}")
 
 
-def data() -> Path:
-    root = Path(__file__).resolve().parents[3]
-    folder = Path(os.environ.get("WATTSHED_DATA", root.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no recordings at {folder}; set WATTSHED_DATA")
-    return folder
-
-
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
@@ -430,16 +430,16 @@ def data() -> Path:
         ("pwr_update_freq/V100_gpudata.csv", "2023/07/30 18:26:14.684"),
     ],
 )
-def test_real_nvidia_smi_log_needs_an_offset(name: str, moment: str) -> None:
-    file = data() / "nvml-vs-meter" / name
+def test_real_nvidia_smi_log_needs_an_offset(data: Path, name: str, moment: str) -> None:
+    file = data / "nvml-vs-meter" / name
     assert str(problem(file)) == (
         f"{file}, line 2: {moment!r} is a local time without a zone; "
         f"add its offset from UTC, such as '{moment}+02:00'"
     )
 
 
-def test_real_nvidia_smi_log_is_replayed_once_it_has_an_offset(tmp_path: Path) -> None:
-    file = data() / "nvml-vs-meter" / "5050_3090" / "gpudata.csv"
+def test_real_nvidia_smi_log_is_replayed_once_it_has_an_offset(data: Path, tmp_path: Path) -> None:
+    file = data / "nvml-vs-meter" / "5050_3090" / "gpudata.csv"
     header, *rows = file.read_text().splitlines()[:500]
     stamped = [row.replace(",", "+01:00,", 1) for row in rows]
     source = ReplaySource(recording(tmp_path, header, *stamped))
