@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__, sources
+from .claim import claim
 from .config import AUTO, Config
 from .errors import ConfigError
 from .outputs import Output
@@ -82,17 +83,22 @@ def start(argv: Sequence[str]) -> int:
 def run(config: Config, signals: Signals) -> int:
     """Build everything from the settings and read until a signal or the end of every source."""
     telemetry = Telemetry()
+    held = hold(config.state_dir)
     outputs = build_outputs(config, telemetry)
     sampler = build_sampler(config, outputs, telemetry, signals.wake)
     signals.on(signal.SIGUSR1, sampler.release)
     signals.on(signal.SIGUSR2, sampler.resume)
+    if config.web.listen_address or config.otlp.endpoint:
+        from .own_energy import OwnEnergy
+
+        telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     server = serve(config, sampler, telemetry)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
     settled = threading.Timer(SETTLED_SECONDS, come_to_rest)
     settled.daemon = True
     settled.start()
     try:
-        sampler.run(signals.wait)
+        sampler.run(reporting(config, telemetry, outputs, signals.wait))
         until = time.monotonic() + FLUSH_AT_END_SECONDS
         while sampler.finished and not all(o.flush(FLUSH_STEP_SECONDS) for o in outputs):
             if time.monotonic() > until or signals.wait(0.0):
@@ -103,7 +109,49 @@ def run(config: Config, signals: Signals) -> int:
             output.close()
         if server is not None:
             server.close()
+        if held is not None:
+            os.close(held)
+    undelivered = sum(missed(telemetry, output.name) for output in outputs)
+    if sampler.finished and undelivered:
+        log.error("ticks that were read and not delivered: %d", undelivered)
+        return 1
     return 0
+
+
+def reporting(config: Config, telemetry: Telemetry, outputs: Sequence[Output], wait: Wait) -> Wait:
+    """Return a ``wait`` that also pushes now and then what the exporter says about itself."""
+    if not config.otlp.endpoint:
+        return wait
+    from .outputs.self_report import SelfReport
+
+    otlp = next(output for output in outputs if output.name == "otlp")
+    report = SelfReport(config.node, telemetry, otlp.put, config.detail_seconds)
+
+    def told(seconds: float) -> bool:
+        report.tell_if_due()
+        return wait(seconds)
+
+    return told
+
+
+def hold(state_dir: Path | None) -> int | None:
+    """Take the state_dir for this process; ``ConfigError`` where another one has it.
+
+    Returns the descriptor that holds the lock, None where there is no such folder yet.
+    """
+    if state_dir is None:
+        return None
+    try:
+        return claim(state_dir)
+    except OSError as error:
+        log.warning("state_dir: %s cannot be used yet: %s", state_dir, error.strerror)
+        return None
+
+
+def missed(telemetry: Telemetry, output: str) -> float:
+    """Return how many ticks an output dropped or could not get accepted."""
+    name = "wattshed_output_ticks_total"
+    return sum(telemetry.value(name, output=output, result=r) for r in ("dropped", "rejected"))
 
 
 def come_to_rest() -> None:
@@ -202,9 +250,7 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
         return None
     # What only pulling needs is 7 MB that a node which only pushes need not give.
     from .outputs.prometheus import Prometheus
-    from .own_energy import OwnEnergy
 
-    telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
     try:
         server = Prometheus(config.web, config.node, sampler.snapshot, sampler.health, telemetry)
     except OSError as error:

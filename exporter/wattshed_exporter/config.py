@@ -91,7 +91,9 @@ class Otlp:
     endpoint: str = option("", "URL to push OTLP/HTTP to, such as http://127.0.0.1:9740.")
     token: str = option("", "Bearer token to send along.", secret=True)
     batch_seconds: float = option(5.0, "Longest time that a tick waits before it is sent.")
-    timeout_seconds: float = option(10.0, "Time that one request may take.")
+    timeout_seconds: float = option(
+        10.0, "Time that the collector may stay silent: for one read or write, not a whole request."
+    )
     ca_file: Path | None = option(
         None, "Certificates to trust beside the system's, such as the collector's own."
     )
@@ -316,7 +318,10 @@ def _urls(name: str, *urls: str) -> Iterator[str]:
 def _is_http(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # What the codec idna, through which a host goes to the resolver, refuses; it takes 1 MB.
+        labels = (parts.hostname or "").removesuffix(".").split(".")
+        named = all(0 < len(label) < 64 for label in labels)
+        usable = parts.scheme in ("http", "https") and named and parts.port != 0
     except ValueError:
         return False
     plain = url.isascii() and url.isprintable() and " " not in url

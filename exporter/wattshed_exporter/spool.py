@@ -15,6 +15,11 @@ Lost = Callable[[str, int, int], None]
 """Told of what will never be sent: the reason, how many requests and how many ticks."""
 
 
+def never() -> bool:
+    """Say that nothing is to be cut short."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A request that waits; ``place`` is what the store knows it by."""
@@ -42,8 +47,11 @@ class Level:
 class Store(Protocol):
     """Keeps requests until they are acknowledged. One thread puts and syncs, another one sends."""
 
-    def open(self) -> None:
-        """Find what an earlier run has left; takes seconds where that is a gigabyte."""
+    def open(self, stop: Callable[[], bool] = never) -> None:
+        """Find what an earlier run has left, which takes seconds where that is a gigabyte.
+
+        Once ``stop`` says so the rest is left for the next run, and ``put`` works all the same.
+        """
 
     def put(self, body: bytes, ticks: int, newest_ms: int) -> None:
         """Keep a request; the oldest give way. Never raises."""
@@ -75,7 +83,7 @@ class Memory:
         self._count = 0
         self._size = 0
 
-    def open(self) -> None:
+    def open(self, stop: Callable[[], bool] = never) -> None:
         pass
 
     def put(self, body: bytes, ticks: int, newest_ms: int) -> None:

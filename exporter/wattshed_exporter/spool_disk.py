@@ -8,7 +8,7 @@ A request whose acknowledgement was cut off is sent again, which is harmless.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import logging
 import os
 import threading
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from .claim import claim, is_at
 from .errors import ConfigError
 from .segments import (
     HEADER,
@@ -26,10 +27,11 @@ from .segments import (
     mark_sent,
     next_sound,
     read_one,
+    records,
     segments,
     survey,
 )
-from .spool import Level, Lost, Memory, Record
+from .spool import Level, Lost, Memory, Record, never
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,20 @@ SMALLEST_SEGMENT_BYTES = 1 << 14
 SEGMENTS = 64
 """The oldest of about so many is dropped when there is no room; they are small in a small spool."""
 
+LEAST_FREE_BYTES = 1 << 26
+LEAST_FREE_RATIO = 0.05
+"""The smaller of the two is left to others on the file system."""
+
 Write = Callable[[int, bytes | memoryview, int], int]
 """``os.pwrite``."""
+Room = Callable[[int], tuple[int, int]]
+"""Bytes that a file system has free and in all, by the descriptor of a folder on it."""
+
+
+def room(folder: int) -> tuple[int, int]:
+    """Ask the kernel how much of a file system is free, and how large it is, in bytes."""
+    told = os.fstatvfs(folder)
+    return told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize
 
 
 class Disk:
@@ -55,6 +69,7 @@ class Disk:
         lost: told of requests that are dropped or damaged.
         clock: seconds.
         write: how bytes get into a file.
+        room: how much of the file system is free, and how large it is.
 
     Raises:
         ConfigError: where another process uses the folder.
@@ -69,6 +84,7 @@ class Disk:
         *,
         clock: Callable[[], float] = time.monotonic,
         write: Write = os.pwrite,
+        room: Room = room,
     ) -> None:
         self._path = folder
         self._limit = limit_bytes
@@ -79,6 +95,7 @@ class Disk:
         self._lost = lost
         self._clock = clock
         self._write = write
+        self._room = room
         self._lock = threading.RLock()
         self._segments: dict[int, Segment] = {}
         self._size = 0
@@ -90,17 +107,24 @@ class Disk:
         self._unmarked: set[tuple[int, int]] = set()
         self._unsynced: list[int] = []
         self._synced_at = self._tried_at = clock()
-        self._dirty = self._opened = False
+        self._dirty = self._opened = self._closing = False
         self._trouble = ""
         try:
             self._take_folder()
         except OSError as error:
             self._say(error)
 
-    def open(self) -> None:
+    def open(self, stop: Callable[[], bool] = never) -> None:
         with self._lock:
-            if self._folder is not None and not self._opened:
-                self._load()
+            if self._folder is None or self._opened:
+                return
+            self._opened = True
+            found = segments(self._path)
+            self._next = max([self._next, *(s.number + 1 for s in found)])
+        for segment in found:  # the lock is free in between, so that nobody waits for them all
+            if stop() or self._closing:
+                return
+            self._load(segment, last=segment is found[-1])
 
     def put(self, body: bytes, ticks: int, newest_ms: int) -> None:
         with self._lock:
@@ -114,7 +138,7 @@ class Disk:
             if newest:
                 return self._memory.peek(newest=True) or self._last_put()
             for segment in list(self._segments.values()):
-                if record := self._oldest_of(segment):
+                if segment.number in self._segments and (record := self._oldest_of(segment)):
                     return record
             return self._memory.peek()
 
@@ -151,9 +175,10 @@ class Disk:
             files, waits = list(self._unsynced), any(s.bodies for s in self._segments.values())
         if waits:  # not under the lock, because a sync may take as long as it likes
             self._fsync([*files, *(f for f in (self._file, self._folder) if f is not None)])
-        for file in files:
-            os.close(file)
-            self._unsynced.remove(file)
+        with self._lock:
+            for file in set(files).intersection(self._unsynced):
+                os.close(file)
+                self._unsynced.remove(file)
         self._synced_at = self._clock()
         return None
 
@@ -170,6 +195,7 @@ class Disk:
             )
 
     def close(self) -> None:
+        self._closing = True
         with self._lock:
             self._recover()
             self._memory.close()
@@ -186,31 +212,20 @@ class Disk:
 
     def _take_folder(self) -> None:
         """Lock the folder, without a file of its own: it may be full or read-only."""
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(folder)
-            raise ConfigError([f"state_dir: {self._path} is used by another exporter"]) from None
-        except OSError:
-            os.close(folder)
-            raise
-        self._folder = folder
+        self._folder = claim(self._path)
 
-    def _load(self) -> None:
-        """Count what waits; cut off what was being written when the last run ended."""
-        self._opened = True
-        found = segments(self._path)
-        for segment in found:
-            self._next = segment.number + 1
-            try:
-                damages, end = survey(segment)
-            except OSError as error:
-                log.warning("%s cannot be read and is left alone: %s", segment.path, error)
-                self._lost("unreadable", 1, 0)
-                continue
-            if segment is found[-1] and end < segment.size:
+    def _load(self, segment: Segment, *, last: bool) -> None:
+        """Count what waits in a file; cut off what was being written when the last run ended."""
+        try:
+            damages, end = survey(segment)
+        except OSError as error:
+            log.warning("%s cannot be read and is left alone: %s", segment.path, error)
+            self._lost("unreadable", 1, 0)
+            return
+        with self._lock:
+            if self._closing:
+                return
+            if last and end < segment.size:
                 damages -= 1
                 self._lost("torn", 1, 0)
                 self._cut(segment, end)
@@ -220,13 +235,13 @@ class Disk:
             self._size += segment.size
             if not segment.bodies:
                 self._remove(segment)
-        if found and found[-1].number in self._segments:
-            self._go_on(found[-1])
+            elif last and self._active is None:
+                self._go_on(segment)
 
     def _go_on(self, segment: Segment) -> None:
         """Append to the last file, so that many restarts do not leave many files."""
         try:
-            self._file = os.open(segment.path, os.O_WRONLY | os.O_CLOEXEC)
+            self._file = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             self._say(error)
         else:
@@ -241,6 +256,8 @@ class Disk:
 
     def _recover(self) -> bool:
         """Move what waits in memory to the folder; return whether that can be used."""
+        if self._folder is not None and not is_at(self._folder, self._path):
+            self._leave()
         if self._folder is None:
             now = self._clock()
             if now - self._tried_at < RETRY_SECONDS:
@@ -257,11 +274,52 @@ class Disk:
             self._memory.ack(record)
         return True
 
+    def _leave(self) -> None:
+        """Let go of a folder that was removed or unmounted; keep what its open file still has."""
+        self._say(FileNotFoundError(errno.ENOENT, "the folder has gone"))
+        for segment in list(self._segments.values()):
+            if segment is self._active and self._file is not None:
+                self._rescue(segment, self._file)
+            elif segment.bodies:
+                self._lost("unreadable", 1, segment.ticks)
+            self._forget(segment)
+        for file in self._unsynced:
+            os.close(file)
+        self._unsynced.clear()
+        if self._folder is not None:
+            os.close(self._folder)
+        self._folder = self._newest = None
+        self._opened = False
+        self._tried_at = self._clock() - RETRY_SECONDS
+
+    def _rescue(self, segment: Segment, file: int) -> None:
+        """Take what waits in an open file to memory."""
+        try:
+            data = os.pread(file, segment.size, 0)
+        except OSError:
+            self._lost("unreadable", 1, segment.ticks)
+            return
+        for found in records(data, segment.cursor):
+            if isinstance(found, int):
+                self._lost("corrupt", 1, 0)
+            elif not found.sent and (segment.number, found.offset) not in self._unmarked:
+                self._memory.put(found.body, found.ticks, found.newest_ms)
+
+    def _bound(self) -> int:
+        """Return the room that the files may take now: no more than they do on a full disk."""
+        if self._folder is None:
+            return self._limit
+        free, size = self._room(self._folder)
+        if free >= min(LEAST_FREE_BYTES, size * LEAST_FREE_RATIO):
+            return self._limit
+        return min(self._limit, max(self._size, self._segment_bytes))
+
     def _append(self, body: bytes, ticks: int, newest_ms: int) -> bool:
         data = frame(body, ticks, newest_ms)
-        while self._segments and self._size + len(data) > self._limit:
-            self._drop(next(iter(self._segments.values())), "full")
         try:
+            bound = self._bound()
+            while self._segments and self._size + len(data) > bound:
+                self._drop(next(iter(self._segments.values())), "full")
             file, segment = self._writable(len(data))
             self._write_all(file, data, segment.size)
         except OSError as error:
@@ -289,7 +347,7 @@ class Disk:
             self._unsynced.append(self._file)
             self._file = self._active = None
         path = self._path / f"{self._next:012d}{SUFFIX}"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._active = self._segments[self._next] = Segment(self._next, path)
         self._next += 1
         return self._file, self._active
@@ -342,6 +400,9 @@ class Disk:
         try:
             return read_one(segment.path, at)
         except OSError as error:
+            if self._folder is not None and not is_at(self._folder, self._path):
+                self._leave()
+                return None
             log.warning("%s cannot be read and is left alone: %s", segment.path, error)
             self._lost("unreadable", 1, segment.ticks)
             self._forget(segment)
@@ -374,15 +435,19 @@ class Disk:
         else:
             self._size -= segment.size
             segment.size = segment.cursor = 0
+            self._forget_marks(segment)
         segment.bodies = segment.ticks = 0
 
     def _forget(self, segment: Segment) -> None:
         del self._segments[segment.number]
         self._size -= segment.size
-        self._unmarked = {place for place in self._unmarked if place[0] != segment.number}
+        self._forget_marks(segment)
         if segment is self._active and self._file is not None:
             self._unsynced.append(self._file)
             self._file = self._active = None
+
+    def _forget_marks(self, segment: Segment) -> None:
+        self._unmarked = {place for place in self._unmarked if place[0] != segment.number}
 
     def _unlink(self, segment: Segment) -> None:
         try:

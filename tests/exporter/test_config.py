@@ -82,6 +82,14 @@ def test_environment_and_flags_reach_every_section() -> None:
             "--otlp.endpoint: 'http://c:99999' is not a URL such as http://127.0.0.1:9740",
         ),
         (
+            "--otlp.endpoint=http://c..example",
+            "--otlp.endpoint: 'http://c..example' is not a URL such as http://127.0.0.1:9740",
+        ),
+        (
+            "--otlp.timeout-seconds=1e10",
+            "--otlp.timeout-seconds: 1e+10 is above 3600",
+        ),
+        (
             "--otlp.endpoint=http://c/a b",
             "--otlp.endpoint: 'http://c/a b' is not a URL such as http://127.0.0.1:9740",
         ),

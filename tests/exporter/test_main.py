@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -19,8 +21,10 @@ import pytest
 
 from wattshed_exporter import __main__ as program
 from wattshed_exporter import __version__
-from wattshed_exporter.config import Config, Estimate, Otlp, Roots, Web
+from wattshed_exporter.claim import claim
+from wattshed_exporter.config import Config, Estimate, Otlp, Replay, Roots, Web
 from wattshed_exporter.errors import ConfigError
+from wattshed_exporter.signals import Signals
 from wattshed_exporter.sources import METERS, SOURCES
 from wattshed_exporter.telemetry import Telemetry
 
@@ -152,6 +156,66 @@ def test_a_replay_ends_by_itself_once_all_is_handed_over(recording: Path) -> Non
     ticks = [json.loads(line) for line in out.splitlines()]
     assert len(ticks) == 10
     assert ticks[-1]["energy_uj"] == sum(100.5 + s for s in range(9)) * 1_000_000
+
+
+class Hasty(Signals):
+    """Signals that say to stop as soon as only what was read is still to be handed over."""
+
+    def __init__(self) -> None:
+        self._caught = queue.SimpleQueue()
+        self._actions = {}
+
+    def wait(self, seconds: float) -> bool:
+        return seconds == 0 or super().wait(seconds)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_replay_that_could_not_be_delivered_says_so(
+    recording: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, keeps: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    told = config(
+        sources=("replay",), replay=Replay(file=recording), web=Web(listen_address=""),
+        otlp=Otlp(endpoint="http://127.0.0.1:9"), state_dir=tmp_path / "s" if keeps else None,
+    )  # fmt: skip
+    status = program.run(told, Hasty())
+    if keeps:
+        assert status == 0
+        assert "requests that wait for the next start: 1, ticks: 10" in caplog.text
+    else:
+        assert status == 1
+        assert "requests that could not be sent and are lost: 1, ticks: 10" in caplog.text
+        assert "not delivered: 10" in caplog.text
+
+
+def test_a_stalled_reader_of_standard_output_holds_up_nothing() -> None:
+    process = exporter(
+        "--sources=simulate", "--simulate.history-hours=0.1", "--stdout", "--web.listen-address=",
+        "--interval-seconds=0.01",
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())
+    time.sleep(1.0)  # while the pipe fills, which nobody reads
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
+    process.communicate()
+
+
+def test_a_second_exporter_on_the_same_state_dir_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = claim(tmp_path)
+    with pytest.raises(ConfigError, match="is used by another exporter"):
+        program.run(config(sources=("estimate",), state_dir=tmp_path, stdout=True), Hasty())
+    assert program.once(config(sources=("estimate",), state_dir=tmp_path), lambda _: True) == 0
+    assert "wattshed_device_info{" in capsys.readouterr().out
+    os.close(held)
+
+
+def test_a_state_dir_that_cannot_be_made_does_not_stop_the_exporter(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert program.hold(tmp_path / "file" / "state") is None
+    assert program.hold(None) is None
 
 
 def test_an_address_in_use_is_told_plainly() -> None:

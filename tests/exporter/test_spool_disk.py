@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -308,6 +309,25 @@ def test_what_is_only_in_memory_at_the_end_is_counted(bench: Bench) -> None:
     fill(spool, 1, 2)
     spool.close()
     assert bench.losses == [("closed", 2, 3)]
+
+
+def test_a_mark_that_could_not_be_made_does_not_hide_what_comes_after(
+    bench: Bench,
+) -> None:
+    spool = bench.open()
+    fill(spool, 1, 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first = spool.peek()
+    assert first is not None
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no file can be opened to be marked
+    try:
+        assert spool.ack(first)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert numbers(drain(spool)) == [2]
+    fill(spool, 3, 4)
+    assert numbers(drain(spool)) == [3, 4]
+    assert bench.losses == []
 
 
 def test_a_folder_that_cannot_be_made_is_tried_again(bench: Bench) -> None:

@@ -1,7 +1,8 @@
 """Which details of a device are known under which OpenTelemetry name, and what they may say.
 
 Ours and those that an OpenTelemetry hardware receiver sends under the same names (``hw.errors``,
-``hw.gpu.io``, ``hw.status``, ``hw.gpu.memory.limit``) go the same way.
+``hw.gpu.io``, ``hw.status``, ``hw.gpu.memory.limit``) go the same way. So does what an
+exporter says of itself, under ``hw.id`` = ``{node}/exporter``, which never has energy of its own.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ that a float still tells apart."""
 FLAGS = frozenset({"wattshed_throttled", "wattshed_device_status", "wattshed_mig_instance_info"})
 SHARES = FLAGS | {
     name
-    for name in semconv.DETAIL_METRICS
+    for name in semconv.PUSHED_DETAILS
     if name.endswith("_ratio") and name != "wattshed_energy_agreement_ratio"
 }
 """Shares of one whole, and flags: at most 1. Of two energies one may be above the other."""
-OTEL_OF_LABEL = {attribute.label: attribute.otel for attribute in semconv.DETAIL_ATTRIBUTES}
+OTEL_OF_LABEL = {attribute.label: attribute.otel for attribute in semconv.PUSHED_ATTRIBUTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +57,5 @@ def _known(metric: semconv.Metric) -> Known:
     return Known(metric.prometheus, unit, attributes, largest)
 
 
-KNOWN = {metric.otel: _known(metric) for metric in semconv.DETAIL_METRICS.values()}
+KNOWN = {metric.otel: _known(metric) for metric in semconv.PUSHED_DETAILS.values()}
 """By OpenTelemetry name."""

@@ -17,8 +17,8 @@ from wattshed_exporter.model import (
     stable_id,
 )
 from wattshed_exporter.semconv import (
-    DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
+    PUSHED_DETAILS,
     WORKLOAD_ATTRIBUTES,
 )
 
@@ -29,7 +29,7 @@ FROZEN = "counter_frozen"
 
 DEVICE_TEXT = tuple(attribute.name for attribute in DEVICE_ATTRIBUTES)
 WORKLOAD_TEXT = tuple(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
-OWN_LABELS = {name: metric.own for name, metric in DETAIL_METRICS.items()}
+OWN_LABELS = {name: metric.own for name, metric in PUSHED_DETAILS.items()}
 """By metric, the labels whose values a detail's ``attributes`` are."""
 
 

@@ -103,7 +103,7 @@ def retry_after(header: str) -> float:
 
     try:
         seconds = parsedate_to_datetime(header).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # of a date that no clock can show
         return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 

@@ -1,7 +1,8 @@
 """Sends what waits in a store: what is new first, then the backlog, at a bounded rate.
 
 A request that the collector may take later is sent again after a back-off with full jitter; one
-that it will never take is counted and gone. Only one request is in memory at a time.
+that it will never take is counted and gone, and so is one that alone is refused time and again.
+Only one request is in memory at a time.
 """
 
 from __future__ import annotations
@@ -21,8 +22,13 @@ from .wire import rejected_points
 
 log = logging.getLogger(__name__)
 
-RETRYABLE = frozenset({401, 403, 408, 429, 502, 503, 504})
-"""Those of the specification, and a refusal of who asks: a token that ran out must cost no data."""
+FINAL = frozenset({400, 413, 415, 422})
+"""What says that these bytes will never be taken. Anything else may be said by whatever stands in
+between, such as a proxy during a rollout, and must cost no data."""
+NOT_OF_THE_BODY = frozenset({401, 403, 404, 405, 408, 429, 502, 503, 504})
+REFUSALS = 10
+"""Refusals after which the body is to blame, if another was accepted before each of them."""
+LONGEST_WAIT_SECONDS = 3600.0
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 SAY_EVERY_SECONDS = 60.0
@@ -31,12 +37,38 @@ Jitter = Callable[[float, float], float]
 """Picks a pause between the two, in seconds."""
 
 
+class Refused(Retry):
+    """A refusal for which the body itself may be to blame."""
+
+
 class Turn(Enum):
     """What is sent next."""
 
     LIVE = "what was put last"
     BACKLOG = "what waits longest"
     END = "nothing any more"
+
+
+class Blame:
+    """Tells a body that makes a collector fail from a collector that fails."""
+
+    def __init__(self) -> None:
+        self._suspect: tuple[int, int] | None = None
+        self._refusals = 0
+        self._others = False
+
+    def accepted(self) -> None:
+        """Take note that the collector took a body."""
+        self._others = True
+
+    def refused(self, place: tuple[int, int]) -> bool:
+        """Return whether it is to blame: nothing else was refused, and others were in between."""
+        if place != self._suspect:
+            self._suspect, self._refusals = place, 0
+        else:
+            self._refusals += self._others
+        self._others = False
+        return self._refusals >= REFUSALS
 
 
 class Sender:
@@ -73,6 +105,8 @@ class Sender:
         self._not_before = self._drain_at = 0.0
         self._give_up_at = float("inf")
         self._said_at = float("-inf")
+        self._blame = Blame()
+        self._stumbled = False
         self._thread = threading.Thread(target=self._run, name="otlp-send", daemon=True)
         self._thread.start()
 
@@ -101,17 +135,24 @@ class Sender:
 
     def _run(self) -> None:
         while (turn := self._wait_turn()) is not Turn.END:
-            puts = self._puts
-            record = self._store.peek(newest=turn is Turn.LIVE)
-            if record is None:
-                with self._changed:
-                    if turn is Turn.BACKLOG:
-                        self._emptied = puts
-                    self._changed.notify_all()
-                continue
-            self._attempt(record, turn)
+            try:
+                self._take_turn(turn)
+            except Exception:  # whatever it is, this thread is the only one that sends
+                if not self._stumbled:
+                    log.exception("sending failed unexpectedly; it goes on")
+                self._stumbled = True
+                self._hold(turn, 0.0)
             with self._changed:
                 self._changed.notify_all()
+
+    def _take_turn(self, turn: Turn) -> None:
+        puts = self._puts
+        record = self._store.peek(newest=turn is Turn.LIVE)
+        if record is not None:
+            self._attempt(record, turn)
+        elif turn is Turn.BACKLOG:
+            with self._changed:
+                self._emptied = puts
 
     def _wait_turn(self) -> Turn:
         with self._changed:
@@ -133,42 +174,52 @@ class Sender:
                     wait = max(wait, self._drain_at - now)
                 if wait <= 0:
                     return Turn.BACKLOG
-                self._changed.wait(wait)
+                self._changed.wait(min(wait, LONGEST_WAIT_SECONDS))
 
     def _attempt(self, record: Record, turn: Turn) -> None:
         began = time.monotonic()
         try:
-            rejected = self._post(record)
+            accepted = self._post(record)
         except Retry as retry:
-            pause = max(retry.after_seconds, self._jitter(0.0, self._backoff))
-            self._say("%s; sending again", retry)
-            self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
-            with self._changed:
-                self._fresh = self._fresh or turn is Turn.LIVE
-                self._not_before = time.monotonic() + pause
-            return
+            if not (isinstance(retry, Refused) and self._blame.refused(record.place)):
+                self._say("%s; sending again", retry)
+                self._hold(turn, retry.after_seconds)
+                return
+            log.warning("%s; to this request alone, so it is given up", retry)
+            accepted = False
+        if accepted:
+            self._blame.accepted()
         now = time.monotonic()
         self._backoff = FIRST_BACKOFF_SECONDS
         if turn is Turn.BACKLOG:
             self._drain_at = now + max(self._least_pause, now - began)
         if self._store.ack(record):
-            name, lost = "otlp", min(rejected, record.ticks)
-            self._telemetry.handed_over(name, "rejected", lost)
-            self._telemetry.handed_over(name, "sent", record.ticks - lost)
+            self._telemetry.handed_over("otlp", "sent" if accepted else "rejected", record.ticks)
         self._told()
 
-    def _post(self, record: Record) -> int:
-        """Send once; return how many points were rejected for good."""
+    def _hold(self, turn: Turn, seconds: float) -> None:
+        """Send nothing for so long at least, and what was to be sent then."""
+        pause = max(seconds, self._jitter(0.0, self._backoff))
+        self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
+        with self._changed:
+            self._fresh = self._fresh or turn is Turn.LIVE
+            self._not_before = time.monotonic() + pause
+
+    def _post(self, record: Record) -> bool:
+        """Send once; return False where the collector will never take it."""
         status, answer, after = self._client.post(record.body)
         if 200 <= status < 300:
             rejected, why = rejected_points(answer)
             if rejected:
+                self._telemetry.add("wattshed_output_points_rejected_total", rejected, "otlp")
                 self._say("the collector rejected %d data points: %s", rejected, why)
-            return rejected
-        if status in RETRYABLE:
-            raise Retry(f"the collector answered {status} {_words(answer)}".rstrip(), after)
+            return True
+        if status not in FINAL:
+            of_it = status >= 400 and status not in NOT_OF_THE_BODY
+            kind = Refused if of_it else Retry
+            raise kind(f"the collector answered {status} {_words(answer)}".rstrip(), after)
         self._say("the collector refused a batch for good: %d %s", status, _words(answer))
-        return record.ticks
+        return False
 
     def _say(self, message: str, *told: object) -> None:
         now = time.monotonic()

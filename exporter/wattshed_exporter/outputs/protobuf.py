@@ -28,8 +28,6 @@ from wattshed_exporter.model import (
 from wattshed_exporter.semconv import (
     ALLOCATION,
     ALLOCATION_METHOD_ATTRIBUTE,
-    DETAIL_ATTRIBUTES,
-    DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
     GAP,
     HOST_NAMES,
@@ -38,6 +36,8 @@ from wattshed_exporter.semconv import (
     OUTCOME_SOURCE_ATTRIBUTE,
     OUTCOMES,
     POWER_LIMIT,
+    PUSHED_ATTRIBUTES,
+    PUSHED_DETAILS,
     REASON_ATTRIBUTE,
     TICK_METRICS,
     UNCERTAINTY_ATTRIBUTE,
@@ -66,7 +66,7 @@ LAYOUTS_KEPT = 32
 """More only where what is None changes from read to read; then points are written one by one."""
 
 DEVICE_ID = DEVICE_ATTRIBUTES[0].otel
-DETAIL_OTEL = {a.label: a.otel for a in DETAIL_ATTRIBUTES}
+DETAIL_OTEL = {a.label: a.otel for a in PUSHED_ATTRIBUTES}
 PUSHED = tuple(m for m in TICK_METRICS if m.otel)
 """The metrics of a tick in the order of ``TICK_FIELDS``; the others are times on OTLP."""
 DEVICE, GAP_REASON = attrgetter("device"), attrgetter("gap")
@@ -78,7 +78,7 @@ DETAIL_FIELDS = attrgetter("device", "metric", "attributes", "ts_ms", "start_ms"
 HOSTS = tuple(replace(m, otel=HOST_NAMES[m.otel]) for m in PUSHED if m.otel in HOST_NAMES)
 ORDER: dict[str, Metric] = {
     m.otel: m
-    for m in (*PUSHED, *HOSTS, POWER_LIMIT, GAP, *DETAIL_METRICS.values(), ALLOCATION, OUTCOMES)
+    for m in (*PUSHED, *HOSTS, POWER_LIMIT, GAP, *PUSHED_DETAILS.values(), ALLOCATION, OUTCOMES)
 }
 """Every metric by its OTLP name, in the order in which a request holds them."""
 SUMS = frozenset(m.otel for m in ORDER.values() if m.type is Type.COUNTER and m is not GAP)
@@ -362,7 +362,7 @@ def rounds(ticks: Sequence[Tick]) -> Iterator[Sequence[Tick]]:
 def _detail_spots(details: Sequence[Detail]) -> Iterator[Spot]:
     count = len(details)
     for at, detail in enumerate(details):
-        told = DETAIL_METRICS.get(detail.metric)
+        told = PUSHED_DETAILS.get(detail.metric)
         if told is None:
             log.error("%s is no metric of the contract; it is not sent", detail.metric)
             continue

@@ -28,8 +28,11 @@ from .devices import (
 )
 from .health import (
     HEALTH_METRICS,
+    PROCESS_METRICS,
+    SELF_ATTRIBUTES,
     SELF_ENERGY,
 )
+from .pushed import PUSHED_ATTRIBUTES, PUSHED_DETAILS
 from .terms import (
     UNIT_SCALE,
     Attribute,
@@ -65,7 +68,11 @@ __all__ = (
     "OUTCOME_KIND_ATTRIBUTE",
     "OUTCOME_SOURCE_ATTRIBUTE",
     "POWER_LIMIT",
+    "PROCESS_METRICS",
+    "PUSHED_ATTRIBUTES",
+    "PUSHED_DETAILS",
     "REASON_ATTRIBUTE",
+    "SELF_ATTRIBUTES",
     "SELF_ENERGY",
     "TICK_METRICS",
     "UNCERTAINTY_ATTRIBUTE",
@@ -84,4 +91,5 @@ ALL_METRICS: tuple[Metric, ...] = (
     ALLOCATION,
     OUTCOMES,
     *HEALTH_METRICS,
+    *PROCESS_METRICS,
 )

@@ -118,7 +118,7 @@ KEYS = [a.otel for a in (*semconv.DEVICE_ATTRIBUTES, *semconv.WORKLOAD_ATTRIBUTE
     semconv.UNCERTAINTY_ATTRIBUTE,
     semconv.REASON_ATTRIBUTE,
     semconv.OUTCOME_KIND_ATTRIBUTE,
-    *(a.otel for a in semconv.DETAIL_ATTRIBUTES),
+    *(a.otel for a in semconv.PUSHED_ATTRIBUTES),
 ]
 ODD = st.one_of(
     st.text(max_size=5),
@@ -150,7 +150,7 @@ def test_whatever_is_sent_ends_in_columns_that_fit_or_in_a_count(said: list[Poin
         )
     for detail in batch.details:
         assert math.isfinite(detail.value)
-        assert len(detail.attributes) == len(semconv.DETAIL_METRICS[detail.metric].own)
+        assert len(detail.attributes) == len(semconv.PUSHED_DETAILS[detail.metric].own)
     for columns in tables(batch, Ids()).values():
         for name, (low, high) in RANGES.items():
             for value in columns.get(name, ()):

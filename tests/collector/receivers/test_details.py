@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.collector.conftest import Running
 
 NOW_MS = int(time.time() * 1000)
-OTEL = {attribute.label: attribute.otel for attribute in semconv.DETAIL_ATTRIBUTES}
+OTEL = {attribute.label: attribute.otel for attribute in semconv.PUSHED_ATTRIBUTES}
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 Collect = Callable[[Config], AbstractContextManager["Running"]]
 
@@ -49,7 +49,7 @@ def pushed(details: list[Detail]) -> bytes:
     request = ExportMetricsServiceRequest()
     metrics = request.resource_metrics.add().scope_metrics.add().metrics
     for detail in details:
-        known = semconv.DETAIL_METRICS[detail.metric]
+        known = semconv.PUSHED_DETAILS[detail.metric]
         metric = metrics.add(name=known.otel, unit=known.unit)
         if known.type is semconv.Type.COUNTER:
             metric.sum.aggregation_temporality = CUMULATIVE
@@ -141,6 +141,23 @@ def test_a_bad_one_is_named_and_the_good_ones_are_kept(collector: Running) -> No
     partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success
     assert (partial.rejected_data_points, partial.error_message) == (1, "rejected 1 negative")
     assert [row[0] for row in rows(collector, "half")] == [good.metric]
+
+
+def test_what_an_exporter_says_of_itself_is_kept(collector: Running) -> None:
+    exporters = semconv.PUSHED_DETAILS.keys() - semconv.DETAIL_METRICS.keys()
+    health = [
+        Detail("n/exporter", name, NOW_MS, 1e9, semconv.PUSHED_DETAILS[name].own, NOW_MS - 1000)
+        for name in sorted(exporters)
+    ]
+    answer = collector.post(pushed(health))
+    assert (answer.status, answer.body) == (200, b"")
+    kept = {str(row[0]): row[1] for row in rows(collector, "n/exporter")}
+    assert kept.keys() == exporters
+    assert kept["wattshed_output_ticks_total"] == '{"output":"output","result":"result"}'
+    found = collector.rows(
+        "SELECT DISTINCT device, kind, node FROM v_sample WHERE device = 'n/exporter'"
+    )
+    assert found == [("n/exporter", "", "")]
 
 
 def test_who_asks_is_told_the_newest(collector: Running) -> None:

@@ -13,7 +13,7 @@ DATES = st.builds(
     st.sampled_from(["Mon", "Xyz"]),
     st.integers(-1, 40),
     st.sampled_from(["Jan", "Feb", "Dec", "Foo"]),
-    st.integers(-1, 10**6),
+    st.integers(-1, 10**6) | st.integers(min_value=10**6),
     *[st.integers(-1, 70)] * 3,
     st.sampled_from(["GMT", "+0000", "-9999", "+99999999", "", "\ufffd"]),
 )
@@ -22,6 +22,7 @@ DATES = st.builds(
 @given(st.text(max_size=30) | DATES | st.integers().map(str))
 @example("Mon, 01 Jan 0001 00:00:00")
 @example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
 @example("9" * 400)
 def test_any_retry_after(header: str) -> None:
     assert 0 <= retry_after(header) <= 300

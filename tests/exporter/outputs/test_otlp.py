@@ -7,162 +7,32 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsPartialSuccess,
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
+from tests.exporter.outputs.conftest import (
+    DEVICE,
+    GONE,
+    PARTIAL,
+    SILENT,
+    Answer,
+    Collector,
+    Push,
+    counted,
+    ticks,
+    times_of,
+    until,
+    waiting,
 )
-from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
 from wattshed_exporter import config
 from wattshed_exporter.errors import ConfigError
-from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Outcome, Tick, Workload
-from wattshed_exporter.outputs.otlp import BATCH_TICKS, PENDING_TICKS, Otlp, pieces
+from wattshed_exporter.model import Allocation, Batch, Outcome, Workload
+from wattshed_exporter.outputs.otlp import BATCH_TICKS, TICK_BYTES, Otlp, pieces
 from wattshed_exporter.outputs.otlp_client import Client
 from wattshed_exporter.outputs.otlp_sender import Sender
 from wattshed_exporter.spool import Memory
 from wattshed_exporter.telemetry import Telemetry
-
-DEVICE = Device("d", Kind.GPU, "n", "test", "gpu0")
-PARTIAL = ExportMetricsServiceResponse(
-    partial_success=ExportMetricsPartialSuccess(rejected_data_points=1, error_message="no unit")
-)
-Answer = tuple[int, dict[str, str], bytes]
-SILENT, GONE = 0, 1
-
-
-@dataclass
-class Collector:
-    """Answers as told, then with 200; keeps what it accepted."""
-
-    answers: list[Answer] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-    accepted: list[ExportMetricsServiceRequest] = field(default_factory=list)
-    seen: list[tuple[str, dict[str, str], int]] = field(default_factory=list)
-    port: int = 0
-    _server: ThreadingHTTPServer | None = None
-
-    def start(self) -> None:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if collector._server is None:  # stopped: hang up on whoever is still connected
-                    self.close_connection = True
-                    return
-                peer = self.client_address[1]
-                collector.seen.append((self.path, dict(self.headers), peer))
-                status, headers, said = (
-                    collector.answers.pop(0) if collector.answers else (200, {}, b"")
-                )
-                if status == SILENT:  # half a connection: what was sent is thrown away
-                    self.close_connection = True
-                    return
-                if status in (200, GONE):
-                    collector.bodies.append(body)
-                    request = ExportMetricsServiceRequest.FromString(gzip.decompress(body))
-                    collector.accepted.append(request)
-                if status == GONE:  # taken, but the answer never arrives
-                    self.close_connection = True
-                    return
-                time.sleep(float(headers.pop("Slow", 0)))
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(said))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(said)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def is_up(self) -> bool:
-        return self._server is not None
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-
-    def points(self, name: str) -> list[NumberDataPoint]:
-        return [
-            point
-            for request in self.accepted
-            for resource in request.resource_metrics
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if metric.name == name
-            for point in (*metric.gauge.data_points, *metric.sum.data_points)
-        ]
-
-    def times(self) -> list[int]:
-        return [point.time_unix_nano // 1_000_000 for point in self.points("hw.power")]
-
-
-def times_of(body: bytes) -> list[int]:
-    """The times of the ticks in one request."""
-    one = Collector(accepted=[ExportMetricsServiceRequest.FromString(gzip.decompress(body))])
-    return one.times()
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    made = Collector()
-    made.start()
-    yield made
-    made.stop()
-
-
-Push = Callable[..., Otlp]
-
-
-def soon(least: float, most: float) -> float:
-    return random.uniform(least, min(most, 0.03))
-
-
-@pytest.fixture
-def telemetry() -> Telemetry:
-    return Telemetry()
-
-
-@pytest.fixture
-def push(collector: Collector, telemetry: Telemetry) -> Iterator[Push]:
-    """Build outputs towards the collector that retry fast, and close them."""
-    made: list[Otlp] = []
-
-    def build(path: str = "", state_dir: Path | None = None, **more: object) -> Otlp:
-        told = config.Otlp(endpoint=f"http://127.0.0.1:{collector.port}{path}")
-        told = replace(told, **{"batch_seconds": 0.0, **more})  # type: ignore[arg-type]
-        settings = config.Config(node="n", site="s", otlp=told, state_dir=state_dir)
-        made.append(Otlp(settings, telemetry, jitter=soon))
-        return made[-1]
-
-    yield build
-    for output in made:
-        output.close()
-
-
-def ticks(*times: int) -> tuple[Tick, ...]:
-    return tuple(Tick("d", ts, 1000, Method.COUNTER, 1.0, ts) for ts in times)
-
-
-def counted(telemetry: Telemetry, result: str) -> float:
-    return telemetry.value("wattshed_output_ticks_total", output="otlp", result=result)
 
 
 def test_ticks_arrive_with_their_device_and_exporter(
@@ -207,7 +77,7 @@ def test_everything_but_ticks_is_sent_too(collector: Collector, push: Push) -> N
         assert told["wattshed.workload.name"] == "train"
 
 
-@pytest.mark.parametrize("status", [401, 403, 408, 429, 502, 503, 504])
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 405, 408, 429, 431, 500, 502, 503, 504])
 def test_what_the_collector_may_take_later_is_sent_again(
     collector: Collector, push: Push, telemetry: Telemetry, status: int
 ) -> None:
@@ -228,7 +98,7 @@ def test_retry_after_is_honoured(collector: Collector, push: Push) -> None:
     assert time.monotonic() - began >= 1.0
 
 
-@pytest.mark.parametrize("status", [400, 404, 413, 500, 301])
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
 def test_what_the_collector_never_takes_is_counted_and_the_next_is_sent(
     collector: Collector,
     push: Push,
@@ -247,14 +117,15 @@ def test_what_the_collector_never_takes_is_counted_and_the_next_is_sent(
     assert said == [f"the collector refused a batch for good: {status} bad unit of energy"]
 
 
-def test_points_rejected_by_a_partial_success_are_counted(
+def test_points_left_out_by_a_partial_success_are_counted(
     collector: Collector, push: Push, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.answers = [(200, {}, PARTIAL.SerializeToString())]
     output = push()
     output.put(Batch(ticks=ticks(1, 2, 3)))
     assert output.flush(5)
-    assert (counted(telemetry, "rejected"), counted(telemetry, "sent")) == (1, 2)
+    assert telemetry.value("wattshed_output_points_rejected_total", output="otlp") == 1
+    assert (counted(telemetry, "rejected"), counted(telemetry, "sent")) == (0, 3)
     assert "rejected 1 data points: no unit" in caplog.text
 
 
@@ -332,22 +203,6 @@ def test_a_big_batch_is_cut_and_nothing_is_lost() -> None:
     assert sum(len(p.outcomes) for p in parts) == 1
     assert max(len(p.ticks) + len(p.allocations) for p in parts) <= BATCH_TICKS
     assert list(pieces(Batch(devices=(DEVICE,)))) == []
-
-
-def until(what: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.002)
-
-
-def waiting(telemetry: Telemetry) -> float:
-    return telemetry.value("wattshed_spool_bodies", output="otlp")
-
-
-@pytest.fixture(params=["memory", "disk"])
-def state_dir(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
-    return tmp_path / "state" if request.param == "disk" else None
 
 
 def test_a_backlog_does_not_hold_up_what_is_live(
@@ -497,7 +352,13 @@ def test_a_part_that_cannot_be_encoded_costs_only_itself(
     assert (counted(telemetry, "rejected"), counted(telemetry, "sent")) == (1, 2)
 
 
-def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(telemetry: Telemetry) -> None:
+@pytest.mark.parametrize(
+    ("memory_bytes", "ticks_kept"),
+    [(1 << 20, 2 * BATCH_TICKS), (1 << 24, 6 * BATCH_TICKS), (20_000 * TICK_BYTES, 20_000)],
+)
+def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(
+    telemetry: Telemetry, memory_bytes: int, ticks_kept: int
+) -> None:
     hangs = threading.Event()
 
     class Hanging(Memory):
@@ -505,14 +366,14 @@ def test_ticks_do_not_pile_up_behind_a_disk_that_hangs(telemetry: Telemetry) -> 
             hangs.wait()
             super().put(body, ticks, newest_ms)
 
-    told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=0.0)
+    told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=0.0, memory_bytes=memory_bytes)
     store = Hanging(1 << 24, lambda *_: None)
     output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
     output.put(Batch(ticks=ticks(0)))
     until(lambda: output._packing and not output._pending)
     for _ in range(25):
         output.put(Batch(ticks=ticks(*range(BATCH_TICKS))))
-    assert counted(telemetry, "dropped") == 25 * BATCH_TICKS - PENDING_TICKS
+    assert counted(telemetry, "dropped") == 25 * BATCH_TICKS - ticks_kept
     hangs.set()
     output.close()
 

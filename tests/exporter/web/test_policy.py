@@ -104,6 +104,7 @@ USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
             "client_allowed_sans can be given up by",
         ),
     ],
+    ids=("empty", "comment", "users", "certificate", "names"),
 )
 def test_a_file_that_is_rewritten_in_place_opens_nothing_in_between(
     file: Path, certificates: Path, caplog: pytest.LogCaptureFixture,
