@@ -327,7 +327,7 @@ class TestSnapshot:
         stage.source.used = 0.9
         stage.source.details = [Detail("gpu", "wattshed_clock_hertz", stage.time.ms, 1e9, ("sm",))]
         stage.reads(10)
-        assert len(stage.worker.snapshot.details) == 3
+        assert len(stage.worker.snapshot.details) == 4
 
         def lost() -> Sample:
             raise SourceError("lost", "gpu_lost")
@@ -337,6 +337,7 @@ class TestSnapshot:
         assert {metric for metric, _, _ in stage.worker.snapshot.details} == {
             "wattshed_activity_seconds_total",
             "wattshed_activity_joules_total",
+            "wattshed_activity_start_timestamp_seconds",
         }
 
     def test_what_was_published_is_never_changed(self, stage: Stage) -> None:

@@ -11,7 +11,7 @@ from .terms import Metric
 PUSHED_DETAILS: dict[str, Metric] = {
     **DETAIL_METRICS,
     **{
-        m.prometheus: replace(m, labels=(*DETAIL_LABELS, *m.labels))
+        m.prometheus: replace(m, labels=(*DETAIL_LABELS, *m.labels), own=m.labels)
         for m in (*HEALTH_METRICS, *PROCESS_METRICS)
         if m.otel
     },
