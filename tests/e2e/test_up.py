@@ -143,10 +143,14 @@ def test_the_demo_has_a_day_of_a_simulated_fleet(tmp_path: Path) -> None:
         report = demo.wait_until(
             "/v1/report?since=24h",
             90,
-            lambda r: r["quality"]["known_seconds"] > 23 * 3600 * 40 and r["live"],
+            # Between two statements of the ledger what is measured is not charged yet.
+            lambda r: (
+                r["quality"]["known_seconds"] > 23 * 3600 * 40
+                and r["live"]
+                and r["quality"]["residual_worst_ratio"] <= 1e-9
+            ),
         )
         assert report["quality"]["by_method"]["simulated"] > 0.99 * report["total_joules"]
-        assert report["quality"]["residual_worst_ratio"] <= 1e-9
         assert {w["workload_kind"] for w in report["workloads"]} >= {
             "training",
             "inference",

@@ -76,7 +76,9 @@ class Process:
         return answer
 
     def discover(self) -> list[Answer]:
-        devices: list[Answer] = self.ask("discover")["devices"]
+        answer = self.ask("discover")
+        assert "devices" in answer, answer
+        devices: list[Answer] = answer["devices"]
         return devices
 
     def read(self) -> list[Answer]:
