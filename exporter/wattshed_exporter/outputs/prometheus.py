@@ -36,7 +36,7 @@ class Prometheus:
         node: name of this machine, for the page.
         snapshot: the latest of every device.
         health: each source with devices and whether it reads in time.
-        registry: the exporter's own health; a registry of prometheus-client does as well.
+        registry: the exporter's own health.
 
     Raises:
         ConfigError: where the web configuration file is wrong.

@@ -111,7 +111,10 @@ def test_a_store_that_hangs_does_not_hold_up_the_end(telemetry: Telemetry) -> No
     told = config.Otlp(endpoint="http://127.0.0.1:9")
     store = Hanging(1 << 20, lambda *_: None)
     output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
-    output.close()  # never returns where it waits for the store
+    closing = threading.Thread(target=output.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive(), "closing waits for a store that hangs"
     hangs.set()
 
 
