@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .allocations.options import Allocations
 from .errors import ConfigError
 from .settings import option
 from .sources import SOURCES
@@ -246,6 +247,7 @@ class Config:
     web: Web = field(default_factory=Web)
     otlp: Otlp = field(default_factory=Otlp)
     idle: Idle = field(default_factory=Idle)
+    allocations: Allocations = field(default_factory=Allocations)
     dcgm: Dcgm = field(default_factory=Dcgm)
     ipmi: Ipmi = field(default_factory=Ipmi)
     redfish: Redfish = field(default_factory=Redfish)

@@ -60,6 +60,17 @@ class Overlap(StrEnum):
     OUTER = "outer"
 
 
+class IdlePolicy(StrEnum):
+    """Who pays what a device draws whether it works or not."""
+
+    HOLDER = "holder"
+    """Who holds it, by share; what nobody holds is nobody's."""
+    PROPORTIONAL = "proportional"
+    """Who works on it, by activity; by share where nobody does."""
+    PLATFORM = "platform"
+    """Nobody: it is the platform's."""
+
+
 class Class(StrEnum):
     """Where a joule went. For every device and interval the classes sum to what was measured."""
 
@@ -172,10 +183,14 @@ class Workload:
     key: str
     name: str
     kind: str = ""
+    instance: str = ""
+    """What of it ran: a pod, a job's id, a container, a unit."""
     namespace: str = ""
     team: str = ""
     owner: str = ""
     project: str = ""
+    cost_center: str = ""
+    queue: str = ""
     model: str = ""
     precision: str = ""
     cluster: str = ""
@@ -187,7 +202,14 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A workload holds ``share`` (0..1] of a device during [start_ms, end_ms)."""
+    """A workload holds ``share`` of a device during [start_ms, end_ms), or works on it, or both.
+
+    ``share`` is 0..1; 0 holds nothing and needs an ``activity``. ``activity`` is the mean part of
+    the whole device that the workload used in that time, 0..1, None where nobody can tell. One that
+    goes on is said again with a later end; one with an activity is a window of at most an hour and
+    is followed by the next. Of two with one device, workload and start the higher ``revision``
+    counts, then the later end; a correction whose end is its start takes the allocation back.
+    """
 
     device: str
     workload: str
@@ -195,6 +217,38 @@ class Allocation:
     end_ms: int
     share: float = 1.0
     method: str = ""
+    activity: float | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What one process used of one GPU since the last reading of processes.
+
+    ``sm_ratio`` is its mean part of the SMs, 0..1, None where the driver does not tell.
+    """
+
+    device: str
+    pid: int
+    ts_ms: int
+    sm_ratio: float | None = None
+    memory_used_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One compute instance of a board in MIG mode, as it is now.
+
+    ``name`` is ``gpu instance/compute instance``, ``slices`` the compute slices of the board that
+    it has, ``activity_ratio`` the mean part of the instance that worked, 0..1 (None: not told).
+    """
+
+    device: str
+    name: str
+    uuid: str
+    ts_ms: int
+    slices: int | None = None
+    activity_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

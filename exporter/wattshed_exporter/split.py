@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from .model import MICRO, Allocation, Charge, Class, Joules, Method, Span, Tick
+from .model import MICRO, Allocation, Charge, Class, IdlePolicy, Joules, Method, Span, Tick
 
 IDLE_BELOW = 0.05
 """Utilisation below which a device counts as idle, unless the policy says otherwise."""
@@ -21,6 +21,14 @@ SAME_START_MS = 60_000
 time that the kernel states moves by as much as the clock was corrected."""
 GAP_INTERVALS = 3
 """Power is not integrated across more than this many nominal intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How joules are charged: who pays for idling, and below which utilisation a device idles."""
+
+    idle: IdlePolicy = IdlePolicy.HOLDER
+    idle_below: float = IDLE_BELOW
 
 
 def spans(ticks: Iterable[Tick]) -> list[Span]:

@@ -163,8 +163,20 @@ class _Draft:
         device = _device_key(point)
         workload = self._workload(point.attributes)
         method = str(point.attributes.get(semconv.ALLOCATION_METHOD_ATTRIBUTE, ""))
+        activity, revision = _activity(point.attributes), _revision(point.attributes)
+        if not (share or activity):
+            raise Rejected("no_share")
         self.allocations.append(
-            Allocation(device, workload.key, point.start_ms, point.ts_ms, share, method)
+            Allocation(
+                device,
+                workload.key,
+                point.start_ms,
+                point.ts_ms,
+                share,
+                method,
+                activity,
+                revision,
+            )
         )
 
     def add_outcome(self, point: Point) -> None:
@@ -235,6 +247,29 @@ def _interval_ms(attributes: Attributes) -> int:
     if not 0 < interval < 2**32:
         raise Rejected("bad_attribute")
     return interval
+
+
+def _activity(attributes: Attributes) -> float | None:
+    said = attributes.get(semconv.ALLOCATION_ACTIVITY_ATTRIBUTE)
+    if said is None:
+        return None
+    try:
+        activity = float(said)
+    except ValueError:
+        raise Rejected("bad_attribute") from None
+    if not 0 <= activity <= 1:
+        raise Rejected("bad_attribute")
+    return activity
+
+
+def _revision(attributes: Attributes) -> int:
+    try:
+        revision = int(attributes.get(semconv.ALLOCATION_REVISION_ATTRIBUTE, 0))
+    except (ValueError, OverflowError):
+        raise Rejected("bad_attribute") from None
+    if not 0 <= revision < 2**20:
+        raise Rejected("bad_attribute")
+    return revision
 
 
 def _texts(attributes: Attributes, table: tuple[semconv.Attribute, ...]) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Layout:
             "ON_CLUSTER": f"ON CLUSTER '{self.cluster}'" if self.cluster else "",
             "REPLICATED": "Replicated" if self.cluster else "",
             "RAW_TTL": _ttl("toDateTime(ts)", self.raw_days),
+            "HELD_TTL": _ttl("toDateTime(end_ts)", self.raw_days),
             "HOUR_TTL": _ttl("hour", self.raw_days),
             "MINUTE_TTL": _ttl("t", self.minute_days),
         }

@@ -123,6 +123,8 @@ def allocation_columns(allocations: Sequence[Allocation], ids: Ids) -> Columns:
         "start_ts": [allocation.start_ms for allocation in allocations],
         "end_ts": [allocation.end_ms for allocation in allocations],
         "share": [allocation.share for allocation in allocations],
+        "activity": [allocation.activity for allocation in allocations],
+        "revision": [allocation.revision for allocation in allocations],
         "method": [allocation.method for allocation in allocations],
     }
 

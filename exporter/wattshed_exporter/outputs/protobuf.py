@@ -27,7 +27,9 @@ from wattshed_exporter.model import (
 )
 from wattshed_exporter.semconv import (
     ALLOCATION,
+    ALLOCATION_ACTIVITY_ATTRIBUTE,
     ALLOCATION_METHOD_ATTRIBUTE,
+    ALLOCATION_REVISION_ATTRIBUTE,
     DEVICE_ATTRIBUTES,
     GAP,
     HOST_NAMES,
@@ -272,6 +274,10 @@ class Encoder:
         attributes = attribute(DEVICE_ID, held.device) + self._workload(held.workload)
         if held.method:
             attributes += attribute(ALLOCATION_METHOD_ATTRIBUTE, held.method)
+        if held.activity is not None:
+            attributes += attribute(ALLOCATION_ACTIVITY_ATTRIBUTE, held.activity)
+        if held.revision:
+            attributes += attribute(ALLOCATION_REVISION_ATTRIBUTE, held.revision)
         end_ns, start_ns = held.end_ms * NANOS_PER_MS, held.start_ms * NANOS_PER_MS
         return point(attributes, end_ns, held.share, start_ns)
 

@@ -13,7 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from wattshed_exporter.model import Allocation, Detail, Device, Outcome, Reading, Workload
+from wattshed_exporter.model import (
+    Allocation,
+    Detail,
+    Device,
+    Instance,
+    Outcome,
+    ProcessUse,
+    Reading,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
@@ -56,6 +65,10 @@ class Sample:
     workloads: Sequence[Workload] = ()
     allocations: Sequence[Allocation] = ()
     outcomes: Sequence[Outcome] = ()
+    processes: Sequence[ProcessUse] | None = None
+    """All processes that have a context on a GPU of this source; None where it was not asked."""
+    instances: Sequence[Instance] | None = None
+    """All instances of boards in MIG mode; None where it was not asked."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """What the source could not believe, by reason; it is counted as errors."""
     more: bool = False

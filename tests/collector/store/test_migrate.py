@@ -38,7 +38,12 @@ def test_numbers_count_up_from_one() -> None:
     found = migrations()
     assert [m.number for m in found] == list(range(1, len(found) + 1))
     assert [m.name for m in found[:3]] == ["facts", "ledger", "views"]
-    assert [m.name for m in found[3:]] == ["versions", "samples", "merging_ticks"]
+    assert [m.name for m in found[3:]] == [
+        "versions",
+        "samples",
+        "merging_ticks",
+        "attribution",
+    ]
 
 
 def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: Client) -> None:
