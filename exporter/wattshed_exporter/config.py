@@ -26,6 +26,7 @@ class Roots:
 
     procfs: Path = option(Path("/proc"), "Mount point of the host's procfs.")
     sysfs: Path = option(Path("/sys"), "Mount point of the host's sysfs.")
+    cgroupfs: Path = option(Path("/sys/fs/cgroup"), "Where the host's cgroups are mounted.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
