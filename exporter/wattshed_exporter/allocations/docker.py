@@ -18,15 +18,20 @@ from wattshed_exporter.sources.sysfs import printable
 
 from . import Claim, Meters, Ref, Told
 from .docker_api import DockerApi
-from .docker_devices import Asked, Finder, asked
+from .gpu_requests import Asked, Finder, asked
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
 
 ID = re.compile("[0-9a-f]{64}")
 POD = "io.kubernetes.pod.uid"
-SERVICES = ("com.docker.compose.service", "com.docker.swarm.service.name")
-PROJECTS = ("com.docker.compose.project", "com.docker.stack.namespace")
+KNOWN = {
+    "com.docker.compose.service": "name",
+    "com.docker.compose.project": "project",
+    "com.docker.swarm.service.name": "name",
+    "com.docker.stack.namespace": "project",
+}
+"""Fields by the labels that Compose and Swarm set."""
 METHOD = "docker"
 
 
@@ -128,7 +133,6 @@ def fields(container: Listed, by_label: Mapping[str, str]) -> dict[str, str]:
     labels = container.labels
     told = {"name": container.name or container.id[:12], "kind": "container"}
     told["instance"] = told["name"]
-    told |= {"name": labels[key] for key in SERVICES if key in labels}
-    told |= {"project": labels[key] for key in PROJECTS if key in labels}
-    told.update({by_label[key]: value for key, value in labels.items() if key in by_label})
+    for table in (KNOWN, by_label):
+        told |= {table[key]: value for key, value in labels.items() if key in table}
     return {field_name: printable(value) for field_name, value in told.items()}

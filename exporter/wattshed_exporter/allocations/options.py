@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import option
 
 from . import ALLOCATORS
@@ -63,6 +64,15 @@ class Static:
     """Holders that are written down."""
 
     file: Path | None = option(None, "YAML file that says who holds which device.")
+
+    def problems(self) -> Iterator[str]:
+        if self.file is not None:
+            from .static_file import load
+
+            try:
+                load(self.file)
+            except ConfigError as error:
+                yield from (f"file: {problem}" for problem in error.problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

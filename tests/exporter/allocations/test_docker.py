@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fixtures.dockerd import Engine, StandIn, running
 
 from wattshed_exporter.allocations import Claim, Meters
 from wattshed_exporter.allocations.cgroup_paths import place_of
 from wattshed_exporter.allocations.docker import Docker, create, listed
-from wattshed_exporter.allocations.docker_devices import Asked, Finder, asked
+from wattshed_exporter.allocations.gpu_requests import Asked, Finder, asked
 from wattshed_exporter.allocations.options import Allocations
 from wattshed_exporter.allocations.options import Docker as Settings
 from wattshed_exporter.config import Config, Roots
@@ -261,10 +261,9 @@ def test_where_there_is_no_socket_there_is_no_engine(tmp_path: Path) -> None:
         plugin(tmp_path / "file").read(METERS)
 
 
-words = st.sampled_from(
-    """HostConfig Config Env DeviceRequests Devices Runtime Driver DeviceIDs Capabilities Count
-    PathOnHost Id gpu cdi nvidia all 0 -1 0:0 NVIDIA_VISIBLE_DEVICES=0 nvidia.com/gpu=0""".split()
-)
+WORDS = """HostConfig Config Env DeviceRequests Devices Runtime Driver DeviceIDs Capabilities Count
+PathOnHost Id gpu cdi nvidia all 0 -1 0:0 NVIDIA_VISIBLE_DEVICES=0 nvidia.com/gpu=0"""
+words = st.sampled_from(WORDS.split())
 things = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=9) | words,
     lambda inner: (
@@ -282,6 +281,7 @@ inspections = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=60)
 @given(things | inspections)
 def test_no_answer_ends_the_plug_in(thing: object) -> None:
     finder = Finder(METERS, Path("/x"), Path("/x"))

@@ -1,4 +1,4 @@
-"""Which GPUs a container was given, and which devices those are on this machine.
+"""Which GPUs a container or a unit was given, and which devices those are on this machine.
 
 A container asks by ``--gpus`` (a number, all, indices or UUIDs), by the name of a CDI device, by a
 device file, or by an environment variable that only the vendor's own runtime obeys: the images of
@@ -75,14 +75,17 @@ def _requests(host: object) -> Iterator[Asked]:
 def _files(host: object) -> Iterator[Asked]:
     for file in _list(host, "Devices"):
         path = str(_dig(file, "PathOnHost"))
-        if found := _cdi(path):
+        if found := _cdi(path) or device_file(path):
             yield found
-        elif NVIDIA_FILE.fullmatch(path):
-            yield Asked(NVIDIA, path)
-        elif RENDER_FILE.fullmatch(path):
-            yield Asked(AMD, path)
-        elif path.rstrip("/") == "/dev/dri":
-            yield Asked(AMD, ALL)
+
+
+def device_file(path: str) -> Asked | None:
+    """Return which GPU a device file gives; None where it gives none, as ``/dev/nvidiactl``."""
+    if NVIDIA_FILE.fullmatch(path):
+        return Asked(NVIDIA, path)
+    if RENDER_FILE.fullmatch(path):
+        return Asked(AMD, path)
+    return Asked(AMD, ALL) if path.rstrip("/") == "/dev/dri" else None
 
 
 def _visible(host: object, environment: Mapping[str, str]) -> Iterator[Asked]:
