@@ -135,6 +135,11 @@ class Cgroup:
         return place.holder or SYSTEM, place.container
 
 
+def create(config: Config) -> Cgroup:
+    """Build the plug-in; nothing is opened before ``read``."""
+    return Cgroup(config)
+
+
 def read_memory(procfs: Path) -> tuple[int, int]:
     """Return bytes of all memory, and of what is free or can be freed, by ``/proc/meminfo``."""
     found = dict(MEMORY_FIELD.findall(read_file(procfs / "meminfo")))

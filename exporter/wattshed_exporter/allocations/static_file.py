@@ -66,7 +66,7 @@ def load(file: Path) -> tuple[Entry, ...]:
 
 
 def _items(file: Path) -> list[object]:
-    # It takes 1.5 MB, and only where there is such a file.
+    # It takes a megabyte, and only where there is such a file.
     import yaml
 
     try:

@@ -289,6 +289,23 @@ def test_who_was_given_cpus_of_its_own_holds_them_even_if_it_sleeps(machine: Mac
     ]
 
 
+def test_a_real_cpuset_of_one_pod_alone_is_its_own() -> None:
+    root, top = hierarchies(1)
+    cpuset = root / "cpuset"
+    if not cpuset.is_dir() or ONLINE < 2:
+        pytest.skip("this machine has no cpusets of version 1, or one CPU")
+    path = scope_of(POD, 1)
+    everywhere = (cpuset / "cpuset.cpus").read_text().strip()
+    with made(top, path), made(cpuset, path):
+        for folder in (*reversed(Path(path).parents[:-1]), Path(path)):
+            (cpuset / folder / "cpuset.cpus").write_text(everywhere)
+        assert plugin(root).read(CPU).claims == []
+        (cpuset / path / "cpuset.cpus").write_text("0")
+        claims = plugin(root).read(CPU).claims
+    share = 1 / ONLINE
+    assert claims == [Claim("cpu", f"pod:{POD}", share, None, "cpu_time")]
+
+
 @pytest.mark.parametrize(
     ("meters", "chosen"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.cgroups import MOUNT, device, hierarchies
+from tests.fixtures.cgroups import plugin as cgroup_plugin
 from tests.fixtures.dockerd import Engine, StandIn, running
 
 from wattshed_exporter.allocations import Claim, Meters
@@ -77,6 +81,23 @@ def test_a_real_engine_tells_who_runs_and_whose_it_is(engine: Engine) -> None:
     assert docker.read(METERS).about[f"container:{key}"]["instance"] == "renamed"
     engine("rm", "-f", key)
     assert not docker.read(METERS).about
+
+
+def test_the_work_of_a_real_container_is_charged_under_its_name(engine: Engine) -> None:
+    root, _ = hierarchies(1 if (MOUNT / "cpuacct").is_dir() else 2)
+    cgroup = cgroup_plugin(root)
+    meters = Meters(0, {"cpu": device("cpu")})
+    cgroup.read(meters)
+    key = engine("run", "-d", "--network=none", "--name=busy", "tiny:1", "/pause", "work")
+    while not (worked := engine("logs", key)):
+        time.sleep(0.05)
+    (claim,) = [c for c in cgroup.read(meters).claims if c.holder == f"container:{key}"]
+    name = plugin(engine.socket).read(meters).about[claim.holder]["name"]
+    engine("rm", "-f", key)
+    seconds = (claim.activity or 0.0) * 10 * os.sysconf("SC_NPROCESSORS_ONLN")
+    # Beside its own work the container has what the runtime did in it to start it.
+    assert float(worked) * 0.9 <= seconds <= float(worked) + 0.3
+    assert name == "busy"
 
 
 @pytest.mark.parametrize(
