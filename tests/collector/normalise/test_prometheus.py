@@ -6,9 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.fixtures.pages import read_page
 
 from wattshed_collector.normalise import Point
-from wattshed_collector.normalise.prometheus import points
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
 AT = 1_768_471_200_000
@@ -16,7 +16,7 @@ AT = 1_768_471_200_000
 
 def read(text: str) -> tuple[list[Point], Counter[str]]:
     rejected: Counter[str] = Counter()
-    return list(points(text, AT, 10_000, rejected)), rejected
+    return read_page(text, AT, 10_000, rejected), rejected
 
 
 def test_the_exporters_own_page_has_nothing_unknown() -> None:
@@ -81,7 +81,7 @@ def test_the_counters_of_activity_come_with_their_start_where_it_is_told() -> No
 
 
 def test_other_families_are_counted_ours_and_the_processs_are_not() -> None:
-    text = "up 1\nprocess_open_fds 3\npython_info 1\nwattshed_source_up 1\nDCGM_FI_DEV_POWER 5\n"
+    text = "uptime 1\nprocess_open_fds 3\npython_info 1\nwattshed_source_up 1\nother_watts 5\n"
     found, rejected = read(text)
     assert found == []
     assert rejected == {"unknown_metric": 2}
