@@ -150,18 +150,22 @@ def _of_all(scrape: Scrape, parts: dict[str, Part], what: str) -> float | None:
 def _parts(scrape: Scrape) -> dict[str, Part]:
     """Return the instances, or the whole board as ""; holders and activity of each."""
     parts: dict[str, Part] = {}
-    mig = any(row.labels.get("GPU_I_ID") for row in scrape.all())
-    for row in scrape.all():
+    rows, profiles, model = scrape.all(), dict[str, str](), ""
+    mig = any(row.labels.get("GPU_I_ID") for row in rows)
+    for row in rows:
+        model = row.labels.get("modelName") or model
         instance = row.labels.get("GPU_I_ID", "")
         if mig and not instance:
             continue
         part = parts.setdefault(instance, Part())
-        if instance:
-            profile, model = row.labels.get("GPU_I_PROFILE", ""), row.labels.get("modelName", "")
-            part.ratio = slices_ratio(profile, model)
+        if profile := row.labels.get("GPU_I_PROFILE", ""):
+            profiles[instance] = profile
         workload = holder(row.labels, scrape.cluster, JOBS)
         if workload is not None:
             part.holders[str(workload["wattshed.workload.id"])] = workload
+    for instance, part in parts.items():
+        if instance:
+            part.ratio = slices_ratio(profiles.get(instance, ""), model)
     _work(scrape, parts)
     return parts
 

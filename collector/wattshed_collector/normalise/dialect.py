@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from wattshed_exporter import semconv
@@ -64,22 +65,24 @@ class Scrape:
     ts_ms: int
     interval_ms: int
     whole: bool = True
-    rows: dict[str, dict[frozenset[tuple[str, str]], Row]] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[tuple[str, str], ...], Row]] = field(default_factory=dict)
+    """By metric and sorted labels."""
     energy: dict[str, float] = field(default_factory=dict)
     """What was last said of each device's energy counter, in its own unit."""
 
     def add(self, sample: Sample) -> None:
         """Take a row; of two values of one series the larger counts, whichever came first."""
         series = self.rows.setdefault(sample.name, {})
-        key = frozenset(sample.labels.items())
+        key = tuple(sorted(sample.labels.items()))
         known = series.get(key)
         if known is None or not known.value >= sample.value:
             series[key] = Row(sample.labels, sample.value)
 
     def of(self, *names: str) -> list[Row]:
         """Return the rows of some metrics in an order that does not depend on their arrival."""
-        found = [row for name in names for row in self.rows.get(name, {}).values()]
-        return sorted(found, key=lambda row: sorted(row.labels.items()))
+        found = [item for name in names for item in self.rows.get(name, {}).items()]
+        found.sort(key=itemgetter(0))
+        return [row for _, row in found]
 
     def all(self) -> list[Row]:
         return self.of(*sorted(self.rows))

@@ -119,7 +119,7 @@ class Foreign:
             if ts_ms in touched or (before is not None and before.ts_ms in touched):
                 yield from self._held(dialect, before, scrapes[ts_ms])
         kept = KEPT_SCRAPES if not scrapes[order[-1]].whole else 0 if dialect is OURS else 1
-        for old in order[: len(order) - kept]:
+        for old in order[: max(0, len(order) - kept)]:
             del scrapes[old]
         if not scrapes:
             del self._things[key]

@@ -128,7 +128,8 @@ async def test_without_a_time_of_reading_the_time_of_the_scrape_counts(station: 
 
 async def test_what_is_not_ours_is_counted_and_what_is_good_is_kept(station: Station) -> None:
     text = (
-        b"my_watts 5\nnode_cpu_seconds_total 5\nprocess_cpu_seconds_total 1\nwattshed_build_info 1\n"
+        b"my_watts 5\nnode_cpu_seconds_total 5\nprocess_cpu_seconds_total 1\n"
+        b"wattshed_build_info 1\n"
         b'wattshed_power_watts{device="d"} 5\nwattshed_power_watts{device="e"} NaN\n'
         b'wattshed_power_watts{device="f"} -1\n'
         b'wattshed_reading_timestamp_seconds{device="g"} +Inf\nwattshed_power_watts{device="g"} 1\n'
