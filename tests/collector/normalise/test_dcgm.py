@@ -72,7 +72,7 @@ def test_recorded_mig_rows_are_one_board_in_any_order(data: Path) -> None:
 
 
 def test_the_row_of_the_board_goes_before_those_of_its_instances() -> None:
-    page = dcgm(watts=300, GPU_I_ID="1", GPU_I_PROFILE="1g.5gb") + dcgm(watts=299)
+    page = dcgm("GPU-a", 300, GPU_I_ID="1", GPU_I_PROFILE="1g.5gb") + dcgm("GPU-a", 299)
     (tick,) = Reader().page(page).ticks
     assert tick.power_watts == 299
 
@@ -200,11 +200,11 @@ def test_the_exporters_own_pod_holds_nothing_and_exported_labels_go_first() -> N
 
 def test_a_counter_that_falls_a_little_is_not_believed_one_that_restarts_is() -> None:
     reader = Reader()
-    reader.page(dcgm(millijoules=1_000_000))
-    (tick,) = reader.page(dcgm(millijoules=999_999), AT + STEP).ticks
+    reader.page(dcgm("GPU-a", 100, 1_000_000))
+    (tick,) = reader.page(dcgm("GPU-a", 100, 999_999), AT + STEP).ticks
     assert (tick.energy_uj, tick.power_watts) == (None, 100.0)
     assert reader.rejected == {"counter_fell": 1}
-    (tick,) = reader.page(dcgm(millijoules=10), AT + 2 * STEP).ticks
+    (tick,) = reader.page(dcgm("GPU-a", 100, 10), AT + 2 * STEP).ticks
     assert tick.energy_uj == 10_000
 
 
