@@ -149,7 +149,9 @@ class Foreign:
         else:
             return
         for hold in holds:
-            yield from self._tenure.points(hold)
+            # Where our own exporter is, it says who holds what.
+            if not self._precedence.is_ours(hold.device, now.ts_ms):
+                yield from self._tenure.points(hold)
 
     def _resumed(self, dialect: Dialect, now: Scrape, reach_ms: int) -> Iterator[Hold]:
         """Yield what is held now and was held shortly before, by what the store knows."""

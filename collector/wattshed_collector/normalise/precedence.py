@@ -39,6 +39,10 @@ class Precedence:
             until = self._claims(claim)
             until[0] = max(until.get(0, 0), newest + LONGEST_MS)
 
+    def is_ours(self, claim: str, ts_ms: int) -> bool:
+        """Return whether our own exporter measures a thing at the time."""
+        return self._until.get(claim, {}).get(0, 0) >= ts_ms
+
     def _claims(self, claim: str) -> dict[int, int]:
         if claim not in self._until and len(self._until) >= CACHE:
             self._until.clear()

@@ -229,9 +229,12 @@ def test_what_our_own_exporter_measures_is_not_taken_twice() -> None:
     package = Device("n1/rapl/package-0", Kind.CPU, "n1", "rapl")
     tick = Tick("GPU-a", AT, 1000, Method.COUNTER, 5.0)
     reader.foreign.saw(Batch(devices=(gpu, package), ticks=(tick,)))
-    page = dcgm("GPU-a") + dcgm("GPU-b")
+    pod = {"pod": "p", "namespace": "ml"}
+    page = dcgm("GPU-a", **pod) + dcgm("GPU-b", **pod)
     page += line("node_rapl_package_joules_total", 5, index="0", path="/p/intel-rapl:0")
     assert ticks(reader.page(page, AT + STEP)).keys() == {"GPU-b"}
+    held = reader.page(page, AT + 2 * STEP).allocations
+    assert [allocation.device for allocation in held] == ["GPU-b"]
     assert ticks(reader.page(page, AT + 20 * STEP)).keys() == {
         "GPU-a",
         "GPU-b",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.fixtures.pages import read_page
+from tests.fixtures.pages import STEP, Reader, read_page
 
 from wattshed_collector.normalise import Point
+from wattshed_collector.normalise.dialect import Origin
+from wattshed_collector.normalise.samples import samples
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
 AT = 1_768_471_200_000
@@ -42,6 +45,32 @@ def test_the_exporters_own_page_has_nothing_unknown() -> None:
         "wattshed.power.reading",
         "wattshed.throttled",
         "wattshed.throttled.time",
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_our_page_in_parts_by_way_of_a_prometheus_is_our_page(seed: int) -> None:
+    text = GOLDEN.read_text(encoding="utf-8")
+    pages = Reader(Origin("n1:9741", interval_ms=STEP))
+    whole = pages.page(text)
+    said = samples(text, AT)
+    random.Random(seed).shuffle(said)
+    parts = Reader(Origin(interval_ms=STEP, whole=False))
+    batches = [parts.samples(said[at : at + 40]) for at in range(0, len(said), 40)]
+    ticks: dict[tuple[str, int], dict[str, object]] = {}
+    for tick in (tick for batch in batches for tick in batch.ticks):
+        told = {name: getattr(tick, name) for name in tick.__slots__}
+        known = {name: value for name, value in told.items() if value is not None}
+        ticks.setdefault((tick.device, tick.ts_ms), {}).update(known)
+    assert ticks == {
+        (tick.device, tick.ts_ms): {
+            name: getattr(tick, name) for name in tick.__slots__ if getattr(tick, name) is not None
+        }
+        for tick in whole.ticks
+    }
+    assert {d for batch in batches for d in batch.details} == set(whole.details)
+    assert {d.key: d for batch in batches for d in batch.devices} == {
+        d.key: d for d in whole.devices
     }
 
 

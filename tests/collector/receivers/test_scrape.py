@@ -157,6 +157,24 @@ async def test_what_is_no_exposition_is_refused(station: Station, text: bytes) -
     assert station.ticks() == []
 
 
+async def test_a_foreign_page_is_taken_and_its_machine_may_be_named(station: Station) -> None:
+    text = b'nvidia_smi_power_draw_watts{uuid="00-1"} 70.5\nnode_load1 3\n'
+    async with serving(answering(text)) as url:
+        await station.scrape(f"gpu7={url}")
+        await station.scrape(url)
+    rows = station.bed.client.rows("SELECT key, node, source FROM device FINAL ORDER BY node")
+    assert rows[-1] == ("GPU-00-1", "127.0.0.1", "nvidia_gpu_exporter")
+    assert [row[1] for row in station.ticks()] == [70_500_000, 70_500_000]
+    assert station.sample("ignored_total", receiver="scrape") == 2
+
+
+async def test_the_machine_is_as_named(station: Station) -> None:
+    text = b'DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1",Hostname="other"} 70.5\n'
+    async with serving(answering(text)) as url:
+        await station.scrape(f"gpu7={url}")
+    assert station.bed.client.rows("SELECT node FROM device FINAL") == [("gpu7",)]
+
+
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 async def test_a_page_beyond_the_limit_is_refused(station: Station, encoding: str) -> None:
     body = page() + b"# padding\n" * 10_000
