@@ -45,7 +45,7 @@ def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
     energy = _first(scrape, ENERGY_METRIC)
     if energy is None and _first(scrape, VALUES[POWER][0]) is None:
         return
-    told = {name: text for row in scrape.all() for name, text in row.labels.items() if text}
+    told = {name: text for labels in scrape.labels() for name, text in labels.items() if text}
     attributes = meter(
         scrape,
         NAME,

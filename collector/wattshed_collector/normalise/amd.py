@@ -63,7 +63,7 @@ def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
     power = _largest(scrape, POWERS, MOST_POWER)
     if not energy and power is None:
         return
-    rows = [_lower(row.labels) for row in scrape.all()]
+    rows = [_lower(labels) for labels in scrape.labels()]
     told = {name: text for labels in reversed(rows) for name, text in labels.items() if text}
     attributes = meter(
         scrape,
@@ -91,8 +91,8 @@ def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
 
 def _parts(scrape: Scrape) -> dict[str, Part]:
     parts: dict[str, Part] = {}
-    for row in scrape.all():
-        told = _lower(row.labels)
+    for labels in scrape.labels():
+        told = _lower(labels)
         part = parts.setdefault(told.get("gpu_partition_id", ""), Part())
         workload = holder(told, scrape.cluster, JOBS)
         if workload is not None:
@@ -103,7 +103,7 @@ def _parts(scrape: Scrape) -> dict[str, Part]:
 
 
 def _holds(before: Scrape, now: Scrape) -> Iterator[Hold]:
-    board = next(_board(row.labels) for row in before.all())
+    board = next(_board(labels) for labels in before.labels())
     yield from holds(f"amd/{board}", NAME, (before, _parts(before)), (now, _parts(now)))
 
 

@@ -92,7 +92,7 @@ def _of_board(scrape: Scrape, what: str) -> float | None:
 
 
 def _told(scrape: Scrape) -> dict[str, str]:
-    return {name: text for row in scrape.all() for name, text in row.labels.items() if text}
+    return {name: text for labels in scrape.labels() for name, text in labels.items() if text}
 
 
 def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
@@ -149,18 +149,26 @@ def _of_all(scrape: Scrape, parts: dict[str, Part], what: str) -> float | None:
 
 def _parts(scrape: Scrape) -> dict[str, Part]:
     """Return the instances, or the whole board as ""; holders and activity of each."""
+    if scrape.memo is None:
+        scrape.memo = _find_parts(scrape)
+    parts: dict[str, Part] = scrape.memo
+    return parts
+
+
+def _find_parts(scrape: Scrape) -> dict[str, Part]:
     parts: dict[str, Part] = {}
-    rows, profiles, model = scrape.all(), dict[str, str](), ""
-    mig = any(row.labels.get("GPU_I_ID") for row in rows)
-    for row in rows:
-        model = row.labels.get("modelName") or model
-        instance = row.labels.get("GPU_I_ID", "")
+    profiles, model = dict[str, str](), ""
+    told = scrape.labels()
+    mig = any(labels.get("GPU_I_ID") for labels in told)
+    for labels in told:
+        model = labels.get("modelName") or model
+        instance = labels.get("GPU_I_ID", "")
         if mig and not instance:
             continue
         part = parts.setdefault(instance, Part())
-        if profile := row.labels.get("GPU_I_PROFILE", ""):
+        if profile := labels.get("GPU_I_PROFILE", ""):
             profiles[instance] = profile
-        workload = holder(row.labels, scrape.cluster, JOBS)
+        workload = holder(labels, scrape.cluster, JOBS)
         if workload is not None:
             part.holders[str(workload["wattshed.workload.id"])] = workload
     for instance, part in parts.items():

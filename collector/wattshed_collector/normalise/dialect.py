@@ -13,13 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wattshed_exporter import semconv
 
 from . import Attributes, Point
 
 Labels = Mapping[str, str]
+Series = tuple[tuple[str, str], ...]
+"""Labels in their order, by which rows of a metric are told apart."""
 CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 """What a container calls itself unless it is told otherwise: no name of a machine."""
 NODE_LABELS = ("node", "kubernetes_node")
@@ -65,18 +67,23 @@ class Scrape:
     ts_ms: int
     interval_ms: int
     whole: bool = True
-    rows: dict[str, dict[tuple[tuple[str, str], ...], Row]] = field(default_factory=dict)
-    """By metric and sorted labels."""
+    known: dict[Series, tuple[Series, Labels]] = field(default_factory=dict)
+    """Sets of labels, shared by the rows and by the scrapes of one thing: most are the same."""
+    rows: dict[str, dict[Series, Row]] = field(default_factory=dict)
     energy: dict[str, float] = field(default_factory=dict)
     """What was last said of each device's energy counter, in its own unit."""
+    memo: Any = None
+    """What a dialect made of the rows, until there are more of them."""
 
     def add(self, sample: Sample) -> None:
         """Take a row; of two values of one series the larger counts, whichever came first."""
         series = self.rows.setdefault(sample.name, {})
-        key = tuple(sorted(sample.labels.items()))
-        known = series.get(key)
-        if known is None or not known.value >= sample.value:
-            series[key] = Row(sample.labels, sample.value)
+        of = tuple(sorted(sample.labels.items()))
+        key, labels = self.known.setdefault(of, (of, sample.labels))
+        told = series.get(key)
+        if told is None or not told.value >= sample.value:
+            series[key] = Row(labels, sample.value)
+            self.memo = None
 
     def of(self, *names: str) -> list[Row]:
         """Return the rows of some metrics in an order that does not depend on their arrival."""
@@ -86,6 +93,11 @@ class Scrape:
 
     def all(self) -> list[Row]:
         return self.of(*sorted(self.rows))
+
+    def labels(self) -> list[Labels]:
+        """Return the sets of labels of all rows, each once, in their order."""
+        found = {key: row.labels for series in self.rows.values() for key, row in series.items()}
+        return [labels for _, labels in sorted(found.items(), key=itemgetter(0))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ SOURCES = frozenset(dialect.name for dialect in DIALECTS if dialect is not OURS)
 KEPT_SCRAPES = 4
 """Of each thing, where a scrape may come in parts; of whole pages the one before is enough."""
 KEPT_THINGS = 100_000
+KEPT_LABELS = 10_000
+"""Of each thing; pods that came and went would be remembered for ever."""
 SMALL_FALL = 0.5
 """A counter that falls to more than this part of itself was not reset: other rows were shown."""
 
@@ -105,6 +107,7 @@ class Foreign:
                 sample.ts_ms,
                 origin.interval_ms,
                 origin.whole,
+                next((other.known for other in scrapes.values()), {}),
             )
         return scrape
 
@@ -123,6 +126,8 @@ class Foreign:
             del scrapes[old]
         if not scrapes:
             del self._things[key]
+        elif len(known := scrapes[order[-1]].known) > KEPT_LABELS:
+            known.clear()
 
     def _measured(
         self, dialect: Dialect, before: Scrape | None, now: Scrape, rejected: Counter[str]
