@@ -35,6 +35,7 @@ class Scrape:
         "URLs of /metrics pages of wattshed-exporters or others, such as "
         "http://node1:9741/metrics; node=URL says which machine it is.",
     )
+    cluster: str = option("", "Cluster of the targets, where their pages do not name one.")
     interval_seconds: float = option(10.0, "Time between two scrapes of a target.")
     timeout_seconds: float = option(5.0, "Time that a scrape may take.")
     max_body_bytes: int = option(32 * 2**20, "Largest page that is read.")

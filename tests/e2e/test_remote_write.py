@@ -28,7 +28,7 @@ UUID = "GPU-20c56d28-0da5-6d26-a36a-e7af1ce2586e"
 ENERGY = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
 RECORDED_MJ = 128_996_013
 JOULES_A_SCRAPE = 70
-SCRAPES = 5
+SCRAPES = 3
 CONFIG = """
 global: {{scrape_interval: 1s, external_labels: {{cluster: green}}}}
 scrape_configs:
@@ -133,7 +133,7 @@ def test_the_joules_of_the_page_are_the_joules_of_the_pod(data: Path, tmp_path: 
     with serving(pages) as page, collecting(config) as collector:
         told = CONFIG.format(page=page, collector=collector.url)
         with prometheus(tmp_path, told):
-            until(lambda: len(pages.served) > SCRAPES + 2, True, tmp_path)
+            until(lambda: len(pages.served) > SCRAPES + 1, True, tmp_path)
             joules = (pages.served[-1] - pages.served[0]) / 1000
             assert joules == JOULES_A_SCRAPE * SCRAPES
             until(lambda: charged(collector), joules, tmp_path)

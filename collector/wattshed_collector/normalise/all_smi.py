@@ -6,7 +6,6 @@ scopes only GPUs are read: the chassis may contain them. Source: lablup/all-smi,
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Point
@@ -41,7 +40,7 @@ def _first(scrape: Scrape, name: str) -> float | None:
     return next((row.value for row in scrape.of(name)), None)
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     energy = _first(scrape, ENERGY_METRIC)
     if energy is None and _first(scrape, VALUES[POWER][0]) is None:
         return

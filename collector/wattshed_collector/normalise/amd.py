@@ -8,7 +8,6 @@ uJ. Sources: ROCm/device-metrics-exporter, ``internal/metricslist.md`` and its i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Point
@@ -58,7 +57,7 @@ def _largest(scrape: Scrape, names: tuple[str, ...], most: float) -> float | Non
     return None
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     energy = _largest(scrape, (ENERGY_METRIC,), MOST_ENERGY_UJ)
     power = _largest(scrape, POWERS, MOST_POWER)
     if not energy and power is None:

@@ -10,7 +10,6 @@ nothing. Sources: dcgm-exporter's ``etc/*.csv``, ``internal/pkg/transformation``
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Point
@@ -95,7 +94,7 @@ def _told(scrape: Scrape) -> dict[str, str]:
     return {name: text for labels in scrape.labels() for name, text in labels.items() if text}
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     told, ts_ms = _told(scrape), scrape.ts_ms
     energy, power = _of_board(scrape, "energy"), _of_board(scrape, "power")
     if energy is None and power is None:

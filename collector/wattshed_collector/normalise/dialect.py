@@ -9,7 +9,6 @@ them (``holds``). Both depend on the set of rows alone, so order, splits and rep
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -142,7 +141,7 @@ class Dialect:
     metrics: frozenset[str]
     others: tuple[str, ...]
     group: Callable[[Labels], str | None]
-    points: Callable[[Scrape, Counter[str]], Iterator[Point]]
+    points: Callable[[Scrape], Iterator[Point]]
     holds: Callable[[Scrape, Scrape], Iterator[Hold]] = _nobody
     node_labels: tuple[str, ...] = ()
     claim: Callable[[Point], str] = _by_device

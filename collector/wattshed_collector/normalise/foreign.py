@@ -33,7 +33,7 @@ RUNTIMES = ("go_", "process_", "python_", "promhttp_", "scrape_")
 """What every exporter and Prometheus itself add about themselves."""
 OTHERS = (*RUNTIMES, *(name for dialect in DIALECTS for name in dialect.others))
 SOURCES = frozenset(dialect.name for dialect in DIALECTS if dialect is not OURS)
-KEPT_SCRAPES = 4
+KEPT_SCRAPES = 10
 """Of each thing, where a scrape may come in parts; of whole pages the one before is enough."""
 KEPT_THINGS = 100_000
 KEPT_LABELS = 10_000
@@ -103,7 +103,7 @@ class Foreign:
         if scrape is None:
             scrape = scrapes[sample.ts_ms] = Scrape(
                 key[1],
-                origin.cluster or _cluster(sample.labels),
+                _cluster(sample.labels) or origin.cluster,
                 sample.ts_ms,
                 origin.interval_ms,
                 origin.whole,
@@ -132,7 +132,7 @@ class Foreign:
     def _measured(
         self, dialect: Dialect, before: Scrape | None, now: Scrape, rejected: Counter[str]
     ) -> Iterator[Point]:
-        for point in dialect.points(now, rejected):
+        for point in dialect.points(now):
             if dialect is not OURS and not self._allows(dialect, point):
                 rejected["measured_already"] += 1
             elif point.metric == ENERGY and dialect is not OURS and _fell(before, now, point):

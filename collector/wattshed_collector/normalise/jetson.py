@@ -10,7 +10,6 @@ device trees tegra186-p3310, tegra234-p3701 and tegra234-p3767 of the Linux kern
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Point
@@ -21,17 +20,20 @@ RAILS = "integrated_power"
 INPUTS = ("VDD_IN", "POM_5V_IN")
 """Rails through which a module gets all that it draws."""
 PARTS = {"GPU": "gpu", "CPU": "cpu", "DDR": "memory", "VDDRQ": "memory"}
+PARTS |= dict.fromkeys(("SOC", "CV"), "module")
 OTHERS = ("cpu_Hz", "ram_kB", "gpuram_kB", "swap_kB", "emc_Hz", "disk_GB", "uptime_s")
 
 
 def _kind(rail: str) -> str:
     if rail in INPUTS:
         return "module"
-    named = [kind for part, kind in PARTS.items() if part in rail.split("_")]
-    return named[0] if len(named) == 1 and rail.count("_") <= 2 else "board"
+    named = [part for part in rail.split("_") if part in PARTS]
+    if not named:
+        return "board"
+    return PARTS[named[0]] if len(named) == 1 else "module"
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     rails = {
         row.labels.get("machine_part", ""): row.value
         for row in scrape.of(RAILS)

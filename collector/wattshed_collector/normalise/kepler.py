@@ -9,7 +9,6 @@ sustainable-computing-io/kepler, ``docs/user/metrics.md``.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Attributes, Point, rapl
@@ -46,7 +45,7 @@ def _key(scrape: Scrape, zone: str) -> str:
     return f"{scrape.node}/kepler/{zone}"
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     yield from _gpu(scrape)
     energies, powers = _by_zone(scrape, CPU), _by_zone(scrape, CPU_POWER)
     load = next((row.value for row in scrape.of(LOAD)), None)

@@ -12,7 +12,6 @@ prometheus/node_exporter, ``collector/rapl_linux.go``, ``hwmon_linux.go``,
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Point, rapl
@@ -37,7 +36,7 @@ METERS = ("node_hwmon_power_average_watt", "node_hwmon_power_watt")
 BATTERIES = "node_power_supply_power_watt"
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     yield from _rapl(scrape)
     yield from _acpi(scrape)
     yield from _batteries(scrape)

@@ -7,7 +7,6 @@ holds a GPU. Source: utkuozdemir/nvidia_gpu_exporter, ``METRICS.md`` and its rec
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from . import Point
@@ -46,7 +45,7 @@ def _first(scrape: Scrape, *names: str) -> float | None:
     return next((row.value for name in names for row in scrape.of(name)), None)
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     energy, power = _first(scrape, ENERGY_METRIC), _first(scrape, *POWERS)
     if energy is None and power is None:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from wattshed_exporter import semconv
@@ -27,7 +26,7 @@ def _device(labels: Labels) -> str | None:
     return labels.get("device", "")
 
 
-def _points(scrape: Scrape, rejected: Counter[str]) -> Iterator[Point]:
+def _points(scrape: Scrape) -> Iterator[Point]:
     """Yield what a page says of one device.
 
     Its readings carry the time at which it was read, where the exporter says so, else the time of

@@ -2,8 +2,8 @@
 
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/
 204 means durable. What the sender must not send again is answered with 400, what it may with 503.
-A request of version 2.0 is refused with 415, upon which a sender falls back to 1.0. A stale marker
-says that a series ended and is no value. What cannot be used is counted and does no harm beside it.
+A request of version 2.0 is refused with 415, as its specification asks. A stale marker says that a
+series ended and is no value. What cannot be used is counted and does no harm beside it.
 """
 
 from __future__ import annotations

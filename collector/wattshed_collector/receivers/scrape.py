@@ -93,6 +93,7 @@ class Scraper:
         origin = Origin(
             urlsplit(url).netloc.rpartition("@")[2],
             node,
+            self._options.cluster,
             interval_ms=round(self._options.interval_seconds * 1000),
         )
         batch = await asyncio.to_thread(self._parse, page, scraped_ms, origin)
