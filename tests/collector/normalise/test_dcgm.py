@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fixtures.pages import AT, STEP, Reader, dcgm, line
+from tests.fixtures.pages import AT, STEP, Reader, dcgm, line, merged
 
 from wattshed_collector.normalise.dialect import Origin, Sample
 from wattshed_collector.normalise.foreign import Foreign
@@ -232,22 +232,6 @@ def scrape(at_ms: int) -> list[Sample]:
     page += "".join(dcgm("GPU-t", 50, 10**9 + more, **pod(f"t{n}")) for n in (1, 2, 3))
     page += dcgm("GPU-e", 70, 10**9 + more, **pod("alone"))
     return samples(page, at_ms)
-
-
-def merged(batches: list[Batch]) -> dict[object, object]:
-    """What the store holds in the end: the last word on every column and every allocation."""
-    found: dict[object, object] = {}
-    for batch in batches:
-        for tick in batch.ticks:
-            for name in ("power_watts", "energy_uj", "utilization_ratio"):
-                value = getattr(tick, name)
-                if value is not None:
-                    found[tick.device, tick.ts_ms, name] = value
-        for a in batch.allocations:
-            known = found.get((a.device, a.workload, a.start_ms))
-            if not isinstance(known, Allocation) or known.end_ms <= a.end_ms:
-                found[a.device, a.workload, a.start_ms] = a
-    return found
 
 
 @settings(max_examples=40)
