@@ -58,9 +58,8 @@ FIELDS: dict[str, tuple[str, float]] = {
 }
 """Metric to what it says and the largest value that can be meant. Energy is in mJ, power in W,
 memory in MiB. Lower case: dcgm-exporter 1.x."""
-NAMES: dict[str, list[str]] = {}
-for _name, (_field, _) in FIELDS.items():
-    NAMES.setdefault(_field, []).append(_name)
+MOST = dict(FIELDS.values())
+NAMES = {what: [name for name, (of, _) in FIELDS.items() if of == what] for what in MOST}
 JOBS = {"job": "hpc_job"}
 
 
@@ -70,7 +69,7 @@ def _uuid(labels: Labels) -> str | None:
 
 
 def _rows(scrape: Scrape, what: str) -> Iterator[Row]:
-    most = next(limit for of, limit in FIELDS.values() if of == what)
+    most = MOST[what]
     for row in scrape.of(*NAMES[what]):
         if 0 <= row.value <= most and row.value not in BLANKS and row.value < BLANK_FROM:
             yield row
