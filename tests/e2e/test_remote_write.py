@@ -127,7 +127,7 @@ def test_the_joules_of_the_page_are_the_joules_of_the_pod(data: Path, tmp_path: 
     config = Config(
         listen="127.0.0.1:0",
         data=str(tmp_path / "store"),
-        ingest=Ingest(remote_write_interval_seconds=1.0),
+        ingest=Ingest(remote_write_interval_seconds=10.0),
         ledger=Ledger(interval_seconds=1.0),
     )
     with serving(pages) as page, collecting(config) as collector:
