@@ -11,6 +11,7 @@ import pytest
 from tests.exporter.sources.nvml.test_nvml_captures import printed
 from tests.fixtures.supported import (
     COLUMNS,
+    FOREIGN,
     OTHERS,
     QUALITIES,
     SUPPORTED,
@@ -18,10 +19,14 @@ from tests.fixtures.supported import (
     recordings,
 )
 
+from wattshed_collector.normalise.foreign import SOURCES as FOREIGN_SOURCES
 from wattshed_exporter.sources import SOURCES
 
 ROOT = Path(__file__).parent.parent
-ROWS = pytest.mark.parametrize("row", SUPPORTED, ids=lambda row: f"{row.source}-{row.meter}")
+ROWS = pytest.mark.parametrize(
+    "row", [*SUPPORTED, *FOREIGN], ids=lambda row: f"{row.source}-{row.meter}"
+)
+READERS = ("tests/exporter", "tests/collector/normalise")
 MADE_UP = {"replay", "simulate"}
 """Sources that read no meter."""
 
@@ -37,7 +42,7 @@ def test_a_row_names_a_test_that_there_is(row: Supported) -> None:
     file, _, name = row.test.partition("::")
     assert name.startswith("test_")
     assert name in functions(file)
-    assert row.source in SOURCES
+    assert row.source in (FOREIGN_SOURCES if row in FOREIGN else SOURCES)
     assert row.quality in QUALITIES
     assert bool(row.recording) == (row.quality in "GLS")
 
@@ -93,9 +98,8 @@ def test_a_recording_has_the_quality_that_is_said(row: Supported, data: Path) ->
 
 
 def test_every_recording_in_use_is_in_the_table(data: Path) -> None:
-    text = "".join(
-        file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests/exporter").rglob("*.py"))
-    )
+    files = [file for where in READERS for file in sorted((ROOT / where).rglob("*.py"))]
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
     folders = [folder for folder in (data / "recordings").glob("*/*") if folder.is_dir()]
     used = {
         f"{folder.parent.name}/{folder.name}"
@@ -107,4 +111,5 @@ def test_every_recording_in_use_is_in_the_table(data: Path) -> None:
 
 def test_every_source_of_a_meter_is_in_the_table() -> None:
     assert {row.source for row in SUPPORTED} == SOURCES.keys() - MADE_UP
+    assert {row.source for row in FOREIGN} == FOREIGN_SOURCES
     assert all(OTHERS.values())

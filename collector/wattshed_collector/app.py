@@ -18,11 +18,15 @@ from .api.routes import Api, errors
 from .config import Config
 from .ledger import LedgerJob, Policy
 from .normalise.facts import Limits, Normaliser
+from .normalise.foreign import SOURCES, Foreign
+from .normalise.tenure import Tenure
 from .receivers.otlp import OtlpReceiver
+from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store.client import Store
 from .store.migrate import Layout, migrate
 from .store.read import Reader
+from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
 
@@ -44,6 +48,9 @@ async def running(config: Config) -> AsyncIterator[str]:
         client = store.client()
         retention = config.retention
         migrate(client, Layout(raw_days=retention.raw_days, minute_days=retention.minute_days))
+        tenure = Tenure()
+        tenure.learn(recent_tenures(client, SOURCES))
+        foreign = Foreign(tenure)
         client.close()
         telemetry = Telemetry()
         writer = Writer(
@@ -61,11 +68,13 @@ async def running(config: Config) -> AsyncIterator[str]:
             Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         )
         await stack.enter_async_context(
-            _scraping(Scraper(writer, normaliser, telemetry, config.scrape))
+            _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
         )
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
-        app.add_routes(OtlpReceiver(writer, normaliser, telemetry, config.ingest).routes())
+        for receiver in (OtlpReceiver, RemoteWriteReceiver):
+            parts = writer, normaliser, foreign, telemetry, config.ingest
+            app.add_routes(receiver(*parts).routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))

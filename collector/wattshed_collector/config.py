@@ -19,6 +19,11 @@ class Ingest:
     future_seconds: float = option(600.0, "How far ahead of our clock an event time may be.")
     group_seconds: float = option(0.1, "Time that a write waits for others to share its insert.")
     queue_rows: int = option(500_000, "Rows that may wait to be written; beyond, senders wait.")
+    remote_write_interval_seconds: float = option(
+        30.0,
+        "Time between two scrapes of a Prometheus that writes here; power is not integrated and "
+        "an allocation not prolonged over more than three of them.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +31,11 @@ class Scrape:
     """Exporters to pull from."""
 
     targets: tuple[str, ...] = option(
-        (), "URLs of /metrics pages of wattshed-exporters, such as http://node1:9741/metrics."
+        (),
+        "URLs of /metrics pages of wattshed-exporters or others, such as "
+        "http://node1:9741/metrics; node=URL says which machine it is.",
     )
+    cluster: str = option("", "Cluster of the targets, where their pages do not name one.")
     interval_seconds: float = option(10.0, "Time between two scrapes of a target.")
     timeout_seconds: float = option(5.0, "Time that a scrape may take.")
     max_body_bytes: int = option(32 * 2**20, "Largest page that is read.")
@@ -72,7 +80,7 @@ class Config:
         if not host or not port.isdigit() or int(port) > 65535:
             found.append(f"listen: {self.listen!r} is not host:port")
         for target in self.scrape.targets:
-            if urlsplit(target).scheme not in ("http", "https"):
+            if urlsplit(named_target(target)[1]).scheme not in ("http", "https"):
                 found.append(f"scrape.targets: {target!r} is not an http or https URL")
         positive = {
             "ledger.interval_seconds": self.ledger.interval_seconds,
@@ -80,6 +88,7 @@ class Config:
             "scrape.timeout_seconds": self.scrape.timeout_seconds,
             "ingest.max_body_bytes": self.ingest.max_body_bytes,
             "ingest.queue_rows": self.ingest.queue_rows,
+            "ingest.remote_write_interval_seconds": self.ingest.remote_write_interval_seconds,
         }
         found += [f"{name}: must be above 0" for name, value in positive.items() if value <= 0]
         if not 0 <= self.ledger.idle_below_ratio <= 1:
@@ -93,3 +102,9 @@ class Config:
                 "are computed again as long as their ticks are kept"
             )
         return found
+
+
+def named_target(target: str) -> tuple[str, str]:
+    """Split ``node=URL`` into both; the name is "" where a target is a URL alone."""
+    name, equals, url = target.partition("=")
+    return (name.strip(), url.strip()) if equals and "/" not in name else ("", target)

@@ -23,6 +23,7 @@ COUNTERS: tuple[Health, ...] = (
     Health("ticks_total", "Ticks that became durable.", ("receiver",)),
     Health("details_total", "Details that became durable.", ("receiver",)),
     Health("rejected_total", "Data points refused.", ("receiver", "reason")),
+    Health("ignored_total", "Samples that say nothing of energy.", ("receiver",)),
     Health("scrapes_total", "Scrapes, by result (ok, failed).", ("target", "result")),
     Health("ledger_runs_total", "Runs of the ledger, by result (ok, failed).", ("result",)),
     Health("ledger_seconds_total", "Time that the ledger worked."),

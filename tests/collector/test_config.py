@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from wattshed_collector.config import PREFIX, Config, Ingest, Ledger, Retention, Scrape
+from wattshed_collector.config import (
+    PREFIX,
+    Config,
+    Ingest,
+    Ledger,
+    Retention,
+    Scrape,
+    named_target,
+)
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import load, options
 
@@ -43,6 +51,20 @@ def test_file_then_environment_then_flags(tmp_path: Path) -> None:
     assert (config.listen, config.data) == ("127.0.0.1:3", "from-environment")
     assert config.retention.raw_days == 5
     assert config.scrape.targets == ("http://a/metrics", "http://b/metrics")
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ("http://a/metrics", ("", "http://a/metrics")),
+        ("gpu7=http://a/metrics", ("gpu7", "http://a/metrics")),
+        ("http://a/metrics?x=1", ("", "http://a/metrics?x=1")),
+        ("gpu7=https://a/metrics?x=1", ("gpu7", "https://a/metrics?x=1")),
+    ],
+)
+def test_a_target_may_name_its_machine(target: str, named: tuple[str, str]) -> None:
+    assert named_target(target) == named
+    assert told(f"--scrape.targets={target}").scrape.targets == (target,)
 
 
 def test_every_problem_at_once(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+from tests.fixtures.pages import read_page
 
-from wattshed_collector.normalise import Point, otlp, prometheus
+from wattshed_collector.normalise import Point, otlp
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_exporter.guards import FROZEN
 from wattshed_exporter.integrate import Meter
@@ -94,7 +95,7 @@ def pulled_as_well(batches: Sequence[Batch]) -> list[Batch]:
     pages = [Exposition().render(Snapshot((GPU,), {"d": b.ticks[-1]})).decode() for b in batches]
     rejected: Counter[str] = Counter()
     pulled = [
-        normal(prometheus.points(page, BASE + at * 1000 + 400, 1000, rejected))
+        normal(read_page(page, BASE + at * 1000 + 400, 1000, rejected))
         for at, page in enumerate(pages)
         if at % 5 == 0
     ]

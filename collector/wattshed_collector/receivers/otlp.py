@@ -21,6 +21,7 @@ from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable
 from wattshed_collector.normalise import otlp
 from wattshed_collector.normalise.facts import Normaliser
+from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -35,10 +36,16 @@ class OtlpReceiver:
     """Answers POST /v1/metrics."""
 
     def __init__(
-        self, writer: Writer, normaliser: Normaliser, telemetry: Telemetry, limits: Ingest
+        self,
+        writer: Writer,
+        normaliser: Normaliser,
+        foreign: Foreign,
+        telemetry: Telemetry,
+        limits: Ingest,
     ) -> None:
         self._writer = writer
         self._normaliser = normaliser
+        self._foreign = foreign
         self._telemetry = telemetry
         self._limits = limits
 
@@ -92,7 +99,9 @@ class OtlpReceiver:
                 "the body is not an OTLP ExportMetricsServiceRequest", "malformed"
             ) from error
         rejected: Counter[str] = Counter()
-        return self._normaliser.batch(otlp.points(request, rejected), rejected)
+        batch = self._normaliser.batch(otlp.points(request, rejected), rejected)
+        self._foreign.saw(batch)
+        return batch
 
     def _refuse(self, status: int, error: InvalidInput) -> web.Response:
         self._telemetry.reject(RECEIVER, {error.reason: 1})

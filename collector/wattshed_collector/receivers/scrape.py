@@ -1,4 +1,7 @@
-"""Scrape static targets: one task each, spread over the interval, none in another's way."""
+"""Scrape static targets: one task each, spread over the interval, none in another's way.
+
+A page may be our exporter's, of any other that ``normalise.foreign`` knows, or of several.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import logging
 import random
 import time
 from collections import Counter
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from wattshed_collector.config import Scrape
+from wattshed_collector.config import Scrape, named_target
 from wattshed_collector.errors import InvalidInput, StoreError
-from wattshed_collector.normalise import prometheus
+from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import Normaliser
+from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.normalise.samples import samples
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -28,10 +34,16 @@ class Scraper:
     """Pulls every target each ``interval_seconds`` until its task is cancelled."""
 
     def __init__(
-        self, writer: Writer, normaliser: Normaliser, telemetry: Telemetry, options: Scrape
+        self,
+        writer: Writer,
+        normaliser: Normaliser,
+        foreign: Foreign,
+        telemetry: Telemetry,
+        options: Scrape,
     ) -> None:
         self._writer = writer
         self._normaliser = normaliser
+        self._foreign = foreign
         self._telemetry = telemetry
         self._options = options
 
@@ -70,29 +82,38 @@ class Scraper:
     async def scrape(self, session: aiohttp.ClientSession, target: str) -> None:
         """Scrape once. Raises InvalidInput where the page is too large or not an exposition."""
         scraped_ms = int(time.time() * 1000)
-        async with session.get(target) as response:
+        node, url = named_target(target)
+        async with session.get(url) as response:
             response.raise_for_status()
             page = await response.content.read(self._options.max_body_bytes + 1)
             while not response.content.at_eof() and len(page) <= self._options.max_body_bytes:
                 page += await response.content.read(self._options.max_body_bytes + 1 - len(page))
         if len(page) > self._options.max_body_bytes:
             raise InvalidInput(f"the page is beyond {self._options.max_body_bytes} bytes", "size")
-        batch = await asyncio.to_thread(self._parse, page, scraped_ms)
+        origin = Origin(
+            urlsplit(url).netloc.rpartition("@")[2],
+            node,
+            self._options.cluster,
+            interval_ms=round(self._options.interval_seconds * 1000),
+        )
+        batch = await asyncio.to_thread(self._parse, page, scraped_ms, origin)
         if batch:
             await asyncio.wrap_future(self._writer.submit(batch))
             self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
             self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
 
-    def _parse(self, page: bytes, scraped_ms: int) -> Batch:
+    def _parse(self, page: bytes, scraped_ms: int, origin: Origin) -> Batch:
         rejected: Counter[str] = Counter()
-        interval_ms = round(self._options.interval_seconds * 1000)
         try:
-            text = page.decode()
-            found = prometheus.points(text, scraped_ms, interval_ms, rejected)
-            return self._normaliser.batch(list(found), rejected)
+            said = samples(page.decode(), scraped_ms)
         except ValueError as error:
             raise InvalidInput(f"not a Prometheus exposition: {error}", "malformed") from error
+        found, ignored = self._foreign.points(said, origin, rejected)
+        self._telemetry.count("ignored_total", ignored, receiver=RECEIVER)
+        batch = self._normaliser.batch(found, rejected)
+        self._foreign.saw(batch)
+        return batch
 
     def _result(self, target: str, *, ok: bool) -> None:
         self._telemetry.count("scrapes_total", target=target, result="ok" if ok else "failed")

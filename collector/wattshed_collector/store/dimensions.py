@@ -30,11 +30,12 @@ class Held:
     end_ms: int
     share: float
     method: str
+    activity: float | None = None
 
 
 RECENT = """
 SELECT device_id, workload_id, toUnixTimestamp64Milli(start_ts), toUnixTimestamp64Milli(end_ts),
-       share, method
+       share, method, activity
 FROM allocation FINAL WHERE end_ts > now() - INTERVAL 7 DAY
 """
 
@@ -55,8 +56,9 @@ class Dimensions:
 
     def learn(self, client: Client) -> None:
         """Take over what the store knows."""
-        for device, workload, start_ms, end_ms, share, method in client.rows(RECENT):
-            self._allocations[device, workload, start_ms] = Held(end_ms, share, str(method))
+        for device, workload, start_ms, end_ms, share, method, activity in client.rows(RECENT):
+            held = Held(end_ms, share, str(method), activity)
+            self._allocations[device, workload, start_ms] = held
 
     def news(self, batches: Iterable[Batch]) -> News:
         merged = _merge(batches)
@@ -93,7 +95,11 @@ class Dimensions:
 
     def _hours(self, allocation: Allocation) -> Iterable[int]:
         known = self._known(allocation)
-        grown = known is not None and known.share == allocation.share
+        grown = (
+            known is not None
+            and known.end_ms < allocation.end_ms
+            and (known.share, known.activity) == (allocation.share, allocation.activity)
+        )
         start = known.end_ms if grown and known is not None else allocation.start_ms
         first = min(start, allocation.end_ms) // HOUR_MS
         return (hour * 3600 for hour in range(first, (allocation.end_ms - 1) // HOUR_MS + 1))
@@ -122,4 +128,4 @@ def _key(allocation: Allocation) -> tuple[str, str, int]:
 
 
 def _held(allocation: Allocation) -> Held:
-    return Held(allocation.end_ms, allocation.share, allocation.method)
+    return Held(allocation.end_ms, allocation.share, allocation.method, allocation.activity)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from tests.fixtures.pages import read_page
 
 from wattshed_collector.normalise import Attributes, Point
 from wattshed_collector.normalise.details import KNOWN, LARGEST
 from wattshed_collector.normalise.facts import Limits, Normaliser
-from wattshed_collector.normalise.prometheus import points
 from wattshed_exporter import semconv
 from wattshed_exporter.model import Detail, Kind
 
@@ -47,7 +47,7 @@ class TestEveryMetric:
         text += f'wattshed_reading_timestamp_seconds{{device="d"}} {NOW - 3}\n'
         text += f'wattshed_energy_start_timestamp_seconds{{device="d"}} {NOW - 100}\n'
         rejected: Counter[str] = Counter()
-        batch = normaliser().batch(points(text, AT, 10_000, rejected), rejected)
+        batch = normaliser().batch(read_page(text, AT, 10_000, rejected), rejected)
         values = tuple(f"a {label}" for label in metric.own)
         assert batch.details == (Detail("d", metric.prometheus, AT - 3000, 1.0, values, None),)
         assert (batch.devices, batch.rejected) == ((), {})
@@ -162,7 +162,7 @@ class TestNamesThatTwoTablesShare:
             'wattshed_power_watts{device="d",scope="module"} 300\n'
             'wattshed_power_reading_watts{device="d",scope="memory",window="instant"} 40\n'
         )
-        batch = normaliser().batch(points(text, AT, 10_000, Counter()))
+        batch = normaliser().batch(read_page(text, AT, 10_000))
         assert [device.scope for device in batch.devices] == ["module"]
         assert [detail.attributes for detail in batch.details] == [("memory", "instant")]
 

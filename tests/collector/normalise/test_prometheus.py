@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.fixtures.pages import STEP, Reader, read_page
 
 from wattshed_collector.normalise import Point
-from wattshed_collector.normalise.prometheus import points
+from wattshed_collector.normalise.dialect import Origin
+from wattshed_collector.normalise.samples import samples
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
 AT = 1_768_471_200_000
@@ -16,7 +19,7 @@ AT = 1_768_471_200_000
 
 def read(text: str) -> tuple[list[Point], Counter[str]]:
     rejected: Counter[str] = Counter()
-    return list(points(text, AT, 10_000, rejected)), rejected
+    return read_page(text, AT, 10_000, rejected), rejected
 
 
 def test_the_exporters_own_page_has_nothing_unknown() -> None:
@@ -42,6 +45,32 @@ def test_the_exporters_own_page_has_nothing_unknown() -> None:
         "wattshed.power.reading",
         "wattshed.throttled",
         "wattshed.throttled.time",
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_our_page_in_parts_by_way_of_a_prometheus_is_our_page(seed: int) -> None:
+    text = GOLDEN.read_text(encoding="utf-8")
+    pages = Reader(Origin("n1:9741", interval_ms=STEP))
+    whole = pages.page(text)
+    said = samples(text, AT)
+    random.Random(seed).shuffle(said)
+    parts = Reader(Origin(interval_ms=STEP, whole=False))
+    batches = [parts.samples(said[at : at + 40]) for at in range(0, len(said), 40)]
+    ticks: dict[tuple[str, int], dict[str, object]] = {}
+    for tick in (tick for batch in batches for tick in batch.ticks):
+        told = {name: getattr(tick, name) for name in tick.__slots__}
+        known = {name: value for name, value in told.items() if value is not None}
+        ticks.setdefault((tick.device, tick.ts_ms), {}).update(known)
+    assert ticks == {
+        (tick.device, tick.ts_ms): {
+            name: getattr(tick, name) for name in tick.__slots__ if getattr(tick, name) is not None
+        }
+        for tick in whole.ticks
+    }
+    assert {d for batch in batches for d in batch.details} == set(whole.details)
+    assert {d.key: d for batch in batches for d in batch.devices} == {
+        d.key: d for d in whole.devices
     }
 
 
@@ -81,7 +110,7 @@ def test_the_counters_of_activity_come_with_their_start_where_it_is_told() -> No
 
 
 def test_other_families_are_counted_ours_and_the_processs_are_not() -> None:
-    text = "up 1\nprocess_open_fds 3\npython_info 1\nwattshed_source_up 1\nDCGM_FI_DEV_POWER 5\n"
+    text = "uptime 1\nprocess_open_fds 3\npython_info 1\nwattshed_source_up 1\nother_watts 5\n"
     found, rejected = read(text)
     assert found == []
     assert rejected == {"unknown_metric": 2}

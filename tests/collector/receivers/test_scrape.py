@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from wattshed_collector.config import Scrape
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.facts import Limits, Normaliser
+from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
@@ -65,7 +66,7 @@ class Station:
 
     def scraper(self, *targets: str, **how: float) -> Scraper:
         options = Scrape(targets=targets, **how)  # type: ignore[arg-type]
-        return Scraper(self.writer, Normaliser(Limits()), self.telemetry, options)
+        return Scraper(self.writer, Normaliser(Limits()), Foreign(), self.telemetry, options)
 
     async def scrape(self, target: str, **how: float) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
@@ -127,7 +128,8 @@ async def test_without_a_time_of_reading_the_time_of_the_scrape_counts(station: 
 
 async def test_what_is_not_ours_is_counted_and_what_is_good_is_kept(station: Station) -> None:
     text = (
-        b"node_cpu_seconds_total 5\nprocess_cpu_seconds_total 1\nwattshed_build_info 1\n"
+        b"my_watts 5\nnode_cpu_seconds_total 5\nprocess_cpu_seconds_total 1\n"
+        b"wattshed_build_info 1\n"
         b'wattshed_power_watts{device="d"} 5\nwattshed_power_watts{device="e"} NaN\n'
         b'wattshed_power_watts{device="f"} -1\n'
         b'wattshed_reading_timestamp_seconds{device="g"} +Inf\nwattshed_power_watts{device="g"} 1\n'
@@ -153,6 +155,24 @@ async def test_what_is_no_exposition_is_refused(station: Station, text: bytes) -
         with pytest.raises(InvalidInput, match="not a Prometheus exposition"):
             await station.scrape(url)
     assert station.ticks() == []
+
+
+async def test_a_foreign_page_is_taken_and_its_machine_may_be_named(station: Station) -> None:
+    text = b'nvidia_smi_power_draw_watts{uuid="00-1"} 70.5\nnode_load1 3\n'
+    async with serving(answering(text)) as url:
+        await station.scrape(f"gpu7={url}")
+        await station.scrape(url)
+    rows = station.bed.client.rows("SELECT key, node, source FROM device FINAL ORDER BY node")
+    assert rows[-1] == ("GPU-00-1", "127.0.0.1", "nvidia_gpu_exporter")
+    assert [row[1] for row in station.ticks()] == [70_500_000, 70_500_000]
+    assert station.sample("ignored_total", receiver="scrape") == 2
+
+
+async def test_the_machine_is_as_named(station: Station) -> None:
+    text = b'DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1",Hostname="other"} 70.5\n'
+    async with serving(answering(text)) as url:
+        await station.scrape(f"gpu7={url}")
+    assert station.bed.client.rows("SELECT node FROM device FINAL") == [("gpu7",)]
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])

@@ -1,0 +1,49 @@
+"""Whom to believe where two exporters measure one thing: the lower rank, while it speaks.
+
+Rank 0 is our own exporter, read or pushed. Two that name one GPU by its UUID, or two that read the
+RAPL domains of one machine, would otherwise be two meters whose joules add up. Who is silent for
+three intervals is no longer believed to speak. In the first interval after both have appeared the
+lower-ranked may be believed for one reading, if it comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from wattshed_exporter.model import Batch
+
+LONGEST_MS = 120_000
+CACHE = 100_000
+RAPL = "rapl"
+
+
+class Precedence:
+    """Remembers until when each thing was measured, and by which rank."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, dict[int, int]] = {}
+
+    def allows(self, claim: str, rank: int, ts_ms: int, interval_ms: int) -> bool:
+        """Note that a rank measures a thing, and return whether no better one does at the time."""
+        until = self._claims(claim)
+        until[rank] = max(until.get(rank, 0), ts_ms + 3 * interval_ms)
+        return all(end < ts_ms for other, end in until.items() if other < rank)
+
+    def saw(self, batch: Batch, others: Container[str]) -> None:
+        """Note what our own exporters measure: devices whose source is none of ``others``."""
+        newest = max((tick.ts_ms for tick in batch.ticks), default=0)
+        for device in batch.devices:
+            if device.source in others:
+                continue
+            claim = f"{device.node}/{RAPL}" if device.source == RAPL else device.key
+            until = self._claims(claim)
+            until[0] = max(until.get(0, 0), newest + LONGEST_MS)
+
+    def is_ours(self, claim: str, ts_ms: int) -> bool:
+        """Return whether our own exporter measures a thing at the time."""
+        return self._until.get(claim, {}).get(0, 0) >= ts_ms
+
+    def _claims(self, claim: str) -> dict[int, int]:
+        if claim not in self._until and len(self._until) >= CACHE:
+            self._until.clear()
+        return self._until.setdefault(claim, {})
