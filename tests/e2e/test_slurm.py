@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.fixtures.slurm import Cluster, cluster, wait, why_not
 
+from wattshed_collector.receivers.sacct import Reader
 from wattshed_exporter.allocations import Meters, Told, create
 from wattshed_exporter.allocations.options import Allocations, Slurm
 from wattshed_exporter.config import Config
@@ -36,6 +39,7 @@ def holders(told: Told) -> dict[str, tuple[str, float | None]]:
 
 
 def test_jobs_come_and_go(slurm_cluster: Cluster) -> None:
+    begun = time.time()
     settings = Allocations(slurm=Slurm(job_map=slurm_cluster.job_map))
     allocator = create("slurm", Config(allocations=settings))
     first = slurm_cluster.submit("train-a", SLEEP)
@@ -66,3 +70,14 @@ def test_jobs_come_and_go(slurm_cluster: Cluster) -> None:
     wait(lambda: not (slurm_cluster.job_map / "1").exists(), "the epilog did not run")
     assert not list((slurm_cluster.job_map / "jobs").iterdir())
     assert holders(allocator.read(meters())) == {}
+
+    history = slurm_cluster.history()
+    reader = Reader(io.BytesIO(history.encode()))
+    jobs = {job.id: job for job in reader}
+    assert not reader.counted, history
+    for number, name in ((first, "train-a"), (second, "train-b")):
+        job = jobs[str(number)]
+        assert (job.name, job.user, job.partition) == (name, "root", "p")
+        assert job.nodes == (slurm_cluster.node,)
+        assert job.end_ms is not None
+        assert begun - 1 <= job.start_ms / 1000 <= job.end_ms / 1000 <= time.time()

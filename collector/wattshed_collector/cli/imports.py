@@ -173,14 +173,13 @@ def _progress(reader: Reader, file: str) -> Iterator[Iterator[Job]]:
 
 def _print(answer: dict[str, object]) -> None:
     would = "would be " if answer["dry_run"] else ""
-    print(
-        f"{answer['jobs']} jobs ({answer['running']} still running, {answer['steps']} steps beside)"
-    )
-    print(f"{answer['workloads']} workloads and {answer['allocations']} allocations {would}written")
+    jobs, running, steps = (answer[name] for name in ("jobs", "running", "steps"))
+    print(f"jobs: {jobs}, of them running: {running}; steps: {steps}")
+    print(f"{would}written: {answer['workloads']} workloads, {answer['allocations']} allocations")
     if answer["shared_out"]:
         print(
-            f"{answer['shared_out']} times a job had some GPUs of a node and nobody knows which: "
-            "each of them counts in part (method sacct_share)"
+            f"guessed: {answer['shared_out']}, where a job had some GPUs of a node and nobody "
+            "knows which; it is given an equal share of each (method sacct_share)"
         )
     left = answer["left_out"]
     if isinstance(left, dict) and left:
