@@ -18,6 +18,7 @@ from .api.routes import Api, errors
 from .config import Config
 from .ledger import LedgerJob, Policy
 from .normalise.facts import Limits, Normaliser
+from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.scrape import Scraper
 from .store.client import Store
@@ -66,6 +67,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
         app.add_routes(OtlpReceiver(writer, normaliser, telemetry, config.ingest).routes())
+        app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))

@@ -53,16 +53,15 @@ class History:
 
     def take(self, jobs: Iterable[Job]) -> None:
         """Take over jobs, a bounded number at a time; runs of one job should be neighbours."""
-        runs = itertools.groupby(jobs, key=lambda job: (job.cluster, job.id))
-        groups = (list(group) for _, group in runs)
-        while chunk := list(itertools.islice(groups, CHUNK)):
-            batch = self._batch([list(self._runs(group)) for group in chunk])
+        for portion in portions(jobs):
+            groups = [list(self._runs(group)) for group in _by_job(portion)]
+            batch = self._batch(groups)
             if batch:
                 self._deliver(batch)
             self.counted["workloads"] += len(batch.workloads)
             self.counted["allocations"] += len(batch.allocations)
 
-    def _runs(self, group: Sequence[Job]) -> Iterator[Run]:
+    def _runs(self, group: Iterable[Job]) -> Iterator[Run]:
         for job in group:
             self.counted["jobs"] += 1
             if self._cluster and job.cluster not in ("", self._cluster):
@@ -127,6 +126,17 @@ class History:
             for start, end, near in _gaps(pieces, run.job.start_ms, end_ms):
                 own = share if near is None or whole else near.share
                 yield Allocation(device, run.key, start, end, own, SHARED if shared else WHOLE)
+
+
+def portions(jobs: Iterable[Job], most: int = CHUNK) -> Iterator[list[Job]]:
+    """Cut jobs into lists of ``most`` different ones, so that all runs of one are in one list."""
+    groups = map(list, _by_job(jobs))
+    while chunk := list(itertools.islice(groups, most)):
+        yield [job for group in chunk for job in group]
+
+
+def _by_job(jobs: Iterable[Job]) -> Iterator[Iterator[Job]]:
+    return (group for _, group in itertools.groupby(jobs, key=lambda job: (job.cluster, job.id)))
 
 
 def _described(known: Workload | None, run: Run) -> Workload:

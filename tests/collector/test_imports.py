@@ -5,18 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 
-from wattshed_collector import address
 from wattshed_collector.cli import main
+from wattshed_collector.cli.answers import Remote
+from wattshed_collector.config import Config
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.receivers.history import PATH, dump
+from wattshed_collector.receivers.sacct import Job
 from wattshed_collector.store.client import Store
 from wattshed_collector.store.migrate import Layout, migrate
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch, Device, Kind
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Running
 
 TODAY = datetime.now(UTC).replace(microsecond=0, second=0)
 HEADER = "JobIDRaw|JobName|User|Account|Partition|AllocTRES|NodeList|Start|End"
@@ -135,12 +148,66 @@ def test_files_that_are_not_there(
     assert "there is no data" in err
 
 
-def test_a_folder_that_a_collector_has_open(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "sacct.txt"
-    file.write_text(HEADER)
-    with address.announced(folder, "http://127.0.0.1:9740"):
-        _, err = run(capsys, file, "--data", folder, status=1)
-    assert "the collector at http://127.0.0.1:9740" in err
-    assert not (tmp_path / "chdb").exists()
+class TestRunningCollector:
+    def test_it_is_found_and_asked(
+        self, collect: Collect, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows = [row(str(number)) for number in range(1, 1002)]
+        (tmp_path / "sacct.txt").write_text("\n".join([HEADER, *rows]))
+        how = (tmp_path / "sacct.txt", "--data", tmp_path, "--timezone", "UTC", "--json")
+        with collect(Config(listen="127.0.0.1:0", data=str(tmp_path))) as collector:
+            assert collector.post(gauge()).status == 200
+            dry = answer(run(capsys, *how, "--dry-run")[0])
+            done = answer(run(capsys, *how)[0])
+            again = answer(run(capsys, *how)[0])
+            stands = "SELECT count(), uniq(workload_id) FROM v_allocation"
+            assert collector.rows(stands) == [(1001, 1001)]
+        assert (dry["jobs"], dry["workloads"], dry["allocations"]) == (1001, 1001, 1001)
+        assert done == {**dry, "dry_run": False}
+        assert (again["workloads"], again["allocations"]) == (0, 0)
+
+    def test_what_it_refuses(self, collect: Collect, tmp_path: Path) -> None:
+        good = json.loads(dump([Job("7", "", "", "", "", "", ("n1",), 1000, 2000, 1)]))[0]
+        bad = [
+            b"",
+            b"{}x",
+            b"7",
+            b"[7]",
+            b"[{}]",
+            *(
+                json.dumps([{**good, **wrong}]).encode()
+                for wrong in (
+                    {"start_ms": 3000},
+                    {"start_ms": 0},
+                    {"start_ms": 1.5},
+                    {"end_ms": "x"},
+                    {"end_ms": 10**15},
+                    {"gpus": -1},
+                    {"gpus": True},
+                    {"name": None},
+                    {"nodes": [1]},
+                    {"nodes": None},
+                )
+            ),
+        ]
+        with collect(Config(listen="127.0.0.1:0", data=str(tmp_path))) as collector:
+            remote = Remote(collector.url)
+            for body in bad:
+                with pytest.raises(InvalidInput, match="no list of jobs"):
+                    remote.post(PATH, body)
+            assert remote.post(PATH, dump([])) == {}
+            assert remote.post(PATH, json.dumps([good]).encode())["unknown_node"] == 1
+
+
+def gauge() -> bytes:
+    """Return an OTLP request that makes the machine n1 and its GPU known."""
+    request = ExportMetricsServiceRequest()
+    scope = request.resource_metrics.add().scope_metrics.add()
+    metric = scope.metrics.add(name="hw.power", unit="W")
+    point = metric.gauge.data_points.add(as_double=1.0, time_unix_nano=time.time_ns())
+    for name, value in (("hw.id", "GPU-0"), ("hw.type", "gpu"), ("wattshed.node", "n1")):
+        point.attributes.add(key=name).value.string_value = value
+    return request.SerializeToString()
+
+
+Collect = Callable[[Config], AbstractContextManager["Running"]]

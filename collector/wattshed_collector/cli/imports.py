@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 from wattshed_collector import address
 from wattshed_collector.errors import InvalidInput, StoreError
 
-from .answers import DEFAULT_DATA
+from .answers import DEFAULT_DATA, Remote
 
 if TYPE_CHECKING:
     from wattshed_collector.receivers.sacct import Job, Reader
@@ -60,11 +60,12 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--dry-run", action="store_true", help="say what would change, write nothing"
     )
     sacct.add_argument("--json", action="store_true", help="print the summary as JSON")
+    sacct.add_argument("--url", help="URL of a running collector")
     sacct.add_argument(
         "--data",
         default=os.environ.get("WATTSHED_COLLECTOR_DATA", DEFAULT_DATA),
         metavar="FOLDER",
-        help="data folder or ClickHouse URL (default: %(default)s)",
+        help="data folder; a collector that runs on it is found by itself (default: %(default)s)",
     )
     sacct.set_defaults(run=run_sacct)
 
@@ -99,7 +100,29 @@ LEFT_OUT = ("unknown_node", "gpus_not_said", "other_cluster")
 
 
 def _take(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
-    """Set the jobs against the store, in the ledger's own order: facts first, then the charges."""
+    """Set the jobs against the store: through the collector that has it open, or directly."""
+    url = arguments.url or address.find(Path(arguments.data))
+    if url:
+        return _send(url.rstrip("/"), arguments, jobs)
+    if "://" not in arguments.data and not (Path(arguments.data) / "chdb").is_dir():
+        raise StoreError(f"there is no data in {arguments.data}; name a folder with --data")
+    return _write(arguments, jobs)
+
+
+def _send(url: str, arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
+    from urllib.parse import urlencode
+
+    from wattshed_collector.history import portions
+    from wattshed_collector.receivers.history import PATH, dump
+
+    query = urlencode({"cluster": arguments.cluster, "dry_run": int(arguments.dry_run)})
+    counted: Counter[str] = Counter()
+    for portion in portions(jobs):
+        counted.update(Remote(url).post(f"{PATH}?{query}", dump(portion)))
+    return counted
+
+
+def _write(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     from wattshed_collector.history import History
     from wattshed_collector.ledger import Ledger, Policy
     from wattshed_collector.store.client import Store
@@ -107,12 +130,6 @@ def _take(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     from wattshed_collector.store.write import Writer
     from wattshed_exporter.model import Batch
 
-    folder = Path(arguments.data)
-    if "://" not in arguments.data:
-        if url := address.find(folder):
-            raise StoreError(f"the collector at {url} has {folder} open; stop it, or use a server")
-        if not (folder / "chdb").is_dir():
-            raise StoreError(f"there is no data in {folder}; name a folder with --data")
     store = Store(arguments.data)
     try:
         client = store.client()
