@@ -24,8 +24,8 @@ CHUNK = 500
 SLACK_MS = 1000
 """Slurm's times are whole seconds, cut off."""
 WHOLE, SHARED = "sacct", "sacct_share"
-EARLIER_MS = 31 * 86_400_000
-"""So long before a job's start its allocations are looked for: a requeued job keeps its id."""
+LATER_MS = 7 * 86_400_000
+"""So long after the last end of a portion it is looked for what is still held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +77,25 @@ class History:
     def _batch(self, groups: Sequence[Sequence[Run]]) -> Batch:
         runs = [run for group in groups for run in group]
         keys = list(dict.fromkeys(run.key for run in runs))
-        since_ms = min((run.job.start_ms for run in runs), default=0) - EARLIER_MS
         known = holdings.workloads(self._client, keys)
-        held = holdings.held(self._client, keys, since_ms)
+        held = self._held(runs, keys)
         latest = {run.key: _described(known.get(run.key), run) for run in runs}
         changes: dict[tuple[str, str, int], Allocation] = {}
         for group in groups:
             for change in self._corrections(group, held):
                 changes[change.device, change.workload, change.start_ms] = change
-        named = known.keys() | {key for key in keys if held[key]}
+        named = known.keys() | {key for key in keys if held.get(key)}
         named |= {change.workload for change in changes.values()}
         told = [w for key, w in latest.items() if key in named and w != known.get(key)]
         return Batch(workloads=tuple(told), allocations=tuple(changes.values()))
+
+    def _held(self, runs: Sequence[Run], keys: Sequence[str]) -> dict[str, list[Allocation]]:
+        if not runs:
+            return {}
+        devices = {gpu: None for run in runs for gpu in run.node.gpus}
+        first = min(run.job.start_ms for run in runs)
+        last = max(run.job.end_ms or run.job.start_ms for run in runs)
+        return holdings.held(self._client, keys, devices, first - SLACK_MS, last + LATER_MS)
 
     def _corrections(
         self, group: Sequence[Run], held: dict[str, list[Allocation]]

@@ -237,6 +237,8 @@ def _times(row: Mapping[str, str], zone: tzinfo | None) -> tuple[int | None, int
     if start is None or end is None or lasted is None:
         return start, end
     lasted += parse_duration(row.get("Suspended", "")) or 0
+    if end - start == lasted:
+        return start, end
     for folds in product((0, 1), repeat=2):
         first, last = (parse_time(t, zone, f) for t, f in zip(said, folds, strict=True))
         if first is not None and last is not None and last - first == lasted:

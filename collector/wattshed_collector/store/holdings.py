@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wattshed_exporter.model import Allocation, Workload, stable_id
@@ -16,13 +16,14 @@ WORKLOADS = (
     "WHERE workload_id IN {ids:Array(UInt64)}"
 )
 HELD = """
-SELECT workload_id, d.key, toUnixTimestamp64Milli(start_ts), toUnixTimestamp64Milli(end_ts),
+SELECT workload_id, device_id, toUnixTimestamp64Milli(start_ts), toUnixTimestamp64Milli(end_ts),
        share, method, activity, revision
-FROM allocation AS a FINAL
-INNER JOIN (SELECT device_id, key FROM device FINAL) AS d ON d.device_id = a.device_id
-WHERE workload_id IN {ids:Array(UInt64)} AND start_ts >= fromUnixTimestamp64Milli({since:Int64})
+FROM allocation FINAL
+WHERE start_ts BETWEEN fromUnixTimestamp64Milli({since:Int64})
+                   AND fromUnixTimestamp64Milli({until:Int64})
+  AND device_id IN {devices:Array(UInt64)} AND workload_id IN {workloads:Array(UInt64)}
   AND share > 0
-ORDER BY workload_id, start_ts
+ORDER BY start_ts
 """
 
 
@@ -60,20 +61,27 @@ def workloads(client: Client, keys: Iterable[str]) -> dict[str, Workload]:
     return {row["key"]: Workload(**row) for row in rows}
 
 
-def held(client: Client, keys: Sequence[str], since_ms: int) -> dict[str, list[Allocation]]:
-    """Return by workload, in order, what it holds of devices and began not before ``since_ms``.
+def held(
+    client: Client, keys: Iterable[str], devices: Iterable[str], since_ms: int, until_ms: int
+) -> dict[str, list[Allocation]]:
+    """Return by workload, in order, what it holds of devices and began between two times.
 
     What was taken back is among it, and ends where it starts.
     """
-    found: dict[str, list[Allocation]] = {key: [] for key in keys}
-    by_id = {stable_id(key): key for key in keys}
-    if by_id:
-        parameters = {"ids": list(by_id), "since": since_ms}
-        for workload, device, start, end, share, method, activity, revision in client.rows(
-            HELD, parameters
-        ):
-            key = by_id[workload]
-            found[key].append(
-                Allocation(device, key, start, end, share, str(method), activity, revision)
-            )
+    workload_of = {stable_id(key): key for key in keys}
+    device_of = {stable_id(key): key for key in devices}
+    found: dict[str, list[Allocation]] = {key: [] for key in workload_of.values()}
+    parameters = {
+        "workloads": list(workload_of),
+        "devices": list(device_of),
+        "since": since_ms,
+        "until": until_ms,
+    }
+    for workload, device, start, end, share, method, activity, revision in (
+        client.rows(HELD, parameters) if workload_of and device_of else ()
+    ):
+        key = workload_of[workload]
+        found[key].append(
+            Allocation(device_of[device], key, start, end, share, str(method), activity, revision)
+        )
     return found
