@@ -107,20 +107,20 @@ class History:
         for (key, gpus), runs in places.items():
             every = [piece for piece in held[key] if piece.device in gpus]
             mine = [piece for piece in every if piece.end_ms > piece.start_ms]
-            said = [piece for piece in mine if piece.method != SHARED]
-            if said:
-                # What a node said is better than a guess of an earlier import.
-                yield from (_until(p, p.start_ms) for p in mine if p.method == SHARED)
-            yield from _shortened(said or mine, [run.job for run in runs])
+            guesses = {id(p): p for run in runs for p in _refuted(mine, run.job)}
+            yield from (_until(piece, piece.start_ms) for piece in guesses.values())
+            stands = [piece for piece in mine if id(piece) not in guesses]
+            yield from _shortened(stands, [run.job for run in runs])
             for run in runs:
-                yield from (_over(every, new) for new in self._filled(run, said or mine))
+                yield from (_over(every, new) for new in self._filled(run, stands))
 
     def _filled(self, run: Run, held: Sequence[Allocation]) -> Iterator[Allocation]:
         """Yield what nobody said of the time of a run."""
         end_ms = run.job.end_ms
         if end_ms is None or not run.node.gpus or run.gpus == 0:
             return
-        devices = dict.fromkeys(piece.device for piece in held if _meets(piece, run.job))
+        held = [piece for piece in held if _meets(piece, run.job)]
+        devices = dict.fromkeys(piece.device for piece in held)
         whole = run.gpus is not None and run.gpus >= len(run.node.gpus)
         if not whole and not devices and run.gpus is None:
             self.counted["gpus_not_said"] += 1
@@ -132,7 +132,9 @@ class History:
             pieces = [piece for piece in held if piece.device == device]
             for start, end, near in _gaps(pieces, run.job.start_ms, end_ms):
                 own = share if near is None or whole else near.share
-                yield Allocation(device, run.key, start, end, own, SHARED if shared else WHOLE)
+                guessed = shared or (near is not None and near.method == SHARED)
+                method = SHARED if guessed and not whole else WHOLE
+                yield Allocation(device, run.key, start, end, own, method)
 
 
 def portions(jobs: Iterable[Job], most: int = CHUNK) -> Iterator[list[Job]]:
@@ -176,6 +178,13 @@ def _shortened(held: Sequence[Allocation], jobs: Sequence[Job]) -> Iterator[Allo
             begun = start - SLACK_MS <= piece.start_ms < end
             if begun and piece.end_ms > end + SLACK_MS:
                 yield _until(piece, end)
+
+
+def _refuted(held: Sequence[Allocation], job: Job) -> list[Allocation]:
+    """Return what an earlier import guessed of a run of which a node has said better since."""
+    mine = [piece for piece in held if _meets(piece, job)]
+    guesses = [piece for piece in mine if piece.method == SHARED]
+    return guesses if len(guesses) < len(mine) else []
 
 
 def _until(piece: Allocation, end_ms: int) -> Allocation:

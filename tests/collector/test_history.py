@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wattshed_collector.history import History
@@ -212,21 +212,22 @@ class TestANodeSaidSomething:
 
 
 STRETCHES = st.lists(
-    st.tuples(st.integers(0, 1), st.integers(-900, 4500), st.integers(1, 1800), st.booleans()),
+    st.tuples(st.integers(0, 1), st.integers(-900, 4500), st.integers(1, 1800)),
     max_size=6,
 )
 
 
 @given(said=STRETCHES, gpus=st.sampled_from([1, 2, 3]), again=st.booleans())
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(said=[(0, 0, 1)], gpus=1, again=True)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_twice_changes_nothing_and_the_job_is_covered(
-    fleet: Bed, said: list[tuple[int, int, int, bool]], gpus: int, again: bool
+    fleet: Bed, said: list[tuple[int, int, int]], gpus: int, again: bool
 ) -> None:
     fleet.client.command("TRUNCATE TABLE allocation")
     fleet.client.command("TRUNCATE TABLE workload")
     held = {
         (device, start): live(f"n1-{device}", T0 + start * 1000, T0 + (start + length) * 1000)
-        for device, start, length, _ in said
+        for device, start, length in said
     }
     fleet.write(Batch(allocations=tuple(held.values())))
     runs = [job(gpus=gpus)]
