@@ -20,6 +20,7 @@ from .ledger import LedgerJob, Policy
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
+from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
@@ -75,6 +76,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         for receiver in (OtlpReceiver, RemoteWriteReceiver):
             parts = writer, normaliser, foreign, telemetry, config.ingest
             app.add_routes(receiver(*parts).routes())
+        app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))

@@ -56,10 +56,16 @@ class Remote:
         answer = self._get("/v1/energy", by=by, since=since, until=until)
         return cast(list[Record], answer["rows"])
 
+    def post(self, path: str, body: bytes) -> Any:
+        """Send a body of JSON and return the answer."""
+        return self._ask(path, body)
+
     def _get(self, path: str, **query: str) -> Any:
-        url = f"{self._url}{path}?{urlencode(query)}"
+        return self._ask(f"{path}?{urlencode(query)}")
+
+    def _ask(self, path: str, body: bytes | None = None) -> Any:
         try:
-            with urlopen(url, timeout=TIMEOUT_S) as response:
+            with urlopen(self._url + path, body, timeout=TIMEOUT_S) as response:
                 return json.load(response)
         except HTTPError as error:
             said = _said(error)

@@ -50,6 +50,13 @@ class Slurm:
     gpu_order: tuple[str, ...] = option(
         (), "UUIDs of the GPUs in the order of gres.conf, where it is not that of NVML."
     )
+    shards_per_gpu: int = option(
+        0, "Shards that gres.conf gives each GPU; with 0 those that are held share all of it."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.shards_per_gpu < 0:
+            yield f"shards_per_gpu: {self.shards_per_gpu} is below 0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

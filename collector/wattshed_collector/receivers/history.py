@@ -1,0 +1,88 @@
+"""POST /v1/history/slurm: a portion of Slurm's jobs, for a collector that has the store open.
+
+The body is a JSON list of jobs with the fields of ``sacct.Job``; ``?cluster=`` and ``?dry_run=1``
+are as for ``wattshed import sacct``. The answer says what was done, by count. 200 means durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector.config import Ingest
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.history import History
+from wattshed_collector.store.client import Client
+from wattshed_collector.store.read import Reader
+from wattshed_collector.store.write import Writer
+from wattshed_exporter.model import Batch
+
+from . import body
+from .sacct import LATEST_S, Job
+
+PATH = "/v1/history/slurm"
+TEXTS = ("id", "name", "user", "account", "partition", "cluster")
+
+
+class HistoryReceiver:
+    """Sets jobs against the store on the reading thread, and writes through the one writer."""
+
+    def __init__(self, reader: Reader, writer: Writer, limits: Ingest) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._limits = limits
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post(PATH, self.take)]
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Take over one portion."""
+        raw = await body.read(request, self._limits.max_body_bytes)
+        jobs = await asyncio.to_thread(load, raw)
+        dry_run = request.query.get("dry_run") == "1"
+        cluster = request.query.get("cluster", "")
+        counted = await self._reader.ask(self._import, jobs, cluster, dry_run)
+        return web.json_response(counted)
+
+    def _import(self, client: Client, jobs: list[Job], cluster: str, dry_run: bool) -> Counter[str]:
+        def deliver(batch: Batch) -> None:
+            if not dry_run:
+                self._writer.submit(batch).result()
+
+        history = History(client, deliver, cluster)
+        history.take(jobs)
+        return history.counted
+
+
+def dump(jobs: list[Job]) -> bytes:
+    """Return the body of a request."""
+    return json.dumps([asdict(job) for job in jobs]).encode()
+
+
+def load(raw: bytes) -> list[Job]:
+    """Return the jobs of a body; raises InvalidInput with a sentence."""
+    try:
+        return [_job(document) for document in json.loads(raw)]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InvalidInput(f"the body is no list of jobs: {error!r}", "malformed") from error
+
+
+def _job(document: dict[str, Any]) -> Job:
+    texts = {name: document[name] for name in TEXTS}
+    nodes, start, end, gpus = (document[name] for name in ("nodes", "start_ms", "end_ms", "gpus"))
+    if not all(isinstance(text, str) for text in (*texts.values(), *nodes)):
+        raise TypeError(f"{document['id']!r} has a name that is no text")
+    if not (_whole(start) and 0 < start <= (start if end is None else end) < LATEST_S * 1000):
+        raise ValueError(f"{document['id']!r} has times that cannot be")
+    if not all(number is None or _whole(number) for number in (end, gpus)) or (gpus or 0) < 0:
+        raise ValueError(f"{document['id']!r} has a number that cannot be")
+    return Job(**texts, nodes=tuple(nodes), start_ms=start, end_ms=end, gpus=gpus)
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
