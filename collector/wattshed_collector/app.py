@@ -14,13 +14,17 @@ from aiohttp import web
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address
+from .api.ledger import LedgerApi
 from .api.routes import Api, errors
 from .config import Config
-from .ledger import LedgerJob, Policy
+from .ledger import Policy
+from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .receivers.otlp import OtlpReceiver
 from .receivers.scrape import Scraper
+from .store import lease
 from .store.client import Store
+from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
 from .store.read import Reader
 from .store.write import Writer
@@ -52,8 +56,7 @@ async def running(config: Config) -> AsyncIterator[str]:
             queue_rows=config.ingest.queue_rows,
         )
         stack.callback(writer.close)
-        policy = Policy(config.ledger.idle_below_ratio, retention.raw_days)
-        job = LedgerJob(store.client, policy, telemetry, config.ledger.interval_seconds)
+        job = _ledger(config, store, telemetry)
         stack.callback(job.close)
         reader = Reader(store.client)
         stack.callback(reader.close)
@@ -65,11 +68,26 @@ async def running(config: Config) -> AsyncIterator[str]:
         )
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
+        app.add_routes(LedgerApi(reader, job).routes())
         app.add_routes(OtlpReceiver(writer, normaliser, telemetry, config.ingest).routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
         yield url
+
+
+def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
+    told = config.ledger
+    policy = Policy(
+        told.idle_below_ratio, config.retention.raw_days, told.idle_policy, told.host_remainder
+    )
+    return LedgerJob(
+        store.client,
+        policy,
+        telemetry,
+        told.interval_seconds,
+        lambda client: lease.candidate(store, client, LEASE),
+    )
 
 
 async def serve(config: Config) -> None:

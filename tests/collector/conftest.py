@@ -43,6 +43,9 @@ DERIVED = (
     "charge_1m",
     "charge_1h",
     "ledger_state",
+    "ledger_hour",
+    "policy",
+    "lease",
     "activity_hour",
 )
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
