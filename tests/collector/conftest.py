@@ -230,6 +230,10 @@ class Running:
         told.update((name.replace("_", "-"), value) for name, value in headers.items())
         return self._ask("POST", "/v1/metrics", body, told)
 
+    def send(self, path: str, body: bytes) -> Answer:
+        """Post a JSON document."""
+        return self._ask("POST", path, body, {"Content-Type": "application/json"})
+
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
         try:

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wattshed_collector import recompute
-from wattshed_collector.errors import InvalidInput
+from wattshed_collector.errors import InvalidInput, Permanent
 from wattshed_collector.preview import Scratch
 from wattshed_collector.recompute import Answer, Request
 from wattshed_collector.store import ledger_state
 from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.policies import Override
-from wattshed_exporter.model import Allocation, Batch, Device, IdlePolicy, Method, Tick, Workload
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Device,
+    IdlePolicy,
+    Kind,
+    Method,
+    Tick,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
@@ -39,7 +48,7 @@ def facts(hours: int = 3) -> Batch:
     )
     end = (BASE + hours * HOUR) * 1000
     return Batch(
-        devices=(Device("d", "gpu", "n"),),
+        devices=(Device("d", Kind.GPU, "n", "test"),),
         ticks=ticks,
         workloads=(Workload("w", "train", team="vision"),),
         allocations=(Allocation("d", "w", BASE * 1000, end),),
@@ -139,8 +148,8 @@ def test_an_override_that_was_not_finished_is_finished_by_the_next_run(charged: 
     ledger = charged.ledger()
     charged.client.command("RENAME TABLE charge_1h TO away")
     try:
-        with pytest.raises(Exception, match="charge_1h"):
-            ledger.override(IDLER, BASE, BASE + 3 * HOUR, [BASE, BASE + HOUR, BASE + 2 * HOUR])
+        ledger.override(IDLER, BASE, BASE + 3 * HOUR, range(BASE, BASE + 3 * HOUR, HOUR))
+        with pytest.raises(Permanent, match="charge_1h"):
             ledger.recompute([BASE])
     finally:
         charged.client.command("RENAME TABLE away TO charge_1h")
