@@ -20,12 +20,13 @@ from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
 from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
-from .store.ledger_state import OVERLAP_US
 from .store.policies import HostRemainder, Override, Policies, Rule
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT = 6
+OVERLAP_US = 30_000_000
+"""How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
 
 Progress = Callable[[int, int], None]
 """Told how many hours are done, and of how many."""
@@ -157,7 +158,7 @@ class Ledger:
             return ()
         started_us = int(self._now() * 1e6)
         # A clock that is set back must not hide what comes from then on.
-        since_us = min(self._watermark_us, started_us) - OVERLAP_US
+        since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
         dirty = self._client.rows(DIRTY_HOURS, {"since_us": since_us})
         touched = {int(hour) for (hour,) in dirty}
         if not touched:

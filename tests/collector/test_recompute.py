@@ -59,9 +59,11 @@ def everything(bed: Bed) -> dict[str, list[tuple[Any, ...]]]:
     return {table: sorted(bed.client.rows(f"SELECT * FROM {table}"), key=str) for table in TABLES}
 
 
-def ask(bed: Bed, override: Override | None = None, dry_run: bool = False, **more: int) -> Answer:
+def ask(
+    bed: Bed, override: Override | None = None, dry_run: bool = False, raw_days: int = 0
+) -> Answer:
     request = Request(BASE, BASE + 3 * HOUR, override or Override(), dry_run)
-    return recompute.answer(bed.ledger(**more), request)
+    return recompute.answer(bed.ledger(raw_days=raw_days), request)
 
 
 @pytest.fixture

@@ -11,9 +11,7 @@ from aiohttp import web
 
 from wattshed_collector import recompute
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.ledger import Ledger
 from wattshed_collector.ledger_job import LedgerJob
-from wattshed_collector.recompute import Answer
 from wattshed_collector.store import ledger_state, policies
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.policies import Rule
@@ -47,14 +45,11 @@ class LedgerApi:
     async def recompute(self, request: web.Request) -> web.Response:
         """Recompute ``{"from", "to", "policy", "idle_below", "dry_run"}``; answers when done."""
         asked = recompute.parse(await _document(request), time.time())
-
-        def question(ledger: Ledger) -> Answer:
-            try:
-                return recompute.answer(ledger, asked, self._advance)
-            finally:
-                self._progress = None
-
-        return _json(await asyncio.wrap_future(self._job.ask(question)))
+        try:
+            answer = self._job.ask(lambda ledger: recompute.answer(ledger, asked, self._advance))
+            return _json(await asyncio.wrap_future(answer))
+        finally:
+            self._progress = None
 
     def _advance(self, done: int, hours: int) -> None:
         self._progress = done, hours

@@ -10,8 +10,6 @@ from . import lease
 from .client import Client
 
 LEASE = "ledger"
-OVERLAP_US = 30_000_000
-"""How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
 
 _STATE = """
 SELECT toUnixTimestamp64Micro(watermark), toUnixTimestamp64Milli(settled) FROM ledger_state FINAL
@@ -55,7 +53,7 @@ def restore(client: Client) -> tuple[int, int]:
     """Return the watermark (Unix microseconds) and the highest version that was ever begun."""
     rows = client.rows(_STATE)
     ((version,),) = client.rows("SELECT max(version) FROM ledger_state")
-    return (int(rows[0][0]) if rows else OVERLAP_US), int(version)
+    return (int(rows[0][0]) if rows else 0), int(version)
 
 
 def begin(client: Client, version: int) -> None:
