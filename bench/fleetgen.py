@@ -92,8 +92,8 @@ class Fleet:
         dice = np.random.default_rng(self.seed)
         by_node: list[list[Job | None]] = [[None] * self.hours for _ in range(self.nodes)]
         for job in self._jobs(dice):
-            for hour in range(job.first, min(job.last, self.hours)):
-                by_node[job.node][hour] = job
+            for held in range(job.first, min(job.last, self.hours)):
+                by_node[job.node][held] = job
         energy = np.round(dice.uniform(1e6, 9e9, self.devices), 3)
         for _ in ("rx", "tx"):
             dice.integers(1, 2**40, self.devices)

@@ -23,7 +23,7 @@ from bench.fleetgen import Fleet
 from bench.ledger import accuracy, growth, peers
 from bench.ledger.ours import Ours
 
-QUICK = {"gpus": 16, "hours": 24, "step": 600, "days": 2, "many_gpus": 80, "repeats": 1}
+QUICK = {"gpus": 16, "hours": 25, "step": 600, "days": 2, "many_gpus": 80, "repeats": 1}
 DAY_S = 86_400
 
 
