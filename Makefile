@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter docs constraints clean
+.PHONY: help up demo test lint format bench bench-exporter bench-ledger docs constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev ## Measure start-up, memory and CPU of what runs, and print 
 
 bench-exporter: $(VENV)/.dev ## Measure the exporter beside node_exporter, prometheus_client and C
 	$(BIN)/python -m bench.exporter $(ARGS)
+
+bench-ledger: $(VENV)/.dev ## Measure the ledger beside VictoriaMetrics and Prometheus
+	$(BIN)/python -m bench.ledger $(ARGS)
 
 docs: $(VENV)/.dev ## Write the generated parts of the documentation again
 	$(BIN)/python scripts/generate_docs.py

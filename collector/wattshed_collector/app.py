@@ -14,9 +14,11 @@ from aiohttp import web
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address
+from .api.ledger import LedgerApi
 from .api.routes import Api, errors
 from .config import Config
-from .ledger import LedgerJob, Policy
+from .ledger import Policy
+from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
@@ -24,7 +26,9 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
+from .store import lease
 from .store.client import Store
+from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
 from .store.read import Reader
 from .store.tenures import recent_tenures
@@ -60,8 +64,7 @@ async def running(config: Config) -> AsyncIterator[str]:
             queue_rows=config.ingest.queue_rows,
         )
         stack.callback(writer.close)
-        policy = Policy(config.ledger.idle_below_ratio, retention.raw_days)
-        job = LedgerJob(store.client, policy, telemetry, config.ledger.interval_seconds)
+        job = _ledger(config, store, telemetry)
         stack.callback(job.close)
         reader = Reader(store.client)
         stack.callback(reader.close)
@@ -77,10 +80,25 @@ async def running(config: Config) -> AsyncIterator[str]:
             parts = writer, normaliser, foreign, telemetry, config.ingest
             app.add_routes(receiver(*parts).routes())
         app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
+        app.add_routes(LedgerApi(reader, job).routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
         yield url
+
+
+def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
+    told = config.ledger
+    policy = Policy(
+        told.idle_below_ratio, config.retention.raw_days, told.idle_policy, told.host_remainder
+    )
+    return LedgerJob(
+        store.client,
+        policy,
+        telemetry,
+        told.interval_seconds,
+        lambda client: lease.candidate(store, client, LEASE),
+    )
 
 
 async def serve(config: Config) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from wattshed_exporter.model import IdlePolicy
 from wattshed_exporter.settings import option
+
+from .store.policies import HostRemainder
 
 PREFIX = "WATTSHED_COLLECTOR"
 
@@ -56,7 +59,14 @@ class Ledger:
     interval_seconds: float = option(
         60.0, "Time between two runs of the ledger; the first ones follow faster."
     )
+    idle_policy: IdlePolicy = option(
+        IdlePolicy.HOLDER, "Who pays for idling: holder, proportional or platform."
+    )
     idle_below_ratio: float = option(0.05, "Utilisation under which a device counts as idle.")
+    host_remainder: HostRemainder = option(
+        HostRemainder.PLATFORM,
+        "Who pays what a host draws beside its devices: platform or proportional.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,30 +1,38 @@
-"""The ledger job: recompute the hours that new facts touched, from the raw rows, exactly.
+"""The ledger: recompute the hours that new facts touched, from the raw rows, exactly.
 
 A tick changes its own hour and, through the span that reaches to its neighbour, every hour up to
 the device's nearest tick on either side. Nothing is ever added to a roll-up: an hour is computed
-again and written with a higher version, which is why late and repeated data come out the same.
+again and written with a higher version, which is why late and repeated data come out the same. Each
+hour is charged by the policy that was in force when it began.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from .errors import StoreError
+from wattshed_exporter.model import IdlePolicy
+
+from .errors import InvalidInput
+from .store import ledger_state, policies
 from .store.client import Client
+from .store.lease import Lease
 from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
-from .telemetry import Telemetry
-
-log = logging.getLogger(__name__)
+from .store.policies import HostRemainder, Override, Policies, Rule
 
 HOUR_S = 3600
+DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT = 6
-FIRST_PAUSE_S = 2.0
 OVERLAP_US = 30_000_000
 """How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
+
+Progress = Callable[[int, int], None]
+"""Told how many hours are done, and of how many."""
+
+PREPARE: tuple[Callable[[Client], None], ...] = ()
+"""What is brought up to date before hours are computed, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,12 @@ class Policy:
     idle_below_ratio: float = 0.05
     raw_days: int = 30
     """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
+    idle_policy: IdlePolicy = IdlePolicy.HOLDER
+    host_remainder: HostRemainder = HostRemainder.PLATFORM
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(self.idle_policy, round(self.idle_below_ratio * 1e4), self.host_remainder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +86,16 @@ class Stopped(Exception):
     """The ledger was told to stop before it was done; the next one does the rest."""
 
 
+class NotLeader(Exception):
+    """Another ledger computes on this store; what was begun is its to do."""
+
+
 class Ledger:
-    """Recomputes dirty hours. One per store; ``run`` may be called at any time."""
+    """Recomputes dirty hours; ``run`` may be called at any time.
+
+    Where several may compute on one store each has a ``lease``; without one it is the only ledger,
+    as on an embedded store that is locked by its process.
+    """
 
     def __init__(
         self,
@@ -81,47 +103,168 @@ class Ledger:
         policy: Policy,
         now: Callable[[], float] = time.time,
         is_stopping: Callable[[], bool] = bool,
+        lease: Lease | None = None,
     ) -> None:
+        self.skipped_hours = 0
+        """Dirty hours that were left alone since the start, because their raw rows may be gone."""
         self._client = client
         self._policy = policy
         self._now = now
         self._is_stopping = is_stopping
+        self._lease = lease
+        self._term = 0
         self._edges: Edges = {}
-        self._watermark_us, self._version = self._restore()
+        self._too_old: set[int] = set()
+        self._watermark_us, self._version = ledger_state.restore(client)
+
+    @property
+    def client(self) -> Client:
+        return self._client
+
+    def leads(self) -> bool:
+        """Take or renew the lease; return whether this ledger is the one that computes."""
+        if self._lease is None:
+            return True
+        if not self._lease.hold():
+            return False
+        if self._lease.term != self._term:
+            # Another may have led meanwhile: what it did is in the store, what it did not is dirty.
+            self._term = self._lease.term
+            self._watermark_us, self._version = ledger_state.restore(self._client)
+            self._edges = {}
+        return True
+
+    def adopt(self) -> Rule:
+        """Put the policy that was configured in force from this hour on; return it."""
+        self._must_lead()
+        hour = int(self._now()) // HOUR_S * HOUR_S
+        known = self.policies()
+        rows = known.adopting(self._policy.rule, hour)
+        if rows and known.rows:
+            ledger_state.mark_dirty(self._client, {start for start, _ in rows if start == hour})
+        policies.write(self._client, rows, self._next_version())
+        return self._policy.rule
+
+    def policies(self) -> Policies:
+        """Return which policy is in force when."""
+        return policies.read(self._client, self._policy.rule)
 
     def run(self) -> Sequence[int]:
-        """Recompute what is dirty; return the hours (Unix seconds) that were recomputed."""
+        """Recompute what is dirty; return the hours (Unix seconds) that were recomputed.
+
+        None, where another ledger leads. Raises NotLeader where the lead was lost on the way.
+        """
+        if not self.leads():
+            return ()
         started_us = int(self._now() * 1e6)
         # A clock that is set back must not hide what comes from then on.
-        since_us = min(self._watermark_us, started_us) - OVERLAP_US
+        since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
         dirty = self._client.rows(DIRTY_HOURS, {"since_us": since_us})
         touched = {int(hour) for (hour,) in dirty}
         if not touched:
             return ()
         settled_ms = int(self._client.rows(NEWEST_TICK)[0][0])
         edges = self._edges_of(touched)
-        affected = touched | self._beyond(edges)
-        hours = sorted(hour for hour in affected if hour >= self._oldest())
-        self.recompute(hours)
+        hours = self._young(touched | self._beyond(edges))
+        self._recompute(hours)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges = started_us, edges
-        self._save(settled_ms)
+        ledger_state.save(self._client, self._watermark_us, settled_ms, self._version)
         return hours
 
-    def recompute(self, hours: Iterable[int]) -> None:
-        """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not."""
-        self._version = max(self._version + 1, int(self._now() * 1e6))
-        for lo, hi in _ranges(sorted(set(hours))):
+    def recompute(self, hours: Iterable[int], progress: Progress | None = None) -> None:
+        """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not.
+
+        Raises InvalidInput where one of them is older than ``oldest``, and NotLeader.
+        """
+        wanted = sorted(set(hours))
+        self.check(wanted)
+        self._recompute(wanted, progress)
+
+    def override(self, override: Override, lo: int, hi: int, hours: Iterable[int]) -> None:
+        """Put ``override`` in force during [lo, hi), Unix seconds at full hours.
+
+        ``hours``, those of them with data, are dirty from then on: should we not get to it, the
+        next run does.
+        """
+        self._must_lead()
+        rows = self.policies().overriding(override, lo, hi)
+        ledger_state.mark_dirty(self._client, hours)
+        policies.write(self._client, rows, self._next_version())
+
+    def portions(
+        self, hours: Sequence[int], override: Override
+    ) -> Iterable[tuple[int, tuple[int, int, Rule]]]:
+        """Give, for ascending hours, how many are done after it and [lo, hi) with their rule."""
+        known = self.policies()
+        return self._portions(hours, lambda hour: override.of(known.at(hour)))
+
+    def compute(
+        self, statements: Iterable[str], lo: int, hi: int, rule: Rule, version: int
+    ) -> None:
+        """Run ``statements`` for the hours of [lo, hi), Unix seconds."""
+        parameters = {"lo": lo * 1000, "hi": hi * 1000, "version": version, **rule.parameters()}
+        for statement in statements:
+            self._client.command(statement, parameters)
+
+    def check(self, hours: Sequence[int]) -> None:
+        """Raise InvalidInput where raw rows of ``hours`` may be gone: half of an hour is not it."""
+        oldest = self.oldest
+        if hours and min(hours) < oldest:
+            first = datetime.fromtimestamp(oldest, UTC)
+            raise InvalidInput(
+                f"raw readings are kept for {self._policy.raw_days} days: "
+                f"the oldest hour that can be computed again is {first:%Y-%m-%dT%H:%MZ}",
+                "too_old",
+            )
+
+    @property
+    def oldest(self) -> int:
+        """The oldest hour (Unix seconds) of which every raw row is there; 0: all of them are."""
+        if not self._policy.raw_days:
+            return 0
+        oldest = int(self._now()) - (self._policy.raw_days - 1) * DAY_S
+        return -(-oldest // HOUR_S) * HOUR_S
+
+    def _recompute(self, wanted: Sequence[int], progress: Progress | None = None) -> None:
+        self._must_lead()
+        version = self._next_version()
+        ledger_state.begin(self._client, version)
+        for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
+            self._must_lead()
+            self.compute(RECOMPUTE, lo, hi, rule, version)
+            ledger_state.finish(self._client, range(lo, hi, HOUR_S), version)
+            if progress:
+                progress(done, len(wanted))
+
+    def _portions(
+        self, hours: Sequence[int], rule_at: Callable[[int], Rule]
+    ) -> Iterable[tuple[int, tuple[int, int, Rule]]]:
+        done = 0
+        for prepare in PREPARE if hours else ():
+            prepare(self._client)
+        for lo, hi, rule in _ranges(hours, rule_at):
             if self._is_stopping():
                 raise Stopped
-            parameters = {
-                "lo": lo * 1000,
-                "hi": hi * 1000,
-                "version": self._version,
-                "idle_below_e4": round(self._policy.idle_below_ratio * 1e4),
-            }
-            for statement in RECOMPUTE:
-                self._client.command(statement, parameters)
+            done += (hi - lo) // HOUR_S
+            yield done, (lo, hi, rule)
+
+    def _must_lead(self) -> None:
+        term = self._term
+        if not self.leads() or (term and term != self._term):
+            raise NotLeader
+
+    def _next_version(self) -> int:
+        self._version = max(self._version + 1, int(self._now() * 1e6))
+        return self._version
+
+    def _young(self, hours: set[int]) -> Sequence[int]:
+        """Return the hours that can be computed, ascending; count the others, each once."""
+        oldest = self.oldest
+        too_old = {hour for hour in hours if hour < oldest}
+        self.skipped_hours += len(too_old - self._too_old)
+        self._too_old = too_old
+        return sorted(hours - too_old)
 
     def _edges_of(self, hours: set[int]) -> Edges:
         rows = self._client.rows(TOUCHED, {"hours": sorted(hours)})
@@ -143,91 +286,15 @@ class Ledger:
                 beyond.update(range(hour + HOUR_S, edge.hour_beyond + HOUR_S, HOUR_S))
         return beyond
 
-    def _oldest(self) -> int:
-        if not self._policy.raw_days:
-            return 0
-        return int(self._now()) - (self._policy.raw_days - 1) * 24 * HOUR_S
 
-    def _restore(self) -> tuple[int, int]:
-        rows = self._client.rows(
-            "SELECT toUnixTimestamp64Micro(watermark), version FROM ledger_state FINAL "
-            "WHERE name = 'charges'"
-        )
-        return (int(rows[0][0]), int(rows[0][1])) if rows else (OVERLAP_US, 0)
-
-    def _save(self, settled_ms: int) -> None:
-        self._client.insert(
-            "ledger_state",
-            {
-                "name": ["charges"],
-                "watermark": [self._watermark_us],
-                "settled": [settled_ms],
-                "version": [self._version],
-            },
-        )
-
-
-def _ranges(hours: Sequence[int]) -> list[tuple[int, int]]:
-    ranges: list[tuple[int, int]] = []
+def _ranges(hours: Sequence[int], rule_at: Callable[[int], Rule]) -> list[tuple[int, int, Rule]]:
+    """Join hours that follow one another and are charged alike, up to a statement's worth."""
+    ranges: list[tuple[int, int, Rule]] = []
     for hour in hours:
-        lo, hi = ranges[-1] if ranges else (0, 0)
-        if ranges and hour == hi and hi - lo < HOURS_PER_STATEMENT * HOUR_S:
-            ranges[-1] = lo, hour + HOUR_S
+        rule = rule_at(hour)
+        lo, hi, known = ranges[-1] if ranges else (0, 0, rule)
+        if ranges and (hour, rule) == (hi, known) and hi - lo < HOURS_PER_STATEMENT * HOUR_S:
+            ranges[-1] = lo, hour + HOUR_S, rule
         else:
-            ranges.append((hour, hour + HOUR_S))
+            ranges.append((hour, hour + HOUR_S, rule))
     return ranges
-
-
-class LedgerJob:
-    """Runs the ledger on a thread of its own until it is closed.
-
-    The first runs follow one another quickly, so that a newcomer sees charges within seconds; then
-    they settle at ``interval_seconds``.
-    """
-
-    def __init__(
-        self,
-        open_client: Callable[[], Client],
-        policy: Policy,
-        telemetry: Telemetry,
-        interval_seconds: float,
-    ) -> None:
-        self._open_client = open_client
-        self._policy = policy
-        self._telemetry = telemetry
-        self._interval_seconds = interval_seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-        self._thread.start()
-
-    def close(self, timeout_seconds: float = 3.0) -> None:
-        self._stop.set()
-        self._thread.join(timeout_seconds)
-
-    def _work(self) -> None:
-        client: Client | None = None
-        ledger: Ledger | None = None
-        pause = min(FIRST_PAUSE_S, self._interval_seconds)
-        while not self._stop.is_set():
-            started = time.perf_counter()
-            try:
-                client = client or self._open_client()
-                ledger = ledger or Ledger(client, self._policy, is_stopping=self._stop.is_set)
-                hours = ledger.run()
-            except Stopped:
-                break
-            except StoreError as error:
-                log.error("the ledger could not run, it tries again: %s", error)
-                self._telemetry.count("ledger_runs_total", result="failed")
-            except Exception:  # the thread must outlive whatever the driver raises
-                log.exception("the ledger could not run, it tries again")
-                self._telemetry.count("ledger_runs_total", result="failed")
-            else:
-                self._telemetry.count("ledger_runs_total", result="ok")
-                self._telemetry.count("ledger_hours_total", len(hours))
-                self._telemetry.set("ledger_last_run_timestamp_seconds", time.time())
-            self._telemetry.count("ledger_seconds_total", time.perf_counter() - started)
-            self._stop.wait(pause)
-            pause = min(pause * 2, self._interval_seconds)
-        if client is not None:
-            client.close()

@@ -25,9 +25,17 @@ COUNTERS: tuple[Health, ...] = (
     Health("rejected_total", "Data points refused.", ("receiver", "reason")),
     Health("ignored_total", "Samples that say nothing of energy.", ("receiver",)),
     Health("scrapes_total", "Scrapes, by result (ok, failed).", ("target", "result")),
-    Health("ledger_runs_total", "Runs of the ledger, by result (ok, failed).", ("result",)),
+    Health(
+        "ledger_runs_total",
+        "Runs of the ledger, by result (ok, failed, follows: another one leads).",
+        ("result",),
+    ),
     Health("ledger_seconds_total", "Time that the ledger worked."),
     Health("ledger_hours_total", "Hours that the ledger recomputed."),
+    Health(
+        "ledger_skipped_hours_total",
+        "Hours that changed and were left alone, because their raw readings may be gone.",
+    ),
 )
 GAUGES: tuple[Health, ...] = (
     Health("queued_rows", "Rows that wait to be written."),
@@ -35,6 +43,12 @@ GAUGES: tuple[Health, ...] = (
     Health("failed_batches", "Batches that could not be written since start."),
     Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("target",)),
     Health("ledger_last_run_timestamp_seconds", "Unix time of the last complete ledger run."),
+    Health("ledger_leader", "1 while this collector's ledger is the one that computes, else 0."),
+    Health(
+        "ledger_policy",
+        "Always 1; how hours are charged that begin from now on.",
+        ("idle_policy", "idle_below_e4", "host_remainder"),
+    ),
     Health("build_info", "Always 1; the version that runs.", ("version",)),
 )
 PREFIX = "wattshed_collector_"

@@ -43,6 +43,9 @@ DERIVED = (
     "charge_1m",
     "charge_1h",
     "ledger_state",
+    "ledger_hour",
+    "policy",
+    "lease",
     "activity_hour",
 )
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
@@ -226,6 +229,10 @@ class Running:
         told = {"Content-Type": "application/x-protobuf"}
         told.update((name.replace("_", "-"), value) for name, value in headers.items())
         return self._ask("POST", "/v1/metrics", body, told)
+
+    def send(self, path: str, body: bytes) -> Answer:
+        """Post a JSON document."""
+        return self._ask("POST", path, body, {"Content-Type": "application/json"})
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=20)

@@ -21,7 +21,7 @@ from wattshed_collector.cli import main
 from wattshed_collector.cli.answers import Remote
 from wattshed_collector.config import Config
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.receivers.history import PATH, dump
+from wattshed_collector.receivers.history import PATH, documents, load
 from wattshed_collector.receivers.sacct import Job
 from wattshed_collector.store.client import Store
 from wattshed_collector.store.migrate import Layout, migrate
@@ -167,15 +167,13 @@ class TestRunningCollector:
         assert (again["workloads"], again["allocations"]) == (0, 0)
 
     def test_what_it_refuses(self, collect: Collect, tmp_path: Path) -> None:
-        good = json.loads(dump([Job("7", "", "", "", "", "", ("n1",), 1000, 2000, 1)]))[0]
-        bad = [
-            b"",
-            b"{}x",
-            b"7",
-            b"[7]",
-            b"[{}]",
+        good = documents([Job("7", "", "", "", "", "", ("n1",), 1000, 2000, 1)])[0]
+        bad: list[Any] = [
+            7,
+            [7],
+            [{}],
             *(
-                json.dumps([{**good, **wrong}]).encode()
+                [{**good, **wrong}]
                 for wrong in (
                     {"start_ms": 3000},
                     {"start_ms": 0},
@@ -192,11 +190,16 @@ class TestRunningCollector:
         ]
         with collect(Config(listen="127.0.0.1:0", data=str(tmp_path))) as collector:
             remote = Remote(collector.url)
-            for body in bad:
+            for document in bad:
                 with pytest.raises(InvalidInput, match="no list of jobs"):
-                    remote.post(PATH, body)
-            assert remote.post(PATH, dump([])) == {}
-            assert remote.post(PATH, json.dumps([good]).encode())["unknown_node"] == 1
+                    remote.post(PATH, document)
+            assert remote.post(PATH, []) == {}
+            assert remote.post(PATH, [good])["unknown_node"] == 1
+
+    @pytest.mark.parametrize("body", [b"", b"{}x", b"\xff"])
+    def test_what_is_no_json(self, body: bytes) -> None:
+        with pytest.raises(InvalidInput, match="no list of jobs"):
+            load(body)
 
 
 def gauge() -> bytes:

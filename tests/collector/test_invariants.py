@@ -288,7 +288,7 @@ class TestWatermark:
 
         assert len(bed.ledger(now=later).run()) == 1
         assert bed.ledger(now=later).run() == ()
-        rows = bed.client.rows("SELECT count() FROM ledger_state FINAL")
+        rows = bed.client.rows("SELECT count() FROM ledger_state FINAL WHERE name = 'charges'")
         assert rows == [(1,)]
 
     def test_a_mark_of_the_last_half_minute_is_read_again(self, bed: Bed) -> None:

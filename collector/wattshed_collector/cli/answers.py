@@ -17,20 +17,21 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from wattshed_collector import address, report
 from wattshed_collector.api.window import window
 from wattshed_collector.errors import InvalidInput, StoreError
-from wattshed_collector.ledger import Ledger, Policy
+from wattshed_collector.ledger import Ledger, NotLeader, Policy
 from wattshed_collector.report import Report
-from wattshed_collector.store import queries
+from wattshed_collector.store import lease, ledger_state, queries
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import Layout, migrate
 from wattshed_collector.store.queries import Record
 
 DEFAULT_DATA = "wattshed-data"
 TIMEOUT_S = 60
+WORK_TIMEOUT_S = 24 * 3600
 
 
 class Answers(Protocol):
@@ -50,22 +51,25 @@ class Remote:
         self._url = url.rstrip("/")
 
     def report(self, since: str, until: str) -> Report:
-        return cast(Report, self._get("/v1/report", since=since, until=until))
+        return cast(Report, self.get("/v1/report", since=since, until=until))
 
     def energy(self, by: str, since: str, until: str) -> list[Record]:
-        answer = self._get("/v1/energy", by=by, since=since, until=until)
+        answer = self.get("/v1/energy", by=by, since=since, until=until)
         return cast(list[Record], answer["rows"])
 
-    def post(self, path: str, body: bytes) -> Any:
-        """Send a body of JSON and return the answer."""
-        return self._ask(path, body)
+    def get(self, path: str, **query: str) -> Any:
+        """Return the answer; raises InvalidInput where it is refused, and StoreError."""
+        return self._ask(Request(f"{self._url}{path}?{urlencode(query)}"), TIMEOUT_S)
 
-    def _get(self, path: str, **query: str) -> Any:
-        return self._ask(f"{path}?{urlencode(query)}")
+    def post(self, path: str, document: Any) -> Any:
+        """Send a document and wait for the answer, however long the work takes."""
+        body = json.dumps(document).encode()
+        headers = {"Content-Type": "application/json"}
+        return self._ask(Request(self._url + path, body, headers), WORK_TIMEOUT_S)
 
-    def _ask(self, path: str, body: bytes | None = None) -> Any:
+    def _ask(self, request: Request, timeout_seconds: float) -> Any:
         try:
-            with urlopen(self._url + path, body, timeout=TIMEOUT_S) as response:
+            with urlopen(request, timeout=timeout_seconds) as response:
                 return json.load(response)
         except HTTPError as error:
             said = _said(error)
@@ -113,6 +117,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "2026-01-31T08:00Z (default: %(default)s)",
     )
     command.add_argument("--until", default="", metavar="TIME", help="end of the window (now)")
+    add_place(command)
+
+
+def add_place(command: argparse.ArgumentParser) -> None:
+    """Add where to ask."""
     command.add_argument("--url", help="URL of a running collector")
     command.add_argument(
         "--data",
@@ -125,18 +134,46 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Answers]:
     """Give the answers for the command line; raises StoreError where there is nothing to ask."""
-    url = arguments.url or address.find(Path(arguments.data))
+    url = found(arguments)
     if url:
         yield Remote(url)
         return
-    store = _existing(arguments.data)
+    with existing(arguments.data) as (store, client):
+        with computing(store, client) as ledger:
+            ledger.run()
+        yield Local(client)
+
+
+def found(arguments: argparse.Namespace) -> str:
+    """Return the URL of the collector to ask, "" where none runs on the data folder."""
+    return arguments.url or address.find(Path(arguments.data))
+
+
+@contextmanager
+def existing(data: str) -> Iterator[tuple[Store, Client]]:
+    """Open the store that is there, up to date; raises StoreError where there is none."""
+    store = _existing(data)
     try:
         client = store.client()
         migrate(client, Layout())
-        Ledger(client, Policy()).run()
-        yield Local(client)
+        yield store, client
     finally:
         store.close()
+
+
+@contextmanager
+def computing(store: Store, client: Client) -> Iterator[Ledger]:
+    """Give the store's ledger; on a server it computes only while no collector leads."""
+    policy = Policy(raw_days=ledger_state.raw_days(client))
+    candidate = lease.candidate(store, client, ledger_state.LEASE)
+    try:
+        yield Ledger(client, policy, lease=candidate)
+    except NotLeader:
+        raise StoreError(
+            "a collector computes on this store: name it with --url, and it does the work"
+        ) from None
+    finally:
+        candidate.release()
 
 
 def _existing(data: str) -> Store:

@@ -13,9 +13,9 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from wattshed_collector import address
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.errors import InvalidInput
 
+from . import answers
 from .answers import DEFAULT_DATA, Remote
 
 if TYPE_CHECKING:
@@ -101,11 +101,9 @@ LEFT_OUT = ("unknown_node", "gpus_not_said", "other_cluster")
 
 def _take(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     """Set the jobs against the store: through the collector that has it open, or directly."""
-    url = arguments.url or address.find(Path(arguments.data))
+    url = answers.found(arguments)
     if url:
         return _send(url.rstrip("/"), arguments, jobs)
-    if "://" not in arguments.data and not (Path(arguments.data) / "chdb").is_dir():
-        raise StoreError(f"there is no data in {arguments.data}; name a folder with --data")
     return _write(arguments, jobs)
 
 
@@ -113,27 +111,21 @@ def _send(url: str, arguments: argparse.Namespace, jobs: Iterator[Job]) -> Count
     from urllib.parse import urlencode
 
     from wattshed_collector.history import portions
-    from wattshed_collector.receivers.history import PATH, dump
+    from wattshed_collector.receivers.history import PATH, documents
 
     query = urlencode({"cluster": arguments.cluster, "dry_run": int(arguments.dry_run)})
     counted: Counter[str] = Counter()
     for portion in portions(jobs):
-        counted.update(Remote(url).post(f"{PATH}?{query}", dump(portion)))
+        counted.update(Remote(url).post(f"{PATH}?{query}", documents(portion)))
     return counted
 
 
 def _write(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     from wattshed_collector.history import History
-    from wattshed_collector.ledger import Ledger, Policy
-    from wattshed_collector.store.client import Store
-    from wattshed_collector.store.migrate import Layout, migrate
     from wattshed_collector.store.write import Writer
     from wattshed_exporter.model import Batch
 
-    store = Store(arguments.data)
-    try:
-        client = store.client()
-        migrate(client, Layout())
+    with answers.existing(arguments.data) as (store, client):
         writer = Writer(store.client, window_seconds=0.0)
 
         def deliver(batch: Batch) -> None:
@@ -146,10 +138,9 @@ def _write(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
         finally:
             writer.close()
         if not arguments.dry_run:
-            Ledger(client, Policy()).run()
+            with answers.computing(store, client) as ledger:
+                ledger.run()
         return history.counted
-    finally:
-        store.close()
 
 
 def _zone(name: str | None) -> tzinfo | None:

@@ -59,9 +59,9 @@ class HistoryReceiver:
         return history.counted
 
 
-def dump(jobs: list[Job]) -> bytes:
-    """Return the body of a request."""
-    return json.dumps([asdict(job) for job in jobs]).encode()
+def documents(jobs: list[Job]) -> list[dict[str, Any]]:
+    """Return what a request says, before it becomes JSON."""
+    return [asdict(job) for job in jobs]
 
 
 def load(raw: bytes) -> list[Job]:

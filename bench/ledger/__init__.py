@@ -1,0 +1,1 @@
+"""What the ledger costs and how exact it is, beside VictoriaMetrics and Prometheus in one run."""

@@ -1,0 +1,76 @@
+"""``/v1/ledger``: what the ledger does, and recomputing a window of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector import recompute
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.ledger_job import LedgerJob
+from wattshed_collector.store import ledger_state, policies
+from wattshed_collector.store.client import Client
+from wattshed_collector.store.policies import Rule
+from wattshed_collector.store.read import Reader
+
+
+class LedgerApi:
+    """Answers from the store at once; what computes takes its turn on the ledger's own thread."""
+
+    def __init__(self, reader: Reader, job: LedgerJob) -> None:
+        self._reader = reader
+        self._job = job
+        self._progress: tuple[int, int] | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1/ledger", self.state),
+            web.post("/v1/ledger/recompute", self.recompute),
+        ]
+
+    async def state(self, request: web.Request) -> web.Response:
+        """Leader, watermark, settled, dirty hours that wait, policies and the last run."""
+        document = await self._reader.ask(state)
+        document["leads"] = self._job.leads
+        document["last_run"] = self._job.last_run
+        document["recomputing"] = self._progress and dict(
+            zip(("done", "hours"), self._progress, strict=True)
+        )
+        return _json(document)
+
+    async def recompute(self, request: web.Request) -> web.Response:
+        """Recompute ``{"from", "to", "policy", "idle_below", "dry_run"}``; answers when done."""
+        asked = recompute.parse(await _document(request), time.time())
+        try:
+            answer = self._job.ask(lambda ledger: recompute.answer(ledger, asked, self._advance))
+            return _json(await asyncio.wrap_future(answer))
+        finally:
+            self._progress = None
+
+    def _advance(self, done: int, hours: int) -> None:
+        self._progress = done, hours
+
+
+def state(client: Client) -> dict[str, Any]:
+    """What the store knows of its ledger; times are Unix seconds."""
+    known = policies.read(client, Rule()).rows
+    listed = [{"since": start, **rule.parameters()} for start, rule in known]
+    return {**ledger_state.read(client), "policies": listed}
+
+
+async def _document(request: web.Request) -> dict[str, Any]:
+    try:
+        document = json.loads(await request.read())
+    except ValueError:
+        raise InvalidInput("the body is not JSON", "json") from None
+    if not isinstance(document, dict):
+        raise InvalidInput("the body is not a JSON object", "json")
+    return document
+
+
+def _json(document: Any) -> web.Response:
+    return web.json_response(document, dumps=lambda d: json.dumps(d, allow_nan=False))

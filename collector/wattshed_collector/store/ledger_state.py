@@ -1,0 +1,112 @@
+"""How far the ledger is, and what of the past it can still compute."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypedDict
+
+from . import lease
+from .client import Client
+
+LEASE = "ledger"
+
+_STATE = """
+SELECT toUnixTimestamp64Micro(watermark), toUnixTimestamp64Milli(settled) FROM ledger_state FINAL
+WHERE name = 'charges'
+"""
+_WAITING = """
+SELECT toUnixTimestamp(hour) AS at FROM dirty
+WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC') GROUP BY at ORDER BY at
+"""
+
+
+class State(TypedDict):
+    """Times in Unix seconds, None where there is none yet.
+
+    ``leader``: who computes, and until when its lease lasts. ``watermark``: marks up to then are
+    done. ``settled``: everything measured up to then is charged. ``dirty_hours``: those that wait.
+    """
+
+    leader: str | None
+    leader_until: float | None
+    watermark: float | None
+    settled: float | None
+    dirty_hours: list[int]
+
+
+def read(client: Client) -> State:
+    held = lease.newest(client, LEASE)
+    rows = client.rows(_STATE)
+    watermark_us, settled_ms = (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
+    waiting = client.rows(_WAITING, {"since_us": watermark_us})
+    return {
+        "leader": held.holder if held and held.until_us else None,
+        "leader_until": held.until_us / 1e6 if held and held.until_us else None,
+        "watermark": watermark_us / 1e6 if rows else None,
+        "settled": settled_ms / 1e3 if rows else None,
+        "dirty_hours": [int(hour) for (hour,) in waiting],
+    }
+
+
+def restore(client: Client) -> tuple[int, int]:
+    """Return the watermark (Unix microseconds) and the highest version that was ever begun."""
+    rows = client.rows(_STATE)
+    ((version,),) = client.rows("SELECT max(version) FROM ledger_state")
+    return (int(rows[0][0]) if rows else 0), int(version)
+
+
+def begin(client: Client, version: int) -> None:
+    """Note that rows of ``version`` may be written from now on, by whoever follows to go above."""
+    _insert(client, "begun", 0, 0, version)
+
+
+def save(client: Client, watermark_us: int, settled_ms: int, version: int) -> None:
+    _insert(client, "charges", watermark_us, settled_ms, version)
+
+
+def mark_dirty(client: Client, hours: Iterable[int]) -> None:
+    found = sorted(hours)
+    if found:
+        client.insert("dirty", {"hour": found})
+
+
+def finish(client: Client, hours: Iterable[int], version: int) -> None:
+    """Say that every statement has written ``version`` of these hours."""
+    found = sorted(hours)
+    client.insert("ledger_hour", {"t": found, "version": [version] * len(found)})
+
+
+def extent(client: Client) -> tuple[int, int] | None:
+    """Return the first and the last hour of which anything is known, None in an empty store."""
+    rows = client.rows(
+        """
+        SELECT count(), toUnixTimestamp(min(first)), toUnixTimestamp(max(last)) FROM (
+            SELECT min(hour) AS first, max(hour) AS last FROM tick_hour HAVING count() > 0
+            UNION ALL SELECT min(t), max(t) FROM charge_1h HAVING count() > 0
+        )
+        """
+    )
+    count, first, last = rows[0]
+    return (int(first), int(last)) if count else None
+
+
+def raw_days(client: Client) -> int:
+    """Return for how many days the store keeps raw readings, as it was created; 0: for ever."""
+    rows = client.rows(
+        "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'tick'"
+    )
+    found = re.search(r"TTL .*?toIntervalDay\((\d+)\)", str(rows[0][0])) if rows else None
+    return int(found[1]) if found else 0
+
+
+def _insert(client: Client, name: str, watermark_us: int, settled_ms: int, version: int) -> None:
+    client.insert(
+        "ledger_state",
+        {
+            "name": [name],
+            "watermark": [watermark_us],
+            "settled": [settled_ms],
+            "version": [version],
+        },
+    )
