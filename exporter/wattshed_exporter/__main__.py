@@ -335,7 +335,7 @@ def build_rounds(
 
 
 def serve(
-    config: Config, sampler: Sampler, telemetry: Telemetry, live: Live | None
+    config: Config, sampler: Sampler, telemetry: Telemetry, live: Live | None = None
 ) -> Prometheus | None:
     """Serve /metrics where the settings want it; ``ConfigError`` where the address is taken."""
     if not config.web.listen_address:

@@ -138,7 +138,7 @@ class Baselines:
         return self._devices.setdefault(key, Baseline(self._window_ms))
 
     def idle_watts(self, key: str) -> float | None:
-        """Return the lowest power that a device was learned to draw while idle, None for unknown."""
+        """Return the lowest power at which a device was learned to idle, None for unknown."""
         known = self._devices.get(key)
         levels = [known.watts(state) for state in STATES] if known is not None else []
         return min((watts for watts in levels if watts is not None), default=None)

@@ -157,10 +157,10 @@ class Live:
     def _take(self, tick: Tick) -> None:
         account = self._accounts.setdefault(tick.device, _Account())
         latest = account.pending[-1] if account.pending else account.gap or account.last
-        if latest is None or tick.ts_ms >= latest.ts_ms:
-            account.pending.append(tick)
-        elif tick.power_watts is not None:
+        if latest is not None and tick.ts_ms <= latest.ts_ms and tick.power_watts is not None:
             account.amended[tick.ts_ms] = tick
+        elif latest is None or tick.ts_ms >= latest.ts_ms:
+            account.pending.append(tick)
         else:
             # The clock was set back: what was read before it is not compared with what comes now.
             self._charge_until(tick.device, account, math.inf)
@@ -192,9 +192,7 @@ class Live:
         amended, account.amended = account.amended, {}
         account.pending = [amended.get(tick.ts_ms, tick) for tick in account.pending]
         if account.last is not None and account.still and account.still[-1].ts_ms in amended:
-            self._book(
-                key, account, spans(amended.get(tick.ts_ms, tick) for tick in account.still)
-            )
+            self._book(key, account, spans(amended.get(tick.ts_ms, tick) for tick in account.still))
             account.last = amended.get(account.last.ts_ms, account.last)
             account.still.clear()
 

@@ -225,7 +225,9 @@ def _divide(told: Mapping[Ref, float | None], room: float) -> dict[Ref, float]:
     share has an equal part of what the others leave of ``room``.
     """
     whole = sum(1 for share in told.values() if share == 1)
-    known = {h: 1 / whole if share == 1 else share for h, share in told.items() if share is not None}
+    known = {
+        h: 1 / whole if share == 1 else share for h, share in told.items() if share is not None
+    }
     total = math.fsum(known.values())
     if total > 1:
         known = {h: share / total for h, share in known.items()}

@@ -94,9 +94,7 @@ class Exposition:
         self._details = _Details(_Part(head, texts))
         self._fleet_kept: tuple[tuple[Device, ...], bytes] = ((), b"")
 
-    def render(
-        self, snapshot: Snapshot, before: bytes = b"", charged: Charged = NOTHING
-    ) -> bytes:
+    def render(self, snapshot: Snapshot, before: bytes = b"", charged: Charged = NOTHING) -> bytes:
         """Return the body for a snapshot, after what stands before it in the same format.
 
         A value that is None or not finite has no series. Everything is joined once: at a megabyte
