@@ -74,7 +74,7 @@ def combine(said: Said, meters: Meters, node: str, cluster: str) -> Combined:
     """
     names = stand_ins(told.same for _, told in said)
     merged, rejected = _merge(said, names, meters)
-    beside = _beside_instances(merged)
+    used = _take_out_uses(merged)
     fields = _fields(said, names)
     holders = dict.fromkeys(holder for _, _, holder in merged)
     workloads = {h: workload(h, fields.get(h, {}), node, cluster) for h in holders}
@@ -84,9 +84,9 @@ def combine(said: Said, meters: Meters, node: str, cluster: str) -> Combined:
         held = Held(device, workloads[holder].key, share, activity, claim.method)
         known = parts.get((device, holder))
         parts[device, holder] = held if known is None else _added(known, held)
-    for place, used in beside.items():
+    for place, activity in used.items():
         if parts[place].activity is None:
-            parts[place] = replace(parts[place], activity=used)
+            parts[place] = replace(parts[place], activity=activity)
     return Combined(tuple(workloads.values()), _idle_ones(parts, meters), rejected)
 
 
@@ -187,17 +187,23 @@ def _add(merged: _Merged, claim: Claim, plug_in: str) -> None:
         merged.method = f"{merged.method}+{said}" if merged.method else said
 
 
-def _beside_instances(merged: dict[_Place, _Merged]) -> dict[tuple[str, Ref], float | None]:
-    """Take out who is said to use a board of which it has an instance; return what it used.
+def _take_out_uses(merged: dict[_Place, _Merged]) -> dict[tuple[str, Ref], float | None]:
+    """Take out claims of those who only use what they are known to hold; return what they used.
 
-    It has its instance and no part of what is left of the board.
+    Who was given a share of a device, or has an instance of it, gets no part of what is left of it
+    because a process of its was seen there.
     """
+    given = {(device, holder) for (device, _, holder), c in merged.items() if c.share is not None}
     through = {(device, holder) for device, part, holder in merged if part}
-    beside = [
-        place for place, claim in merged.items()
-        if not place[1] and claim.share is None and (place[0], place[2]) in through
-    ]  # fmt: skip
-    return {(place[0], place[2]): merged.pop(place).activity for place in beside}
+    used: dict[tuple[str, Ref], float | None] = {}
+    for device, part, holder in list(merged):
+        place = device, holder
+        only_uses = merged[device, part, holder].share is None
+        if only_uses and (place in given or (place in through and not part)):
+            claim = merged.pop((device, part, holder))
+            known, more = used.get(place, 0.0), _of_board(claim, _slices_ratio(claim.instance))
+            used[place] = None if known is None or more is None else min(known + more, 1.0)
+    return used
 
 
 def _shares(merged: Mapping[_Place, _Merged]) -> dict[_Place, tuple[float, _Merged]]:

@@ -172,6 +172,14 @@ class TestInstances:
         found = shares(kubelet, cgroup, meters=self.meters)
         assert found == pytest.approx({"k8s/c1/a": 1 / 7, "unit/n1/x": 6 / 7})
 
+    def test_a_process_in_an_instance_says_what_a_holder_of_the_board_used(self) -> None:
+        slurm = claims(Claim("GPU-1", "slurm:1", 3 / 7), Claim("GPU-1", "slurm:2", 4 / 7))
+        cgroup = claims(Claim("MIG-b", "slurm:1"), Claim("MIG-a", "slurm:1"))
+        found = held(slurm, cgroup, meters=self.meters)
+        assert found["GPU-1", "slurm/c1/1"].share == 3 / 7
+        assert found["GPU-1", "slurm/c1/1"].activity == pytest.approx(2.5 / 7)
+        assert found["GPU-1", "slurm/c1/2"] == Held("GPU-1", "slurm/c1/2", 4 / 7, None, "p0")
+
 
 class TestWhoDoesNotWork:
     def meters(self, *ratios: float | None) -> Meters:
