@@ -325,7 +325,7 @@ def build_rounds(
     return Rounds(
         allocators,
         config,
-        lambda: sampler.snapshot().devices,
+        sampler.devices,
         sampler.usage,
         outputs,
         sampler.holdings,

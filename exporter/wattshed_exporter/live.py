@@ -31,6 +31,8 @@ GONE_SECONDS = 600.0
 MOST_SERIES = 20_000
 """Series on the page at most; whose workload ended first makes room, and is counted."""
 MOST_WORKLOADS = 10_000
+PAST_MS = 1_800_000
+"""History that is read again (a recording, say) is not live, and is left out."""
 KEPT_MS = 60_000
 """How long an allocation is remembered after the time that is charged."""
 
@@ -68,6 +70,7 @@ class Live:
         idle_watts: what a device draws while it idles, None where that is not known.
         waits: whether ``settle`` will say until when allocations are known; else they always are.
         telemetry: where series that had to make room are counted.
+        now_ms: Unix time in milliseconds.
         monotonic: a clock in seconds.
     """
 
@@ -80,11 +83,13 @@ class Live:
         telemetry: Telemetry,
         *,
         waits: bool,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._charge = charge
         self._idle_watts = idle_watts
         self._telemetry = telemetry
+        self._now_ms = now_ms
         self._monotonic = monotonic
         self._until_ms = -math.inf if waits else math.inf
         self._inbox: deque[Batch] = deque()
@@ -94,6 +99,10 @@ class Live:
         self._keys: tuple[tuple[str, Labels], ...] = ()
 
     def put(self, batch: Batch) -> None:
+        if batch.ticks and batch.ticks[-1].ts_ms < self._now_ms() - PAST_MS:
+            batch = Batch(workloads=batch.workloads)
+        if not (batch.ticks or batch.allocations or batch.workloads):
+            return
         self._inbox.append(batch)
         if len(self._inbox) > MOST_BATCHES:
             with self._work:

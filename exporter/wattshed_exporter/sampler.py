@@ -11,7 +11,7 @@ from .baseline import Baselines
 from .config import Config
 from .model import Detail, Device, Tick
 from .outputs import Output, Snapshot
-from .sources import HOLDING_DRIVERS, Source
+from .sources import HOLDING_DRIVERS, MADE_UP, Source
 from .telemetry import Telemetry
 from .usage import Usage
 from .worker import RETRY_SECONDS, SOON_SECONDS, Clock, Worker
@@ -127,6 +127,11 @@ class Sampler:
             for device in part.devices:
                 devices.setdefault(device.key, device)
         return Snapshot(tuple(devices.values()), ticks, unknown, details)
+
+    def devices(self) -> list[Device]:
+        """Return the devices of this machine: those of recordings may be of any, or of none."""
+        here = [w for w in self.workers if w.source.name not in MADE_UP]
+        return list({d.key: d for w in here for d in w.snapshot.devices}.values())
 
     def health(self) -> Mapping[str, bool]:
         """Return for each source that is here whether it reads in time."""

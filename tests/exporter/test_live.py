@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wattshed_exporter.guards import FROZEN
 from wattshed_exporter.integrate import Meter
-from wattshed_exporter.live import GONE_SECONDS, MOST_BATCHES, Live
+from wattshed_exporter.live import GONE_SECONDS, MOST_BATCHES, PAST_MS, Live
 from wattshed_exporter.model import (
     MICRO,
     Allocation,
@@ -49,7 +49,7 @@ class Watched:
     """Live counters at a clock that a test moves."""
 
     def __init__(self, policy: Policy | None = None, *, waits: bool = True) -> None:
-        self.seconds = 0.0
+        self.seconds, self.now_ms = 0.0, 0
         self.telemetry = Telemetry()
         self.idle_watts: float | None = None
         rule = policy or Policy()
@@ -58,6 +58,7 @@ class Watched:
             lambda key: self.idle_watts,
             self.telemetry,
             waits=waits,
+            now_ms=lambda: self.now_ms,
             monotonic=lambda: self.seconds,
         )
 
@@ -215,6 +216,12 @@ def test_nobody_never_leaves(watched: Watched) -> None:
     watched.settled(10)
     watched.seconds = 1e6
     assert watched.scrape() == {("unattributed", NOBODY): 1000.0}
+
+
+def test_history_that_is_read_again_is_not_live(watched: Watched) -> None:
+    watched.now_ms = 10_000 + PAST_MS
+    watched.ticks(tick(0, 0), tick(9, 900), tick(10, 1000), tick(20, 1500))
+    assert watched.settled(20) == {("unattributed", NOBODY): 500.0}
 
 
 def test_what_waits_is_bounded(watched: Watched) -> None:

@@ -360,6 +360,14 @@ class TestAllocators:
         assert found == [name for name in ALLOCATORS if name in found]
         assert "static" not in found
 
+    def test_nobody_here_holds_what_is_made_up(self) -> None:
+        config = Config(node="n", sources=("simulate", "estimate"))
+        sampler = program.build_sampler(config, [], Telemetry())
+        for worker in sampler.workers:
+            worker.step()
+        assert {d.source for d in sampler.snapshot().devices} == {"simulate", "estimate"}
+        assert {d.source for d in sampler.devices()} == {"estimate"}
+
     def test_without_them_there_are_no_rounds_and_without_pulling_no_counters(self) -> None:
         config = Config(node="n", web=Web(listen_address=""))
         telemetry = Telemetry()
