@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattshed_exporter.config import Config
+from wattshed_exporter.errors import DevicesChanged, NoData
 from wattshed_exporter.guards import FROZEN
 from wattshed_exporter.integrate import Meter
 from wattshed_exporter.live import GONE_SECONDS, MOST_BATCHES, PAST_MS, Live
@@ -26,8 +28,10 @@ from wattshed_exporter.model import (
     Workload,
 )
 from wattshed_exporter.outputs import Charged
+from wattshed_exporter.sources import Sample
 from wattshed_exporter.split import Policy, charges, spans
 from wattshed_exporter.telemetry import Telemetry
+from wattshed_exporter.worker import Clock, Worker
 
 GPU = Device("d", Kind.GPU, "n", "test")
 NOBODY = ""
@@ -296,3 +300,81 @@ def test_at_every_scrape_the_sum_is_the_meters_up_to_what_is_settled(
             assert any(total == pytest.approx(s, rel=1e-9, abs=1e-9) for s in sums)
     watched.scrape()
     assert watched.total() == pytest.approx(sums[-1], rel=1e-9, abs=1e-9)
+
+
+class Plugged:
+    """A source whose card can be taken out and put back, by a clock that a test moves."""
+
+    name = "test"
+    interval_seconds = 1.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.joules = 5000
+        self.is_in = True
+
+    def discover(self) -> Sequence[Device]:
+        if not self.is_in:
+            raise NoData("no card")
+        return [GPU]
+
+    def read(self) -> Sample:
+        if not self.is_in:
+            raise DevicesChanged("the card is gone")
+        self.joules += 100
+        return Sample([Reading("d", self._clock.now_ms(), 100.0, self.joules * MICRO)])
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class Kept:
+    """An output that keeps ticks."""
+
+    name = "kept"
+
+    def __init__(self) -> None:
+        self.ticks: list[Tick] = []
+
+    def put(self, batch: Batch) -> None:
+        self.ticks += batch.ticks
+
+    def ready(self) -> bool:
+        return True
+
+    def flush(self, seconds: float) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Keep everything."""
+
+
+def test_a_card_that_is_taken_out_and_put_back_with_another_count_is_exact() -> None:
+    seconds = 1_000_000.0
+    clock = Clock(lambda: round(seconds * 1000), lambda: seconds)
+    kept = Kept()
+    live = Live(
+        lambda span, held, idle_watts: charges(span, held, Policy(), idle_watts),
+        lambda key: None, Telemetry(), waits=True, now_ms=clock.now_ms,
+    )  # fmt: skip
+    source = Plugged(clock)
+    worker = Worker(source, Config(node="n"), [live, kept], Telemetry(), clock)
+    whole = Allocation("d", "a", 1_000_000_000, 1_003_600_000)
+    live.put(Batch(allocations=(whole,)))
+    for second in range(300):
+        if second == 100:
+            source.is_in = False
+        if second == 160:
+            source.is_in, source.joules = True, 0
+        worker.step()
+        seconds += 1.0
+        if second % 10 == 9:
+            live.settle(clock.now_ms())
+            live.scrape()
+    seconds += 3600
+    live.settle(clock.now_ms())
+    live.scrape()
+    known = math.fsum(s.joules for s in spans(kept.ticks) if s.joules)
+    assert known > 20_000
+    assert {t.gap for t in kept.ticks} == {"", "device_gone"}
+    assert math.fsum(live.scrape().joules) == pytest.approx(known, rel=1e-9)
