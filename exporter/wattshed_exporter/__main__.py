@@ -19,18 +19,17 @@ from .allocations import ALLOCATORS, Allocator
 from .claim import claim
 from .config import AUTO, Config
 from .errors import ConfigError
-from .model import Allocation, Charge, Span
 from .outputs import Charged, Output
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .signals import Signals
 from .sources import METERS, Source
-from .split import Policy, charges
+from .split import Policy
 from .telemetry import Telemetry
 
 if TYPE_CHECKING:
     from .allocations.rounds import Rounds
-    from .live import Charging, Live
+    from .live import Live
     from .outputs.prometheus import Prometheus
 
 log = logging.getLogger("wattshed_exporter")
@@ -297,16 +296,7 @@ def build_live(
     from .live import Live
 
     policy = Policy(config.idle.policy, config.idle.activity_below)
-    return Live(charging(policy), idle_watts, telemetry, waits=bool(allocators))
-
-
-def charging(policy: Policy) -> Charging:
-    """Return the rule of splitting under a policy."""
-
-    def charge(span: Span, held: Sequence[Allocation], idle_watts: float | None) -> list[Charge]:
-        return charges(span, held, policy, idle_watts)
-
-    return charge
+    return Live(policy, idle_watts, telemetry, waits=bool(allocators))
 
 
 def build_rounds(

@@ -12,16 +12,17 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from .integrate import STILL_TICKS
-from .model import Allocation, Batch, Charge, Span, Tick, Workload
+from .model import Allocation, Batch, Joules, Span, Tick, Workload
 from .outputs import Charged, Labels
 from .semconv import WORKLOAD_ATTRIBUTES
-from .split import spans
+from .split import Policy, charges, spans
 from .telemetry import Telemetry
 
 MOST_BATCHES = 3000
@@ -36,8 +37,6 @@ PAST_MS = 1_800_000
 KEPT_MS = 60_000
 """How long an allocation is remembered after the time that is charged."""
 
-Charging = Callable[[Span, Sequence[Allocation], float | None], Iterable[Charge]]
-"""The rule: a span, who held its device, and what the device draws while it idles."""
 NOBODY: Labels = ("",) * len(WORKLOAD_ATTRIBUTES)
 LABELS_OF = attrgetter(*(a.name for a in WORKLOAD_ATTRIBUTES))
 
@@ -66,7 +65,7 @@ class Live:
     """An ``Output`` that charges what passes by.
 
     Args:
-        charge: the rule of splitting.
+        policy: who pays for idling.
         idle_watts: what a device draws while it idles, None where that is not known.
         waits: whether ``settle`` will say until when allocations are known; else they always are.
         telemetry: where series that had to make room are counted.
@@ -78,7 +77,7 @@ class Live:
 
     def __init__(
         self,
-        charge: Charging,
+        policy: Policy,
         idle_watts: Callable[[str], float | None],
         telemetry: Telemetry,
         *,
@@ -86,7 +85,7 @@ class Live:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._charge = charge
+        self._policy = policy
         self._idle_watts = idle_watts
         self._telemetry = telemetry
         self._now_ms = now_ms
@@ -152,8 +151,10 @@ class Live:
             for workload in batch.workloads:
                 self._learn(workload)
             for held in batch.allocations:
-                account = self._accounts.setdefault(held.device, _Account())
-                account.allocations[held.workload, held.start_ms] = held
+                told = self._accounts.setdefault(held.device, _Account()).allocations
+                known = told.setdefault((held.workload, held.start_ms), held)
+                if (known.revision, known.end_ms) <= (held.revision, held.end_ms):
+                    told[held.workload, held.start_ms] = held
             for tick in batch.ticks:
                 self._take(tick)
 
@@ -207,14 +208,14 @@ class Live:
 
     def _book(self, key: str, account: _Account, found: Iterable[Span]) -> None:
         idle_watts, now = self._idle_watts(key), self._monotonic()
-        for span in found:
-            if not span.joules:
-                continue
+        told = account.allocations.values()
+        edges = sorted({*(a.start_ms for a in told), *(a.end_ms for a in told)})
+        for span in joined(found, edges, self._policy.idle_below, idle_watts):
             held = [
                 a for a in account.allocations.values()
                 if a.start_ms < span.end_ms and a.end_ms > span.start_ms
             ]  # fmt: skip
-            for charge in self._charge(span, held, idle_watts):
+            for charge in charges(span, held, self._policy, idle_watts):
                 whose = self._whose(charge.workload)
                 own = (str(charge.charge_class), *whose)
                 account.due[own] = account.due.get(own, 0.0) + charge.joules
@@ -242,6 +243,36 @@ class Live:
                 gone = _forget(self._accounts[key], whose)
                 self._telemetry.add("wattshed_source_errors_total", gone, self.name, "too_many")
                 extra -= gone
+
+
+def joined(
+    found: Iterable[Span], edges: Sequence[int], idle_below: float, idle_watts: float | None
+) -> Iterator[Span]:
+    """Join neighbouring spans that the rule divides in the same parts, to divide them once.
+
+    That is so between two ``edges`` of allocations, where all are idle or none is, and all burned
+    more than the device does idling or none did. Spans of no energy, or of unknown, are left out.
+    """
+    last: Span | None = None
+    last_like: tuple[bool, bool] | None = None
+    for span in found:
+        if not span.joules:
+            continue
+        ratio, seconds = span.utilization_ratio, (span.end_ms - span.start_ms) / 1000
+        like = (
+            ratio is not None and ratio < idle_below,
+            idle_watts is not None and span.joules >= idle_watts * seconds,
+        )
+        if last is not None and last.joules is not None:
+            follows = like == last_like and last.end_ms == span.start_ms
+            if follows and bisect_right(edges, last.start_ms) == bisect_left(edges, span.end_ms):
+                joules = Joules(last.joules + span.joules)
+                last = replace(last, end_ms=span.end_ms, joules=joules, power_watts=None)
+                continue
+            yield last
+        last, last_like = span, like
+    if last is not None:
+        yield last
 
 
 def _carry(account: _Account, tick: Tick) -> None:

@@ -56,9 +56,9 @@ class Watched:
         self.seconds, self.now_ms = 0.0, 0
         self.telemetry = Telemetry()
         self.idle_watts: float | None = None
-        rule = policy or Policy()
+        self.policy = policy or Policy()
         self.live = Live(
-            lambda span, held, idle_watts: charges(span, held, rule, idle_watts),
+            self.policy,
             lambda key: self.idle_watts,
             self.telemetry,
             waits=waits,
@@ -274,7 +274,8 @@ def test_at_every_scrape_the_sum_is_the_meters_up_to_what_is_settled(
 ) -> None:
     watched = Watched(Policy(policy))
     watched.idle_watts = idle_watts
-    watched.told(*(held(w, s, s + n, share, a) for w, s, n, share, a in told))
+    placed = [held(w, s, s + n, share, a) for w, s, n, share, a in told]
+    watched.told(*placed)
     second, uj, start, sent, settled = 0, 0, 0, list[Tick](), -1.0
     sums = [0.0]  # of the meter, at the latest settlements
     for what, seconds, gained, used in history:
@@ -300,6 +301,13 @@ def test_at_every_scrape_the_sum_is_the_meters_up_to_what_is_settled(
             assert any(total == pytest.approx(s, rel=1e-9, abs=1e-9) for s in sums)
     watched.scrape()
     assert watched.total() == pytest.approx(sums[-1], rel=1e-9, abs=1e-9)
+    direct: dict[tuple[str, str], float] = {}
+    for span in spans(t for t in sent if t.ts_ms <= settled):
+        for c in charges(span, placed, watched.policy, idle_watts):
+            key = str(c.charge_class), c.workload
+            direct[key] = direct.get(key, 0.0) + c.joules
+    found = {key: joules for key, joules in watched.scrape().items() if joules}
+    assert found == pytest.approx({k: j for k, j in direct.items() if j}, rel=1e-9, abs=1e-9)
 
 
 class Plugged:
@@ -354,8 +362,7 @@ def test_a_card_that_is_taken_out_and_put_back_with_another_count_is_exact() -> 
     clock = Clock(lambda: round(seconds * 1000), lambda: seconds)
     kept = Kept()
     live = Live(
-        lambda span, held, idle_watts: charges(span, held, Policy(), idle_watts),
-        lambda key: None, Telemetry(), waits=True, now_ms=clock.now_ms,
+        Policy(), lambda key: None, Telemetry(), waits=True, now_ms=clock.now_ms,
     )  # fmt: skip
     source = Plugged(clock)
     worker = Worker(source, Config(node="n"), [live, kept], Telemetry(), clock)

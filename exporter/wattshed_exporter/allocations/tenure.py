@@ -74,7 +74,7 @@ class Tenure:
                 told += self._extended(known, now_ms, None if self._resumed else h.activity)
             elif h.activity and went_on and not self._resumed and last_ms is not None:
                 told += _windows(h, last_ms, now_ms)
-            self._open[h.device, h.workload] = self._next(h, known, now_ms, told)
+            self._open[h.device, h.workload] = self._next(h, known, now_ms)
         for gone in before.values():
             told += self._extended(gone, now_ms, None)
         self._resumed = False
@@ -96,20 +96,22 @@ class Tenure:
             log.warning("open allocations cannot be kept in %s: %s", self._file, error)
 
     def _extended(self, known: Open, now_ms: int, activity: float | None) -> list[Allocation]:
-        """Return what a holder had until now."""
+        """Return what a holder had until now; who has no share had nothing where it did nothing."""
+        if not (known.share or activity):
+            return []
         if activity is None:
             return list(_hours(known, known.start_ms, now_ms, None))
         return list(_hours(known, known.until_ms, now_ms, activity))
 
-    def _next(self, h: Held, known: Open | None, now_ms: int, told: list[Allocation]) -> Open:
+    def _next(self, h: Held, known: Open | None, now_ms: int) -> Open:
         """Return what goes on from now: the same allocation, or another one."""
-        same = known is not None and abs(known.share - h.share) <= SAME_SHARE
-        goes_on = same and (self._resumed or h.activity is None)
-        start_ms = told[-1].start_ms if goes_on else now_ms
-        if goes_on and start_ms // HOUR_MS < now_ms // HOUR_MS:
-            start_ms = now_ms // HOUR_MS * HOUR_MS
-        method = known.method if goes_on and known is not None else h.method
-        return Open(h.device, h.workload, start_ms, now_ms, h.share, method)
+        begun = Open(h.device, h.workload, now_ms, now_ms, h.share, h.method)
+        if known is None or abs(known.share - h.share) > SAME_SHARE:
+            return begun
+        if h.activity is not None and not self._resumed:
+            return begun
+        start_ms = max(known.start_ms, now_ms // HOUR_MS * HOUR_MS)
+        return replace(known, start_ms=start_ms, until_ms=now_ms)
 
     def _load(self) -> list[Open]:
         if self._file is None:

@@ -100,6 +100,15 @@ def test_what_neither_holds_nor_works_is_not_told(rounds: Rounds) -> None:
     assert rounds.at(10, held("a", 0.0), held("b", 0.0, 0.0)) == []
 
 
+def test_who_only_works_is_told_while_it_works(rounds: Rounds) -> None:
+    rounds.at(0)
+    rounds.at(10, held("a", 0.0, 0.3))
+    assert rounds.at(20, held("a", 0.0, 0.2)) == [said("a", 10, 20, 0.0, 0.2)]
+    assert rounds.at(30) == []
+    rounds.at(40, held("a", 0.0, 0.2))
+    assert rounds.at(50, held("a", 0.0, 0.0)) == []
+
+
 @pytest.mark.parametrize("step_seconds", [-3600, -1, 0, GOES_ON_MS // 1000 + 1])
 def test_after_a_step_of_the_clock_everything_begins_anew(
     rounds: Rounds, step_seconds: int
@@ -202,6 +211,7 @@ def test_intervals_of_a_workload_never_overlap_and_are_never_negative(
         latest |= {(a.workload, a.start_ms): a for a in told}
         for a in told:
             assert a.start_ms < a.end_ms
+            assert a.share or a.activity
             assert a.end_ms - a.start_ms <= HOUR_MS
             assert a.start_ms // HOUR_MS == (a.end_ms - 1) // HOUR_MS
         for workload in "abc":
