@@ -2,9 +2,9 @@
 
 They follow the rule of ``split`` and nothing else, so for every device they add up to what its
 meter said, up to the time until which allocations are known. Readings wait until then, in a
-bounded buffer. A counter appears with 0 and gets its first joules at the scrape after that, because
-Prometheus cannot see what a series began with; meanwhile all counters of its device wait with it,
-so that their sum is true at every scrape.
+bounded buffer. A counter is 0 in its first two scrapes, because Prometheus cannot see what a series
+began with: two, for a pair of servers, or for a scrape that fails. Meanwhile all counters of its
+device wait with it, so that their sum is true at every scrape.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from .semconv import WORKLOAD_ATTRIBUTES
 from .split import Policy, charges, spans
 from .telemetry import Telemetry
 
+ZERO_SCRAPES = 2
+"""Scrapes in which a new counter is 0."""
 MOST_BATCHES = 3000
 """Batches that wait at most; beyond that they are charged to who is known by then."""
 GONE_SECONDS = 600.0
@@ -54,8 +56,10 @@ class _Account:
     allocations: dict[tuple[str, int], Allocation] = field(default_factory=dict)
     due: dict[Labels, float] = field(default_factory=dict)
     """Joules since the last scrape."""
-    born: dict[Labels, float] = field(default_factory=dict)
-    """Joules that wait for their series to have been seen with 0."""
+    waiting: deque[dict[Labels, float]] = field(default_factory=deque)
+    """Joules of earlier scrapes that wait for a series of theirs to have been seen with 0."""
+    young: dict[Labels, int] = field(default_factory=dict)
+    """In how many scrapes each new series was seen with 0."""
     shown: dict[Labels, float] = field(default_factory=dict)
     charged_at: dict[Labels, float] = field(default_factory=dict)
     """When each workload's labels were last charged something."""
@@ -288,25 +292,28 @@ def _carry(account: _Account, tick: Tick) -> None:
 
 
 def _publish(account: _Account, now: float) -> None:
-    """Show joules whose series have been seen with 0, and those that are new with 0."""
-    shown = account.shown
-    for own, joules in account.born.items():
-        shown[own] = shown.get(own, 0.0) + joules
-    account.born = {}
-    if all(own in shown for own in account.due):
-        for own, joules in account.due.items():
+    """Show joules whose series have been seen with 0, in order, and those that are new with 0."""
+    shown, young, waiting = account.shown, account.young, account.waiting
+    if account.due:
+        waiting.append(account.due)
+        account.due = {}
+    while waiting and all(own in shown and own not in young for own in waiting[0]):
+        for own, joules in waiting.popleft().items():
             shown[own] += joules
-    else:
-        account.born = account.due
-        for own in account.born:
-            shown.setdefault(own, 0.0)
-            account.charged_at[own[1:]] = now
-    account.due = {}
+    for own in {own: None for each in waiting for own in each if own not in shown}:
+        shown[own] = 0.0
+        young[own] = 0
+        account.charged_at[own[1:]] = now
+    for own, scrapes in list(young.items()):
+        if scrapes + 1 < ZERO_SCRAPES:
+            young[own] = scrapes + 1
+        else:
+            del young[own]
 
 
 def _forget(account: _Account, whose: Labels) -> int:
     """Take a workload of a device from the page, unless joules of it wait; return its series."""
-    waiting = any(own[1:] == whose for own in (*account.due, *account.born))
+    waiting = any(own[1:] == whose for each in (account.due, *account.waiting) for own in each)
     if waiting or whose == NOBODY:
         return 0
     del account.charged_at[whose]
