@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 ALLOCATORS: dict[str, str] = {
     name: f"wattshed_exporter.allocations.{name}"
-    for name in ("podresources", "pods", "slurm", "docker", "cgroup", "systemd", "static")
+    for name in ("pods", "podresources", "slurm", "docker", "cgroup", "systemd", "static")
 }
-"""Name to module, imported only when the plug-in is enabled."""
+"""Name to module, imported only when the plug-in is enabled; of two that name a holder the first
+counts, so that the one that knows most of it comes first."""
 
 Ref = str
 """How a plug-in calls a holder: ``pod:<uid>``, ``pod:<namespace>/<name>``, ``container:<id>``,
