@@ -81,9 +81,7 @@ class TestServer:
     def test_an_empty_message_comes_back(self, kubelet: Kubelet, tmp_path: Path) -> None:
         assert ask(tmp_path / "kubelet.sock") == b""
 
-    def test_one_larger_than_the_window_comes_whole(
-        self, kubelet: Kubelet, tmp_path: Path
-    ) -> None:
+    def test_one_larger_than_the_window_comes_whole(self, kubelet: Kubelet, tmp_path: Path) -> None:
         kubelet.answer = lambda context: bytes(range(256)) * 4000
         assert ask(tmp_path / "kubelet.sock") == bytes(range(256)) * 4000
 
@@ -202,7 +200,7 @@ def test_frames_that_were_changed_are_an_answer_or_an_error(
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
     frames = bytearray(server.data_to_send())
-    frames += bytes.fromhex("000001010400000001" "88" "000006000000000001" "000000000161")
+    frames += bytes.fromhex("00000101040000000188000006000000000001000000000161")
     frames[data.draw(st.integers(0, len(frames) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "fuzz"
     path.unlink(missing_ok=True)
