@@ -35,7 +35,7 @@ CRON = re.compile(r"(.+)-([1-9][0-9]{7})")
 CRON_LATE_MINUTES = 14 * 24 * 60
 """A Job's pod may start so long after the minute for which the Job was scheduled."""
 LONGEST_TEXT = 253
-UID = re.compile(r"[0-9a-fA-F-]{1,63}")
+UID = re.compile(r"[0-9A-Za-z-]{1,63}")
 
 
 def keep(value: Json) -> Json:

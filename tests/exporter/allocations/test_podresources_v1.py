@@ -10,7 +10,16 @@ from tests.fixtures.kubelet import claimed, encode, pod
 from wattshed_exporter.allocations.podresources_v1 import Dynamic, PodDevices, parse
 from wattshed_exporter.errors import SourceError
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+def outcome(message: bytes) -> str:
+    """Return that a message is read, or the reason why not; anything else is raised."""
+    try:
+        parse(message)
+    except SourceError as error:
+        return error.reason
+    return "read"
 
 
 def test_devices_and_claims_are_read_and_the_rest_is_skipped() -> None:
@@ -41,10 +50,7 @@ def test_whatever_protobuf_writes_is_read_back(pods: list[tuple[str, str, list[s
 
 @given(st.binary(max_size=200))
 def test_nonsense_is_read_or_malformed(message: bytes) -> None:
-    try:
-        assert all(isinstance(each, PodDevices) for each in parse(message))
-    except SourceError as error:
-        assert error.reason == "malformed"
+    assert outcome(message) in ("read", "malformed")
 
 
 @given(st.data())
@@ -52,10 +58,7 @@ def test_an_answer_that_was_cut_or_changed_is_read_or_malformed(data: st.DataObj
     message = bytearray(encode([pod("p", "GPU-1", "GPU-2"), claimed("q", "gpu-0")]))
     message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
     cut = message[: data.draw(st.integers(0, len(message)))]
-    try:
-        assert len(parse(bytes(cut))) <= len(message)
-    except SourceError as error:
-        assert error.reason == "malformed"
+    assert outcome(bytes(cut)) in ("read", "malformed")
 
 
 @pytest.mark.parametrize(
