@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from wattshed_exporter.errors import SourceError
+from wattshed_exporter.errors import NoData, SourceError
 
 from . import Claim, Meters, Ref, Told
 from .device_ids import Names, Part
@@ -65,26 +65,22 @@ class PodResources:
         self._deadline_seconds = deadline_seconds
         self._slices: ResourceSlices | None = None
         self._puzzled: set[str] = set()
+        self._answered = False
 
     def read(self, meters: Meters) -> Told:
         """Return who holds what.
 
         Raises:
-            NoData: there is no socket of a kubelet.
+            NoData: there is no socket of a kubelet, and never was.
             SourceError: as ``unary_call.call``, and ``malformed``.
         """
-        answer = call(
-            self._options.podresources_socket,
-            LIST,
-            b"",
-            deadline_seconds=self._deadline_seconds,
-            most_bytes=LARGEST_BYTES,
-        )
+        pods = parse(self._ask())
+        self._answered = True
         names = Names(meters, self._config.roots.procfs, self._config.roots.sysfs)
         found: list[Held] = []
         rejected: Counter[str] = Counter()
         about: dict[Ref, Mapping[str, str]] = {}
-        for pod in parse(answer):
+        for pod in pods:
             holder = f"pod:{pod.namespace}/{pod.name}"
             held = [*self._devices(pod, names, rejected), *self._claims(pod, names, rejected)]
             if held:
@@ -96,6 +92,21 @@ class PodResources:
         """Forget what was learned; nothing is open between two rounds."""
         self._slices = None
         self._puzzled.clear()
+
+    def _ask(self) -> bytes:
+        try:
+            return call(
+                self._options.podresources_socket,
+                LIST,
+                b"",
+                deadline_seconds=self._deadline_seconds,
+                most_bytes=LARGEST_BYTES,
+            )
+        except NoData as error:
+            if not self._answered:
+                raise
+            # A kubelet that starts anew takes its socket away for a moment, and no pod ends by it.
+            raise SourceError(str(error), "unavailable") from error
 
     def _devices(
         self, pod: PodDevices, names: Names, rejected: Counter[str]

@@ -1,7 +1,7 @@
 """What the kubelet's ``PodResourcesLister.List`` answers, read from protobuf by hand.
 
-The package protobuf would take 4 MiB for six messages (``python -m bench.kubelet``). Fields that are
-not used here are skipped, whatever they are. Source: kubelet's
+The package protobuf would take 4 MiB for six messages (``python -m bench.kubelet``). Fields that
+are not used here are skipped, whatever they are. Source: kubelet's
 ``pkg/apis/podresources/v1/api.proto``; the wire format as in "Encoding" of Protocol Buffers'
 documentation.
 """

@@ -190,6 +190,17 @@ class TestTrouble:
             make().read(METERS)
         assert raised.value.reason == "malformed"
 
+    def test_a_socket_that_goes_away_is_a_kubelet_that_will_be_back(
+        self, kubelet: Kubelet, make: Make, tmp_path: Path
+    ) -> None:
+        plugin = make()
+        plugin.read(METERS)
+        kubelet.stop()
+        (tmp_path / "kubelet.sock").unlink(missing_ok=True)
+        with pytest.raises(SourceError) as raised:
+            plugin.read(METERS)
+        assert (raised.value.reason, isinstance(raised.value, NoData)) == ("unavailable", False)
+
     def test_a_kubelet_that_comes_back_is_read_again(self, kubelet: Kubelet, make: Make) -> None:
         plugin = make()
         kubelet.stop()
