@@ -1,10 +1,10 @@
 """Who holds which GPU by the kubelet's word: device plugins, shared GPUs, MIG and DRA claims.
 
 The kubelet knows pods by namespace and name alone, so that a holder is ``pod:<namespace>/<name>``
-until another plug-in says its uid. A whole GPU is a share of 1 and an instance of MIG its compute
-slices of the board's; of replicas (time slicing, MPS) each that is held is an equal part of what it
-is a replica of. A device that is not metered here is counted as ``unknown_device``, never guessed.
-Source: kubelet's pod resources API, version 1.
+until another plug-in says its uid. What is held is a whole GPU or an instance of MIG, which is
+claimed by its own UUID; of replicas (time slicing, MPS) each that is held is an equal part of what
+it is a replica of. A device that is not metered here is counted as ``unknown_device`` and never
+guessed. Source: kubelet's pod resources API, version 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DRIVERS = frozenset({"gpu.nvidia.com", "gpu.amd.com"})
 """DRA drivers whose devices may be metered; those of networks and the like are left out."""
 
 Held = tuple[Ref, str, Part]
-"""Holder, the id under which it holds, and what of a board that is."""
+"""Holder, the id under which it holds, and what that is."""
 
 
 class PodResources:
@@ -116,11 +116,10 @@ class PodResources:
         for resource, device_id in sorted(set(pod.devices)):
             if not any(fnmatch.fnmatchcase(resource, p) for p in self._options.resources):
                 continue
-            part = names.plugin(device_id)
-            if part is None:
+            parts = names.plugin(device_id)
+            if not parts:
                 self._unknown(f"{resource} {device_id}", rejected)
-            else:
-                yield device_id, part
+            yield from ((device_id, part) for part in parts)
 
     def _claims(
         self, pod: PodDevices, names: Names, rejected: Counter[str]
@@ -131,27 +130,25 @@ class PodResources:
                 continue
             device_id = f"{held.driver}/{held.pool}/{held.device}"
             try:
-                part = self._claimed(held, names)
+                parts = self._claimed(held, names)
             except SourceError as error:
                 if error.reason not in rejected:
                     log.log(self._level(error.reason), "resource slices: %s", error)
                 rejected[error.reason] += 1
                 continue
-            if part is None:
+            if not parts:
                 self._unknown(device_id, rejected)
-            else:
-                yield device_id, part
+            yield from ((device_id, part) for part in parts)
 
-    def _claimed(self, held: Dynamic, names: Names) -> Part | None:
+    def _claimed(self, held: Dynamic, names: Names) -> tuple[Part, ...]:
         slices = self._published()
         if slices is None:
-            return None
+            return ()
         for again in (False, True):
             attributes = slices.find(held, again=again)
-            part = names.driver(attributes) if attributes is not None else None
-            if part is not None:
-                return part
-        return None
+            if parts := names.driver(attributes or {}):
+                return parts
+        return ()
 
     def _published(self) -> ResourceSlices | None:
         """Return where drivers publish devices, None where there is no API server to ask."""
@@ -195,28 +192,24 @@ def described(pod: PodDevices) -> Mapping[str, str]:
 
 
 def claims(held: Iterable[Held]) -> list[Claim]:
-    """Divide each part of a board among its holders, and say it once per board and holder.
+    """Divide each board or instance equally among the ids under which it is held.
 
-    A share or an activity that is not known for one part of a holder's is not known for its sum.
+    The share is of what the claim names: of an instance, its activity and its part of the board are
+    known to those who know instances. Where a part of unknown size is held, so is the share.
     """
-    parts: dict[tuple[str, str], Part] = {}
-    holders: dict[tuple[str, str], Counter[Ref]] = defaultdict(Counter)
+    holders: dict[str, Counter[Ref]] = defaultdict(Counter)
+    unknown: set[tuple[str, Ref]] = set()
     for holder, _, part in held:
-        parts[part.device, part.name] = part
-        holders[part.device, part.name][holder] += 1
-    sums: dict[tuple[str, Ref], tuple[float | None, float | None]] = {}
-    for place, part in parts.items():
-        count = holders[place].total()
-        activity = part.activity if len(holders[place]) == 1 else None
-        for holder, own in holders[place].items():
-            share = None if part.share is None else part.share * own / count
-            before = sums.get((part.device, holder), (0.0, 0.0))
-            sums[part.device, holder] = _plus(before[0], share), _plus(before[1], activity)
+        holders[part.device][holder] += 1
+        if not part.whole:
+            unknown.add((part.device, holder))
     return [
-        Claim(device, holder, share if share is None else min(1.0, share), activity, METHOD)
-        for (device, holder), (share, activity) in sums.items()
+        Claim(
+            device,
+            holder,
+            None if (device, holder) in unknown else own / counts.total(),
+            method=METHOD,
+        )
+        for device, counts in holders.items()
+        for holder, own in counts.items()
     ]
-
-
-def _plus(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattshed_exporter.allocations import Meters
-from wattshed_exporter.allocations.device_ids import Names, Part, minors, slices
+from wattshed_exporter.allocations.device_ids import Names, Part, minors
 from wattshed_exporter.model import Device, Instance, Kind
 
 A = "GPU-5b1f2c3d-0000-1111-2222-333344445555"
@@ -20,19 +20,15 @@ AMD = "AMD-0123456789abcdef"
 ADDRESS = "0000:03:00.0"
 
 
-def board(key: str, model: str = "NVIDIA H100 80GB HBM3") -> Device:
-    return Device(key, Kind.GPU, "n1", "nvml", model=model)
+def board(key: str) -> Device:
+    return Device(key, Kind.GPU, "n1", "nvml")
 
 
-def instance(uuid: str = MIG, name: str = "3/0", slices: int | None = 3,
-             activity: float | None = 0.5, device: str = B) -> Instance:  # fmt: skip
-    return Instance(device, name, uuid, 0, slices, activity)
-
-
-def meters(*instances: Instance, model: str = "NVIDIA H100 80GB HBM3") -> Meters:
+def meters(*instances: Instance) -> Meters:
     amd = Device(AMD, Kind.GPU, "n1", "amdgpu", "card1", "AMD")
-    devices = {device.key: device for device in (board(A), board(B, model), amd)}
-    return Meters(0, devices, instances or (instance(), instance(OTHER, "5/0", 1, None)))
+    devices = {device.key: device for device in (board(A), board(B), amd)}
+    own = (Instance(B, "3/0", MIG, 0, 3, 0.5), Instance(B, "5/0", OTHER, 0, 1))
+    return Meters(0, devices, instances or own)
 
 
 @pytest.fixture
@@ -60,21 +56,21 @@ def names(roots: Path, now: Meters | None = None) -> Names:
         (A, Part(A)),
         (f"{A}::0", Part(A)),
         (f"{A}::11", Part(A)),
-        (MIG, Part(B, "3/0", 3 / 7, 3 / 14)),
-        (f"{MIG}::7", Part(B, "3/0", 3 / 7, 3 / 14)),
-        (OTHER, Part(B, "5/0", 1 / 7, None)),
-        (f"MIG-{B}/3/0", Part(B, "3/0", 3 / 7, 3 / 14)),
+        (MIG, Part(MIG)),
+        (f"{MIG}::7", Part(MIG)),
+        (OTHER, Part(OTHER)),
+        (f"MIG-{B}/3/0", Part(MIG)),
         ("nvidia0", Part(B)),
         ("nvidia1", Part(A)),
         ("nvidia1/vgpu1", Part(A)),
-        ("nvidia0/gi3", Part(B, "3/0", 3 / 7, 3 / 14)),
-        ("nvidia0/gi3/vgpu2", Part(B, "3/0", 3 / 7, 3 / 14)),
+        ("nvidia0/gi3", Part(MIG)),
+        ("nvidia0/gi3/vgpu2", Part(MIG)),
         (ADDRESS, Part(AMD)),
         (f"{ADDRESS}-slice-2", Part(AMD)),
     ],
 )
 def test_each_form_of_an_id(roots: Path, device_id: str, part: Part) -> None:
-    assert names(roots).plugin(device_id) == part
+    assert names(roots).plugin(device_id) == (part,)
 
 
 @pytest.mark.parametrize(
@@ -95,50 +91,34 @@ def test_each_form_of_an_id(roots: Path, device_id: str, part: Part) -> None:
     ],
 )
 def test_what_is_not_metered_is_nothing(roots: Path, device_id: str) -> None:
-    assert names(roots).plugin(device_id) is None
+    assert names(roots).plugin(device_id) == ()
 
 
 @pytest.mark.parametrize(
     ("attributes", "part"),
     [
         ({"type": "gpu", "uuid": A}, Part(A)),
-        ({"type": "mig", "uuid": MIG, "parentUUID": B}, Part(B, "3/0", 3 / 7, 3 / 14)),
+        ({"type": "mig", "uuid": MIG, "parentUUID": B}, Part(MIG)),
         ({"type": "mig", "parentUUID": B}, None),
         ({"type": "amdgpu", "pciBusID": ADDRESS}, Part(AMD)),
-        ({"type": "amdgpu-partition", "pciBusID": ADDRESS, "name": "p1"}, Part(AMD, "p1", None)),
+        ({"type": "amdgpu-partition", "pciBusID": ADDRESS, "name": "p1"}, Part(AMD, whole=False)),
         ({}, None),
     ],
 )
 def test_the_attributes_of_drivers(
     roots: Path, attributes: dict[str, str], part: Part | None
 ) -> None:
-    assert names(roots).driver(attributes) == part
+    assert names(roots).driver(attributes) == (() if part is None else (part,))
 
 
-def test_a_gpu_instance_of_two_compute_instances_is_their_sum(roots: Path) -> None:
-    now = meters(instance("a", "3/0", 1, 1.0), instance("b", "3/1", 2, 0.25))
-    part = names(roots, now).plugin("nvidia0/gi3")
-    assert part is not None
-    assert (part.device, part.name) == (B, "3/0+3/1")
-    assert (part.share, part.activity) == pytest.approx((3 / 7, 1.5 / 7))
+def test_a_gpu_instance_of_two_compute_instances_is_both(roots: Path) -> None:
+    now = meters(Instance(B, "3/0", "MIG-a", 0, 1), Instance(B, "3/1", "MIG-b", 0, 2))
+    assert names(roots, now).plugin("nvidia0/gi3") == (Part("MIG-a"), Part("MIG-b"))
 
 
-def test_slices_that_are_not_told_are_no_share(roots: Path) -> None:
-    assert names(roots, meters(instance(slices=None))).plugin(MIG) == Part(B, "3/0", None, None)
-
-
-@pytest.mark.parametrize(
-    ("model", "count"),
-    [("NVIDIA A30", 4), ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 4),
-     ("NVIDIA A100-SXM4-40GB", 7), ("", 7)],
-)  # fmt: skip
-def test_a_board_is_cut_into_as_many_slices_as_its_model(model: str, count: int) -> None:
-    assert slices(board(A, model)) == count
-
-
-def test_an_instance_is_never_more_than_its_board(roots: Path) -> None:
-    now = meters(instance(slices=9, activity=1.0), model="NVIDIA A30")
-    assert names(roots, now).plugin(MIG) == Part(B, "3/0", 1.0, 1.0)
+def test_an_instance_of_a_board_that_is_not_metered_is_nothing(roots: Path) -> None:
+    now = meters(Instance("GPU-gone", "3/0", "MIG-a", 0, 1))
+    assert names(roots, now).plugin("MIG-a") == ()
 
 
 def test_minors_that_cannot_be_read_are_left_out(roots: Path) -> None:
@@ -151,10 +131,11 @@ def test_minors_that_cannot_be_read_are_left_out(roots: Path) -> None:
 
 
 def test_without_procfs_no_minor_is_guessed(tmp_path: Path) -> None:
-    assert names(tmp_path).plugin("nvidia0") is None
+    assert names(tmp_path).plugin("nvidia0") == ()
 
 
 @given(st.text("GPUMIGnvidiacel0123:/.-", max_size=40))
-def test_any_text_is_a_part_or_nothing(text: str) -> None:
-    part = Names(meters(), Path("/nonexistent"), Path("/nonexistent")).plugin(text)
-    assert part is None or part.device in meters().devices
+def test_any_text_is_something_metered_or_nothing(text: str) -> None:
+    parts = Names(meters(), Path("/nonexistent"), Path("/nonexistent")).plugin(text)
+    known = {*meters().devices, MIG, OTHER}
+    assert {part.device for part in parts} <= known

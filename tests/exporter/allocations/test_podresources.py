@@ -81,20 +81,15 @@ def test_replicas_are_equal_parts_of_what_is_held(kubelet: Kubelet, make: Make) 
     assert shares(make().read(METERS)) == {("one", "GPU-a"): 1 / 3, ("two", "GPU-a"): 2 / 3}
 
 
-def test_an_instance_is_its_slices_and_only_one_holder_has_its_activity(
-    kubelet: Kubelet, make: Make
-) -> None:
+def test_an_instance_is_claimed_by_its_own_uuid(kubelet: Kubelet, make: Make) -> None:
     kubelet.pods = [
         pod("alone", "MIG-c", resource="nvidia.com/mig-3g.40gb"),
         pod("one", "MIG-d::0", resource="nvidia.com/mig-1g.10gb"),
         pod("two", "MIG-d::1", resource="nvidia.com/mig-1g.10gb"),
     ]
     told = make().read(METERS)
-    assert [(c.holder, c.share, c.activity) for c in told.claims] == [
-        ("pod:ml/alone", 3 / 7, 3 / 14),
-        ("pod:ml/one", 1 / 14, None),
-        ("pod:ml/two", 1 / 14, None),
-    ]
+    assert shares(told) == {("alone", "MIG-c"): 1.0, ("one", "MIG-d"): 0.5, ("two", "MIG-d"): 0.5}
+    assert {claim.activity for claim in told.claims} == {None}
 
 
 def test_several_containers_of_a_pod_are_one_holder(kubelet: Kubelet, make: Make) -> None:
@@ -145,7 +140,7 @@ class TestClaims:
         assert shares(told) == {
             ("whole", "GPU-a"): 0.5,
             ("both", "GPU-a"): 0.5,
-            ("part", "GPU-b"): 3 / 7,
+            ("part", "MIG-c"): 1.0,
         }
         assert api.asked == [
             (SLICES, {"fieldSelector": "spec.nodeName=n1", "resourceVersion": "0"})
@@ -229,31 +224,31 @@ HELD = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "c"]),
         st.integers(0, 5),
-        st.sampled_from([Part("g"), Part("m", "1/0", 3 / 7, 0.25), Part("m", "2/0", 4 / 7, None)]),
+        st.sampled_from([Part("g"), Part("m")]),
     ),
     unique=True,
 )
 
 
 @given(HELD)
-def test_what_holders_have_of_a_part_is_the_part(held: list[tuple[str, int, Part]]) -> None:
-    """Nothing of a part is lost or given twice, and the order of holders does not matter."""
+def test_what_is_held_is_divided_and_nothing_else(held: list[tuple[str, int, Part]]) -> None:
+    """All of what anybody holds is given out once, and the order of holders does not matter."""
     tickets = [(holder, str(number), part) for holder, number, part in held]
-    found = claims(tickets)
-    parts = {(part.device, part.name): part for _, _, part in tickets}
-    for device in ("g", "m"):
-        whole = sum(Fraction(p.share or 0) for (d, _), p in parts.items() if d == device)
-        given_out = sum(Fraction(c.share or 0) for c in found if c.device == device)
-        assert float(given_out) == pytest.approx(float(whole), rel=1e-9)
-    assert len({(c.device, c.holder) for c in found}) == len(found)
-    assert {(c.device, c.holder) for c in found} == {(p.device, h) for h, _, p in tickets}
-    again = {(c.device, c.holder): c.share for c in claims(reversed(tickets))}
-    assert again == pytest.approx({(c.device, c.holder): c.share for c in found})
+    found = {(c.device, c.holder): Fraction(c.share or 0) for c in claims(tickets)}
+    assert found.keys() == {(p.device, h) for h, _, p in tickets}
+    for device in {device for device, _ in found}:
+        total = sum(share for (each, _), share in found.items() if each == device)
+        assert abs(total - 1) < 1e-9
+    again = {(c.device, c.holder): Fraction(c.share or 0) for c in claims(reversed(tickets))}
+    assert again == found
 
 
-def test_a_share_that_is_not_known_of_one_part_is_not_known_of_the_sum() -> None:
-    held = [("h", "1", Part("m", "1/0", 3 / 7, 0.25)), ("h", "2", Part("m", "p", None))]
-    assert claims(held) == [Claim("m", "h", None, None, "podresources")]
+def test_a_share_that_is_not_known_of_one_part_is_not_known_of_both() -> None:
+    held = [("h", "1", Part("m")), ("h", "2", Part("m", whole=False)), ("i", "3", Part("m"))]
+    assert claims(held) == [
+        Claim("m", "h", None, None, "podresources"),
+        Claim("m", "i", 1 / 3, None, "podresources"),
+    ]
 
 
 def test_it_is_built_by_name_and_after_the_one_that_knows_pods_better() -> None:
