@@ -237,8 +237,8 @@ def test_what_is_held_is_divided_and_nothing_else(held: list[tuple[str, int, Par
     found = {(c.device, c.holder): Fraction(c.share or 0) for c in claims(tickets)}
     assert found.keys() == {(p.device, h) for h, _, p in tickets}
     for device in {device for device, _ in found}:
-        total = sum(share for (each, _), share in found.items() if each == device)
-        assert abs(total - 1) < 1e-9
+        total = sum((s for (each, _), s in found.items() if each == device), Fraction(0))
+        assert float(total) == pytest.approx(1, rel=1e-9)
     again = {(c.device, c.holder): Fraction(c.share or 0) for c in claims(reversed(tickets))}
     assert again == found
 
