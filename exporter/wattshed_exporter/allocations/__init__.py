@@ -10,7 +10,7 @@ says that the two names are the same. What a round says together becomes allocat
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,6 +55,8 @@ class Told:
     """Fields of ``Workload`` (never ``key``) by holder; the first plug-in that says one counts."""
     same: Mapping[Ref, Ref] = field(default_factory=dict)
     """A name of a holder, and the name that stands for it; chains are followed."""
+    ended: Collection[Ref] = ()
+    """Holders that have ended for good: what is still granted to them, nobody has."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """What could not be understood, by reason; it is counted as errors."""
 

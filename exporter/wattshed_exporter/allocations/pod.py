@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import Ref, Told
@@ -22,9 +22,11 @@ class Pod:
     fields: Mapping[str, str] = field(default_factory=dict)
     containers: tuple[str, ...] = ()
     static: str = ""
+    over: bool = False
+    """Whether its containers have ended for good, though it has not been deleted."""
 
 
-def told(pods: Iterable[Pod], rejected: Mapping[str, int]) -> Told:
+def told(pods: Sequence[Pod], rejected: Mapping[str, int]) -> Told:
     """Say what pods are called; of two with one name the last is the one that has it now."""
     about: dict[Ref, Mapping[str, str]] = {}
     same: dict[Ref, Ref] = {}
@@ -35,4 +37,5 @@ def told(pods: Iterable[Pod], rejected: Mapping[str, int]) -> Told:
         same.update((f"container:{each}", ref) for each in pod.containers)
         if pod.static:
             same[f"pod:{pod.static}"] = ref
-    return Told(about=about, same=same, rejected=rejected)
+    ended = frozenset(f"pod:{pod.uid}" for pod in pods if pod.over)
+    return Told(about=about, same=same, ended=ended, rejected=rejected)

@@ -75,12 +75,8 @@ def parse(value: object, fields: Mapping[str, str]) -> Pod | None:
         {key: text for key, text in told.items() if text},
         tuple(_containers(status)),
         static if UID.fullmatch(static) and static != uid else "",
+        status.get("phase") in ENDED,
     )
-
-
-def ended(value: object) -> bool:
-    """Return whether the containers of a pod have ended for good."""
-    return _object(value, "status").get("phase") in ENDED
 
 
 def labelled(labels: Json, annotations: Json, fields: Mapping[str, str]) -> dict[str, str]:

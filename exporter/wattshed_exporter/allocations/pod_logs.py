@@ -36,7 +36,7 @@ class PodLogs:
         """
         try:
             with os.scandir(self._folder) as entries:
-                found = [(m, e.stat().st_mtime) for e in entries if (m := FOLDER.fullmatch(e.name))]
+                found = [(m, _written(e)) for e in entries if (m := FOLDER.fullmatch(e.name))]
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoData(f"there is no folder {self._folder}") from error
         except PermissionError as error:
@@ -47,6 +47,14 @@ class PodLogs:
         self._seen = {m[3]: self._seen.get(m[3], self._round) for m, _ in found}
         found.sort(key=lambda each: (self._seen[each[0][3]], each[1]))
         return [Pod(m[3], m[1], m[2], _fields(m[1], m[2])) for m, _ in found]
+
+
+def _written(entry: os.DirEntry[str]) -> float:
+    """Return when a folder was last written, 0 where it has gone in the meantime."""
+    try:
+        return entry.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _fields(namespace: str, name: str) -> dict[str, str]:

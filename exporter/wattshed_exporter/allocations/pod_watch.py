@@ -20,7 +20,7 @@ from wattshed_exporter.errors import SourceError
 
 from .kube_api import Json, KubeApi
 from .pod import Pod
-from .pod_facts import ended, keep, parse
+from .pod_facts import keep, parse
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ WATCH_SECONDS = 240
 LATE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 60.0
 ENDED_ROUNDS = 6
-"""Rounds in which a pod that has ended is still told of: its last energy is charged after it."""
+"""Rounds in which a pod that was deleted is still told of: it is charged for its last energy."""
 MOST_PODS = 5000
 """No node has that many; a server that says so must not fill the memory."""
 CLOSE_TRIES, CLOSE_SECONDS = 10, 0.1
@@ -83,7 +83,7 @@ class PodWatch:
         return self._settled.wait(seconds)
 
     def take(self) -> tuple[list[Pod], Counter[str]]:
-        """Return the pods of a round, first those that have ended, and what was not understood."""
+        """Return the pods of a round, first those deleted, and how much was not understood."""
         with self._lock:
             gone = [pod for pod, _ in self._ended.values()]
             left = {uid: (pod, n - 1) for uid, (pod, n) in self._ended.items() if n > 1}
@@ -168,8 +168,6 @@ class PodWatch:
         pod = parse(value, self._fields)
         if pod is None:
             self._rejected["malformed"] += 1
-        elif ended(value):
-            self._remove(value)
         elif len(self._pods) >= MOST_PODS and pod.uid not in self._pods:
             self._rejected["too_many"] += 1
         else:
@@ -185,9 +183,7 @@ class PodWatch:
             self._ended[pod.uid] = known, ENDED_ROUNDS
 
     def _selected(self) -> dict[str, str]:
-        """Select the pods of this node that have not ended; one that ends counts as deleted."""
-        phases = "".join(f",status.phase!={phase}" for phase in ("Succeeded", "Failed"))
-        return {"fieldSelector": f"spec.nodeName={self._node}{phases}"}
+        return {"fieldSelector": f"spec.nodeName={self._node}"}
 
     def _well(self, message: str) -> None:
         if self.trouble is not None or not self.synced:

@@ -3,7 +3,8 @@
 By the API server where there is one to ask, watched for the pods of this node; else, or while it
 does not answer, by the names of the folders of their logs, which say namespace, name and uid. The
 node's name has to be Kubernetes' own. ``pod:<namespace>/<name>`` and ``container:<id>`` are said to
-be ``pod:<uid>``, so that a pod that starts anew under the same name is another one.
+be ``pod:<uid>``, so that a pod that starts anew under the same name is another one. A pod that has
+ended but was not deleted is said to have ended: a kubelet before 1.34 still lists its devices.
 """
 
 from __future__ import annotations

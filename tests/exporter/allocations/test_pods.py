@@ -76,9 +76,6 @@ class TestWatch:
     def test_the_first_round_knows_the_pods_of_this_node(self, kube: Kube, make: Make) -> None:
         kube.put(pod(A, "train-0", labels={"team": "nlp"}))
         kube.put(pod(B, "elsewhere", node="n2"))
-        done = pod(C, "done")
-        done["status"]["phase"] = "Succeeded"
-        kube.put(done)
         told = make(kube.url).read(NOW)
         assert told.about == {
             f"pod:{A}": {"name": "train-0", "instance": "train-0", "namespace": "ml",
@@ -86,8 +83,8 @@ class TestWatch:
         }  # fmt: skip
         assert told.same == {"pod:ml/train-0": f"pod:{A}", "container:" + "0" * 64: f"pod:{A}"}
         assert told.rejected == {}
-        selector = "spec.nodeName=n1,status.phase!=Succeeded,status.phase!=Failed"
-        assert kube.asked[0] == (PODS, {"fieldSelector": selector, "resourceVersion": "0"})
+        selector = {"fieldSelector": "spec.nodeName=n1", "resourceVersion": "0"}
+        assert kube.asked[0] == (PODS, selector)
 
     def test_pods_come_and_change_and_go(self, kube: Kube, make: Make) -> None:
         plugin = make(kube.url)
@@ -114,14 +111,21 @@ class TestWatch:
         assert told.same["container:" + "0" * 64] == f"pod:{A}"
         assert set(told.about) == {f"pod:{A}", f"pod:{B}"}
 
-    def test_a_pod_that_has_ended_goes_with_its_phase(self, kube: Kube, make: Make) -> None:
+    @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+    def test_a_pod_that_has_ended_but_was_not_deleted_has_nothing(
+        self, kube: Kube, make: Make, phase: str
+    ) -> None:
         kube.put(pod(A, "a"))
+        kube.put(pod(B, "b"))
         plugin = make(kube.url)
-        assert names(plugin.read(NOW)) == {"a": A}
-        ended = pod(A, "a")
-        ended["status"]["phase"] = "Failed"
-        kube.put(ended)
-        until(plugin, lambda told: told.about == {})
+        assert plugin.read(NOW).ended == frozenset()
+        over = pod(A, "a")
+        over["status"]["phase"] = phase
+        kube.put(over)
+        told = until(plugin, lambda told: told.ended)
+        assert (told.ended, names(told)) == ({f"pod:{A}"}, {"a": A, "b": B})
+        kube.remove(A)
+        until(plugin, lambda told: f"pod:{A}" not in told.about)
 
     def test_a_watch_goes_on_from_its_last_version(self, kube: Kube, make: Make) -> None:
         kube.put(pod(A, "a"))
