@@ -14,18 +14,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, sources
+from . import __version__, allocations, sources
+from .allocations import ALLOCATORS, Allocator
 from .claim import claim
 from .config import AUTO, Config
 from .errors import ConfigError
-from .outputs import Output
+from .model import Allocation, Charge, Span
+from .outputs import Charged, Output
 from .sampler import Sampler, Wait
 from .settings import load_or_exit, refuse
 from .signals import Signals
 from .sources import METERS, Source
+from .split import Policy, charges
 from .telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from .allocations.rounds import Rounds
+    from .live import Charging, Live
     from .outputs.prometheus import Prometheus
 
 log = logging.getLogger("wattshed_exporter")
@@ -85,18 +90,24 @@ def run(config: Config, signals: Signals) -> int:
     telemetry = Telemetry()
     held = hold(config.state_dir)
     outputs = build_outputs(config, telemetry)
-    sampler = build_sampler(config, outputs, telemetry, signals.wake)
+    allocators = build_allocators(config)
+    live = build_live(config, telemetry, lambda key: sampler.baselines.idle_watts(key), allocators)
+    receivers = outputs if live is None else [*outputs, live]
+    sampler = build_sampler(config, receivers, telemetry, signals.wake)
+    rounds = build_rounds(config, allocators, sampler, receivers, telemetry, live)
     signals.on(signal.SIGUSR1, sampler.release)
     signals.on(signal.SIGUSR2, sampler.resume)
     if config.web.listen_address or config.otlp.endpoint:
         from .own_energy import OwnEnergy
 
         telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
-    server = serve(config, sampler, telemetry)
+    server = serve(config, sampler, telemetry, live)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
     settled = threading.Timer(SETTLED_SECONDS, come_to_rest)
     settled.daemon = True
     settled.start()
+    if rounds is not None:
+        rounds.start()
     try:
         sampler.run(reporting(config, telemetry, outputs, signals.wait))
         until = time.monotonic() + FLUSH_AT_END_SECONDS
@@ -105,6 +116,8 @@ def run(config: Config, signals: Signals) -> int:
                 break
     finally:
         settled.cancel()
+        if rounds is not None:
+            rounds.close()
         for output in outputs:
             output.close()
         if server is not None:
@@ -244,7 +257,86 @@ def build_outputs(config: Config, telemetry: Telemetry) -> list[Output]:
     return outputs
 
 
-def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus | None:
+def build_allocators(config: Config) -> list[Allocator]:
+    """Build the plug-ins that the settings name, in the order in which they count.
+
+    ``auto`` stands for all that can be built here, ``static`` only where there is a file for it.
+
+    Raises:
+        ConfigError: where one that is named cannot be built.
+    """
+    wanted = config.allocations.sources
+    problems: list[str] = []
+    found: list[Allocator] = []
+    for name in ALLOCATORS:
+        is_auto = AUTO in wanted and (name != "static" or config.allocations.static.file)
+        if not (is_auto or name in wanted):
+            continue
+        try:
+            found.append(allocations.create(name, config))
+        except ConfigError as error:
+            problems.extend(error.problems)
+        except ImportError as error:
+            if name in wanted:
+                problems.append(f"allocations.sources: {name} cannot be loaded: {error}")
+            log.debug("allocations by %s are left out: %s", name, error)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def build_live(
+    config: Config,
+    telemetry: Telemetry,
+    idle_watts: Callable[[str], float | None],
+    allocators: Sequence[Allocator],
+) -> Live | None:
+    """Build the counters of workloads, where anybody may pull them."""
+    if not config.web.listen_address:
+        return None
+    from .live import Live
+
+    policy = Policy(config.idle.policy, config.idle.activity_below)
+    return Live(charging(policy), idle_watts, telemetry, waits=bool(allocators))
+
+
+def charging(policy: Policy) -> Charging:
+    """Return the rule of splitting under a policy."""
+
+    def charge(span: Span, held: Sequence[Allocation], idle_watts: float | None) -> list[Charge]:
+        return charges(span, held, policy, idle_watts)
+
+    return charge
+
+
+def build_rounds(
+    config: Config,
+    allocators: Sequence[Allocator],
+    sampler: Sampler,
+    outputs: Sequence[Output],
+    telemetry: Telemetry,
+    live: Live | None,
+) -> Rounds | None:
+    """Build the thread that asks who holds what, where there is anybody to ask."""
+    if not allocators:
+        return None
+    from .allocations.rounds import Rounds
+
+    return Rounds(
+        allocators,
+        config,
+        sampler.devices,
+        sampler.usage,
+        outputs,
+        sampler.holdings,
+        telemetry,
+        settle=live.settle if live is not None else lambda until_ms: None,
+    )
+
+
+def serve(
+    config: Config, sampler: Sampler, telemetry: Telemetry, live: Live | None = None
+) -> Prometheus | None:
     """Serve /metrics where the settings want it; ``ConfigError`` where the address is taken."""
     if not config.web.listen_address:
         return None
@@ -252,7 +344,10 @@ def serve(config: Config, sampler: Sampler, telemetry: Telemetry) -> Prometheus 
     from .outputs.prometheus import Prometheus
 
     try:
-        server = Prometheus(config.web, config.node, sampler.snapshot, sampler.health, telemetry)
+        server = Prometheus(
+            config.web, config.node, sampler.snapshot, sampler.health, telemetry,
+            live.scrape if live is not None else Charged,
+        )  # fmt: skip
     except OSError as error:
         raise ConfigError(
             [f"web.listen_address: {config.web.listen_address}: {error.strerror}"]

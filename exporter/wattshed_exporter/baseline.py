@@ -137,6 +137,12 @@ class Baselines:
         self._seen_ms.pop(key, None)
         return self._devices.setdefault(key, Baseline(self._window_ms))
 
+    def idle_watts(self, key: str) -> float | None:
+        """Return the lowest power at which a device was learned to idle, None for unknown."""
+        known = self._devices.get(key)
+        levels = [known.watts(state) for state in STATES] if known is not None else []
+        return min((watts for watts in levels if watts is not None), default=None)
+
     def let_go(self, keys: Iterable[str]) -> None:
         """Take note that devices are gone; only those of which something was learned are kept."""
         now_ms = self._now_ms()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from .allocations.options import Allocations
 from .errors import ConfigError
+from .model import IdlePolicy
 from .settings import option
 from .sources import SOURCES
 
@@ -74,6 +75,11 @@ class Idle:
     )
     power_above_baseline: float = option(
         0.15, "Share above its learned baseline from which the power of a device says it works."
+    )
+    policy: IdlePolicy = option(
+        IdlePolicy.HOLDER,
+        "Who pays on /metrics for what a device draws while it idles: who holds it (holder), who "
+        "works on it (proportional) or nobody (platform).",
     )
     window_seconds: float = option(
         30.0, "Time that a device must do nothing at a stretch before its baseline is learned."

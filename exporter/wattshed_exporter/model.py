@@ -225,7 +225,8 @@ class Allocation:
 class ProcessUse:
     """What one process used of one GPU since the last reading of processes.
 
-    ``sm_ratio`` is its mean part of the SMs, 0..1, None where the driver does not tell.
+    ``device`` is the GPU, or the UUID of the MIG instance that the process runs in. ``sm_ratio`` is
+    its mean part of the SMs, 0..1, None where the driver does not tell.
     """
 
     device: str

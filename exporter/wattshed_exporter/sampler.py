@@ -11,11 +11,14 @@ from .baseline import Baselines
 from .config import Config
 from .model import Detail, Device, Tick
 from .outputs import Output, Snapshot
-from .sources import HOLDING_DRIVERS, Source
+from .sources import HOLDING_DRIVERS, MADE_UP, Source
 from .telemetry import Telemetry
+from .usage import Usage
 from .worker import RETRY_SECONDS, SOON_SECONDS, Clock, Worker
 
 CLOSE_SECONDS = 0.3
+USAGE_ROUNDS = 3
+"""Rounds of details for which what processes used is passed on where nothing newer comes."""
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 5.0
 
 Wait = Callable[[float], bool]
@@ -48,13 +51,15 @@ class Sampler:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         used = clock or Clock()
-        self._baselines = Baselines(config.state_dir, config.idle.window_seconds, used.now_ms)
+        self.baselines = Baselines(config.state_dir, config.idle.window_seconds, used.now_ms)
+        self.holdings = Holdings()
+        self.usage = Usage(USAGE_ROUNDS * config.detail_seconds)
         self._release_seconds = config.release_seconds
         self._monotonic = used.monotonic
         self._wake = wake
-        holdings = Holdings()
+        shared = self.baselines, self.holdings, boot_ms, self.usage
         workers = [
-            Worker(source, config, outputs, telemetry, used, self._baselines, holdings, boot_ms)
+            Worker(source, config, outputs, telemetry, used, *shared)
             for source in (*sources, *fallbacks)
         ]
         self._primary, spare = workers[: len(sources)], workers[len(sources) :]
@@ -72,13 +77,13 @@ class Sampler:
             thread.start()
         # A read that begins while this thread sleeps cannot be overdue before it wakes.
         while not wait(self._watch()) and not self.finished:
-            self._baselines.save_if_due(self._monotonic())
+            self.baselines.save_if_due(self._monotonic())
         for worker in self.workers:
             worker.stop()
         until = time.monotonic() + CLOSE_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        self._baselines.save()
+        self.baselines.save()
 
     def release(self) -> None:
         """Let sources that hold a driver give it back for a while, so that it can be unloaded."""
@@ -122,6 +127,11 @@ class Sampler:
             for device in part.devices:
                 devices.setdefault(device.key, device)
         return Snapshot(tuple(devices.values()), ticks, unknown, details)
+
+    def devices(self) -> list[Device]:
+        """Return the devices of this machine: those of recordings may be of any, or of none."""
+        here = [w for w in self.workers if w.source.name not in MADE_UP]
+        return list({d.key: d for w in here for d in w.snapshot.devices}.values())
 
     def health(self) -> Mapping[str, bool]:
         """Return for each source that is here whether it reads in time."""

@@ -29,6 +29,7 @@ from .outputs import Output, Snapshot
 from .sources import METERS, Sample, Source
 from .split import GAP_INTERVALS
 from .telemetry import Telemetry
+from .usage import Usage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Worker:
         baselines: Baselines | None = None,
         holdings: Holdings | None = None,
         boot_ms: int | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self.source = source
         self.standby: Callable[[], float | None] = lambda: None
@@ -99,6 +101,7 @@ class Worker:
         self._clock = clock
         self._baselines = baselines or Baselines(None, config.idle.window_seconds)
         self._holdings = holdings or Holdings()
+        self._usage = usage or Usage()
         # Only a meter of this machine starts with it; a recording may be of any machine.
         self._boot_ms = boot_ms if source.name in METERS else None
         self._meters: dict[str, Meter] = {}
@@ -311,6 +314,7 @@ class Worker:
     def _use(self, sample: Sample) -> None:
         if sample.allocations:
             self._holdings.take(sample.allocations)
+        self._usage.take(self.source.name, sample)
         for reason, count in sample.rejected.items():
             self._count(reason, count)
         with self._lock:

@@ -208,3 +208,13 @@ class TestKeeping:
         kept.save()
         assert len(caplog.records) == 1
         assert "cannot be kept" in caplog.text
+
+
+def test_the_lower_of_what_was_learned_is_what_a_device_idles_at() -> None:
+    baselines = Baselines(None, 30.0)
+    assert baselines.idle_watts("gpu") is None
+    for state, watts in ((CONTEXT, 90.0), (BARE, 60.0)):
+        assert baselines.idle_watts("gpu") == (None if state == CONTEXT else 90.0)
+        for second in range(0, 120, 10):
+            baselines.of("gpu").idle(state, second * 1000, 10_000, watts)
+    assert baselines.idle_watts("gpu") == 60.0

@@ -21,6 +21,8 @@ import pytest
 
 from wattshed_exporter import __main__ as program
 from wattshed_exporter import __version__
+from wattshed_exporter.allocations import ALLOCATORS
+from wattshed_exporter.allocations.options import Allocations
 from wattshed_exporter.claim import claim
 from wattshed_exporter.config import Config, Estimate, Otlp, Replay, Roots, Web
 from wattshed_exporter.errors import ConfigError
@@ -343,3 +345,32 @@ def test_boot_time(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("btime\n")
     assert program.boot_ms(tmp_path) is None
     assert program.boot_ms(tmp_path / "none") is None
+
+
+class TestAllocators:
+    def built(self, *names: str) -> list[str]:
+        config = Config(node="n", allocations=Allocations(sources=names))
+        return [plug_in.name for plug_in in program.build_allocators(config)]
+
+    def test_none_is_nobody(self) -> None:
+        assert self.built("none") == []
+
+    def test_auto_is_everybody_who_needs_no_file_in_the_order_in_which_they_count(self) -> None:
+        found = self.built("auto")
+        assert found == [name for name in ALLOCATORS if name in found]
+        assert "static" not in found
+
+    def test_nobody_here_holds_what_is_made_up(self) -> None:
+        config = Config(node="n", sources=("simulate", "estimate"))
+        sampler = program.build_sampler(config, [], Telemetry())
+        for worker in sampler.workers:
+            worker.step()
+        assert {d.source for d in sampler.snapshot().devices} == {"simulate", "estimate"}
+        assert {d.source for d in sampler.devices()} == {"estimate"}
+
+    def test_without_them_there_are_no_rounds_and_without_pulling_no_counters(self) -> None:
+        config = Config(node="n", web=Web(listen_address=""))
+        telemetry = Telemetry()
+        sampler = program.build_sampler(Config(node="n", sources=("estimate",)), [], telemetry)
+        assert program.build_rounds(config, [], sampler, [], telemetry, None) is None
+        assert program.build_live(config, telemetry, sampler.baselines.idle_watts, []) is None

@@ -517,7 +517,7 @@ class TestSampler:
         sampler.run(lambda seconds: True)
         assert (tmp_path / "baselines.json").exists()
         again = Sampler([], [], Config(state_dir=tmp_path), Telemetry(), clock=self.time.clock)
-        assert again._baselines.of("gpu").watts(BARE) == 100.0
+        assert again.baselines.of("gpu").watts(BARE) == 100.0
 
     def test_nobody_watches_before_a_deadline_can_have_passed(self, sampler: Sampler) -> None:
         pauses: list[float] = []

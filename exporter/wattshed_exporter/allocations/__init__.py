@@ -71,6 +71,8 @@ class Meters:
     instances: Sequence[Instance] = ()
     processes: Sequence[ProcessUse] = ()
     """``sm_ratio`` is the mean since the last round."""
+    asked: frozenset[str] = frozenset()
+    """Devices all of whose processes are in ``processes``, by key."""
 
 
 class Allocator(Protocol):

@@ -44,6 +44,21 @@ class Snapshot:
     """Latest detail by metric, device and the values of the metric's own labels."""
 
 
+Labels = tuple[str, ...]
+"""A class, then the values of ``semconv.WORKLOAD_LABELS``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """Counters of workloads: joules by device and labels.
+
+    ``keys`` is the same object as long as no series comes or goes.
+    """
+
+    keys: tuple[tuple[str, Labels], ...] = ()
+    joules: tuple[float, ...] = ()
+
+
 Values = tuple[
     float | None,
     float | None,

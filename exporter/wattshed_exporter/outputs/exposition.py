@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress
 from operator import is_
 
-from wattshed_exporter.model import Detail, Device
+from wattshed_exporter.model import Detail, Device, Kind
 from wattshed_exporter.semconv import (
     DETAIL_METRICS,
     DEVICE_ATTRIBUTES,
@@ -22,11 +22,12 @@ from wattshed_exporter.semconv import (
     GAP,
     POWER_LIMIT,
     TICK_METRICS,
+    WORKLOAD_ENERGY,
     Metric,
     Type,
 )
 
-from . import NO_VALUES, Snapshot, tick_values
+from . import NO_VALUES, Charged, Snapshot, tick_values
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ NOT_FINITE = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
 Series = tuple[Metric, Device, tuple[str, ...]]
 """A metric, its device and the values of the metric's last labels, which are its own."""
 Number = float | None
+NOTHING = Charged()
+GONE = Device("", Kind.HOST, "", "")
+"""Stands for a device that is gone, whose series are not shown."""
 
 
 class Texts(dict[float, bytes]):
@@ -86,10 +90,11 @@ class Exposition:
         self._end = b"# EOF\n" if openmetrics else b""
         texts = Texts()
         self._ticks, self._gaps, self._fleet = (_Part(head, texts) for _ in range(3))
+        self._charged = _Part(head, Texts())  # apart, because few joules come twice
         self._details = _Details(_Part(head, texts))
         self._fleet_kept: tuple[tuple[Device, ...], bytes] = ((), b"")
 
-    def render(self, snapshot: Snapshot, before: bytes = b"") -> bytes:
+    def render(self, snapshot: Snapshot, before: bytes = b"", charged: Charged = NOTHING) -> bytes:
         """Return the body for a snapshot, after what stands before it in the same format.
 
         A value that is None or not finite has no series. Everything is joined once: at a megabyte
@@ -106,7 +111,22 @@ class Exposition:
         )
         details = self._details.render(devices, by_key, snapshot.details)
         fleet = self._fleet_text(devices)
-        return b"".join(chain((before,), ticks, unknown, (fleet,), details, (self._end,)))
+        shares = self._charged_pieces(devices, by_key, charged)
+        return b"".join(chain((before,), ticks, unknown, (fleet,), details, shares, (self._end,)))
+
+    def _charged_pieces(
+        self, devices: tuple[Device, ...], by_key: Mapping[str, Device], charged: Charged
+    ) -> list[bytes]:
+        """Return the counters of workloads; those of devices that are gone are not shown."""
+        values = [
+            joules if key in by_key else None
+            for (key, _), joules in zip(charged.keys, charged.joules, strict=True)
+        ]
+        return self._charged.render(
+            (devices, charged.keys),
+            values,
+            lambda: ((WORKLOAD_ENERGY, by_key.get(key, GONE), own) for key, own in charged.keys),
+        )
 
     def _fleet_text(self, devices: tuple[Device, ...]) -> bytes:
         known, text = self._fleet_kept

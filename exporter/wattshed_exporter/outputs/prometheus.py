@@ -13,7 +13,7 @@ from wattshed_exporter.config import Web, parse_listen
 from wattshed_exporter.web.policy import Policies
 from wattshed_exporter.web.server import PLAIN, Answer, Server
 
-from . import Snapshot
+from . import Charged, Snapshot
 from .exposition import Exposition
 from .families import Families, Registry
 
@@ -37,6 +37,7 @@ class Prometheus:
         snapshot: the latest of every device.
         health: each source with devices and whether it reads in time.
         registry: the exporter's own health.
+        charged: the counters of workloads, asked once for each scrape.
 
     Raises:
         ConfigError: where the web configuration file is wrong.
@@ -50,11 +51,13 @@ class Prometheus:
         snapshot: Callable[[], Snapshot],
         health: Callable[[], Mapping[str, bool]],
         registry: Registry,
+        charged: Callable[[], Charged] = Charged,
     ) -> None:
         self._node = node
         self._snapshot = snapshot
         self._health = health
         self._registry = registry
+        self._charged = charged
         self._formats: dict[bool, tuple[Families, Exposition]] = {}
         self._policies = Policies(web.config.file)
         self._server = Server(
@@ -80,7 +83,7 @@ class Prometheus:
             made = Families(self._registry, openmetrics), Exposition(openmetrics)
             self._formats[openmetrics] = made
         families, exposition = self._formats[openmetrics]
-        return exposition.render(self._snapshot(), before=families.render())
+        return exposition.render(self._snapshot(), families.render(), self._charged())
 
     def _answer(self, path: str, accept: str) -> Answer:
         if path == "/metrics":

@@ -44,8 +44,9 @@ WORKLOAD_ENERGY = Metric(
     "J",
     Type.COUNTER,
     "Energy that is charged to the workload, or to nobody where workload_id is empty, by class: "
-    "active, idle_held, idle_unallocated, overhead, unattributed. It follows the device's energy, "
-    "at the latest by one round of allocations.",
+    "active, idle_held, idle_unallocated, overhead, unattributed. It follows the device's energy "
+    "by a round of allocations, and by a scrape more where a series is new. Devices that overlap "
+    "(wattshed_device_info) are charged each as itself: never sum over them.",
     ("device", "node", "kind", "class", *WORKLOAD_LABELS),
 )
 OUTCOMES = Metric(

@@ -55,6 +55,9 @@ HOLDING_DRIVERS = frozenset({"nvml"})
 """Sources that keep a handle from one read to the next which keeps a driver from being unloaded:
 the others open what they read, close it again, or read files that let the driver go."""
 
+MADE_UP = frozenset({"replay", "simulate"})
+"""Sources whose devices need not be of this machine, so that nobody here holds them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

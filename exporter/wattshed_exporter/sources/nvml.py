@@ -19,7 +19,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import DevicesChanged, NoData, SourceError
-from wattshed_exporter.model import Detail, Device, Kind, Method, Reading
+from wattshed_exporter.model import (
+    Detail,
+    Device,
+    Instance,
+    Kind,
+    Method,
+    ProcessUse,
+    Reading,
+)
 
 from . import Sample
 from .nvml_activity import sees_all_processes
@@ -146,11 +154,17 @@ class Nvml:
             self._failing_since = None
         else:
             self._look_for_failure({reading.gap for reading in readings})
-        details = tuple(self._details(readings)) if self._monotonic() >= self._next_details else ()
+        is_due = self._monotonic() >= self._next_details
+        details = tuple(self._details(readings)) if is_due else ()
+        answering = [
+            gpu for gpu, reading in zip(self._gpus, readings, strict=True)
+            if is_due and not reading.gap
+        ]  # fmt: skip
+        uses = (self._processes(answering), self._instances(answering)) if is_due else (None, None)
         if self._sleepers:
             now_ms = self._clock() // 1_000_000
             readings += [Reading(d.key, now_ms, gap=SUSPENDED) for d in self._dozing()]
-        return Sample(readings, details)
+        return Sample(readings, details, processes=uses[0], instances=uses[1])
 
     def close(self) -> None:
         """Give back samples, events and NVML itself, so that the driver can be unloaded."""
@@ -314,6 +328,27 @@ class Nvml:
             self._health.note(*event)
         for gpu, reading in zip(self._gpus, readings, strict=True):
             yield from self._details_of(gpu, reading)
+
+    def _processes(self, gpus: Sequence[Gpu]) -> list[ProcessUse] | None:
+        """Return what processes use of GPUs and MIG instances, None where one does not tell."""
+        now_ms = self._clock() // 1_000_000
+        found = []
+        for gpu in gpus:
+            if gpu.survey.uses is None:
+                return None
+            uuids = {part.place: part.uuid for part, _ in gpu.survey.parts}
+            for use in gpu.survey.uses:
+                key = uuids.get(use.place, gpu.device.key) if use.place else gpu.device.key
+                found.append(ProcessUse(key, use.pid, now_ms, use.sm_ratio, use.memory_bytes))
+        return found
+
+    def _instances(self, gpus: Sequence[Gpu]) -> list[Instance]:
+        now_ms = self._clock() // 1_000_000
+        return [
+            Instance(gpu.device.key, part.name, part.uuid, now_ms, part.slices, worked)
+            for gpu in gpus
+            for part, worked in gpu.survey.parts
+        ]
 
     def _details_of(self, gpu: Gpu, reading: Reading) -> Iterator[Detail]:
         key, now_ms = gpu.device.key, self._clock() // 1_000_000

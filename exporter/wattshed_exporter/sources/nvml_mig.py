@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from .nvml_details import Said
 from .nvml_library import MEMORY_V2, U64_MAX, UNSUPPORTED, Library
@@ -25,10 +26,40 @@ def mode(library: Library, handle: ctypes.c_void_p) -> tuple[bool, int]:
     return not code and modes[0] == 1, code
 
 
-def instances(library: Library, handle: ctypes.c_void_p) -> Iterator[Said]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A compute instance: the numbers of its GPU instance and its own, and its slices of 7.
+
+    ``memory_bytes`` is what is used of the memory of its GPU instance.
+    """
+
+    place: tuple[int, int]
+    uuid: str
+    profile: str
+    slices: int | None
+    memory_bytes: int | None
+
+    @property
+    def name(self) -> str:
+        gpu, compute = self.place
+        return f"{gpu}/{compute}"
+
+
+def say(parts: Iterable[Part]) -> Iterator[Said]:
     """Yield an info for each compute instance and the used memory of each GPU instance."""
-    count, code = library.u32("nvmlDeviceGetMaxMigDeviceCount", handle)
     told: set[int] = set()
+    for part in parts:
+        slices = "" if part.slices is None else str(part.slices)
+        yield INFO, (part.name, part.profile, part.uuid, slices), 1.0
+        gpu, _ = part.place
+        if part.memory_bytes is not None and gpu not in told:
+            told.add(gpu)
+            yield MEMORY, (str(gpu),), float(part.memory_bytes)
+
+
+def instances(library: Library, handle: ctypes.c_void_p) -> Iterator[Part]:
+    """Yield each compute instance of a board."""
+    count, code = library.u32("nvmlDeviceGetMaxMigDeviceCount", handle)
     for index in range(count or 0):
         instance = ctypes.c_void_p()
         get = library.function("nvmlDeviceGetMigDeviceHandleByIndex")
@@ -37,18 +68,14 @@ def instances(library: Library, handle: ctypes.c_void_p) -> Iterator[Said]:
         gpu, code = library.u32("nvmlDeviceGetGpuInstanceId", instance)
         compute, more = library.u32("nvmlDeviceGetComputeInstanceId", instance)
         uuid, last = library.text("nvmlDeviceGetUUID", instance)
-        if code or more or last or gpu is None:
+        if code or more or last or gpu is None or compute is None:
             continue
-        profile, slices = _shape(library, instance)
-        yield INFO, (f"{gpu}/{compute}", profile, uuid, slices), 1.0
-        used = None if gpu in told else _memory_used(library, instance)
-        if used is not None:
-            told.add(gpu)
-            yield MEMORY, (str(gpu),), float(used)
+        shape, used = _shape(library, instance), _memory_used(library, instance)
+        yield Part((gpu, compute), uuid, *shape, used)
 
 
-def _shape(library: Library, instance: ctypes.c_void_p) -> tuple[str, str]:
-    """Return the profile such as 1g.10gb and the number of compute slices, "" where unknown."""
+def _shape(library: Library, instance: ctypes.c_void_p) -> tuple[str, int | None]:
+    """Return the profile such as 1g.10gb, "" where unknown, and the number of compute slices."""
     buffer = ctypes.create_string_buffer(ATTRIBUTES.size)
     failed = library.function("nvmlDeviceGetAttributes_v2")(instance, buffer)
     gpu, compute, megabytes = ATTRIBUTES.unpack(buffer.raw)
@@ -56,7 +83,7 @@ def _shape(library: Library, instance: ctypes.c_void_p) -> tuple[str, str]:
     if not profile and not failed:
         whole = f"{gpu}g.{-(-megabytes // 1024)}gb"
         profile = whole if compute == gpu else f"{compute}c.{whole}"
-    return profile, "" if failed else str(compute)
+    return profile, None if failed else compute
 
 
 def _memory_used(library: Library, instance: ctypes.c_void_p) -> int | None:

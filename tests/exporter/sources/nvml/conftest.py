@@ -101,6 +101,14 @@ class Process:
         assert len(details) == len(answer["details"]), "a detail is said twice"
         return answer["readings"], details
 
+    def uses(self) -> Answer:
+        """Return processes and instances; asks until they are due."""
+        for _ in range(100):
+            answer = self.ask("uses")
+            if answer["instances"] is not None:
+                return answer
+        raise AssertionError("no instances come")
+
     def details(self) -> Details:
         return self.sample()[1]
 
