@@ -51,7 +51,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once; downloads about 330 MB)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt pip
-	@$(PIP) install -c constraints.txt -e '.[nvidia,collector,web]'
+	@$(PIP) install -c constraints.txt -e '.[nvidia,collector,web,k8s]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -10,7 +10,7 @@ import pytest
 
 ABSENT = (
     "aiohttp", "chdb", "clickhouse_connect", "pynvml", "opentelemetry", "google.protobuf", "rich",
-    "plotly", "numpy", "pandas", "zstandard",
+    "plotly", "numpy", "pandas", "zstandard", "h2", "hpack", "hyperframe", "grpc",
 )  # fmt: skip
 UNWANTED = ("asyncio", "yaml", "argparse", "sqlite3", "multiprocessing")
 

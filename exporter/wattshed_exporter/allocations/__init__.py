@@ -10,7 +10,7 @@ says that the two names are the same. What a round says together becomes allocat
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 ALLOCATORS: dict[str, str] = {
     name: f"wattshed_exporter.allocations.{name}"
-    for name in ("podresources", "pods", "slurm", "docker", "cgroup", "systemd", "static")
+    for name in ("pods", "podresources", "slurm", "docker", "cgroup", "systemd", "static")
 }
-"""Name to module, imported only when the plug-in is enabled."""
+"""Name to module, imported only when the plug-in is enabled; of two that name a holder the first
+counts, so that the one that knows most of it comes first."""
 
 Ref = str
 """How a plug-in calls a holder: ``pod:<uid>``, ``pod:<namespace>/<name>``, ``container:<id>``,
@@ -54,6 +55,8 @@ class Told:
     """Fields of ``Workload`` (never ``key``) by holder; the first plug-in that says one counts."""
     same: Mapping[Ref, Ref] = field(default_factory=dict)
     """A name of a holder, and the name that stands for it; chains are followed."""
+    ended: Collection[Ref] = ()
+    """Holders that have ended for good: what is still granted to them, nobody has."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """What could not be understood, by reason; it is counted as errors."""
 

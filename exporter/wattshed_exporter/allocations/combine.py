@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wattshed_exporter.model import Instance, Workload
+from wattshed_exporter.model import Device, Instance, Workload
 
 from . import Claim, Meters, Ref, Told
 
 BOARD_SLICES = 7
-"""Compute slices that a board in MIG mode has (NVIDIA MIG User Guide, A100 and later)."""
+FEWER_SLICES = (("A30", 4), ("RTX PRO 6000", 4), ("RTX PRO 5000", 2), ("RTX PRO 4500", 2))
+"""Compute slices that a board in MIG mode has, and those that have fewer by a part of their model's
+name (NVIDIA MIG User Guide, "Supported GPUs")."""
 KINDS = {"pod": "pod", "slurm": "job", "container": "container", "unit": "unit"}
 """Kind of a workload that no plug-in gives one, by the first word of its name."""
 MAPPED_RATIO = 0.99
@@ -61,6 +63,8 @@ class _Merged:
     activity: float | None = None
     method: str = ""
     instance: Instance | None = None
+    ratio: float = 1.0
+    """Part of the board that the instance is."""
 
 
 def combine(said: Said, meters: Meters, node: str, cluster: str) -> Combined:
@@ -153,20 +157,25 @@ def _merge(
 ) -> tuple[dict[_Place, _Merged], Counter[tuple[str, str]]]:
     """Return the claims by device, instance and holder, and what was rejected."""
     instances = {instance.uuid: instance for instance in meters.instances}
+    ended = {names.get(holder, holder) for _, told in said for holder in told.ended}
     found: dict[_Place, _Merged] = {}
     rejected: Counter[tuple[str, str]] = Counter()
     for plug_in, told in said:
         for claim in told.claims:
             instance = instances.get(claim.device)
             device = claim.device if instance is None else instance.device
+            holder = names.get(claim.holder, claim.holder)
+            if holder in ended and not claim.activity:
+                continue
             if device not in meters.devices:
                 rejected[plug_in, "unknown_device"] += 1
             elif not _makes_sense(claim):
                 rejected[plug_in, "bad_claim"] += 1
             else:
                 part = "" if instance is None else instance.uuid
-                key = device, part, names.get(claim.holder, claim.holder)
-                _add(found.setdefault(key, _Merged(instance=instance)), claim, plug_in)
+                ratio = _slices_ratio(instance, meters.devices[device])
+                merged = _Merged(instance=instance, ratio=ratio)
+                _add(found.setdefault((device, part, holder), merged), claim, plug_in)
     return found, rejected
 
 
@@ -201,7 +210,7 @@ def _take_out_uses(merged: dict[_Place, _Merged]) -> dict[tuple[str, Ref], float
         only_uses = merged[device, part, holder].share is None
         if only_uses and (place in given or (place in through and not part)):
             claim = merged.pop((device, part, holder))
-            known, more = used.get(place, 0.0), _of_board(claim, _slices_ratio(claim.instance))
+            known, more = used.get(place, 0.0), _of_board(claim, claim.ratio)
             used[place] = None if known is None or more is None else min(known + more, 1.0)
     return used
 
@@ -218,7 +227,7 @@ def _shares(merged: Mapping[_Place, _Merged]) -> dict[_Place, tuple[float, _Merg
         left = 1.0 if part else max(0.0, room.get(device, 1.0))
         for holder, share in _divide({h: c.share for h, c in claims.items()}, left).items():
             claim = claims[holder]
-            whole = share * _slices_ratio(claim.instance)
+            whole = share * claim.ratio
             room[device] = room.get(device, 1.0) - whole
             found[device, part, holder] = whole, claim
     return found
@@ -242,11 +251,12 @@ def _divide(told: Mapping[Ref, float | None], room: float) -> dict[Ref, float]:
     return {h: known.get(h, left / max(count, 1)) for h in told}
 
 
-def _slices_ratio(instance: Instance | None) -> float:
+def _slices_ratio(instance: Instance | None, board: Device) -> float:
     """Return the part of the board; an instance of unknown size has one slice at least."""
     if instance is None:
         return 1.0
-    return min((instance.slices or 1) / BOARD_SLICES, 1.0)
+    slices = next((count for model, count in FEWER_SLICES if model in board.model), BOARD_SLICES)
+    return min((instance.slices or 1) / slices, 1.0)
 
 
 def _of_board(claim: _Merged, share: float) -> float | None:
@@ -257,7 +267,7 @@ def _of_board(claim: _Merged, share: float) -> float | None:
     if claim.instance is None:
         return claim.activity
     if claim.activity is not None:
-        return claim.activity * _slices_ratio(claim.instance)
+        return claim.activity * claim.ratio
     worked = claim.instance.activity_ratio
     return None if worked is None else min(max(worked, 0.0), 1.0) * share
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -179,6 +180,32 @@ class TestInstances:
         assert found["GPU-1", "slurm/c1/1"].share == 3 / 7
         assert found["GPU-1", "slurm/c1/1"].activity == pytest.approx(2.5 / 7)
         assert found["GPU-1", "slurm/c1/2"] == Held("GPU-1", "slurm/c1/2", 4 / 7, None, "p0")
+
+    @pytest.mark.parametrize(
+        ("model", "part"),
+        [("NVIDIA A30", 1 / 4), ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 1 / 4),
+         ("NVIDIA RTX PRO 4500 Blackwell", 1 / 2), ("NVIDIA H100 80GB HBM3", 1 / 7)],
+    )  # fmt: skip
+    def test_a_board_that_is_cut_into_fewer_slices_counts_by_its_own(
+        self, model: str, part: float
+    ) -> None:
+        board = replace(GPU, model=model)
+        meters = Meters(1000, {board.key: board}, (SMALL,))
+        found = held(claims(Claim("MIG-a", "pod:n/a", 1.0)), meters=meters)
+        (one,) = found.values()
+        assert (one.share, one.activity) == pytest.approx((part, part))
+
+
+class TestEnded:
+    def test_who_has_ended_has_nothing_of_what_is_still_granted_to_it(self) -> None:
+        kubelet = claims(Claim("GPU-1", "pod:n/a", 1.0), Claim("GPU-2", "pod:n/b", 1.0))
+        api = Told(same={"pod:n/a": "pod:u-1", "pod:n/b": "pod:u-2"}, ended={"pod:u-1"})
+        assert shares(api, kubelet) == {"k8s/c1/u-2": 1.0}
+
+    def test_what_it_did_before_counts(self) -> None:
+        used = claims(Claim("GPU-1", "pod:u-1", activity=0.5))
+        (found,) = held(Told(ended={"pod:u-1"}), used).values()
+        assert (found.workload, found.activity) == ("k8s/c1/u-1", 0.5)
 
 
 class TestWhoDoesNotWork:
