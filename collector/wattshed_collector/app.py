@@ -14,10 +14,12 @@ from aiohttp import web
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address
+from .api.facts import FactsApi
 from .api.routes import Api, errors
 from .config import Config
 from .ledger import LedgerJob, Policy
 from .normalise.facts import Limits, Normaliser
+from .receivers.documents import DocumentReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.scrape import Scraper
 from .store.client import Store
@@ -57,14 +59,18 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(job.close)
         reader = Reader(store.client)
         stack.callback(reader.close)
-        normaliser = Normaliser(
-            Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
-        )
+        limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
+        normaliser = Normaliser(limits)
         await stack.enter_async_context(
             _scraping(Scraper(writer, normaliser, telemetry, config.scrape))
         )
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
+        app.add_routes(FactsApi(reader).routes())
+        documents = DocumentReceiver(
+            writer, reader, telemetry, config.ingest, limits.oldest_seconds
+        )
+        app.add_routes(documents.routes())
         app.add_routes(OtlpReceiver(writer, normaliser, telemetry, config.ingest).routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:

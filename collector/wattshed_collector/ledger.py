@@ -11,11 +11,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import StoreError
 from .store.client import Client
 from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
+from .store.tree import Containment, Topology
 from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ class Policy:
     idle_below_ratio: float = 0.05
     raw_days: int = 30
     """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
+    host_remainder: str = "platform"
+    """Who pays what a wall meter measures beside its devices: platform or proportional."""
+    topology: Topology = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Ledger:
         self._now = now
         self._is_stopping = is_stopping
         self._edges: Edges = {}
+        self._containment = Containment(policy.topology)
         self._watermark_us, self._version = self._restore()
 
     def run(self) -> Sequence[int]:
@@ -110,6 +115,7 @@ class Ledger:
 
     def recompute(self, hours: Iterable[int]) -> None:
         """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not."""
+        self._containment.refresh(self._client)
         self._version = max(self._version + 1, int(self._now() * 1e6))
         for lo, hi in _ranges(sorted(set(hours))):
             if self._is_stopping():
@@ -119,6 +125,7 @@ class Ledger:
                 "hi": hi * 1000,
                 "version": self._version,
                 "idle_below_e4": round(self._policy.idle_below_ratio * 1e4),
+                "host_remainder": self._policy.host_remainder,
             }
             for statement in RECOMPUTE:
                 self._client.command(statement, parameters)

@@ -35,7 +35,7 @@ from wattshed_exporter.split import charges, cut, spans
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome")
+FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome", "quarantine", "factor")
 DERIVED = (
     "tick_hour",
     "dirty",
@@ -44,6 +44,11 @@ DERIVED = (
     "charge_1h",
     "ledger_state",
     "activity_hour",
+    "allocation_hour",
+    "workload_seen",
+    "idle_hour",
+    "tree",
+    "reconcile_1h",
 )
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
 

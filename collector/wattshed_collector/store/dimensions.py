@@ -22,6 +22,8 @@ class News:
     dirty_hours: frozenset[int]
     undescribed: frozenset[str]
     """Keys of devices of which details or allocations are known and nothing else, so far."""
+    unnamed: frozenset[str]
+    """Keys of workloads of which allocations are known and nothing else, so far."""
 
 
 class Dimensions:
@@ -34,6 +36,7 @@ class Dimensions:
         self._devices: dict[str, Device] = {}
         self._undescribed: set[str] = set()
         self._workloads: dict[str, Workload] = {}
+        self._unnamed: set[str] = set()
         self._holdings = Holdings(ids)
 
     def news(self, batches: Iterable[Batch], stored: Stored) -> News:
@@ -46,22 +49,29 @@ class Dimensions:
             workloads=tuple(w for w in merged.workloads if self._workloads.get(w.key) != w),
             allocations=changes.allocations,
         )
-        return News(fresh, changes.hours, self._unnamed(merged))
+        return News(fresh, changes.hours, self._undescribed_of(merged), self._unnamed_of(merged))
 
     def remember(self, news: News) -> None:
         batch = news.batch
         self._undescribed |= news.undescribed
         self._devices.update((device.key, device) for device in batch.devices)
-        if len(self._workloads) > WORKLOADS:
+        if len(self._workloads) + len(self._unnamed) > WORKLOADS:
             self._workloads.clear()
+            self._unnamed.clear()
+        self._unnamed |= news.unnamed
         self._workloads.update((workload.key, workload) for workload in batch.workloads)
         self._holdings.remember(batch.allocations)
 
-    def _unnamed(self, batch: Batch) -> frozenset[str]:
+    def _undescribed_of(self, batch: Batch) -> frozenset[str]:
         described = {device.key for device in batch.devices}
         keys = {fact.device for kind in (batch.details, batch.allocations) for fact in kind}
         keys -= described | self._undescribed
         return frozenset(key for key in keys if key not in self._devices)
+
+    def _unnamed_of(self, batch: Batch) -> frozenset[str]:
+        named = {workload.key for workload in batch.workloads}
+        keys = {allocation.workload for allocation in batch.allocations} - named - self._unnamed
+        return frozenset(key for key in keys if key not in self._workloads)
 
 
 def _merge(batches: Iterable[Batch]) -> Batch:

@@ -10,6 +10,8 @@ Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idl
 
 from __future__ import annotations
 
+from .tree_sql import RECONCILE, REMAINDER
+
 _LO = "fromUnixTimestamp64Milli({lo:Int64}, 'UTC')"
 _HI = "fromUnixTimestamp64Milli({hi:Int64}, 'UTC')"
 
@@ -164,7 +166,10 @@ part AS (
 )
 SELECT toDateTime(intDiv(x0, 60000) * 60, 'UTC') AS t, device_id, p.1 AS workload_id, p.2 AS class,
        sum(piece_joules * p.3), sum((x1 - x0) / 1e3 * p.3), {{version:UInt64}}
-FROM part GROUP BY t, device_id, workload_id, class
+FROM part
+WHERE (device_id, toStartOfHour(t)) NOT IN (
+    SELECT device_id, t FROM reconcile_1h WHERE version = {{version:UInt64}})
+GROUP BY t, device_id, workload_id, class
 """
 
 CANCEL_MEASURED = f"""
@@ -187,7 +192,15 @@ FROM charge_1m FINAL WHERE t >= {_LO} AND t < {_HI}
 GROUP BY hour, device_id, workload_id, class
 """
 
-RECOMPUTE: tuple[str, ...] = (MEASURE, CANCEL_MEASURED, CHARGE, CANCEL_CHARGES, ROLL_UP)
+RECOMPUTE: tuple[str, ...] = (
+    MEASURE,
+    CANCEL_MEASURED,
+    RECONCILE,
+    CHARGE,
+    REMAINDER,
+    CANCEL_CHARGES,
+    ROLL_UP,
+)
 """Run in this order with one version; the order and a repeat change nothing."""
 
 DIRTY_HOURS = """

@@ -101,6 +101,16 @@ def undescribed_columns(keys: Sequence[str], ids: Ids) -> Columns:
     }
 
 
+def unnamed_columns(keys: Sequence[str], ids: Ids) -> Columns:
+    """Return workload rows that hold nothing but the key, older than any description."""
+    return {
+        "workload_id": [ids[key] for key in keys],
+        "key": list(keys),
+        "name": list(keys),
+        "version": [0] * len(keys),
+    }
+
+
 def device_columns(devices: Sequence[Device], ids: Ids) -> Columns:
     columns: Columns = {"device_id": [ids[device.key] for device in devices]}
     for name in DEVICE_TEXT:

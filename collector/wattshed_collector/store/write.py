@@ -24,7 +24,7 @@ from .client import Client
 from .dimensions import Dimensions
 from .held import stored
 from .pulse import Pulse
-from .rows import Ids, tables, undescribed_columns
+from .rows import Ids, tables, undescribed_columns, unnamed_columns
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +157,8 @@ class Writer:
             client.insert("dirty", {"hour": sorted(news.dirty_hours)})
         if news.undescribed:
             client.insert("device", undescribed_columns(sorted(news.undescribed), self._ids))
+        if news.unnamed:
+            client.insert("workload", unnamed_columns(sorted(news.unnamed), self._ids))
         for table, columns in tables(news.batch, self._ids).items():
             client.insert(table, columns)
         self._dimensions.remember(news)

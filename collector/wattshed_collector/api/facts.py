@@ -1,0 +1,52 @@
+"""What was said and what is wrong with it: GET /v1/quarantine and /v1/factors."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector.store import factors, quarantine
+from wattshed_collector.store.read import Reader
+
+from .window import window
+
+
+class FactsApi:
+    """Answers questions about allocations in doubt and about factors."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1/quarantine", self.quarantine),
+            web.get("/v1/factors", self.factors),
+        ]
+
+    async def quarantine(self, request: web.Request) -> web.Response:
+        """Allocations in doubt that came within ``?since=24h&until=``, newest first."""
+        query = request.query
+        since, until = window(query.get("since", "24h"), query.get("until", ""), time.time())
+        rows = await self._reader.ask(quarantine.listed, since, until)
+        return _json({"window": {"start": since, "end": until}, "rows": rows})
+
+    async def factors(self, request: web.Request) -> web.Response:
+        """Every factor, by kind, site and time."""
+        return _json({"rows": await self._reader.ask(factors.listed)})
+
+
+def _json(document: Any) -> web.Response:
+    return web.Response(text=json.dumps(_plain(document)), content_type="application/json")
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` with what JSON has no number for as text: a share may be NaN."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
