@@ -61,7 +61,8 @@ minute AS (
 ),
 series AS (
     SELECT hour, device_id, sum(j) AS total,
-           groupArrayInsertAt(nan, 60)(if(known_seconds > 59.9995, j, nan), minute) AS known
+           arrayResize(groupArrayInsertAt(nan)(if(known_seconds > 59.9995, j, nan), minute),
+                       60, nan) AS known
     FROM minute GROUP BY hour, device_id
 ),
 meter AS (
@@ -95,7 +96,7 @@ root AS (
 ),
 member AS (
     SELECT hour, m.1 AS device_id, m.3 AS outer_joules, f.1 AS status,
-           arrayMap((j, o, i) -> j - i * if(o > 0, j / o, 1 / length(n.8)),
+           arrayMap((j, o, i) -> j - i * if(o = 0, 1 / length(n.8), j / o),
                     m.2, n.3, f.2) AS remainders,
            arrayFilter(r -> isFinite(r), remainders) AS covered,
            arraySum(arrayMap((j, r) -> if(isFinite(r), j, 0), m.2, remainders)) AS covered_joules
