@@ -54,7 +54,11 @@ async def running(config: Config) -> AsyncIterator[str]:
             queue_rows=config.ingest.queue_rows,
         )
         stack.callback(writer.close)
-        policy = Policy(config.ledger.idle_below_ratio, retention.raw_days)
+        policy = Policy(
+            config.ledger.idle_below_ratio,
+            retention.raw_days,
+            topology=config.topology.parents(),
+        )
         job = LedgerJob(store.client, policy, telemetry, config.ledger.interval_seconds)
         stack.callback(job.close)
         reader = Reader(store.client)

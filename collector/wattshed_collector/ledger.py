@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from .errors import StoreError
 from .store.client import Client
 from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
-from .store.tree import Containment, Topology
+from .store.tree import Containment
 from .telemetry import Telemetry
+from .topology import Topology
 
 log = logging.getLogger(__name__)
 

@@ -114,90 +114,132 @@ def world(**watts: float | Sequence[float | None]) -> Batch:
     )
 
 
-def test_the_sum_is_the_wall(bed: Bed) -> None:
-    run(bed, world(plug=1000, bmc=900, gpu=500, cpu=200))
-    assert total(bed) == pytest.approx(3_600_000.0, rel=1e-6)
-    found = reconciled(bed)
-    assert found["plug"]["remainder_joules"] == pytest.approx(360_000.0, rel=1e-5)
-    assert found["bmc"]["inner_joules"] == pytest.approx(2_520_000.0, rel=1e-5)
-    assert {row["status"] for row in found.values()} == {"ok"}
-    assert set(charged(bed)) == {("plug", ""), ("bmc", "")}
-    balances(bed)
+SCENARIOS: dict[str, dict[str, float | list[float | None]]] = {
+    "fits": {"plug": 1000, "bmc": 900, "gpu": 500, "cpu": 200},
+    "blind-bmc": {"plug": 1000, "bmc": 300, "gpu": 500, "cpu": 200},
+    "blind-bmc-alone": {"bmc": 300, "gpu": 500, "cpu": 200},
+    "below-zero": {"bmc": 690, "gpu": 500, "cpu": 200},
+    "gap": {"bmc": 1000, "gpu": [None if 20 <= m < 30 else 500.0 for m in range(60)], "cpu": 200},
+    "nothing-inside": {"plug": 1000, "bmc": [None] * 60, "gpu": [None] * 60},
+    "silent-bmc": {"plug": 1000, "bmc": [None] * 60, "gpu": 500},
+    "two-plugs": {"plug": 600, "plug2": 400, "gpu": 500},
+    "psys": {"psys": 150, "cpu": 100, "gpu": 500},
+}
+UNCERTAIN = {"sure": (0.01, 0.01), "rough-bmc": (0.2, 0.0), "rough-gpu": (0.0, 0.3)}
+"""Machines whose controller says 85 W where the card says 100 W, and how sure each is."""
 
 
-def test_a_controller_that_does_not_see_the_gpus_is_passed_over(bed: Bed) -> None:
-    run(bed, world(plug=1000, bmc=300, gpu=500, cpu=200))
-    found = reconciled(bed)
-    assert found["bmc"]["status"] == "mismatch"
-    assert found["bmc"]["remainder_joules"] < 0
-    assert found["plug"]["remainder_joules"] == pytest.approx(1_080_000.0, rel=1e-5)
-    assert set(charged(bed)) == {("plug", "")}
-    assert total(bed) == pytest.approx(3_600_000.0, rel=1e-6)
-    balances(bed)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one run of the ledger made of all machines. Joules."""
+
+    rows: dict[str, dict[str, Any]]
+    overhead: dict[tuple[str, str], float]
+    totals: dict[str, float]
 
 
-def test_without_a_wall_meter_a_mismatch_leaves_the_chips(bed: Bed) -> None:
-    run(bed, world(bmc=300, gpu=500, cpu=200))
-    assert total(bed) == pytest.approx(2_520_000.0, rel=1e-6)
-    assert charged(bed) == {}
-    balances(bed)
+@pytest.fixture(scope="module")
+def found(shared_bed: Bed) -> Found:
+    shared_bed.clean()
+    batches = [on(node, world(**watts)) for node, watts in SCENARIOS.items()]
+    for node, (outer, inner) in UNCERTAIN.items():
+        batch = world(bmc=85, gpu=100)
+        said = {"bmc": outer, "gpu": inner}
+        devices = tuple(replace(d, uncertainty_ratio=said[d.key]) for d in batch.devices)
+        batches.append(on(node, replace(batch, devices=devices)))
+    run(shared_bed, joined(batches))
+    balances(shared_bed)
+    totals = shared_bed.client.rows(
+        "SELECT d.node, sum(joules) FROM charge_1h AS c FINAL JOIN device AS d FINAL "
+        "ON d.device_id = c.device_id WHERE d.overlap != 'inner' GROUP BY 1"
+    )
+    return Found(reconciled(shared_bed), charged(shared_bed), {str(n): j for n, j in totals})
 
 
-def test_a_remainder_below_zero_within_the_uncertainty_keeps_its_sign(bed: Bed) -> None:
-    run(bed, world(bmc=690, gpu=500, cpu=200))
-    assert reconciled(bed)["bmc"]["status"] == "ok"
-    assert charged(bed)["bmc", ""] == pytest.approx(-36_000.0, rel=1e-3)
-    assert total(bed) == pytest.approx(690 * 3600.0, rel=1e-6)
+def on(node: str, batch: Batch) -> Batch:
+    return replace(
+        batch,
+        devices=tuple(replace(d, key=f"{node}/{d.key}", node=node) for d in batch.devices),
+        ticks=tuple(replace(t, device=f"{node}/{t.device}") for t in batch.ticks),
+    )
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    return Batch(
+        devices=tuple(d for b in batches for d in b.devices),
+        ticks=tuple(t for b in batches for t in b.ticks),
+    )
 
 
 @pytest.mark.parametrize(
-    ("outer", "inner", "status"), [(0.2, 0.0, "ok"), (0.0, 0.3, "ok"), (0.01, 0.01, "mismatch")]
+    ("node", "watts"),
+    [
+        ("fits", 1000),
+        ("blind-bmc", 1000),
+        ("blind-bmc-alone", 700),
+        ("below-zero", 690),
+        ("nothing-inside", 1000),
+        ("silent-bmc", 1000),
+        ("two-plugs", 1000),
+        ("psys", 650),
+        ("sure", 100),
+        ("rough-bmc", 85),
+        ("rough-gpu", 85),
+    ],
 )
-def test_stated_uncertainties_decide(bed: Bed, outer: float, inner: float, status: str) -> None:
-    batch = world(bmc=85, gpu=100)
-    said = {"bmc": outer, "gpu": inner}
-    devices = tuple(replace(d, uncertainty_ratio=said[d.key]) for d in batch.devices)
-    run(bed, replace(batch, devices=devices))
-    assert reconciled(bed)["bmc"]["status"] == status
+def test_the_sum_is_the_outermost_meter_that_fits(found: Found, node: str, watts: int) -> None:
+    assert found.totals[node] == pytest.approx(watts * 3600.0, rel=1e-6)
 
 
-def test_only_minutes_in_which_everything_is_known_count(bed: Bed) -> None:
-    gpu: list[float | None] = [500.0] * 60
-    gpu[20:30] = [None] * 10
-    run(bed, world(bmc=1000, gpu=gpu, cpu=200))
-    row = reconciled(bed)["bmc"]
-    covered = row["covered_seconds"]
-    assert 47 * 60 <= covered <= 49 * 60
-    assert row["uncovered_joules"] == pytest.approx(1000 * (3600 - covered), rel=1e-3)
-    assert row["remainder_joules"] == pytest.approx(300 * covered, rel=1e-3)
-    balances(bed)
+class TestReconciled:
+    def test_each_meter_has_what_the_next_ones_inside_leave(self, found: Found) -> None:
+        plug, bmc = found.rows["fits/plug"], found.rows["fits/bmc"]
+        assert (plug["status"], bmc["status"]) == ("ok", "ok")
+        assert plug["remainder_joules"] == pytest.approx(360_000.0, rel=1e-5)
+        assert bmc["inner_joules"] == pytest.approx(2_520_000.0, rel=1e-5)
+        paid = {key: joules for key, joules in found.overhead.items() if key[0][:5] == "fits/"}
+        assert paid == {
+            ("fits/plug", ""): pytest.approx(360_000.0, rel=1e-5),
+            ("fits/bmc", ""): pytest.approx(720_000.0, rel=1e-5),
+        }
 
+    def test_a_controller_that_does_not_see_the_gpus_is_passed_over(self, found: Found) -> None:
+        for node in ("blind-bmc", "blind-bmc-alone"):
+            row = found.rows[f"{node}/bmc"]
+            assert row["status"] == "mismatch"
+            assert row["remainder_joules"] == pytest.approx(-1_440_000.0, rel=1e-5)
+            assert (f"{node}/bmc", "") not in found.overhead
+        assert found.overhead["blind-bmc/plug", ""] == pytest.approx(1_080_000.0, rel=1e-5)
 
-def test_nothing_inside_is_measured(bed: Bed) -> None:
-    """All of the wall meter is charged, and one that fell silent hides nothing."""
-    run(bed, world(plug=1000, bmc=[None] * 60, gpu=[None] * 60))
-    assert total(bed) == pytest.approx(3_600_000.0, rel=1e-6)
-    assert reconciled(bed) == {}
+    def test_a_remainder_below_zero_within_the_uncertainty_keeps_its_sign(
+        self, found: Found
+    ) -> None:
+        assert found.rows["below-zero/bmc"]["status"] == "ok"
+        assert found.overhead["below-zero/bmc", ""] == pytest.approx(-36_000.0, rel=1e-3)
 
+    def test_stated_uncertainties_decide(self, found: Found) -> None:
+        status = {node: found.rows[f"{node}/bmc"]["status"] for node in UNCERTAIN}
+        assert status == {"sure": "mismatch", "rough-bmc": "ok", "rough-gpu": "ok"}
 
-def test_a_silent_controller_hides_nothing(bed: Bed) -> None:
-    run(bed, world(plug=1000, bmc=[None] * 60, gpu=500))
-    assert total(bed) == pytest.approx(3_600_000.0, rel=1e-6)
-    assert charged(bed)["plug", ""] == pytest.approx(1_800_000.0, rel=1e-6)
+    def test_only_minutes_in_which_everything_is_known_count(self, found: Found) -> None:
+        row = found.rows["gap/bmc"]
+        covered = row["covered_seconds"]
+        assert 47 * 60 <= covered <= 49 * 60
+        assert row["uncovered_joules"] == pytest.approx(1000 * (3600 - covered), rel=1e-3)
+        assert row["remainder_joules"] == pytest.approx(300 * covered, rel=1e-3)
 
+    def test_where_nothing_inside_is_measured_nothing_is_reconciled(self, found: Found) -> None:
+        assert not [key for key in found.rows if key.startswith("nothing-inside/")]
+        assert "silent-bmc/bmc" not in found.rows
+        assert found.overhead["silent-bmc/plug", ""] == pytest.approx(1_800_000.0, rel=1e-6)
 
-def test_two_plugs_are_one_sum(bed: Bed) -> None:
-    run(bed, world(plug=600, plug2=400, gpu=500))
-    found = reconciled(bed)
-    assert found["plug"]["remainder_joules"] == pytest.approx(1_080_000.0, rel=1e-5)
-    assert found["plug2"]["remainder_joules"] == pytest.approx(720_000.0, rel=1e-5)
-    assert total(bed) == pytest.approx(3_600_000.0, rel=1e-6)
+    def test_two_plugs_are_one_sum(self, found: Found) -> None:
+        remainders = [found.rows[f"two-plugs/{p}"]["remainder_joules"] for p in ("plug", "plug2")]
+        assert remainders == pytest.approx([1_080_000.0, 720_000.0], rel=1e-5)
 
-
-def test_the_processors_platform_contains_no_gpu(bed: Bed) -> None:
-    run(bed, world(psys=150, cpu=100, gpu=500))
-    assert reconciled(bed)["psys"]["inner_joules"] == pytest.approx(360_000.0, rel=1e-5)
-    assert total(bed) == pytest.approx(650 * 3600.0, rel=1e-6)
+    def test_the_processors_platform_contains_no_gpu(self, found: Found) -> None:
+        inner = found.rows["psys/psys"]["inner_joules"]
+        assert inner == pytest.approx(360_000.0, rel=1e-5)
 
 
 class TestPolicy:
@@ -205,10 +247,6 @@ class TestPolicy:
         Allocation("gpu", "train", BASE, BASE + HOUR, 0.75),
         Allocation("cpu", "web", BASE, BASE + HOUR // 2),
     )
-
-    def test_platform_charges_nobody(self, bed: Bed) -> None:
-        run(bed, replace(world(bmc=1000, gpu=400, cpu=200), allocations=self.HELD))
-        assert charged(bed) == {("bmc", ""): pytest.approx(1_440_000.0, rel=1e-5)}
 
     def test_proportional_follows_the_joules_inside(self, bed: Bed) -> None:
         batch = replace(world(bmc=1000, gpu=400, cpu=200), allocations=self.HELD)
@@ -229,19 +267,10 @@ class TestPolicy:
 
 def test_the_operator_says_what_the_strip_feeds(bed: Bed) -> None:
     one, two = world(plug=500, gpu=300), world(plug=400, gpu=100)
-    renamed = [
-        Batch(
-            devices=tuple(replace(d, key=f"{n}/{d.key}", node=n) for d in batch.devices),
-            ticks=tuple(replace(t, device=f"{n}/{t.device}") for t in batch.ticks),
-        )
-        for n, batch in (("a", one), ("b", two))
-    ]
+    machines = joined([on("a", one), on("b", two)])
     strip = Device("strip", Kind.HOST, "rack", "snmp", overlap=Overlap.OUTER)
-    everything = Batch(
-        devices=(strip, *(d for b in renamed for d in b.devices)),
-        ticks=(*powers("strip", [950.0] * 60), *(t for b in renamed for t in b.ticks)),
-    )
-    run(bed, everything, **{"*/plug": "strip"})
+    fed = Batch(devices=(strip,), ticks=powers("strip", [950.0] * 60))
+    run(bed, joined([machines, fed]), **{"*/plug": "strip"})
     assert reconciled(bed)["strip"]["remainder_joules"] == pytest.approx(180_000.0, rel=1e-4)
     assert total(bed) == pytest.approx(950 * 3600.0, rel=1e-6)
 

@@ -10,6 +10,7 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from wattshed_collector.topology import Topology
 from wattshed_exporter.model import stable_id
 
 from .client import Client
@@ -21,9 +22,6 @@ listed nobody knows; it counts as a management controller, like redfish."""
 UNLISTED = OUTERMOST_FIRST.index("redfish")
 ONLY_OWN = frozenset({"rapl"})
 """Sources whose outer meter (psys) sees nothing but what the same source measures."""
-
-Topology = Mapping[str, str | None]
-"""Parent by key or glob of children; None: it hangs on nothing, and contains nothing by node."""
 
 
 @dataclass(frozen=True, slots=True)
