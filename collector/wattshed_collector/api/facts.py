@@ -1,4 +1,4 @@
-"""What was said and what is wrong with it: GET /v1/quarantine and /v1/factors."""
+"""What was said, and how it fits: quarantine, factors, the tree of meters, reconciliation."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from aiohttp import web
 
-from wattshed_collector.store import factors, quarantine
+from wattshed_collector.store import factors, quarantine, tree_queries
 from wattshed_collector.store.read import Reader
 
 from .window import window
 
 
 class FactsApi:
-    """Answers questions about allocations in doubt and about factors."""
+    """Answers questions about allocations in doubt, factors, and meters around others."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -25,6 +25,8 @@ class FactsApi:
         return [
             web.get("/v1/quarantine", self.quarantine),
             web.get("/v1/factors", self.factors),
+            web.get("/v1/tree", self.tree),
+            web.get("/v1/reconciliation", self.reconciliation),
         ]
 
     async def quarantine(self, request: web.Request) -> web.Response:
@@ -37,6 +39,18 @@ class FactsApi:
     async def factors(self, request: web.Request) -> web.Response:
         """Every factor, by kind, site and time."""
         return _json({"rows": await self._reader.ask(factors.listed)})
+
+    async def tree(self, request: web.Request) -> web.Response:
+        """Where each device hangs, and what was wrong with what was said of it."""
+        return _json({"rows": await self._reader.ask(tree_queries.tree)})
+
+    async def reconciliation(self, request: web.Request) -> web.Response:
+        """What each outer meter measured beside what is inside of it, ``?since=24h&until=``."""
+        query = request.query
+        since, until = window(query.get("since", "24h"), query.get("until", ""), time.time())
+        hour = since - since % 3600
+        rows = await self._reader.ask(tree_queries.reconciliation, hour, until)
+        return _json({"window": {"start": hour, "end": until}, "rows": rows})
 
 
 def _json(document: Any) -> web.Response:
