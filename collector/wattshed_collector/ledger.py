@@ -36,6 +36,7 @@ class Policy:
     idle_below_ratio: float = 0.05
     raw_days: int = 30
     """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
+    idle: str = "holder"
     host_remainder: str = "platform"
     """Who pays what a wall meter measures beside its devices: platform or proportional."""
     topology: Topology = field(default_factory=dict)
@@ -126,6 +127,7 @@ class Ledger:
                 "hi": hi * 1000,
                 "version": self._version,
                 "idle_below_e4": round(self._policy.idle_below_ratio * 1e4),
+                "idle_policy": self._policy.idle,
                 "host_remainder": self._policy.host_remainder,
             }
             for statement in RECOMPUTE:

@@ -2,7 +2,8 @@
 
 A span is the energy of one device between two readings. Its joules are a counter difference where
 both readings carry a counter, else a trapezoid of power, else unknown with a reason. ``charges``
-then divides each span among the workloads that hold the device, without losing or making a joule.
+then divides each span among the workloads that hold the device or work on it, without losing or
+making a joule.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class Policy:
 
     idle: IdlePolicy = IdlePolicy.HOLDER
     idle_below: float = IDLE_BELOW
+
+
+DEFAULT_POLICY = Policy()
 
 
 def spans(ticks: Iterable[Tick]) -> list[Span]:
@@ -166,59 +170,162 @@ def _power_at(span: Span, ts_ms: int) -> float:
     return before * (1 - part) + after * part
 
 
+def standing(allocations: Iterable[Allocation]) -> list[Allocation]:
+    """Return what stands of what was said: one for each device, workload and start.
+
+    The highest revision counts, then the latest end, then what was said last.
+    """
+    found: dict[tuple[str, str, int], Allocation] = {}
+    for said in allocations:
+        key = said.device, said.workload, said.start_ms
+        known = found.get(key)
+        if known is None or (known.revision, known.end_ms) <= (said.revision, said.end_ms):
+            found[key] = said
+    return list(found.values())
+
+
 def charges(
-    span: Span, allocations: Iterable[Allocation], idle_below: float = IDLE_BELOW
+    span: Span,
+    allocations: Iterable[Allocation],
+    policy: Policy = DEFAULT_POLICY,
+    idle_watts: float | None = None,
 ) -> list[Charge]:
     """Divide a span among those who held its device; the charges add up to the span's joules.
 
-    The span is cut at every edge of an allocation. Within a piece each workload pays its share, or
-    its part of the shares where they exceed one; what no share covers goes to nobody. An allocation
-    that is said twice counts once. A span of unknown energy gives no charges.
+    The span is cut at every edge of an allocation that stands (see ``standing``). In a piece in
+    which the device does nothing all of the energy is idle energy; else ``idle_watts``, what the
+    device draws while it idles, is, where anybody's activity is known or the platform pays. The
+    rest goes to whom it was active for: by activity where that is known, by share elsewhere. A span
+    of unknown energy gives no charges.
     """
     if span.joules is None:
         return []
-    idle = span.utilization_ratio is not None and span.utilization_ratio < idle_below
-    held = [
-        a
-        for a in dict.fromkeys(allocations)
-        if a.device == span.device
-        and a.share > 0
-        and a.start_ms < span.end_ms
-        and a.end_ms > span.start_ms
-    ]
+    held = [a for a in standing(allocations) if _concerns(a, span)]
+    found: list[Charge] = []
+    for start_ms, end_ms in itertools.pairwise(_edges(span, held)):
+        piece = cut(span, start_ms, end_ms)
+        found += _piece_charges(piece, _holders(piece, held), policy, idle_watts)
+    return found
+
+
+def _concerns(held: Allocation, span: Span) -> bool:
+    return (
+        held.device == span.device
+        and (held.share > 0 or held.activity is not None)
+        and max(held.start_ms, span.start_ms) < min(held.end_ms, span.end_ms)
+    )
+
+
+def _edges(span: Span, held: Iterable[Allocation]) -> list[int]:
     edges = {span.start_ms, span.end_ms}
     for allocation in held:
         edges.add(max(allocation.start_ms, span.start_ms))
         edges.add(min(allocation.end_ms, span.end_ms))
-    ordered = sorted(edges)
-    found: list[Charge] = []
-    for start_ms, end_ms in itertools.pairwise(ordered):
-        found += _piece_charges(cut(span, start_ms, end_ms), held, idle)
-    return found
+    return sorted(edges)
 
 
-def _piece_charges(piece: Span, held: Sequence[Allocation], idle: bool) -> Iterator[Charge]:
-    shares: dict[str, float] = {}
+def _holders(piece: Span, held: Iterable[Allocation]) -> list[_Holder]:
+    found: dict[str, _Holder] = {}
     for a in held:
         if a.start_ms <= piece.start_ms and a.end_ms >= piece.end_ms:
-            shares[a.workload] = shares.get(a.workload, 0.0) + a.share
-    total = math.fsum(shares.values())
-    norm = max(total, 1.0)
-    holder_class = Class.IDLE_HELD if idle else Class.ACTIVE
-    for workload in sorted(shares):
-        yield _charge(piece, holder_class, shares[workload] / norm, workload)
-    if total < 1.0:
-        nobody = Class.IDLE_UNALLOCATED if idle else Class.UNATTRIBUTED
-        yield _charge(piece, nobody, 1.0 - total, "")
+            found.setdefault(a.workload, _Holder(a.workload)).add(a)
+    return [found[workload] for workload in sorted(found)]
 
 
-def _charge(piece: Span, charge_class: Class, part: float, workload: str) -> Charge:
+def _piece_charges(
+    piece: Span, holders: Sequence[_Holder], policy: Policy, idle_watts: float | None
+) -> Iterator[Charge]:
     assert piece.joules is not None
-    return Charge(
-        device=piece.device,
-        start_ms=piece.start_ms,
-        end_ms=piece.end_ms,
-        charge_class=charge_class,
-        joules=Joules(piece.joules * part),
-        workload=workload,
-    )
+    ratio = piece.utilization_ratio
+    is_idle = ratio is not None and ratio < policy.idle_below
+    parts: dict[tuple[str, Class], float] = {}
+    if holders:
+        idle_part = 1.0 if is_idle else _idle_part(piece, holders, policy, idle_watts)
+        for whole, divided in (
+            (1 - idle_part, _active_parts(holders)),
+            (idle_part, _idle_parts(holders, policy, is_idle)),
+        ):
+            for workload, charge_class, part in divided:
+                key = workload, charge_class
+                parts[key] = parts.get(key, 0.0) + whole * part
+    else:
+        parts["", Class.IDLE_UNALLOCATED if is_idle else Class.UNATTRIBUTED] = 1.0
+    for (workload, charge_class), part in parts.items():
+        if part > 0:
+            joules = Joules(piece.joules * part)
+            yield Charge(piece.device, piece.start_ms, piece.end_ms, charge_class, joules, workload)
+
+
+def _idle_part(
+    piece: Span, holders: Sequence[_Holder], policy: Policy, idle_watts: float | None
+) -> float:
+    """Return which part of the energy of a device that works is drawn whether it works or not."""
+    assert piece.joules is not None
+    told = policy.idle is IdlePolicy.PLATFORM or any(h.activity is not None for h in holders)
+    if idle_watts is None or not told:
+        return 0.0
+    idle_joules = idle_watts * (piece.end_ms - piece.start_ms) / 1000
+    return 1.0 if idle_joules >= piece.joules else idle_joules / piece.joules
+
+
+def _active_parts(holders: Sequence[_Holder]) -> Iterator[Part]:
+    if all(h.activity is None for h in holders):
+        held, free = _held_parts(holders)
+        for holder, part in zip(holders, held, strict=True):
+            yield holder.workload, Class.ACTIVE, part
+        yield "", Class.UNATTRIBUTED, free
+        return
+    total = math.fsum(h.weight for h in holders)
+    if total == 0:
+        # It was busy, and none of its holders was seen to work.
+        yield "", Class.UNATTRIBUTED, 1.0
+        return
+    for holder in holders:
+        yield holder.workload, Class.ACTIVE, holder.weight / total
+
+
+def _idle_parts(holders: Sequence[_Holder], policy: Policy, is_idle: bool) -> Iterator[Part]:
+    held, free = _held_parts(holders)
+    total = math.fsum(h.weight for h in holders)
+    if policy.idle is IdlePolicy.PROPORTIONAL and total > 0:
+        held, free = [h.weight / total for h in holders], 0.0
+    for holder, part in zip(holders, held, strict=True):
+        idles = is_idle or holder.idles(policy.idle_below)
+        if policy.idle is IdlePolicy.PLATFORM:
+            yield "", Class.IDLE_HELD if idles else Class.OVERHEAD, part
+        else:
+            yield holder.workload, Class.IDLE_HELD if idles else Class.ACTIVE, part
+    yield "", Class.IDLE_UNALLOCATED, free
+
+
+def _held_parts(holders: Sequence[_Holder]) -> tuple[list[float], float]:
+    """Return which part of the device each holds, and which part nobody does; they sum to one."""
+    total = math.fsum(h.share for h in holders)
+    norm = max(total, 1.0)
+    return [h.share / norm for h in holders], max(0.0, 1.0 - total)
+
+
+Part = tuple[str, Class, float]
+"""Workload, class, and the part of a whole that they are charged."""
+
+
+@dataclass(slots=True)
+class _Holder:
+    """A workload that holds a part of a device, works on it, or both; its allocations summed."""
+
+    workload: str
+    share: float = 0.0
+    activity: float | None = None
+
+    def add(self, held: Allocation) -> None:
+        self.share += held.share
+        if held.activity is not None:
+            self.activity = (self.activity or 0.0) + held.activity
+
+    @property
+    def weight(self) -> float:
+        """Its activity; where nobody can tell, it counts as working on all of its share."""
+        return self.share if self.activity is None else self.activity
+
+    def idles(self, idle_below: float) -> bool:
+        return self.activity is not None and self.activity < idle_below * self.share

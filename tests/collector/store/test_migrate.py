@@ -44,6 +44,8 @@ def test_numbers_count_up_from_one() -> None:
         "samples",
         "merging_ticks",
         "attribution",
+        "rollups",
+        "containment",
     ]
 
 
