@@ -14,6 +14,7 @@ from aiohttp import web
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address
+from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
 from .config import Config
@@ -22,6 +23,7 @@ from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
+from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
@@ -68,9 +70,8 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(job.close)
         reader = Reader(store.client)
         stack.callback(reader.close)
-        normaliser = Normaliser(
-            Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
-        )
+        limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
+        normaliser = Normaliser(limits)
         await stack.enter_async_context(
             _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
         )
@@ -81,6 +82,11 @@ async def running(config: Config) -> AsyncIterator[str]:
             app.add_routes(receiver(*parts).routes())
         app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
+        app.add_routes(FactsApi(reader).routes())
+        documents = DocumentReceiver(
+            writer, reader, telemetry, config.ingest, limits.oldest_seconds
+        )
+        app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
@@ -90,7 +96,11 @@ async def running(config: Config) -> AsyncIterator[str]:
 def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
     told = config.ledger
     policy = Policy(
-        told.idle_below_ratio, config.retention.raw_days, told.idle_policy, told.host_remainder
+        told.idle_below_ratio,
+        config.retention.raw_days,
+        told.idle_policy,
+        told.host_remainder,
+        config.topology.parents(),
     )
     return LedgerJob(
         store.client,

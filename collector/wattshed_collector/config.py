@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.model import IdlePolicy
 from wattshed_exporter.settings import option
 
 from .store.policies import HostRemainder
+from .topology import Topology, load
 
 PREFIX = "WATTSHED_COLLECTOR"
 
@@ -70,6 +73,19 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TopologyFile:
+    """Which meter lies inside which, where the devices do not say it."""
+
+    file: Path | None = option(
+        None, "YAML file with `parents: {device or glob: the meter around it, or null}`."
+    )
+
+    def parents(self) -> Topology:
+        """Read the file. Raises ConfigError with all that is wrong with it."""
+        return load(self.file) if self.file is not None else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that the collector can be told."""
 
@@ -82,6 +98,7 @@ class Config:
     scrape: Scrape = field(default_factory=Scrape)
     retention: Retention = field(default_factory=Retention)
     ledger: Ledger = field(default_factory=Ledger)
+    topology: TopologyFile = field(default_factory=TopologyFile)
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values taken together, each as one sentence."""
@@ -111,6 +128,10 @@ class Config:
                 "retention.minute_days: must be 0 or at least retention.raw_days, because charges "
                 "are computed again as long as their ticks are kept"
             )
+        try:
+            self.topology.parents()
+        except ConfigError as error:
+            found += error.problems
         return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from wattshed_exporter.model import IdlePolicy
@@ -21,6 +21,8 @@ from .store.client import Client
 from .store.lease import Lease
 from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
 from .store.policies import HostRemainder, Override, Policies, Rule
+from .store.tree import Containment
+from .topology import Topology
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -30,9 +32,6 @@ OVERLAP_US = 30_000_000
 
 Progress = Callable[[int, int], None]
 """Told how many hours are done, and of how many."""
-
-PREPARE: tuple[Callable[[Client], None], ...] = ()
-"""What is brought up to date before hours are computed, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,9 @@ class Policy:
     """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
     idle_policy: IdlePolicy = IdlePolicy.HOLDER
     host_remainder: HostRemainder = HostRemainder.PLATFORM
+    """Who pays what a wall meter measures beside its devices."""
+    topology: Topology = field(default_factory=dict)
+    """Which meter lies inside which, as the operator says it."""
 
     @property
     def rule(self) -> Rule:
@@ -113,6 +115,7 @@ class Ledger:
         self._is_stopping = is_stopping
         self._lease = lease
         self._term = 0
+        self._containment = Containment(policy.topology)
         self._edges: Edges = {}
         self._too_old: set[int] = set()
         self._watermark_us, self._version = ledger_state.restore(client)
@@ -241,8 +244,8 @@ class Ledger:
         self, hours: Sequence[int], rule_at: Callable[[int], Rule]
     ) -> Iterable[tuple[int, tuple[int, int, Rule]]]:
         done = 0
-        for prepare in PREPARE if hours else ():
-            prepare(self._client)
+        if hours:
+            self._containment.refresh(self._client)
         for lo, hi, rule in _ranges(hours, rule_at):
             if self._is_stopping():
                 raise Stopped

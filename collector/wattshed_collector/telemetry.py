@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from wattshed_exporter import __version__
+from wattshed_exporter.model import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ COUNTERS: tuple[Health, ...] = (
     Health("details_total", "Details that became durable.", ("receiver",)),
     Health("rejected_total", "Data points refused.", ("receiver", "reason")),
     Health("ignored_total", "Samples that say nothing of energy.", ("receiver",)),
+    Health(
+        "quarantined_total",
+        "Allocations that cannot be true: kept aside, charged to nobody.",
+        ("receiver", "reason"),
+    ),
     Health("scrapes_total", "Scrapes, by result (ok, failed).", ("target", "result")),
     Health(
         "ledger_runs_total",
@@ -85,3 +92,10 @@ class Telemetry:
     def reject(self, receiver: str, rejected: dict[str, int]) -> None:
         for reason, amount in rejected.items():
             self.count("rejected_total", amount, receiver=receiver, reason=reason)
+
+    def quarantine(self, receiver: str, batch: Batch) -> dict[str, int]:
+        """Count the batch's doubtful allocations; return how many there are by reason."""
+        found = dict(Tally(member.reason for member in batch.quarantine))
+        for reason, amount in found.items():
+            self.count("quarantined_total", amount, receiver=receiver, reason=reason)
+        return found

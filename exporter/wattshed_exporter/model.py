@@ -295,6 +295,14 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubtful:
+    """An allocation that cannot be true, as it was said, and the reason."""
+
+    allocation: Allocation
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Everything that one source or one request brings, each kind possibly empty."""
 
@@ -304,6 +312,8 @@ class Batch:
     workloads: tuple[Workload, ...] = ()
     allocations: tuple[Allocation, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    quarantine: tuple[Doubtful, ...] = ()
+    """Allocations that are kept aside: they are stored, and nothing is charged by them."""
     rejected: dict[str, int] = field(default_factory=dict)
     """Rejected data points by reason; nothing is dropped without being counted here."""
 
@@ -315,4 +325,5 @@ class Batch:
             or self.workloads
             or self.allocations
             or self.outcomes
+            or self.quarantine
         )

@@ -12,9 +12,10 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from queue import Queue
 from typing import Any, TypeVar
@@ -29,13 +30,15 @@ from wattshed_collector.config import Config
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.rows import Ids, allocation_columns
 from wattshed_collector.store.write import Writer
-from wattshed_exporter.model import Allocation, Batch, Joules, Tick, stable_id
-from wattshed_exporter.split import charges, cut, spans
+from wattshed_exporter.model import Allocation, Batch, Joules, Span, Tick, stable_id
+from wattshed_exporter.split import DEFAULT_POLICY, charges, cut, spans, standing
+from wattshed_exporter.split import Policy as SplitPolicy
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome")
+FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome", "quarantine", "factor")
 DERIVED = (
     "tick_hour",
     "dirty",
@@ -47,6 +50,15 @@ DERIVED = (
     "policy",
     "lease",
     "activity_hour",
+    "allocation_hour",
+    "idle_hour",
+    "piece",
+    "reconcile_1h",
+    "tick_day",
+    "tree",
+    "workload_1d",
+    "workload_1h",
+    "workload_seen",
 )
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
 
@@ -84,8 +96,15 @@ class Bed:
             writer.submit(batch).result(30)
         writer.close()
 
-    def ledger(self, *, now: Callable[[], float] = time.time, raw_days: int = 0) -> Ledger:
-        return Ledger(self.client, Policy(raw_days=raw_days), now)
+    def ledger(
+        self, *, now: Callable[[], float] = time.time, raw_days: int = 0, **policy: Any
+    ) -> Ledger:
+        return Ledger(self.client, Policy(raw_days=raw_days, **policy), now)
+
+    def say(self, *said: Allocation) -> None:
+        """Write allocations past the collector, in the order in which they are said."""
+        if said:
+            self.client.insert("allocation", allocation_columns(said, Ids()))
 
     def charged(self, table: str = "charge_1m") -> Charged:
         """What the ledger charged, without what it cancelled."""
@@ -117,36 +136,59 @@ def bed(shared_bed: Bed) -> Bed:
 
 
 class Reference:
-    """What the ledger must say of some ticks and allocations, by ``wattshed_exporter.split``."""
+    """What the ledger must say of some ticks and allocations, by ``wattshed_exporter.split``.
 
-    def __init__(self, ticks: Iterable[Tick], allocations: Iterable[Allocation] = ()) -> None:
+    ``idle_watts`` is what each device draws while it idles, by device and hour (Unix seconds).
+    """
+
+    def __init__(
+        self,
+        ticks: Iterable[Tick],
+        allocations: Iterable[Allocation] = (),
+        policy: SplitPolicy = DEFAULT_POLICY,
+        idle_watts: Mapping[tuple[str, int], float] | None = None,
+    ) -> None:
         held: dict[str, list[Allocation]] = {}
-        for allocation in latest(allocations):
+        for allocation in allocations:
             held.setdefault(allocation.device, []).append(allocation)
+        self._policy, self._idle_watts = policy, idle_watts or {}
         self.measured: Measured = {}
         self.minutes: Charged = {}
         for span in spans(ticks):
-            first = span.start_ms // MINUTE_MS * MINUTE_MS
-            for minute in range(first, span.end_ms, MINUTE_MS):
-                piece = cut(span, minute, minute + MINUTE_MS)
-                seconds = (piece.end_ms - piece.start_ms) / 1000
-                at = minute // 1000, stable_id(piece.device)
-                key = (*at, str(piece.method), piece.reason)
-                joules, known = self.measured.get(key, (None, 0.0))
-                if piece.joules is not None:
-                    joules = (joules or 0.0) + piece.joules
-                self.measured[key] = joules, known + seconds
-                owners = held.get(piece.device, [])
-                # A piece of one watt is charged its seconds.
-                timed = replace(piece, joules=Joules(seconds), power_watts=None)
-                timed = replace(timed, joules=None) if piece.joules is None else timed
-                for charge, time_of in zip(
-                    charges(piece, owners), charges(timed, owners), strict=True
-                ):
-                    workload = stable_id(charge.workload) if charge.workload else 0
-                    where = (*at, workload, str(charge.charge_class))
-                    paid, lasted = self.minutes.get(where, (0.0, 0.0))
-                    self.minutes[where] = paid + charge.joules, lasted + time_of.joules
+            owners = held.get(span.device, [])
+            for piece in _pieces(span, owners):
+                self._measure(piece)
+                self._charge(piece, owners)
+
+    def _measure(self, piece: Span) -> None:
+        minute = piece.start_ms // MINUTE_MS * 60
+        key = minute, stable_id(piece.device), str(piece.method), piece.reason
+        joules, known = self.measured.get(key, (None, 0.0))
+        if piece.joules is not None:
+            joules = (joules or 0.0) + piece.joules
+        self.measured[key] = joules, known + _seconds(piece)
+
+    def _charge(self, piece: Span, owners: Sequence[Allocation]) -> None:
+        if piece.joules is None:
+            return
+        minute, seconds = piece.start_ms // MINUTE_MS * 60, _seconds(piece)
+        watts = self._idle_watts.get((piece.device, minute // 3600 * 3600))
+        # Seconds go the way of the joules: a piece of one watt is charged its seconds.
+        timed = replace(piece, joules=Joules(seconds), power_watts=None)
+        idle_part = watts
+        if watts is not None:
+            idle = watts * seconds
+            idle_part = 1.0 if idle >= piece.joules else idle / piece.joules
+        times = {
+            (c.workload, c.charge_class): float(c.joules)
+            for c in charges(timed, owners, self._policy, idle_part)
+        }
+        for charge in charges(piece, owners, self._policy, watts):
+            workload = stable_id(charge.workload) if charge.workload else 0
+            where = minute, stable_id(piece.device), workload, str(charge.charge_class)
+            paid, lasted = self.minutes.get(where, (0.0, 0.0))
+            more = times.get((charge.workload, charge.charge_class), 0.0)
+            self.minutes[where] = paid + charge.joules, lasted + more
 
     @property
     def hours(self) -> Charged:
@@ -158,15 +200,22 @@ class Reference:
         return found
 
 
-def latest(allocations: Iterable[Allocation]) -> list[Allocation]:
-    """Of the rows with one device, workload and start the one with the latest end stands."""
-    found: dict[tuple[str, str, int], Allocation] = {}
-    for allocation in allocations:
-        key = allocation.device, allocation.workload, allocation.start_ms
-        known = found.get(key)
-        if known is None or known.end_ms <= allocation.end_ms:
-            found[key] = allocation
-    return list(found.values())
+def _pieces(span: Span, owners: Iterable[Allocation]) -> Iterator[Span]:
+    """A span cut at minutes and at every edge of an allocation."""
+    edges = {
+        edge
+        for held in standing(owners)
+        for edge in (held.start_ms, held.end_ms)
+        if held.end_ms > held.start_ms and (held.share > 0 or held.activity is not None)
+    }
+    edges.update(range(span.start_ms // MINUTE_MS * MINUTE_MS, span.end_ms, MINUTE_MS))
+    inner = sorted(edge for edge in edges if span.start_ms < edge < span.end_ms)
+    for start_ms, end_ms in pairwise([span.start_ms, *inner, span.end_ms]):
+        yield cut(span, start_ms, end_ms)
+
+
+def _seconds(piece: Span) -> float:
+    return (piece.end_ms - piece.start_ms) / 1000
 
 
 def differences(

@@ -252,13 +252,14 @@ class TestCorrections:
 
 def test_meters_that_overlap_are_counted_once_in_totals(bed: Bed) -> None:
     ticks = [counter(0, 0), counter(HOUR, 3_600_000_000)]
-    batches = [of(key, ticks) for key in ("card", "board")]
-    board = Device("board", Kind.BOARD, "n", "s", overlap=Overlap.OUTER)
-    ledger_of(bed, batches[0], Batch(devices=(board,), ticks=batches[1].ticks))
+    batches = [of(key, ticks) for key in ("card", "memory")]
+    memory = Device("memory", Kind.MEMORY, "n", "s", overlap=Overlap.INNER)
+    ledger_of(bed, batches[0], Batch(devices=(memory,), ticks=batches[1].ticks))
     since, until = BASE // 1000, BASE // 1000 + 7200
     (row,) = queries.energy(bed.client, "node", since, until)
     assert row["joules"] == pytest.approx(3600.0)
-    assert total(bed.charged("charge_1h")) == pytest.approx(7200.0)
+    assert total(bed.charged("charge_1h")) == pytest.approx(3600.0)
+    assert math.fsum(joules or 0.0 for joules, _ in bed.measured().values()) == 7200.0
 
 
 class TestRetention:

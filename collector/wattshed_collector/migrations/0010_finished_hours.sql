@@ -10,21 +10,6 @@ PARTITION BY toYYYYMM(t) ORDER BY t
 SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1
 AS SELECT t, max(version) AS version FROM charge_1h GROUP BY t;
 
--- As 0009 makes it.
-CREATE TABLE IF NOT EXISTS reconcile_1h {{ON_CLUSTER}} (
-    t DateTime('UTC') CODEC(Delta, ZSTD(1)),
-    device_id UInt64 CODEC(ZSTD(1)),
-    outer_joules Float64 CODEC(ZSTD(1)),
-    inner_joules Float64 CODEC(ZSTD(1)),
-    remainder_joules Nullable(Float64) CODEC(ZSTD(1)),
-    uncovered_joules Float64 CODEC(ZSTD(1)),
-    seconds Float64 CODEC(ZSTD(1)),
-    status LowCardinality(String),
-    version UInt64 CODEC(ZSTD(1))
-) ENGINE = {{REPLICATED}}ReplacingMergeTree(version)
-PARTITION BY toYYYYMM(t) ORDER BY (t, device_id)
-SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1;
-
 -- The contract: per device and hour, what was charged less what was measured is zero. What an outer
 -- meter measured and others are charged with, or nobody (it is uncovered, or does not see what it
 -- should), is elsewhere_joules. An hour that is being written is left out until it is complete.

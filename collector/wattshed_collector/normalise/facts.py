@@ -20,6 +20,7 @@ from wattshed_exporter.model import (
     Batch,
     Detail,
     Device,
+    Doubtful,
     Kind,
     Method,
     Outcome,
@@ -28,7 +29,7 @@ from wattshed_exporter.model import (
     Workload,
 )
 
-from . import Attributes, Point, details
+from . import Attributes, Point, allocations, details
 
 FIELDS = {metric.otel: metric for metric in semconv.TICK_METRICS if metric.otel}
 FIELDS["hw.gpu.utilization"] = FIELDS["wattshed.device.utilization"]
@@ -141,6 +142,7 @@ class _Draft:
         self.details: list[Detail] = []
         self.allocations: list[Allocation] = []
         self.outcomes: list[Outcome] = []
+        self.quarantine: list[Doubtful] = []
 
     def set(self, device: Device, point: Point, field: str, value: float | str) -> None:
         tick = self.ticks.get((device.key, point.ts_ms))
@@ -157,27 +159,24 @@ class _Draft:
             tick[field] = value
 
     def add_allocation(self, point: Point) -> None:
-        share = _checked(point, "1", 1.0)
-        if not 0 < point.start_ms <= point.ts_ms:
+        if point.start_ms <= 0:
             raise Rejected("no_start")
-        device = _device_key(point)
-        workload = self._workload(point.attributes)
-        method = str(point.attributes.get(semconv.ALLOCATION_METHOD_ATTRIBUTE, ""))
-        activity, revision = _activity(point.attributes), _revision(point.attributes)
-        if not (share or activity):
-            raise Rejected("no_share")
-        self.allocations.append(
-            Allocation(
-                device,
-                workload.key,
-                point.start_ms,
-                point.ts_ms,
-                share,
-                method,
-                activity,
-                revision,
-            )
+        workload = _parse_workload(point.attributes)
+        allocation = Allocation(
+            _device_key(point),
+            workload.key,
+            point.start_ms,
+            point.ts_ms,
+            _scaled(point, "1"),
+            str(point.attributes.get(semconv.ALLOCATION_METHOD_ATTRIBUTE, "")),
+            _activity(point.attributes),
+            _revision(point.attributes),
         )
+        if reason := allocations.doubt(allocation):
+            self.quarantine.append(Doubtful(allocation, reason))
+            return
+        self.workloads.setdefault(workload.key, workload)
+        self.allocations.append(allocation)
 
     def add_outcome(self, point: Point) -> None:
         if not math.isfinite(point.value):
@@ -189,7 +188,8 @@ class _Draft:
         kind = str(point.attributes.get(semconv.OUTCOME_KIND_ATTRIBUTE, ""))
         if not kind:
             raise Rejected("no_outcome_kind")
-        workload = self._workload(point.attributes)
+        workload = _parse_workload(point.attributes)
+        self.workloads.setdefault(workload.key, workload)
         source = str(point.attributes.get(semconv.OUTCOME_SOURCE_ATTRIBUTE, ""))
         self.outcomes.append(
             Outcome(workload.key, kind, point.ts_ms, point.value, point.start_ms or None, source)
@@ -206,25 +206,30 @@ class _Draft:
             workloads=tuple(self.workloads.values()),
             allocations=tuple(self.allocations),
             outcomes=tuple(self.outcomes),
+            quarantine=tuple(self.quarantine),
             rejected=dict(self.rejected),
         )
 
-    def _workload(self, attributes: Attributes) -> Workload:
-        texts = _texts(attributes, semconv.WORKLOAD_ATTRIBUTES)
-        if not texts.get("key"):
-            raise Rejected("no_workload")
-        workload = Workload(**{"name": texts["key"], **texts})
-        return self.workloads.setdefault(workload.key, workload)
+
+def _parse_workload(attributes: Attributes) -> Workload:
+    texts = _texts(attributes, semconv.WORKLOAD_ATTRIBUTES)
+    if not texts.get("key"):
+        raise Rejected("no_workload")
+    return Workload(**{"name": texts["key"], **texts})
 
 
-def _checked(point: Point, unit: str, largest: float) -> float:
+def _scaled(point: Point, unit: str) -> float:
     said = "1" if ANNOTATION.fullmatch(point.unit) else point.unit
     scale = semconv.UNIT_SCALE[unit].get(said)
     if scale is None:
         raise Rejected("unknown_unit")
-    if not math.isfinite(point.value):
+    return point.value * scale
+
+
+def _checked(point: Point, unit: str, largest: float) -> float:
+    value = _scaled(point, unit)
+    if not math.isfinite(value):
         raise Rejected("not_finite")
-    value = point.value * scale
     if value < 0 and unit != "Cel":
         raise Rejected("negative")
     if value > largest or value < ABSOLUTE_ZERO:
@@ -254,12 +259,9 @@ def _activity(attributes: Attributes) -> float | None:
     if said is None:
         return None
     try:
-        activity = float(said)
-    except ValueError:
+        return float(said)
+    except (ValueError, OverflowError):
         raise Rejected("bad_attribute") from None
-    if not 0 <= activity <= 1:
-        raise Rejected("bad_attribute")
-    return activity
 
 
 def _revision(attributes: Attributes) -> int:

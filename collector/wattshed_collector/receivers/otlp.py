@@ -85,9 +85,14 @@ class OtlpReceiver:
             self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
         answer = ExportMetricsServiceResponse()
-        if batch.rejected:
+        kept_aside = self._telemetry.quarantine(RECEIVER, batch)
+        if batch.rejected or kept_aside:
+            # What is in quarantine is stored: a warning, as OTLP has it, and no rejection.
             answer.partial_success.rejected_data_points = sum(batch.rejected.values())
-            answer.partial_success.error_message = _reasons(batch.rejected)
+            told = ("rejected", batch.rejected), ("quarantined", kept_aside)
+            answer.partial_success.error_message = "; ".join(
+                _reasons(verb, reasons) for verb, reasons in told if reasons
+            )
         return web.Response(body=answer.SerializeToString(), content_type=PROTOBUF)
 
     def _parse(self, raw: bytes, encoding: str) -> Batch:
@@ -108,8 +113,8 @@ class OtlpReceiver:
         return _status(status, str(error))
 
 
-def _reasons(rejected: dict[str, int]) -> str:
-    return "rejected " + ", ".join(f"{n} {reason}" for reason, n in sorted(rejected.items()))
+def _reasons(verb: str, reasons: dict[str, int]) -> str:
+    return f"{verb} " + ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
 
 
 def _status(status: int, message: str) -> web.Response:

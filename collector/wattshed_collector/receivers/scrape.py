@@ -102,6 +102,7 @@ class Scraper:
             self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
             self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
+        self._telemetry.quarantine(RECEIVER, batch)
 
     def _parse(self, page: bytes, scraped_ms: int, origin: Origin) -> Batch:
         rejected: Counter[str] = Counter()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from wattshed_exporter.model import Allocation, Batch, Device, Workload
+from wattshed_exporter.model import Batch, Device, Workload
 
-from .client import Client
+from .held import Holdings, Stored, latest
 from .rows import Ids
 
-HOUR_MS = 3_600_000
+WORKLOADS = 200_000
+"""How many are remembered: each job of years may be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,112 +21,67 @@ class News:
     batch: Batch
     dirty_hours: frozenset[int]
     undescribed: frozenset[str]
-    """Keys of devices of which details are known and nothing else, so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the store says of an allocation beside its key."""
-
-    end_ms: int
-    share: float
-    method: str
-    activity: float | None = None
-
-
-RECENT = """
-SELECT device_id, workload_id, toUnixTimestamp64Milli(start_ts), toUnixTimestamp64Milli(end_ts),
-       share, method, activity
-FROM allocation FINAL WHERE end_ts > now() - INTERVAL 7 DAY
-"""
+    """Keys of devices of which details or allocations are known and nothing else, so far."""
+    unnamed: frozenset[str]
+    """Keys of workloads of which allocations are known and nothing else, so far."""
 
 
 class Dimensions:
     """Knows which devices, workloads and allocations were written, to write only what changed.
 
-    Devices and workloads that it forgets with the process are merely written once more. Recent
-    allocations it learns from the store, because one that is news has all of its hours recomputed.
+    Devices and workloads that it forgets with the process are merely written once more.
     """
 
     def __init__(self, ids: Ids) -> None:
-        self._ids = ids
         self._devices: dict[str, Device] = {}
         self._undescribed: set[str] = set()
         self._workloads: dict[str, Workload] = {}
-        self._allocations: dict[tuple[int, int, int], Held] = {}
+        self._unnamed: set[str] = set()
+        self._holdings = Holdings(ids)
 
-    def learn(self, client: Client) -> None:
-        """Take over what the store knows."""
-        for device, workload, start_ms, end_ms, share, method, activity in client.rows(RECENT):
-            held = Held(end_ms, share, str(method), activity)
-            self._allocations[device, workload, start_ms] = held
-
-    def news(self, batches: Iterable[Batch]) -> News:
+    def news(self, batches: Iterable[Batch], stored: Stored) -> News:
+        """Compare with what is known; ``stored`` is asked for allocations that are not."""
         merged = _merge(batches)
-        allocations = [a for a in merged.allocations if self._known(a) != _held(a)]
-        dirty = {hour for allocation in allocations for hour in self._hours(allocation)}
+        changes = self._holdings.changes(merged.allocations, stored)
         fresh = replace(
             merged,
             devices=tuple(d for d in merged.devices if self._devices.get(d.key) != d),
             workloads=tuple(w for w in merged.workloads if self._workloads.get(w.key) != w),
-            allocations=tuple(allocations),
+            allocations=changes.allocations,
         )
-        return News(fresh, frozenset(dirty), self._unnamed(merged))
+        return News(fresh, changes.hours, self._undescribed_of(merged), self._unnamed_of(merged))
 
     def remember(self, news: News) -> None:
         batch = news.batch
         self._undescribed |= news.undescribed
         self._devices.update((device.key, device) for device in batch.devices)
+        if len(self._workloads) + len(self._unnamed) > WORKLOADS:
+            self._workloads.clear()
+            self._unnamed.clear()
+        self._unnamed |= news.unnamed
         self._workloads.update((workload.key, workload) for workload in batch.workloads)
-        for allocation in batch.allocations:
-            known = self._known(allocation)
-            if known is None or known.end_ms <= allocation.end_ms:
-                self._allocations[self._id(allocation)] = _held(allocation)
+        self._holdings.remember(batch.allocations)
 
-    def _unnamed(self, batch: Batch) -> frozenset[str]:
+    def _undescribed_of(self, batch: Batch) -> frozenset[str]:
         described = {device.key for device in batch.devices}
-        keys = {detail.device for detail in batch.details} - described - self._undescribed
+        keys = {fact.device for kind in (batch.details, batch.allocations) for fact in kind}
+        keys -= described | self._undescribed
         return frozenset(key for key in keys if key not in self._devices)
 
-    def _id(self, allocation: Allocation) -> tuple[int, int, int]:
-        return self._ids[allocation.device], self._ids[allocation.workload], allocation.start_ms
-
-    def _known(self, allocation: Allocation) -> Held | None:
-        return self._allocations.get(self._id(allocation))
-
-    def _hours(self, allocation: Allocation) -> Iterable[int]:
-        known = self._known(allocation)
-        grown = (
-            known is not None
-            and known.end_ms < allocation.end_ms
-            and (known.share, known.activity) == (allocation.share, allocation.activity)
-        )
-        start = known.end_ms if grown and known is not None else allocation.start_ms
-        first = min(start, allocation.end_ms) // HOUR_MS
-        return (hour * 3600 for hour in range(first, (allocation.end_ms - 1) // HOUR_MS + 1))
+    def _unnamed_of(self, batch: Batch) -> frozenset[str]:
+        named = {workload.key for workload in batch.workloads}
+        keys = {allocation.workload for allocation in batch.allocations} - named - self._unnamed
+        return frozenset(key for key in keys if key not in self._workloads)
 
 
 def _merge(batches: Iterable[Batch]) -> Batch:
     every = list(batches)
-    allocations: dict[tuple[str, str, int], Allocation] = {}
-    for batch in every:
-        for allocation in batch.allocations:
-            known = allocations.get(_key(allocation))
-            if known is None or known.end_ms <= allocation.end_ms:
-                allocations[_key(allocation)] = allocation
     return Batch(
         devices=tuple({d.key: d for b in every for d in b.devices}.values()),
         ticks=tuple(t for b in every for t in b.ticks),
         details=tuple(d for b in every for d in b.details),
         workloads=tuple({w.key: w for b in every for w in b.workloads}.values()),
-        allocations=tuple(allocations.values()),
+        allocations=tuple(latest(a for b in every for a in b.allocations)),
         outcomes=tuple(o for b in every for o in b.outcomes),
+        quarantine=tuple(q for b in every for q in b.quarantine),
     )
-
-
-def _key(allocation: Allocation) -> tuple[str, str, int]:
-    return allocation.device, allocation.workload, allocation.start_ms
-
-
-def _held(allocation: Allocation) -> Held:
-    return Held(allocation.end_ms, allocation.share, allocation.method, allocation.activity)

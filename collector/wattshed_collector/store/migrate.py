@@ -34,6 +34,7 @@ class Layout:
             "RAW_TTL": _ttl("toDateTime(ts)", self.raw_days),
             "HELD_TTL": _ttl("toDateTime(end_ts)", self.raw_days),
             "HOUR_TTL": _ttl("hour", self.raw_days),
+            "DAY_TTL": _ttl("day", self.raw_days),
             "MINUTE_TTL": _ttl("t", self.minute_days),
         }
 

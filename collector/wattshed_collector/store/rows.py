@@ -11,6 +11,7 @@ from wattshed_exporter.model import (
     Batch,
     Detail,
     Device,
+    Doubtful,
     Outcome,
     Tick,
     Workload,
@@ -100,6 +101,16 @@ def undescribed_columns(keys: Sequence[str], ids: Ids) -> Columns:
     }
 
 
+def unnamed_columns(keys: Sequence[str], ids: Ids) -> Columns:
+    """Return workload rows that hold nothing but the key, older than any description."""
+    return {
+        "workload_id": [ids[key] for key in keys],
+        "key": list(keys),
+        "name": list(keys),
+        "version": [0] * len(keys),
+    }
+
+
 def device_columns(devices: Sequence[Device], ids: Ids) -> Columns:
     columns: Columns = {"device_id": [ids[device.key] for device in devices]}
     for name in DEVICE_TEXT:
@@ -129,6 +140,21 @@ def allocation_columns(allocations: Sequence[Allocation], ids: Ids) -> Columns:
     }
 
 
+def quarantine_columns(quarantine: Sequence[Doubtful]) -> Columns:
+    doubtful = [member.allocation for member in quarantine]
+    return {
+        "start_ms": [allocation.start_ms for allocation in doubtful],
+        "end_ms": [allocation.end_ms for allocation in doubtful],
+        "device": [allocation.device for allocation in doubtful],
+        "workload": [allocation.workload for allocation in doubtful],
+        "share": [allocation.share for allocation in doubtful],
+        "activity": [allocation.activity for allocation in doubtful],
+        "method": [allocation.method for allocation in doubtful],
+        "revision": [allocation.revision for allocation in doubtful],
+        "reason": [member.reason for member in quarantine],
+    }
+
+
 def outcome_columns(outcomes: Sequence[Outcome], ids: Ids) -> Columns:
     return {
         "workload_id": [ids[outcome.workload] for outcome in outcomes],
@@ -146,6 +172,7 @@ def tables(batch: Batch, ids: Ids) -> Mapping[str, Columns]:
         "device": device_columns(batch.devices, ids),
         "workload": workload_columns(batch.workloads, ids),
         "allocation": allocation_columns(batch.allocations, ids),
+        "quarantine": quarantine_columns(batch.quarantine),
         "outcome": outcome_columns(batch.outcomes, ids),
         "sample": detail_columns(batch.details, ids),
         "tick": tick_columns(batch.ticks, ids),

@@ -15,14 +15,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_exporter.model import Batch
 
 from .client import Client
 from .dimensions import Dimensions
+from .held import stored
 from .pulse import Pulse
-from .rows import Ids, tables, undescribed_columns
+from .rows import Ids, tables, undescribed_columns, unnamed_columns
 
 log = logging.getLogger(__name__)
 
@@ -144,19 +146,19 @@ class Writer:
             future.set_exception(error)
 
     def _connect(self) -> Client:
-        client = self._open_client()
-        self._dimensions.learn(client)
-        self._client = client
-        return client
+        self._client = self._open_client()
+        return self._client
 
     def _write(self, batches: Sequence[Batch]) -> None:
         client = self._client or self._connect()
-        news = self._dimensions.news(batches)
+        news = self._dimensions.news(batches, partial(stored, client))
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         if news.dirty_hours:
             client.insert("dirty", {"hour": sorted(news.dirty_hours)})
         if news.undescribed:
             client.insert("device", undescribed_columns(sorted(news.undescribed), self._ids))
+        if news.unnamed:
+            client.insert("workload", unnamed_columns(sorted(news.unnamed), self._ids))
         for table, columns in tables(news.batch, self._ids).items():
             client.insert(table, columns)
         self._dimensions.remember(news)
@@ -164,5 +166,5 @@ class Writer:
 
 
 def _size(batch: Batch) -> int:
-    facts = (batch.ticks, batch.details, batch.allocations, batch.outcomes)
+    facts = (batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine)
     return 1 + sum(len(kind) for kind in facts)

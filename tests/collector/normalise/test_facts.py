@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wattshed_collector.normalise import Attributes, Point
+from wattshed_collector.normalise.allocations import REASONS
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.store.rows import Ids, tables
 from wattshed_exporter import semconv
@@ -118,6 +119,8 @@ KEYS = [a.otel for a in (*semconv.DEVICE_ATTRIBUTES, *semconv.WORKLOAD_ATTRIBUTE
     semconv.UNCERTAINTY_ATTRIBUTE,
     semconv.REASON_ATTRIBUTE,
     semconv.OUTCOME_KIND_ATTRIBUTE,
+    semconv.ALLOCATION_ACTIVITY_ATTRIBUTE,
+    semconv.ALLOCATION_REVISION_ATTRIBUTE,
     *(a.otel for a in semconv.PUSHED_ATTRIBUTES),
 ]
 ODD = st.one_of(
@@ -151,10 +154,13 @@ def test_whatever_is_sent_ends_in_columns_that_fit_or_in_a_count(said: list[Poin
     for detail in batch.details:
         assert math.isfinite(detail.value)
         assert len(detail.attributes) == len(semconv.PUSHED_DETAILS[detail.metric].own)
-    for columns in tables(batch, Ids()).values():
+    for doubtful in batch.quarantine:
+        assert doubtful.reason in REASONS
+    for table, columns in tables(batch, Ids()).items():
+        as_said = ("share", "activity") if table == "quarantine" else ()
         for name, (low, high) in RANGES.items():
             for value in columns.get(name, ()):
-                assert value is None or low <= value <= high, name
+                assert value is None or name in as_said or low <= value <= high, name
 
 
 RANGES = {
@@ -166,5 +172,9 @@ RANGES = {
     "temp_e1": (-(2**15), 2**15 - 1),
     "share": (0.0, 1.0),
     "start_ts": (0, 2**63 - 1),
+    "start_ms": (1, 2**63 - 1),
+    "end_ms": (1, 2**63 - 1),
+    "activity": (0.0, 1.0),
+    "revision": (0, 2**20 - 1),
 }
 """What the columns hold."""

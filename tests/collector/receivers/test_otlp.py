@@ -286,6 +286,21 @@ class TestBadPoints:
         answer = collector.post(request(gauge("hw.power", "W", points)))
         assert refusal(answer) == (6, "rejected 2 negative, 2 no_device, 2 not_finite")
 
+    def test_an_allocation_in_doubt_is_named_and_kept(self, collector: Running) -> None:
+        said = {"device": "odd", "wattshed__workload__id": "w", "start_ms": NOW_MS - 1000}
+        before = collector.counter(
+            "quarantined_total", receiver="otlp", reason="share_out_of_range"
+        )
+        answer = collector.post(
+            request(gauge("wattshed.allocation.share", "1", [point(7.5, **said)]))  # type: ignore[arg-type]
+        )
+        assert refusal(answer) == (0, "quarantined 1 share_out_of_range")
+        rows = collector.rows("SELECT device, workload, share, start_ms, reason FROM quarantine")
+        assert rows == [("odd", "w", 7.5, NOW_MS - 1000, "share_out_of_range")]
+        after = collector.counter("quarantined_total", receiver="otlp", reason="share_out_of_range")
+        assert after == before + 1
+        assert collector.rows("SELECT count() FROM allocation WHERE share > 1") == [(0,)]
+
     def test_a_bad_power_costs_the_tick_its_power_only(self, collector: Running) -> None:
         body = request(
             gauge("hw.power", "W", [point(float("nan"), device="half")]),

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from wattshed_collector.errors import Permanent
+from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.migrate import Layout, Migration, migrate, migrations
+from wattshed_collector.store.migrate import VERSIONS, Layout, Migration, migrate, migrations
 
 
 @pytest.fixture
@@ -43,6 +44,8 @@ def test_numbers_count_up_from_one() -> None:
         "samples",
         "merging_ticks",
         "attribution",
+        "rollups",
+        "containment",
     ]
 
 
@@ -148,3 +151,55 @@ def test_the_checksum_is_of_the_template() -> None:
     first = migrations()[0]
     assert re.fullmatch(r"[0-9a-f]{16}", first.checksum)
     assert replace(first, template=first.template + " ").checksum != first.checksum
+
+
+def test_allocations_of_an_older_store_are_charged_as_before(client: Client) -> None:
+    """An hour that is computed again after the upgrade comes out as it did before it."""
+    until = [m for m in migrations() if m.number <= 6]
+    client.command(VERSIONS.format(on_cluster="", replicated=""))
+    layout = Layout(raw_days=0, minute_days=0)
+    for migration in until:
+        for statement in migration.statements(layout):
+            client.command(statement)
+        applied: dict[str, list[object]] = {
+            "number": [migration.number],
+            "name": [migration.name],
+        }
+        client.insert("migration", {**applied, "checksum": [migration.checksum]})
+    base = 1_768_471_200_000
+    minutes = range(181)
+    client.insert(
+        "tick",
+        {
+            "ts": [base + m * 60_000 for m in minutes],
+            "device_id": [7] * len(minutes),
+            "power_uw": [60_000_000] * len(minutes),
+            "interval_ms": [60_000] * len(minutes),
+            "method": ["integral"] * len(minutes),
+        },
+    )
+    held = [(5, 0, 90, 1.0, 0), (5, 0, 150, 1.0, 0), (6, 60, 120, 0.5, 0), (6, 60, 60, 0.5, 1)]
+    client.insert(
+        "allocation",
+        {
+            "device_id": [7] * len(held),
+            "workload_id": [workload for workload, *_ in held],
+            "start_ts": [base + start * 60_000 for _, start, *_ in held],
+            "end_ts": [base + end * 60_000 for _, _, end, *_ in held],
+            "share": [share for *_, share, _ in held],
+            "revision": [revision for *_, revision in held],
+        },
+    )
+    assert [m.number for m in migrate(client, layout)] == [
+        m.number for m in migrations() if m.number > 6
+    ]
+    for run in range(2):
+        Ledger(client, Policy(raw_days=0)).run()
+        rows = client.rows(
+            "SELECT workload_id, class, sum(joules) FROM charge_1h FINAL "
+            "WHERE seconds != 0 GROUP BY 1, 2 ORDER BY 1"
+        )
+        assert rows == [
+            (0, "unattributed", pytest.approx(30 * 3600.0)),
+            (5, "active", pytest.approx(150 * 3600.0)),
+        ], run

@@ -1,0 +1,145 @@
+"""What it costs to compute one hour again: milliseconds per statement of the ledger.
+
+``python bench/recompute.py --gpus 1000 --history-days 1`` fills a temporary embedded store through
+the migrations: one hour of ticks every 10 s with counters and power, jobs that follow one another
+on each GPU, three GPUs in ten shared by two workloads whose activity is told every ``--round``
+seconds, and days of history before it with a tick a minute. It computes the last hour ``--runs``
+times and prints the median of each statement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.ledger_sql import RECOMPUTE
+from wattshed_collector.store.migrate import Layout, migrate
+
+HOUR_MS = 3_600_000
+LAST_HOUR_MS = 1_768_471_200_000  # 2026-01-15T10:00:00Z
+
+DEVICES = """
+INSERT INTO device (device_id, key, kind, node, site, source)
+SELECT cityHash64(number), concat('gpu-', toString(number)), 'gpu',
+       concat('node-', toString(intDiv(number, 8))), 'hall', 'nvml'
+FROM numbers({gpus:UInt64})
+"""
+
+TICKS = """
+INSERT INTO tick (ts, device_id, power_uw, energy_uj, start_ts, interval_ms, util_e4, method)
+WITH intDiv(number, {gpus:UInt64}) AS step, number % {gpus:UInt64} AS gpu,
+     intDiv({lo:Int64}, 1000) + step * {every_s:UInt32} AS s,
+     300 + cityHash64(gpu, step) % 400 AS watts
+SELECT fromUnixTimestamp64Milli(toInt64(s * 1000 + gpu % 997), 'UTC'), cityHash64(gpu),
+       watts * 1000000, toUInt64(s - 1760000000) * 500000000 + watts * 100,
+       toDateTime64(1760000000, 3, 'UTC'), {every_s:UInt32} * 1000,
+       if(cityHash64(gpu, intDiv(s, 1800)) % 5 = 0, 0, 8000), 'counter'
+FROM numbers({gpus:UInt64} * intDiv(intDiv({hi:Int64} - {lo:Int64}, 1000), {every_s:UInt32}))
+"""
+
+JOBS = """
+INSERT INTO allocation (start_ts, device_id, workload_id, end_ts, share, method)
+WITH number % {gpus:UInt64} AS gpu, 1200 + cityHash64(gpu) % 2400 AS length_s,
+     intDiv({lo:Int64}, 1000) + intDiv(number, {gpus:UInt64}) * length_s AS s
+SELECT fromUnixTimestamp64Milli(toInt64(s) * 1000, 'UTC'), cityHash64(gpu),
+       1 + cityHash64(gpu, s) % 1000,
+       fromUnixTimestamp64Milli(toInt64(s + length_s - 30) * 1000, 'UTC'), 1, 'job'
+FROM numbers({gpus:UInt64} * (intDiv(intDiv({hi:Int64} - {lo:Int64}, 1000), 1200) + 1))
+WHERE gpu % 10 >= 3 AND s * 1000 < {hi:Int64}
+"""
+
+WINDOWS = """
+INSERT INTO allocation (start_ts, device_id, workload_id, end_ts, share, activity, method)
+WITH intDiv(number, {gpus:UInt64} * 2) AS step, intDiv(number, 2) % {gpus:UInt64} AS gpu,
+     intDiv({lo:Int64}, 1000) + step * {round_s:UInt32} AS s, 0.2 + number % 2 * 0.3 AS activity
+SELECT fromUnixTimestamp64Milli(toInt64(s) * 1000, 'UTC'), cityHash64(gpu),
+       1 + cityHash64(gpu, number % 2) % 1000,
+       fromUnixTimestamp64Milli(toInt64(s + {round_s:UInt32}) * 1000, 'UTC'),
+       0.5, activity, 'cgroup'
+FROM numbers(2 * {gpus:UInt64} * intDiv(intDiv({hi:Int64} - {lo:Int64}, 1000), {round_s:UInt32}))
+WHERE gpu % 10 < 3
+"""
+
+BASELINES = """
+INSERT INTO idle_hour
+SELECT toDateTime(intDiv({lo:Int64}, 1000) + intDiv(number, {gpus:UInt64}) * 3600, 'UTC'),
+       cityHash64(number % {gpus:UInt64}), 60 + number % 20
+FROM numbers({gpus:UInt64} * intDiv({hi:Int64} - {lo:Int64}, 3600000))
+"""
+
+
+def fill(client: Client, gpus: int, lo: int, hi: int, every_s: int, round_s: int) -> None:
+    """Make up the hours [lo, hi) (Unix ms) of a fleet, a tick of each GPU every ``every_s``."""
+    parameters = {"gpus": gpus, "lo": lo, "hi": hi, "every_s": every_s, "round_s": round_s}
+    for statement in (TICKS, JOBS, WINDOWS, BASELINES):
+        client.command(statement, parameters)
+
+
+def build(client: Client, gpus: int, history_days: float, round_s: int) -> None:
+    migrate(client, Layout(raw_days=0, minute_days=0))
+    client.command(DEVICES, {"gpus": gpus})
+    day_ms = 24 * HOUR_MS
+    past = round(history_days * day_ms)
+    for lo in range(LAST_HOUR_MS - past, LAST_HOUR_MS, day_ms):
+        fill(client, gpus, lo, min(lo + day_ms, LAST_HOUR_MS), 60, 3600)
+    fill(client, gpus, LAST_HOUR_MS, LAST_HOUR_MS + HOUR_MS, 10, round_s)
+
+
+def parameters_of(run: int) -> dict[str, object]:
+    return {
+        "lo": LAST_HOUR_MS,
+        "hi": LAST_HOUR_MS + HOUR_MS,
+        "version": run + 1,
+        "idle_below_e4": 500,
+        "idle_policy": "holder",
+        "host_remainder": "overhead",
+    }
+
+
+def names() -> list[str]:
+    """Say what each statement of a run writes to, in order."""
+    found: list[str] = []
+    for statement in RECOMPUTE:
+        table = statement.split("INSERT INTO ", 1)[1].split()[0]
+        found.append(f"{table}{' again' if table in found else ''}")
+    return found
+
+
+def measure(client: Client, runs: int) -> list[list[float]]:
+    """Return the milliseconds of each statement of each run."""
+    spent = []
+    for run in range(runs):
+        row = []
+        for statement in RECOMPUTE:
+            started = time.perf_counter()
+            client.command(statement, parameters_of(run))
+            row.append((time.perf_counter() - started) * 1e3)
+        spent.append(row)
+    return spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gpus", type=int, default=1000)
+    parser.add_argument("--history-days", type=float, default=1)
+    parser.add_argument("--round", type=int, default=60, help="seconds of a window of activity")
+    parser.add_argument("--runs", type=int, default=7)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        client = store.client()
+        build(client, options.gpus, options.history_days, options.round)
+        spent = measure(client, options.runs)
+        for name, column in zip(names(), zip(*spent, strict=True), strict=True):
+            print(f"{name:24} {statistics.median(column):8.1f} ms")
+        print(f"{'all':24} {statistics.median(map(sum, spent)):8.1f} ms")
+        client.close()
+        store.close()
+
+
+if __name__ == "__main__":
+    main()

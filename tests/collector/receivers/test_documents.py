@@ -1,0 +1,223 @@
+"""Allocations and factors as JSON documents, sent to a running collector."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wattshed_collector.config import Config, Ledger, Retention
+from wattshed_collector.normalise import json_documents
+from wattshed_collector.normalise.json_documents import Problems
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Answer, Running
+
+START = "2026-01-15T10:00:00Z"
+START_S = 1_768_471_200
+README = Path(__file__).parents[3] / "collector" / "README.md"
+
+
+@pytest.fixture(scope="module")
+def collector(
+    tmp_path_factory: pytest.TempPathFactory,
+    collect: Callable[[Config], AbstractContextManager[Running]],
+) -> Iterator[Running]:
+    config = Config(
+        listen="127.0.0.1:0",
+        data=str(tmp_path_factory.mktemp("store")),
+        ledger=Ledger(interval_seconds=60),
+        retention=Retention(raw_days=0, minute_days=0),
+    )
+    with collect(config) as running:
+        yield running
+
+
+def send(collector: Running, path: str, document: object, **headers: str) -> Answer:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return collector._ask("POST", path, body, {"Content-Type": "application/json", **headers})
+
+
+def allocation(**said: Any) -> dict[str, Any]:
+    return {"device": "d", "workload": "w", "start": START, "end": START_S + 60, **said}
+
+
+class TestAllocations:
+    def test_are_stored(self, collector: Running) -> None:
+        workload = {"key": "job-7", "name": "train", "team": "blue", "queue": "long"}
+        answer = send(
+            collector,
+            "/v1/allocations",
+            [
+                allocation(workload=workload, share=0.5, activity=0.25, revision=2),
+                allocation(workload="bare", start="2026-01-15T12:00:00+02:00", method="mine"),
+            ],
+        )
+        assert (answer.status, answer.json) == (
+            200,
+            {"accepted": 2, "quarantined": {}, "rejected": {}},
+        )
+        rows = collector.rows(
+            "SELECT w.key, name, team, queue, toUnixTimestamp(start_ts), "
+            "toUnixTimestamp(end_ts), share, activity, method, revision "
+            "FROM allocation AS a FINAL JOIN workload AS w FINAL USING (workload_id) ORDER BY w.key"
+        )
+        assert rows == [
+            ("bare", "bare", "", "", START_S, START_S + 60, 1.0, None, "mine", 0),
+            ("job-7", "train", "blue", "long", START_S, START_S + 60, 0.5, 0.25, "api", 2),
+        ]
+
+    def test_what_cannot_be_true_is_kept_and_told(self, collector: Running) -> None:
+        good, odd = allocation(), allocation(device="odd", share=2, end=START_S - 1)
+        document = json.dumps([good, odd, {**odd, "share": float("nan")}]).encode()
+        told = {"receiver": "json", "reason": "share_out_of_range"}
+        before = collector.counter("quarantined_total", **told)
+        answer = send(
+            collector, "/v1/allocations", gzip.compress(document), **{"Content-Encoding": "gzip"}
+        )
+        assert answer.json == {
+            "accepted": 1,
+            "quarantined": {"share_out_of_range": 2},
+            "rejected": {},
+        }
+        after = collector.counter("quarantined_total", **told)
+        assert after == before + 2
+        kept = [r for r in collector.get("/v1/quarantine").json["rows"] if r["device"] == "odd"]
+        assert {str(row["share"]) for row in kept} == {"2.0", "nan"}
+        assert {(r["reason"], r["start"], r["end"]) for r in kept} == {
+            ("share_out_of_range", START_S, START_S - 1)
+        }
+        later = collector.get("/v1/quarantine?since=2026-01-01&until=2026-01-02").json
+        assert later["rows"] == []
+
+    def test_every_problem_of_a_document_is_told_and_nothing_is_taken(
+        self, collector: Running
+    ) -> None:
+        bad = {"device": "", "workload": {"name": 5, "x": 1}, "start": "soon", "revision": -1}
+        answer = send(
+            collector, "/v1/allocations", [allocation(device="kept-out"), {**bad, "share": "a"}, 7]
+        )
+        assert answer.status == 400
+        hint = "must be a time such as 2026-01-31T08:00:00Z, or Unix seconds, before 2106"
+        assert [re.sub(r"; known are .*", "", p) for p in answer.json["problems"]] == [
+            "[1]: workload: x is not known",
+            "[1]: workload: key is missing",
+            "[1]: workload: name must be a text",
+            "[1]: device must be a text",
+            f"[1]: start {hint}",
+            "[1]: end is missing",
+            "[1]: share must be a number",
+            "[1]: revision must be a whole number from 0 to 1048575",
+            "[2]: must be an object",
+        ]
+        assert collector.rows("SELECT count() FROM device WHERE key = 'kept-out'") == [(0,)]
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 100_000, b'"x"'])
+    def test_what_is_no_document(self, collector: Running, body: bytes) -> None:
+        answer = send(collector, "/v1/allocations", body)
+        assert answer.status == 400
+        assert answer.json["problems"]
+
+    def test_an_unknown_encoding(self, collector: Running) -> None:
+        answer = send(collector, "/v1/allocations", b"x", **{"Content-Encoding": "br"})
+        assert answer.status == 415
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*json_documents.ALLOCATION_FIELDS, "key", "kind"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_whatever_is_sent_is_read_or_refused(document: object) -> None:
+    body = json.dumps(document).encode()
+    for read in (json_documents.allocations, json_documents.factors):
+        with suppress(Problems):
+            read(body)
+
+
+def test_what_ended_before_the_oldest_time_is_rejected() -> None:
+    body = json.dumps([allocation(), allocation(end=START_S + 61)]).encode()
+    batch = json_documents.allocations(body, (START_S + 61) * 1000)
+    assert [a.end_ms for a in batch.allocations] == [(START_S + 61) * 1000]
+    assert batch.rejected == {"too_old": 1}
+
+
+class TestFactors:
+    def test_mark_the_hours_until_the_next(self, collector: Running) -> None:
+        def marked() -> list[int]:
+            rows = collector.rows(
+                "SELECT DISTINCT toUnixTimestamp(hour) FROM dirty WHERE hour < '2026-02-01' "
+                "ORDER BY 1"
+            )
+            return [(hour - START_S) // 3600 for (hour,) in rows]
+
+        def factor(start_s: int, value: float | None, **said: str) -> dict[str, Any]:
+            named = {"kind": "pue", "site": "oslo", "unit": "1", "source": "operator", **said}
+            return {**named, "start": start_s, "value": value}
+
+        ends = factor(START_S + 20 * 3600, None)
+        assert send(collector, "/v1/factors", ends).json["accepted"] == 1
+        before = set(marked())
+        answer = send(collector, "/v1/factors", [factor(START_S + 1800, 1.2)])
+        assert answer.json == {"accepted": 1, "hours": 20}
+        assert set(marked()) - before == set(range(20)) - before
+        elsewhere = factor(int(time.time()) - 1, 1.3, site="rome")
+        assert send(collector, "/v1/factors", elsewhere).json["hours"] in (1, 2)
+        future = factor(int(time.time()) + 7200, 0.2, kind="price", unit="EUR/kWh")
+        assert send(collector, "/v1/factors", future).json["hours"] == 0
+        rows = collector.get("/v1/factors").json["rows"]
+        found = [(r["kind"], r["site"], r["start"], r["value"]) for r in rows]
+        assert found[1:3] == [
+            ("pue", "oslo", START_S + 1800, 1.2),
+            ("pue", "oslo", ends["start"], None),
+        ]
+        assert found[0][:2] == ("price", "oslo")
+
+    def test_a_correction_replaces(self, collector: Running) -> None:
+        said = {"kind": "carbon", "site": "", "start": START, "value": 400, "unit": "g/kWh"}
+        for value in (400, 41.5):
+            send(collector, "/v1/factors", {**said, "value": value})
+        rows = [r for r in collector.get("/v1/factors").json["rows"] if r["kind"] == "carbon"]
+        assert rows == [{**said, "start": START_S, "value": 41.5, "source": ""}]
+
+    def test_problems(self, collector: Running) -> None:
+        answer = send(
+            collector,
+            "/v1/factors",
+            [{"kind": "pue", "start": 1, "value": 0.9}, {"start": 0, "colour": "red"}],
+        )
+        assert answer.status == 400
+        assert [re.sub(r"; known are .*", "", p) for p in answer.json["problems"]] == [
+            "[0]: value must be at least 1.0 and finite",
+            "[1]: colour is not known",
+            "[1]: kind is missing",
+            "[1]: value is missing; null ends what was said before",
+            "[1]: start must be a time such as 2026-01-31T08:00:00Z, or Unix seconds, before 2106",
+        ]
+
+
+def test_the_examples_in_the_readme_work(collector: Running) -> None:
+    examples = re.findall(r"curl -s (\S+) -d '(.*?)'\n(.*?)\n", README.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    for url, body, told in examples:
+        answer = send(collector, url.removeprefix("localhost:9740"), body.encode())
+        assert answer.status == 200
+        found, shown = answer.json, json.loads(told)
+        assert {**found, "hours": 0} == {**shown, "hours": 0}
