@@ -403,17 +403,21 @@ GROUP BY day, workload_id, class, site, currency
 """
 
 
-def _cancel(table: str, hours: str) -> str:
-    """Say zero of the workloads of which a roll-up was not written anew."""
-    return f"""
-INSERT INTO {table} (t, workload_id, class, site, currency, joules, seconds, version)
-SELECT t, workload_id, class, site, currency, 0, 0, {{version:UInt64}} FROM {table} FINAL
-WHERE {hours} AND version < {{version:UInt64}} AND seconds != 0
+CANCEL_HOURS = f"""
+INSERT INTO workload_1h (t, workload_id, class, site, currency, joules, seconds, version)
+SELECT t, workload_id, class, site, currency, 0, 0, {{version:UInt64}} FROM workload_1h FINAL
+WHERE t >= {_LO} AND t < {_HI} AND version < {{version:UInt64}} AND seconds != 0
 """
 
-
-CANCEL_HOURS = _cancel("workload_1h", f"t >= {_LO} AND t < {_HI}")
-CANCEL_DAYS = _cancel("workload_1d", _DAYS)
+CANCEL_DAYS = f"""
+INSERT INTO workload_1d (t, workload_id, class, site, currency, joules, seconds, version)
+SELECT t, workload_id, class, site, currency, 0, 0, {{version:UInt64}} FROM workload_1d FINAL
+WHERE {_DAYS} AND seconds != 0 AND (t, workload_id, class, site, currency) NOT IN (
+    SELECT toStartOfDay(t), workload_id, class, site, currency
+    FROM workload_1h FINAL WHERE {_DAYS} AND seconds != 0)
+"""
+"""A day is written once for each few hours of it, all with one version: what counts is whether its
+hours still say it."""
 
 RECOMPUTE: tuple[str, ...] = (
     PIECES,

@@ -1,6 +1,7 @@
 """Named questions to the store: one function per question, SQL over ``v_*`` views only.
 
-Times are Unix seconds, energies joules, powers watts. Every sum is over meters that do not overlap.
+Times are Unix seconds, energies joules, powers watts. Every sum is over meters that
+are not inside of others, of which one that contains some is charged the remainder only.
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "site": ("site",),
     "kind": ("kind",),
     "project": ("project", "team"),
+    "cost_center": ("cost_center",),
+    "namespace": ("namespace",),
+    "queue": ("queue",),
+    "owner": ("owner", "team"),
     "model": ("ai_model", "precision"),
 }
 """What ``energy`` can be grouped by, and the columns that each group shows."""
+OF_DEVICES = frozenset({"node", "device", "kind"})
+"""Groups that are told apart by device; the others are answered from roll-ups without it."""
 
 MINUTES_UP_TO_S = 49 * 3600
 """Longest window that is answered from minutes; a longer one is answered from hours."""
+
+DAY_S = 86400
 
 _WINDOW = "t >= toDateTime({since:UInt32}, 'UTC') AND t < toDateTime({until:UInt32}, 'UTC')"
 
@@ -42,9 +51,47 @@ def _energy_view(since: int, until: int) -> str:
     return "v_energy_1m" if resolution(since, until) == 60 else "v_energy_1h"
 
 
+_ROLLED_UP = """(
+    SELECT * FROM (
+        SELECT workload_id, class, site, sum(r.joules) AS joules, sum(r.seconds) AS seconds
+        FROM (
+            SELECT workload_id, class, site, joules, seconds FROM v_workload_1d
+            WHERE t >= toDateTime({first_day:UInt32}, 'UTC')
+              AND t < toDateTime({end_day:UInt32}, 'UTC')
+            UNION ALL
+            SELECT workload_id, class, site, joules, seconds FROM v_workload_1h
+            WHERE t >= toDateTime({since:UInt32}, 'UTC') AND t < toDateTime({until:UInt32}, 'UTC')
+              AND (t < toDateTime({first_day:UInt32}, 'UTC')
+                   OR t >= toDateTime({end_day:UInt32}, 'UTC'))
+        ) AS r
+        GROUP BY workload_id, class, site
+    ) AS summed
+    LEFT JOIN v_workload USING (workload_id)
+)"""
+"""Whole days, and the hours before and after them."""
+
+
+def _source(since: int, until: int, *, by_device: bool) -> tuple[str, dict[str, int]]:
+    """Return what to read the energy of a window from, at the least cost, and the parameters.
+
+    A window that begins and ends at full hours, or is long, is answered from hours and days.
+    """
+    parameters = {"since": since, "until": until}
+    whole_hours = since % 3600 == 0 and until % 3600 == 0
+    if resolution(since, until) == 60 and not whole_hours:
+        return f"(SELECT * FROM v_energy_1m WHERE {_WINDOW})", parameters
+    if by_device:
+        return f"(SELECT * FROM v_energy_1h WHERE {_WINDOW})", parameters
+    first_day, end_day = -(-since // DAY_S) * DAY_S, until // DAY_S * DAY_S
+    if end_day <= first_day:
+        first_day = end_day = 0
+    return _ROLLED_UP, {**parameters, "first_day": first_day, "end_day": end_day}
+
+
 def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
     """Joules per group and class, largest first. ``by`` is a key of ``GROUPS``."""
     columns = ", ".join(GROUPS[by])
+    source, parameters = _source(since, until, by_device=by in OF_DEVICES)
     return client.records(
         f"""
         SELECT {columns}, sum(e.joules) AS joules,
@@ -54,15 +101,16 @@ def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
                sumIf(e.joules, class = 'overhead') AS overhead_joules,
                sumIf(e.joules, class = 'unattributed') AS unattributed_joules,
                sum(e.seconds) AS device_seconds
-        FROM {_energy_view(since, until)} AS e WHERE {_WINDOW}
+        FROM {source} AS e
         GROUP BY {columns} ORDER BY joules DESC, {columns}
         """,
-        {"since": since, "until": until},
+        parameters,
     )
 
 
 def workload_energy(client: Client, since: int, until: int) -> list[Record]:
     """Joules per workload with what identifies it, largest first; nobody's energy is left out."""
+    source, parameters = _source(since, until, by_device=False)
     return client.records(
         f"""
         SELECT workload_key, workload, workload_kind, team, ai_model, precision,
@@ -71,9 +119,31 @@ def workload_energy(client: Client, since: int, until: int) -> list[Record]:
                sumIf(e.joules, class = 'idle_held') AS idle_held_joules,
                sum(e.seconds) AS device_seconds,
                sumIf(e.seconds, class = 'idle_held') AS idle_held_seconds
-        FROM {_energy_view(since, until)} AS e WHERE {_WINDOW} AND workload_key != ''
+        FROM {source} AS e WHERE workload_key != ''
         GROUP BY workload_key, workload, workload_kind, team, ai_model, precision
         ORDER BY joules DESC, workload_key
+        """,
+        parameters,
+    )
+
+
+def costs(client: Client, by: str, since: int, until: int) -> list[Record]:
+    """Joules, joules with the site's PUE and cost per group, of hours that begin in the window.
+
+    A sum is NULL where a part of it is not known: the PUE of a site, the price of some hour, or
+    where there are several currencies.
+    """
+    columns = ", ".join(GROUPS[by])
+    return client.records(
+        f"""
+        SELECT {columns}, sum(e.joules) AS joules,
+               if(countIf(isNull(e.facility_joules)) = 0, sum(e.facility_joules), NULL)
+                   AS facility_joules,
+               if(countIf(isNull(e.cost)) = 0 AND uniqExact(e.currency) = 1, sum(e.cost), NULL)
+                   AS cost,
+               if(isNull(cost), '', any(e.currency)) AS currency
+        FROM v_energy_1h AS e WHERE {_WINDOW}
+        GROUP BY {columns} ORDER BY joules DESC, {columns}
         """,
         {"since": since, "until": until},
     )
@@ -132,11 +202,11 @@ def first_charge(client: Client, since: int, until: int) -> int | None:
 
 
 def quality(client: Client, since: int, until: int) -> list[Record]:
-    """Joules and device-seconds per method and reason, of meters that do not overlap."""
+    """Joules and device-seconds per method and reason, of meters that are not inside others."""
     return client.records(
         f"""
         SELECT method, reason, sum(ifNull(m.joules, 0)) AS joules, sum(m.seconds) AS seconds
-        FROM v_measured_1m AS m WHERE {_WINDOW} AND overlap = ''
+        FROM v_measured_1m AS m WHERE {_WINDOW} AND overlap != 'inner'
         GROUP BY method, reason ORDER BY seconds DESC
         """,
         {"since": since, "until": until},

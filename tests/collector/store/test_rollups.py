@@ -1,0 +1,149 @@
+"""Roll-ups by workload: one sum from minutes, hours and days, and what sites add to joules."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wattshed_collector.store import queries
+from wattshed_collector.store.ledger_sql import CHARGE
+from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Bed
+
+HOUR = 3_600_000
+DAY_S = 86_400
+BASE = 1_768_435_200_000  # 2026-01-15T00:00:00Z
+SINCE = BASE // 1000
+WHO = (
+    Workload("a", "a", team="red", cost_center="7", queue="q", owner="me", namespace="ns"),
+    Workload("b", "b", team="blue"),
+)
+
+
+def hourly(device: str, hours: int) -> tuple[Tick, ...]:
+    """A counter at 1 kW, read each half hour."""
+    return tuple(
+        Tick(device, BASE + h * HOUR // 2, HOUR, Method.COUNTER, energy_uj=h * 1_800_000 * 10**6)
+        for h in range(2 * hours + 1)
+    )
+
+
+@pytest.fixture
+def months(bed: Bed) -> Bed:
+    """Two days and a half of two devices at two sites, held in turn."""
+    devices = tuple(
+        Device(k, Kind.GPU, "n", "s", site=site) for k, site in (("d", "x"), ("e", "y"))
+    )
+    bed.write(Batch(devices=devices, ticks=hourly("d", 60) + hourly("e", 60), workloads=WHO))
+    bed.say(
+        Allocation("d", "a", BASE + HOUR, BASE + 40 * HOUR),
+        Allocation("e", "b", BASE + 10 * HOUR, BASE + 60 * HOUR, 0.5),
+    )
+    return bed
+
+
+def test_any_resolution_says_the_same(months: Bed) -> None:
+    months.ledger().run()
+    windows = [(0, 60), (1, 59), (24, 48), (3, 30), (5, 6)]
+    for first, end in windows:
+        since, until = SINCE + first * 3600, SINCE + end * 3600
+        minutes: dict[str, float] = dict(
+            months.client.rows(
+                "SELECT workload_key, sum(joules) FROM v_energy_1m "
+                f"WHERE t >= toDateTime({since}, 'UTC') AND t < toDateTime({until}, 'UTC') "
+                "GROUP BY workload_key"
+            )
+        )
+        assert sum(minutes.values()) == pytest.approx(2 * 3.6e6 * (end - first), rel=1e-9)
+        found = {
+            r["workload_key"]: r["joules"]
+            for r in queries.workload_energy(months.client, since, until)
+        }
+        assert found == pytest.approx({k: j for k, j in minutes.items() if k}, rel=1e-9)
+        for by in queries.GROUPS:
+            records = queries.energy(months.client, by, since, until)
+            assert sum(r["joules"] for r in records) == pytest.approx(
+                sum(minutes.values()), rel=1e-9
+            )
+
+
+def test_what_is_taken_back_leaves_the_roll_ups(months: Bed) -> None:
+    months.ledger().run()
+    months.say(Allocation("d", "a", BASE + HOUR, BASE + HOUR, revision=1))
+    months.ledger().recompute(SINCE + h * 3600 for h in range(61))
+    until = SINCE + 60 * 3600
+    keys = [r["workload_key"] for r in queries.workload_energy(months.client, SINCE, until)]
+    assert keys == ["b"]
+    rows = queries.energy(months.client, "class", SINCE, until)
+    assert sum(r["joules"] for r in rows) == pytest.approx(2 * 3.6e6 * 60, rel=1e-9)
+
+
+def factor(bed: Bed, kind: str, site: str, hour: int, value: float | None, unit: str = "") -> None:
+    bed.client.insert(
+        "factor",
+        {
+            "kind": [kind],
+            "site": [site],
+            "start_ts": [SINCE + hour * 3600],
+            "value": [value],
+            "unit": [unit],
+            "source": ["contract"],
+            "version": [1],
+        },
+    )
+
+
+def test_pue_and_price_stand_beside_the_joules(months: Bed) -> None:
+    factor(months, "pue", "", 0, 1.5)
+    factor(months, "pue", "x", 20, 1.1)
+    factor(months, "price", "x", 0, 0.25, "EUR/kWh")
+    factor(months, "price", "x", 30, 250.0, "EUR/MWh")
+    factor(months, "price", "x", 50, None, "EUR/kWh")
+    months.ledger().run()
+    rows = months.client.rows(
+        "SELECT site, toUInt32(dateDiff('hour', toDateTime("
+        f"{SINCE}, 'UTC'), t)), sum(joules), sum(facility_joules), sum(cost), any(currency) "
+        "FROM v_energy_1h GROUP BY site, t ORDER BY site, t"
+    )
+    found = {(site, hour): rest for site, hour, *rest in rows}
+    kwh = pytest.approx(3.6e6)
+    assert found["x", 19] == [kwh, pytest.approx(5.4e6), pytest.approx(0.25), "EUR"]
+    assert found["x", 35] == [kwh, pytest.approx(3.96e6), pytest.approx(0.25), "EUR"]
+    assert found["x", 55] == [kwh, pytest.approx(3.96e6), None, ""]
+    assert found["y", 55] == [kwh, pytest.approx(5.4e6), None, ""]
+    (known,) = queries.costs(months.client, "site", SINCE, SINCE + 3600 * 20)[:1]
+    by_site = {r["site"]: r for r in queries.costs(months.client, "site", SINCE, SINCE + 72_000)}
+    assert by_site["x"]["cost"] == pytest.approx(5.0)
+    assert (by_site["y"]["cost"], by_site["y"]["currency"]) == (None, "")
+    assert known["facility_joules"] == pytest.approx(20 * 5.4e6)
+
+
+def test_an_old_month_of_allocations_is_not_read(bed: Bed) -> None:
+    """What lies behind an hour costs nothing unless it reaches into it."""
+    for day in range(30):
+        bed.client.command(
+            "INSERT INTO allocation (start_ts, device_id, workload_id, end_ts, share, method) "
+            f"SELECT fromUnixTimestamp64Milli(toInt64({BASE - (day + 1) * 24 * HOUR}"
+            " + number * 800), 'UTC') AS s, number, 1,"
+            " s + INTERVAL 1 HOUR, 1, 'old' FROM numbers(20000)"
+        )
+    plan = bed.client.rows(
+        "EXPLAIN indexes = 1 " + CHARGE[CHARGE.index("WITH") :],
+        {
+            "lo": BASE + 12 * HOUR,
+            "hi": BASE + 13 * HOUR,
+            "version": 1,
+            "idle_below_e4": 500,
+            "idle_policy": "holder",
+        },
+    )
+    text = "\n".join(str(line[0]) for line in plan)
+    reads = text.split("ReadFromMergeTree (")
+    (allocations,) = {part for part in reads if part.startswith("default.allocation)")}
+    granules = [(int(a), int(b)) for a, b in re.findall(r"Granules: (\d+)/(\d+)", allocations)]
+    assert max(total for _, total in granules) >= 60
+    assert min(read for read, _ in granules) == 0
