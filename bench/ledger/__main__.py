@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from bench.ledger.ours import Ours
 
 QUICK = {"gpus": 16, "hours": 25, "step": 600, "days": 2, "many_gpus": 80, "repeats": 1}
 DAY_S = 86_400
+
+Table = tuple[str, list[growth.Timed]]
 
 
 @dataclass
@@ -42,12 +45,10 @@ def main() -> None:
     options = arguments()
     say = progress if sys.stderr.isatty() and not options.quiet else silent
     with tempfile.TemporaryDirectory(prefix="wattshed-bench-", dir=options.folder) as name:
-        found = measure(options, Path(name), say)
+        found = measure(options, Path(name), say, silent if options.json else tell)
     say("")
     if options.json:
         print(json.dumps(asdict(found), indent=2))
-    else:
-        show(found)
 
 
 def arguments() -> argparse.Namespace:
@@ -80,8 +81,13 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, folder: Path, say: accuracy.Say) -> Found:
-    """Run every part, one after the other, in ``folder``."""
+def measure(
+    options: argparse.Namespace, folder: Path, say: accuracy.Say, emit: accuracy.Say
+) -> Found:
+    """Run every part, one after the other, in ``folder``; ``emit`` gets each table when it is had.
+
+    The whole takes long, and what was measured by then is not lost with a run that is cut short.
+    """
     fleet = Fleet(options.gpus // 8, 8, options.hours, options.step, options.seed)
     found = Found(conditions(options), [], {}, {}, [])
     ours = Ours(folder / "ours")
@@ -92,11 +98,17 @@ def measure(options: argparse.Namespace, folder: Path, say: accuracy.Say) -> Fou
             _charge(fleet, ours, found)
             found.accuracy = accuracy.peer_rows(fleet, truth, others, cpu)
         found.accuracy.append(accuracy.our_row(fleet, truth, ours, found.ledger["cpu_s"]))
-        _recompute(options, fleet, ours, found, say)
+        emit(accuracy_table(found))
+        for title, rows in _recompute(options, fleet, ours, found, say):
+            found.timed[title] = rows
+            emit(timed_table(title, rows))
     finally:
         ours.close()
-    _many(options, folder, found, say)
+    title, rows = _many(options, folder, found, say)
+    found.timed[title] = rows
     found.conditions["load after"] = _load()
+    notes = "\n".join(f"note: {note}" for note in found.notes)
+    emit(f"{timed_table(title, rows)}\n{notes}\nload after: {found.conditions['load after']}\n")
     return found
 
 
@@ -129,37 +141,36 @@ def _charge(fleet: Fleet, ours: Ours, found: Found) -> None:
 
 def _recompute(
     options: argparse.Namespace, fleet: Fleet, ours: Ours, found: Found, say: accuracy.Say
-) -> None:
+) -> Iterator[Table]:
     hour = fleet.end - 3 * 3600
     name = f"one dirty hour, {fleet.devices} GPUs, {fleet.step} s"
-    found.timed[f"{name}, 1 day behind it"] = growth.recompute(ours, hour, options.repeats)
-    found.timed[f"{name}, 1 day behind it"].append(
-        growth.run_of_one_hour(ours, hour, options.repeats)
-    )
+    yield f"{name}, 1 day behind it", _hour(ours, hour, options.repeats)
     growth.add_history(ours, fleet.end - DAY_S, options.days - 1, options.every, say)
-    long = f"{name}, {options.days} days behind it"
-    found.timed[long] = growth.recompute(ours, hour, options.repeats)
-    found.timed[long].append(growth.run_of_one_hour(ours, hour, options.repeats))
-    asked = f"energy over 30 days, {fleet.devices} GPUs"
-    found.timed[asked] = growth.month(ours, fleet.end, options.repeats)
     found.notes.append(
         f"history is the last day copied {options.days - 1} times inside the engine, of its "
         f"readings each {options.every}th"
     )
+    yield f"{name}, {options.days} days behind it", _hour(ours, hour, options.repeats)
+    asked = growth.month(ours, fleet.end, options.repeats)
+    yield f"energy over 30 days, {fleet.devices} GPUs", asked
 
 
-def _many(options: argparse.Namespace, folder: Path, found: Found, say: accuracy.Say) -> None:
+def _hour(ours: Ours, hour: int, repeats: int) -> list[growth.Timed]:
+    parts = growth.recompute(ours, hour, repeats)
+    return [*parts, growth.run_of_one_hour(ours, hour, repeats)]
+
+
+def _many(options: argparse.Namespace, folder: Path, found: Found, say: accuracy.Say) -> Table:
     fleet = growth.Synthetic(options.many_gpus, options.many_gpus // 8, Fleet().end)
     ours = fleet.fill(folder / "many", say)
     try:
-        found.timed[f"energy over 30 days, {fleet.gpus} GPUs"] = growth.month(
-            ours, fleet.until, options.repeats
-        )
+        rows = growth.month(ours, fleet.until, options.repeats)
     finally:
         ours.close()
     found.notes.append(
         f"the charges of {fleet.gpus} GPUs are synthetic rows by the hour, {fleet.workloads} jobs"
     )
+    return f"energy over 30 days, {fleet.gpus} GPUs", rows
 
 
 def conditions(options: argparse.Namespace) -> dict[str, str]:
@@ -178,20 +189,25 @@ def _load() -> str:
     return " ".join(f"{load:.1f}" for load in os.getloadavg())
 
 
-def show(found: Found) -> None:
-    print("; ".join(f"{name} {value}" for name, value in found.conditions.items()))
+def accuracy_table(found: Found) -> str:
     head = ("who", "query", "total", "idle", "job p50", "job p95", "in CPU s", "CPU ms", "wall ms")
-    print(f"\n{head[0]:<24}{head[1]:<14}" + "".join(f"{h:>11}" for h in (*head[2:], "disk MB")))
-    for row in found.accuracy:
-        print(_accuracy_line(row))
-    print("\n" + ", ".join(f"{name} {value:.6g}" for name, value in found.ledger.items()))
-    for title, rows in found.timed.items():
-        print(f"\n{title:<62}{'cold ms':>10}{'warm ms':>10}{'CPU ms':>10}")
-        for timed in rows:
-            values = (timed.cold_ms, timed.warm_ms, timed.warm_cpu_ms)
-            print(f"  {timed.what:<60}" + "".join(f"{value:>10.1f}" for value in values))
-    for note in found.notes:
-        print(f"\nnote: {note}")
+    cells = "".join(f"{h:>13}" for h in (*head[2:], "disk MB"))
+    return "\n".join(
+        [
+            "; ".join(f"{name} {value}" for name, value in found.conditions.items()),
+            f"\n{head[0]:<24}{head[1]:<14}{cells}",
+            *(_accuracy_line(row) for row in found.accuracy),
+            "\n" + ", ".join(f"{name} {value:.6g}" for name, value in found.ledger.items()),
+        ]
+    )
+
+
+def timed_table(title: str, rows: list[growth.Timed]) -> str:
+    lines = [f"\n{title:<62}{'cold ms':>10}{'warm ms':>10}{'CPU ms':>10}"]
+    for timed in rows:
+        values = (timed.cold_ms, timed.warm_ms, timed.warm_cpu_ms)
+        lines.append(f"  {timed.what:<60}" + "".join(f"{value:>10.1f}" for value in values))
+    return "\n".join(lines)
 
 
 def _accuracy_line(row: accuracy.Row) -> str:
@@ -203,15 +219,19 @@ def _accuracy_line(row: accuracy.Row) -> str:
         "" if row.disk_bytes is None else f"{row.disk_bytes / 1e6:.1f}",
     )
     cells = [*(f"{error:+.4f} %" for error in errors), *rest]
-    return f"{row.who:<24}{row.what:<14}" + "".join(f"{cell:>11}" for cell in cells)
+    return f"{row.who:<24}{row.what:<14}" + "".join(f"{cell:>13}" for cell in cells)
 
 
 def progress(text: str) -> None:
     print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
+def tell(text: str) -> None:
+    print(text, flush=True)
+
+
 def silent(text: str) -> None:
-    """Say nothing: the output goes to a file."""
+    """Say nothing."""
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Policy:
     idle_below_ratio: float = 0.05
     raw_days: int = 30
     """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
-    idle_policy: IdlePolicy = IdlePolicy.HOLDER
+    idle: IdlePolicy = IdlePolicy.HOLDER
     host_remainder: HostRemainder = HostRemainder.PLATFORM
     """Who pays what a wall meter measures beside its devices."""
     topology: Topology = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Policy:
 
     @property
     def rule(self) -> Rule:
-        return Rule(self.idle_policy, round(self.idle_below_ratio * 1e4), self.host_remainder)
+        return Rule(self.idle, round(self.idle_below_ratio * 1e4), self.host_remainder)
 
 
 @dataclass(frozen=True, slots=True)
