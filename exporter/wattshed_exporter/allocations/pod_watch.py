@@ -128,6 +128,10 @@ class PodWatch:
             for uid in before.keys() - self._pods.keys():
                 self._ended.setdefault(uid, (before[uid], ENDED_ROUNDS))
         self._version = version
+        if not self._pods and not self.synced:
+            # An exporter that runs in a pod would find itself.
+            log.warning("pods: none is on a node %s; node has to be its name in Kubernetes",
+                        self._node)  # fmt: skip
         self._well(f"pods: {len(self._pods)} on {self._node}")
 
     def _follow(self) -> None:

@@ -152,6 +152,13 @@ class TestWatch:
         wait(lambda: kube.watches == 2)
         assert kube.asked[-1][1]["resourceVersion"] == str(version)
 
+    def test_a_node_without_pods_may_have_another_name(
+        self, kube: Kube, make: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        kube.put(pod(A, "a", node="n1.example"))
+        assert make(kube.url).read(NOW).about == {}
+        assert "none is on a node n1; node has to be its name in Kubernetes" in caplog.text
+
 
 class TestTrouble:
     def test_a_version_that_is_gone_begins_with_a_list(self, kube: Kube, make: Make) -> None:
