@@ -89,7 +89,7 @@ def _below(said: Any) -> int | None:
     is_number = isinstance(said, int | float) and not isinstance(said, bool)
     if not is_number or not 0 <= said <= 1:
         raise InvalidInput(f"idle_below: {said!r} is not between 0 and 1", "idle_below")
-    return round(said * 1e4)
+    return round(float(said) * 1e4)
 
 
 def answer(ledger: Ledger, request: Request, progress: Progress | None = None) -> Answer:

@@ -206,8 +206,7 @@ def shared_facts() -> Batch:
 def test_a_dry_run_fills_every_table_as_the_real_one_does(bed: Bed) -> None:
     bed.write(shared_facts())
     put(bed.client, [Factor("pue", "oslo", BASE - 3600, 1.5)], time.time())
-    proportional = {"idle": "proportional", "host_remainder": "proportional"}
-    ledger = bed.ledger(**proportional)
+    ledger = bed.ledger(idle="proportional", host_remainder="proportional")
     hours = range(BASE, BASE + 2 * HOUR, HOUR)
     scratch = Scratch(bed.client, RECOMPUTE)
     scratch.create()

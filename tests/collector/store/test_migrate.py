@@ -212,10 +212,17 @@ def test_an_outer_meter_of_an_older_store_is_in_no_sum_twice(client: Client) -> 
     )
     for key, watts in (("gpu", 300), ("bmc", 500)):
         power(client, stable_id(key), watts, range(61))
-        charged = {"t": [BASE // 1000], "device_id": [stable_id(key)], "workload_id": [0]}
-        paid = {"class": ["unattributed"], "joules": [watts * 3600.0], "seconds": [3600.0]}
+        charged: dict[str, list[object]] = {
+            "t": [BASE // 1000],
+            "device_id": [stable_id(key)],
+            "workload_id": [0],
+            "class": ["unattributed"],
+            "joules": [watts * 3600.0],
+            "seconds": [3600.0],
+            "version": [1],
+        }
         for table in ("charge_1m", "charge_1h"):
-            client.insert(table, {**charged, **paid, "version": [1]})
+            client.insert(table, charged)
     client.command("TRUNCATE TABLE dirty")
     migrate(client, KEEP_ALL)
     assert client.rows("SELECT sum(joules) FROM v_workload_1h") == [(300 * 3600.0,)]
