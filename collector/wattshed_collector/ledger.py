@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wattshed_exporter.model import IdlePolicy
@@ -19,7 +19,7 @@ from .errors import InvalidInput
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
-from .store.ledger_sql import DIRTY_HOURS, NEWEST_TICK, RECOMPUTE, TOUCHED
+from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.tree import Containment
 from .topology import Topology
@@ -44,8 +44,8 @@ class Policy:
     idle: IdlePolicy = IdlePolicy.HOLDER
     host_remainder: HostRemainder = HostRemainder.PLATFORM
     """Who pays what a wall meter measures beside its devices."""
-    topology: Topology = field(default_factory=dict)
-    """Which meter lies inside which, as the operator says it."""
+    topology: Topology | None = None
+    """Which meter lies inside which, as the operator says it; None: as was said before."""
 
     @property
     def rule(self) -> Rule:
@@ -159,6 +159,7 @@ class Ledger:
         """
         if not self.leads():
             return ()
+        self._containment.refresh(self._client)
         started_us = int(self._now() * 1e6)
         # A clock that is set back must not hide what comes from then on.
         since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
@@ -166,9 +167,10 @@ class Ledger:
         touched = {int(hour) for (hour,) in dirty}
         if not touched:
             return ()
-        settled_ms = int(self._client.rows(NEWEST_TICK)[0][0])
+        first, end, settled_ms = ledger_state.measured(self._client)
         edges = self._edges_of(touched)
         hours = self._young(touched | self._beyond(edges))
+        hours = [hour for hour in hours if first <= hour < end]
         self._recompute(hours)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges = started_us, edges
@@ -234,8 +236,9 @@ class Ledger:
         version = self._next_version()
         ledger_state.begin(self._client, version)
         for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
-            self._must_lead()
-            self.compute(RECOMPUTE, lo, hi, rule, version)
+            for statement in RECOMPUTE:
+                self._must_lead()
+                self.compute((statement,), lo, hi, rule, version)
             ledger_state.finish(self._client, range(lo, hi, HOUR_S), version)
             if progress:
                 progress(done, len(wanted))
@@ -253,6 +256,8 @@ class Ledger:
             yield done, (lo, hi, rule)
 
     def _must_lead(self) -> None:
+        if self._lease is not None and self._lease.is_fresh:
+            return
         term = self._term
         if not self.leads() or (term and term != self._term):
             raise NotLeader

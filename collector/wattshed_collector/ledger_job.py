@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
 from .errors import Retryable, StoreError
 from .ledger import Ledger, NotLeader, Policy, Stopped
+from .store import ledger_state
 from .store.client import Client
 from .store.lease import Lease
 from .store.policies import Rule
@@ -105,8 +106,10 @@ class LedgerJob:
             self._client = self._client or self._open_client()
             if self._make_lease and self._lease is None:
                 self._lease = self._make_lease(self._client)
+            # How long raw rows are kept was decided when the store was created.
+            policy = replace(self._policy, raw_days=ledger_state.raw_days(self._client))
             self._ledger = Ledger(
-                self._client, self._policy, is_stopping=self._stop.is_set, lease=self._lease
+                self._client, policy, is_stopping=self._stop.is_set, lease=self._lease
             )
         return self._ledger
 
@@ -172,7 +175,7 @@ class LedgerJob:
     def _keep(self) -> None:
         try:
             self.leads = self._open().leads()
-        except StoreError as error:
+        except Exception as error:  # the thread must outlive whatever the driver raises
             log.warning("the lease could not be kept: %s", error)
 
     def _serve(self, asked: Asked) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from wattshed_exporter.model import IdlePolicy
 
@@ -14,6 +14,8 @@ from .ledger import HOUR_S, Ledger, Progress
 from .preview import Change, preview
 from .store import ledger_state
 from .store.policies import Override
+
+T = TypeVar("T")
 
 
 class Answer(TypedDict):
@@ -39,25 +41,42 @@ class Request:
     dry_run: bool = False
 
 
+FIELDS = frozenset({"from", "to", "policy", "idle_below", "dry_run"})
+
+
 def parse(asked: Mapping[str, Any], now: float) -> Request:
     """Read a request as people write it: ``from``, ``to``, ``policy``, ``idle_below``, ``dry_run``.
 
-    Raises InvalidInput with a sentence that says what is accepted.
+    Raises InvalidInput with a sentence for everything that is wrong.
     """
-    unknown = sorted(set(asked) - {"from", "to", "policy", "idle_below", "dry_run"})
-    if unknown:
-        raise InvalidInput(f"{unknown[0]!r} is unknown", "field")
-    since, until = window(str(asked.get("from") or ""), str(asked.get("to") or ""), now)
-    override = Override(_idle(asked.get("policy")), _below(asked.get("idle_below")))
-    dry_run = asked.get("dry_run", False)
-    if not isinstance(dry_run, bool):
-        raise InvalidInput(f"dry_run: {dry_run!r} is neither true nor false", "dry_run")
-    return Request(since, until, override, dry_run)
+    problems = [f"{name!r} is unknown" for name in sorted(set(asked) - FIELDS)]
+
+    def told(read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except InvalidInput as error:
+            problems.append(str(error))
+            return None
+
+    during = told(lambda: window(str(asked.get("from") or ""), str(asked.get("to") or ""), now))
+    override = Override(
+        told(lambda: _idle(asked.get("policy"))), told(lambda: _below(asked.get("idle_below")))
+    )
+    dry_run = told(lambda: _flag("dry_run", asked.get("dry_run", False)))
+    if problems or during is None:
+        raise InvalidInput("; ".join(problems), "request")
+    return Request(*during, override, bool(dry_run))
+
+
+def _flag(name: str, said: Any) -> bool:
+    if not isinstance(said, bool):
+        raise InvalidInput(f"{name}: {said!r} is neither true nor false", name)
+    return said
 
 
 def _idle(said: Any) -> IdlePolicy | None:
     try:
-        return IdlePolicy(said) if said else None
+        return None if said is None else IdlePolicy(said)
     except ValueError:
         raise InvalidInput(
             f"policy: {said!r} is none of {', '.join(IdlePolicy)}", "policy"
@@ -67,13 +86,10 @@ def _idle(said: Any) -> IdlePolicy | None:
 def _below(said: Any) -> int | None:
     if said is None:
         return None
-    try:
-        ratio = float(said)
-    except (TypeError, ValueError):
-        ratio = -1.0
-    if not 0 <= ratio <= 1:
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    if not is_number or not 0 <= said <= 1:
         raise InvalidInput(f"idle_below: {said!r} is not between 0 and 1", "idle_below")
-    return round(ratio * 1e4)
+    return round(float(said) * 1e4)
 
 
 def answer(ledger: Ledger, request: Request, progress: Progress | None = None) -> Answer:

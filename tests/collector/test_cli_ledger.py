@@ -113,6 +113,7 @@ WRONG = (
 )
 REFUSED = (
     (b"{", "the body is not JSON"),
+    (b"[" * 100_000, "the body is not JSON"),
     (b"[]", "the body is not a JSON object"),
     (b'{"from": "yesterday"}', "'yesterday' is not a time"),
     (b'{"from": "1h", "policy": "mine"}', "policy: 'mine' is none of"),

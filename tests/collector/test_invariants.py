@@ -262,6 +262,22 @@ def test_meters_that_overlap_are_counted_once_in_totals(bed: Bed) -> None:
     assert math.fsum(joules or 0.0 for joules, _ in bed.measured().values()) == 7200.0
 
 
+def test_an_outer_meter_is_charged_with_what_is_not_inside_of_it(bed: Bed) -> None:
+    """A card on a board: the board's charges are its remainder, and the sum is the board's."""
+    minutes = range(0, 61, 5)
+    board = Device("board", Kind.BOARD, "n", "s", overlap=Overlap.OUTER)
+    card = of("card", [counter(m * MINUTE, m * 60 * 10**6) for m in minutes])
+    around = of("board", [counter(m * MINUTE, m * 150 * 10**6) for m in minutes])
+    ledger_of(bed, card, replace(around, devices=(board,)))
+    (row,) = queries.energy(bed.client, "node", BASE // 1000, BASE // 1000 + 7200)
+    assert row["joules"] == pytest.approx(9000.0)
+    classes = {name: 0.0 for _, _, _, name in bed.charged("charge_1h")}
+    for (_, _, _, name), (joules, _) in bed.charged("charge_1h").items():
+        classes[name] += joules
+    assert classes == pytest.approx({"unattributed": 3600.0, "overhead": 5400.0})
+    assert math.fsum(joules or 0.0 for joules, _ in bed.measured().values()) == 12_600.0
+
+
 class TestRetention:
     def test_an_hour_whose_ticks_may_be_gone_is_never_computed_again(self, bed: Bed) -> None:
         def now() -> float:

@@ -9,9 +9,11 @@ import pytest
 
 from wattshed_collector import recompute
 from wattshed_collector.errors import InvalidInput, Permanent
+from wattshed_collector.factor import Factor
 from wattshed_collector.preview import Scratch
 from wattshed_collector.recompute import Answer, Request
 from wattshed_collector.store import ledger_state
+from wattshed_collector.store.factors import put
 from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.policies import Override
 from wattshed_exporter.model import (
@@ -21,6 +23,7 @@ from wattshed_exporter.model import (
     IdlePolicy,
     Kind,
     Method,
+    Overlap,
     Tick,
     Workload,
 )
@@ -170,6 +173,62 @@ def test_every_table_that_is_written_has_a_twin(bed: Bed) -> None:
     )
 
 
+COMPARED = {
+    "piece": "version, made",
+    "measured_1m": "version",
+    "charge_1m": "version",
+    "charge_1h": "version",
+    "workload_1h": "version",
+    "reconcile_1h": "version",
+}
+
+
+def shared_facts() -> Batch:
+    """A shared card with windows of activity in a machine behind a wall meter; a correction."""
+    card = Device("d", Kind.GPU, "n", "nvml", site="oslo")
+    wall = Device("wall", Kind.HOST, "n", "smartplug", site="oslo", overlap=Overlap.OUTER)
+    ticks = tuple(
+        Tick(key, (BASE + m * 60) * 1000, 60_000, Method.INTEGRAL, watts, utilization_ratio=0.1)
+        for key, watts in (("d", 300.0), ("wall", 500.0))
+        for m in range(121)
+    )
+    start = BASE * 1000
+    windows = tuple(
+        Allocation("d", who, start + n * 600_000, start + (n + 1) * 600_000, 0.5, "", n / 20)
+        for who in "uv"
+        for n in range(9)
+    )
+    long = Allocation("d", "w", start, start + 5_000_000, 0.25)
+    back = Allocation("d", "u", start, start + 300_000, 0.5, "", 0.1, 1)
+    return Batch(devices=(card, wall), ticks=ticks, allocations=(*windows, long, back))
+
+
+def test_a_dry_run_fills_every_table_as_the_real_one_does(bed: Bed) -> None:
+    bed.write(shared_facts())
+    put(bed.client, [Factor("pue", "oslo", BASE - 3600, 1.5)], time.time())
+    ledger = bed.ledger(idle="proportional", host_remainder="proportional")
+    hours = range(BASE, BASE + 2 * HOUR, HOUR)
+    scratch = Scratch(bed.client, RECOMPUTE)
+    scratch.create()
+    try:
+        for _, (lo, hi, rule) in ledger.portions(hours, IDLER):
+            ledger.compute(scratch.statements, lo, hi, rule, version=1)
+        dry = {table: written(bed, f"dry_{table}", table) for table in COMPARED}
+    finally:
+        scratch.drop()
+    ledger.override(IDLER, BASE, BASE + 2 * HOUR, hours)
+    ledger.recompute(hours)
+    for table in COMPARED:
+        assert dry[table], table
+        assert written(bed, table, table) == dry[table], table
+
+
+def written(bed: Bed, table: str, like: str) -> list[str]:
+    rows = bed.client.rows(f"SELECT * EXCEPT ({COMPARED[like]}) FROM {table} FINAL")
+    rounded = ([round(v, 6) if isinstance(v, float) else v for v in row] for row in rows)
+    return sorted(map(str, rounded))
+
+
 class TestAsked:
     def test_as_people_write_it(self) -> None:
         asked = {"from": "2h", "to": "2026-01-15T12:00Z", "policy": "platform", "idle_below": 0.1}
@@ -188,6 +247,10 @@ class TestAsked:
             ({"dry_run": "no"}, "dry_run: 'no' is neither"),
             ({"dryrun": True}, "'dryrun' is unknown"),
             ({"from": ""}, "is not a time"),
+            ({"idle_below": 10**400}, "is not between"),
+            ({"idle_below": True}, "idle_below: True is not between"),
+            ({"policy": []}, r"policy: \[\] is none of"),
+            ({"from": "x", "policy": "y", "a": 1}, "'a' is unknown; 'x' is not .*; policy: 'y'"),
         ],
     )
     def test_what_is_wrong_is_said(self, wrong: dict[str, Any], said: str) -> None:

@@ -65,7 +65,7 @@ def state(client: Client) -> dict[str, Any]:
 async def _document(request: web.Request) -> dict[str, Any]:
     try:
         document = json.loads(await request.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidInput("the body is not JSON", "json") from None
     if not isinstance(document, dict):
         raise InvalidInput("the body is not a JSON object", "json")

@@ -50,21 +50,6 @@ ORDER BY (version, t, device_id, from_ms, to_ms, is_idle, rule, method, gap)
 TTL made + INTERVAL 1 HOUR
 SETTINGS ttl_only_drop_parts = 1, old_parts_lifetime = 60;
 
--- What each outer meter measured beside what the meters inside of it did.
-CREATE TABLE IF NOT EXISTS reconcile_1h {{ON_CLUSTER}} (
-    t DateTime('UTC'),
-    device_id UInt64,
-    outer_joules Float64,
-    inner_joules Float64,
-    remainder_joules Nullable(Float64),
-    uncovered_joules Float64,
-    seconds Float64,
-    status LowCardinality(String),
-    version UInt64
-) ENGINE = {{REPLICATED}}ReplacingMergeTree(version)
-PARTITION BY toYYYYMM(t) ORDER BY (t, device_id)
-SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1;
-
 -- What a site adds to joules stands beside them and is never folded in; NULL where it is not known.
 ALTER TABLE charge_1h {{ON_CLUSTER}}
     ADD COLUMN IF NOT EXISTS facility_joules Nullable(Float64) AFTER seconds;
@@ -73,7 +58,8 @@ ALTER TABLE charge_1h {{ON_CLUSTER}}
 ALTER TABLE charge_1h {{ON_CLUSTER}}
     ADD COLUMN IF NOT EXISTS currency LowCardinality(String) AFTER cost;
 
--- Without the device, and without the meters whose energy is also inside another's.
+-- Without the device, and without the meters whose energy is also inside another's. What was charged
+-- before this migration has none of the outer meters in its sums.
 CREATE OR REPLACE TABLE workload_1h {{ON_CLUSTER}} (
     t DateTime('UTC') CODEC(Delta, ZSTD(1)),
     workload_id UInt64 CODEC(ZSTD(1)),
@@ -92,7 +78,7 @@ AS SELECT c.t AS t, c.workload_id AS workload_id, c.class AS class, d.site AS si
           sum(c.joules) AS joules, sum(c.seconds) AS seconds, NULL AS facility_joules, NULL AS cost,
           max(c.version) AS version
 FROM charge_1h AS c FINAL
-INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d ON d.device_id = c.device_id
+INNER JOIN (SELECT * FROM device FINAL WHERE overlap = '') AS d ON d.device_id = c.device_id
 GROUP BY t, workload_id, class, site;
 
 CREATE OR REPLACE TABLE workload_1d {{ON_CLUSTER}} (

@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS tree {{ON_CLUSTER}} (
 SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- outer = inner + remainder + uncovered, per outer meter and hour in which something inside of it
--- was measured. Each run writes an hour whole, with a row of device 0 that says that it did.
+-- was measured. Each run writes an hour whole, with a row of device 0 that says that it did. remainders
+-- has the remainder of each minute, NaN where it is not covered; it is empty where none is charged.
 CREATE TABLE IF NOT EXISTS reconcile_1h {{ON_CLUSTER}} (
     t DateTime('UTC') CODEC(Delta, ZSTD(1)),
     device_id UInt64 CODEC(ZSTD(1)),
@@ -31,14 +32,15 @@ CREATE TABLE IF NOT EXISTS reconcile_1h {{ON_CLUSTER}} (
     uncovered_joules Float64 CODEC(ZSTD(1)),
     seconds Float64 CODEC(ZSTD(1)),
     status LowCardinality(String),
+    remainders Array(Float64) CODEC(ZSTD(1)),
     version UInt64 CODEC(ZSTD(1))
 ) ENGINE = {{REPLICATED}}ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(t) ORDER BY (t, device_id)
 SETTINGS old_parts_lifetime = 60, fsync_after_insert = 1, fsync_part_directory = 1;
 
--- The remainder of each minute of the hour, NaN where it is not covered; empty where none is charged.
-ALTER TABLE reconcile_1h {{ON_CLUSTER}}
-    ADD COLUMN IF NOT EXISTS remainders Array(Float64) CODEC(ZSTD(1)) AFTER status;
+-- Until now an outer meter was charged with all that it measured, and left out of sums: what can be
+-- computed again is, without what is inside of it.
+INSERT INTO dirty (hour) SELECT DISTINCT hour FROM tick_hour;
 
 CREATE OR REPLACE VIEW v_tree {{ON_CLUSTER}} AS
 SELECT d.device AS device, p.device AS parent, t.depth AS depth,

@@ -63,6 +63,9 @@ class Record:
         if not isinstance(said, str) or (default is None and not said):
             self.fail(name, "must be a text" if name in self._said else "is missing")
             return ""
+        if not _is_unicode(said):
+            self.fail(name, "holds half of a character")
+            return ""
         return said
 
     def number(self, name: str, default: float | None) -> float | None:
@@ -72,7 +75,11 @@ class Record:
         if isinstance(said, bool) or not isinstance(said, int | float):
             self.fail(name, "must be a number")
             return default
-        return float(said)
+        try:
+            return float(said)
+        except OverflowError:
+            self.fail(name, "has too many digits")
+            return default
 
     def whole(self, name: str, largest: int) -> int:
         said = self._said.get(name, 0)
@@ -178,8 +185,14 @@ def _each(body: bytes, read: Callable[[str, Json, list[str]], T]) -> list[T]:
     return found
 
 
+def _is_unicode(text: str) -> bool:
+    """Return whether text can be written: JSON may escape one half of a pair of surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _workload(where: str, said: Any, record: Record, problems: list[str]) -> Workload | None:
     if isinstance(said, str) and said:
+        record.text("workload")
         return None
     if not isinstance(said, dict):
         record.fail("workload", "must be a key, or an object with a key")

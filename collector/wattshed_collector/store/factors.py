@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wattshed_collector.factor import Factor
 
+from . import ledger_state
 from .client import Client
 
 HOUR_S = 3600
-LONGEST_S = 10 * 366 * 86_400
+Starts = Mapping[tuple[str, str], Sequence[int]]
+"""By kind and site the times from which a factor holds, ascending."""
 
 
 def put(client: Client, factors: Sequence[Factor], now_s: float) -> int:
-    """Write ``factors`` and mark the hours that they change; return how many hours those are."""
+    """Write ``factors`` and mark the hours that they change; return how many hours those are.
+
+    Marked are hours of which the store knows anything; the rest is charged when there is something.
+    """
     columns: dict[str, list[Any]] = {
         "kind": [factor.kind for factor in factors],
         "site": [factor.site for factor in factors],
@@ -22,10 +28,13 @@ def put(client: Client, factors: Sequence[Factor], now_s: float) -> int:
         "value": [factor.value for factor in factors],
         "unit": [factor.unit for factor in factors],
         "source": [factor.source for factor in factors],
-        "version": [int(now_s * 1e6)] * len(factors),
+        "version": [max(int(now_s * 1e6), _newest_version(client) + 1)] * len(factors),
     }
-    known = [(str(kind), str(site), start) for kind, site, start in client.rows(STARTS)]
-    hours = {hour for factor in factors for hour in _hours(factor, known, now_s)}
+    first, last = ledger_state.extent(client) or (0, 0)
+    end = min(last + HOUR_S, int(now_s))
+    starts = _starts(client, factors)
+    during = {_during(factor, starts, first, end) for factor in factors}
+    hours = {hour for some in during for hour in some}
     client.insert("factor", columns)
     if hours:
         client.insert("dirty", {"hour": sorted(hours)})
@@ -43,12 +52,22 @@ def listed(client: Client) -> list[dict[str, Any]]:
 STARTS = "SELECT kind, site, toUnixTimestamp(start_ts) FROM factor FINAL"
 
 
-def _hours(factor: Factor, known: Sequence[tuple[str, str, int]], now_s: float) -> range:
-    later = [
-        start
-        for kind, site, start in known
-        if (kind, site) == (factor.kind, factor.site) and start > factor.start_s
-    ]
-    end = min([*later, int(now_s)])
-    first = max(factor.start_s, end - LONGEST_S) // HOUR_S * HOUR_S
-    return range(first, end, HOUR_S) if factor.start_s < end else range(0)
+def _newest_version(client: Client) -> int:
+    return int(client.rows("SELECT max(version) FROM factor")[0][0])
+
+
+def _starts(client: Client, factors: Sequence[Factor]) -> Starts:
+    found: dict[tuple[str, str], set[int]] = {(f.kind, f.site): set() for f in factors}
+    said = [(factor.kind, factor.site, factor.start_s) for factor in factors]
+    for kind, site, start in (*client.rows(STARTS), *said):
+        if (kind, site) in found:
+            found[kind, site].add(start)
+    return {key: sorted(times) for key, times in found.items()}
+
+
+def _during(factor: Factor, starts: Starts, first: int, end: int) -> range:
+    """Return the hours in [first, end), Unix seconds, in which ``factor`` holds."""
+    same = starts[factor.kind, factor.site]
+    later = same[bisect.bisect_right(same, factor.start_s) :][:1]
+    begin = max(first, factor.start_s // HOUR_S * HOUR_S)
+    return range(begin, min(end, *later) if later else end, HOUR_S)

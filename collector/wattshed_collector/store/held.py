@@ -7,7 +7,7 @@ by primary key. Windows (allocations with an activity) are neither: each is said
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wattshed_exporter.model import Allocation
@@ -89,6 +89,14 @@ def _hours(lo_ms: int, hi_ms: int) -> range:
     return range(lo_ms // HOUR_MS * 3600, -(-hi_ms // HOUR_MS) * 3600, 3600)
 
 
+def _joined(spans: Iterable[range]) -> Iterator[int]:
+    """Give the hours of all ``spans``, each once, however many of them last a year."""
+    reached = 0
+    for span in sorted(spans, key=lambda span: span.start):
+        yield from range(max(span.start, reached), span.stop, 3600)
+        reached = max(reached, span.stop)
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What of some allocations is to be written, and the hours (Unix seconds) that they touch."""
@@ -114,14 +122,14 @@ class Holdings:
         known = {key: self._remembered(key, now) for key, now, _ in said}
         asked = [key for key, now, _ in said if known[key] is None and not _is_new_window(now)]
         known.update(stored(asked) if asked else {})
-        news, hours = [], set[int]()
+        news, spans = [], set[range]()
         for key, now, allocation in said:
             before = known[key]
             if before is not None and (before == now or before.version > now.version):
                 continue
             news.append(allocation)
-            hours.update(changed_hours(key[2], before, now))
-        return Changes(tuple(news), frozenset(hours))
+            spans.add(changed_hours(key[2], before, now))
+        return Changes(tuple(news), frozenset(_joined(spans)))
 
     def remember(self, allocations: Iterable[Allocation]) -> None:
         for allocation in allocations:

@@ -91,6 +91,11 @@ class Lease:
         """Whether the lease is ours right now, by our own monotonic clock; asks nobody."""
         return self._monotonic() < self._good_until
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the lease is ours and it is not yet time to renew it; asks nobody."""
+        return self._good_until - self._monotonic() > self._timing.length_seconds * 2 / 3
+
     def hold(self) -> bool:
         """Take the lease, or renew it where it is time, and return whether it is ours.
 
@@ -102,8 +107,7 @@ class Lease:
             return self._is_free(held) and self._take(held)
         if not self.is_held:  # it ran out, and nobody took over
             return self._settle(self._insert(held.version), again=True)
-        remaining = self._good_until - self._monotonic()
-        if remaining > self._timing.length_seconds * 2 / 3:
+        if self.is_fresh:
             return True
         good_until = self._good_until
         began = self._insert(held.version)

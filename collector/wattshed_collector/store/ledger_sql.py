@@ -470,5 +470,3 @@ WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
 """
 """What ``wattshed_collector.ledger.Edge`` holds, per touched hour and device."""
-
-NEWEST_TICK = "SELECT toUnixTimestamp64Milli(max(last_valid)) FROM tick_hour"

@@ -15,6 +15,9 @@ _STATE = """
 SELECT toUnixTimestamp64Micro(watermark), toUnixTimestamp64Milli(settled) FROM ledger_state FINAL
 WHERE name = 'charges'
 """
+_NEWEST_VERSION = """
+SELECT greatest((SELECT max(version) FROM ledger_state), (SELECT max(version) FROM policy))
+"""
 _WAITING = """
 SELECT toUnixTimestamp(hour) AS at FROM dirty
 WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC') GROUP BY at ORDER BY at
@@ -52,7 +55,7 @@ def read(client: Client) -> State:
 def restore(client: Client) -> tuple[int, int]:
     """Return the watermark (Unix microseconds) and the highest version that was ever begun."""
     rows = client.rows(_STATE)
-    ((version,),) = client.rows("SELECT max(version) FROM ledger_state")
+    ((version,),) = client.rows(_NEWEST_VERSION)
     return (int(rows[0][0]) if rows else 0), int(version)
 
 
@@ -89,6 +92,18 @@ def extent(client: Client) -> tuple[int, int] | None:
     )
     count, first, last = rows[0]
     return (int(first), int(last)) if count else None
+
+
+def measured(client: Client) -> tuple[int, int, int]:
+    """Return between which days (Unix seconds) anything was said, and the newest reading (ms).
+
+    Nothing can be charged outside of those days, whatever is said of who will hold a device.
+    """
+    ((first, last, newest_ms),) = client.rows(
+        "SELECT toUnixTimestamp(min(day)), toUnixTimestamp(max(day)), "
+        "toUnixTimestamp64Milli(max(last_valid)) FROM tick_day"
+    )
+    return int(first), int(last) + 86_400, int(newest_ms)
 
 
 def raw_days(client: Client) -> int:

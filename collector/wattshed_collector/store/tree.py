@@ -2,6 +2,11 @@
 
 A pure function places every device below at most one other; ``Containment`` keeps the table
 ``tree`` equal to it, and costs one small query where no device has changed.
+
+There is one tree, not one per time. What an operator says of it, and whether a meter contains
+others, is taken to have been so before: the hours that it changes are charged again. A device that
+moves to another machine, or names another parent, is charged where it is now in the hours that are
+computed from then on; those before stay as they are.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from wattshed_collector.topology import Topology
 from wattshed_exporter.model import stable_id
@@ -252,21 +258,28 @@ def _place(draft: _Draft, key: str, roles: Mapping[str, str], groups: _Groups) -
 
 
 class Containment:
-    """Keeps the table ``tree`` as ``places`` says."""
+    """Keeps the table ``tree`` as ``places`` says. A topology of None is what the store knows."""
 
     def __init__(self, topology: Topology | None = None) -> None:
-        self._topology = topology or {}
+        self._topology = topology
         self._seen: tuple[object, ...] = ()
 
     def refresh(self, client: Client) -> None:
-        """Place the devices again where any of them has changed, and write what is new."""
+        """Place the devices again where any of them has changed, and write what is new.
+
+        Hours that were charged by a tree that was wrong are dirty from then on.
+        """
         (seen,) = client.rows(NEWEST)
         if seen == self._seen:
             return
         meters = [Meter(*row) for row in client.rows(METERS)]
         known = {key: row for key, *row in client.rows(KNOWN)}
-        rows = {stable_id(p.key): _row(p) for p in places(meters, self._topology)}
+        topology = _told_before(client) if self._topology is None else self._topology
+        rows = {stable_id(p.key): _row(p) for p in places(meters, topology)}
         news = {key: row for key, row in rows.items() if known.get(key) != row}
+        if corrected := _corrected(known, news):
+            # Marked first: should the rest fail, the change is found and marked once more.
+            client.command(MARK, {"devices": sorted(corrected)})
         if news:
             _write(client, news)
         self._seen = seen
@@ -281,6 +294,15 @@ KNOWN = """
 SELECT device_id, parent_id, group_id, path, depth, role, uncertainty_ratio, why, problem
 FROM tree FINAL
 """
+TOLD = """
+SELECT d.key, p.key FROM (SELECT device_id, parent_id FROM tree FINAL WHERE why = 'topology') AS t
+INNER JOIN (SELECT device_id, key FROM device FINAL) AS d ON d.device_id = t.device_id
+LEFT JOIN (SELECT device_id, key FROM device FINAL) AS p ON p.device_id = t.parent_id
+"""
+MARK = """
+INSERT INTO dirty (hour)
+SELECT DISTINCT hour FROM tick_hour WHERE device_id IN {devices:Array(UInt64)}
+"""
 COLUMNS = (
     "parent_id",
     "group_id",
@@ -293,7 +315,29 @@ COLUMNS = (
 )
 
 
-def _row(place: Place) -> list[object]:
+Rows = Mapping[int, Sequence[Any]]
+"""``COLUMNS`` by device."""
+
+
+def _told_before(client: Client) -> Topology:
+    return {key: parent or None for key, parent in client.rows(TOLD)}
+
+
+def _corrected(known: Rows, news: Rows) -> set[int]:
+    """Return the meters in whose hours the tree was wrong: those that changed, and around them."""
+    changed, groups = set[int](), set[int]()
+    for device, (parent, group, path, _, role, _, why, _) in news.items():
+        if device not in known:
+            continue  # what it measured is dirty as it is
+        was_parent, was_group, was_path, _, was_role, _, was_why, _ = known[device]
+        moved = (was_parent, was_group, was_path) != (parent, group, path)
+        if was_role != role or (moved and "topology" in (was_why, why)):
+            changed.add(device)
+            groups |= {was_group, group, *was_path, *path}
+    return changed | {d for rows in (known, news) for d, row in rows.items() if row[1] in groups}
+
+
+def _row(place: Place) -> list[Any]:
     return [
         stable_id(place.parent) if place.parent else 0,
         stable_id(place.group),
@@ -306,7 +350,7 @@ def _row(place: Place) -> list[object]:
     ]
 
 
-def _write(client: Client, news: Mapping[int, Sequence[object]]) -> None:
+def _write(client: Client, news: Rows) -> None:
     (version,) = client.rows("SELECT max(version) + 1 FROM tree")[0]
     columns: dict[str, Sequence[object]] = {
         name: [row[at] for row in news.values()] for at, name in enumerate(COLUMNS)

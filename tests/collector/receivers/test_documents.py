@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from wattshed_collector.config import Config, Ledger, Retention
 from wattshed_collector.normalise import json_documents
 from wattshed_collector.normalise.json_documents import Problems
+from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
+from wattshed_exporter.outputs.protobuf import Encoder
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Answer, Running
@@ -161,23 +164,29 @@ def test_what_ended_before_the_oldest_time_is_rejected() -> None:
 
 class TestFactors:
     def test_mark_the_hours_until_the_next(self, collector: Running) -> None:
-        def marked() -> list[int]:
+        def marked() -> Counter[int]:
             rows = collector.rows(
-                "SELECT DISTINCT toUnixTimestamp(hour) FROM dirty WHERE hour < '2026-02-01' "
-                "ORDER BY 1"
+                "SELECT toUnixTimestamp(hour), count() FROM dirty WHERE hour < '2026-02-01' "
+                "GROUP BY hour"
             )
-            return [(hour - START_S) // 3600 for (hour,) in rows]
+            return Counter({(hour - START_S) // 3600: count for hour, count in rows})
 
         def factor(start_s: int, value: float | None, **said: str) -> dict[str, Any]:
             named = {"kind": "pue", "site": "oslo", "unit": "1", "source": "operator", **said}
             return {**named, "start": start_s, "value": value}
 
+        times = [(START_S + hour * 3600) * 1000 for hour in range(-2, 30)]
+        times.append(int(time.time() * 1000))
+        ticks = tuple(Tick("d", at, 1000, Method.INTEGRAL, 1.0) for at in times)
+        card = Device("d", Kind.GPU, "n", "nvml")
+        assert collector.post(Encoder({}, "0").request(Batch((card,), ticks))).status == 200
+
         ends = factor(START_S + 20 * 3600, None)
         assert send(collector, "/v1/factors", ends).json["accepted"] == 1
-        before = set(marked())
+        before = marked()
         answer = send(collector, "/v1/factors", [factor(START_S + 1800, 1.2)])
         assert answer.json == {"accepted": 1, "hours": 20}
-        assert set(marked()) - before == set(range(20)) - before
+        assert marked() - before == Counter(range(20))
         elsewhere = factor(int(time.time()) - 1, 1.3, site="rome")
         assert send(collector, "/v1/factors", elsewhere).json["hours"] in (1, 2)
         future = factor(int(time.time()) + 7200, 0.2, kind="price", unit="EUR/kWh")
@@ -190,6 +199,12 @@ class TestFactors:
         ]
         assert found[0][:2] == ("price", "oslo")
 
+    def test_hours_of_which_nothing_is_known_are_not_marked(self, collector: Running) -> None:
+        ancient = {"kind": "pue", "site": "rome", "start": 86_400, "value": 1.1}
+        until = {**ancient, "start": START_S - 10 * 86_400, "value": 1.2}
+        assert send(collector, "/v1/factors", until).status == 200
+        assert send(collector, "/v1/factors", ancient).json["hours"] == 0
+
     def test_a_correction_replaces(self, collector: Running) -> None:
         said = {"kind": "carbon", "site": "", "start": START, "value": 400, "unit": "g/kWh"}
         for value in (400, 41.5):
@@ -201,7 +216,8 @@ class TestFactors:
         answer = send(
             collector,
             "/v1/factors",
-            [{"kind": "pue", "start": 1, "value": 0.9}, {"start": 0, "colour": "red"}],
+            b'[{"kind": "pue", "start": 1, "value": 0.9}, {"start": 0, "colour": "red"},'
+            b'{"kind": "half \\ud800", "start": 1, "value": 1%s}]' % (b"0" * 400),
         )
         assert answer.status == 400
         assert [re.sub(r"; known are .*", "", p) for p in answer.json["problems"]] == [
@@ -210,6 +226,8 @@ class TestFactors:
             "[1]: kind is missing",
             "[1]: value is missing; null ends what was said before",
             "[1]: start must be a time such as 2026-01-31T08:00:00Z, or Unix seconds, before 2106",
+            "[2]: kind holds half of a character",
+            "[2]: value has too many digits",
         ]
 
 

@@ -13,6 +13,7 @@ from wattshed_collector.errors import Permanent
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import VERSIONS, Layout, Migration, migrate, migrations
+from wattshed_exporter.model import stable_id
 
 
 @pytest.fixture
@@ -46,7 +47,18 @@ def test_numbers_count_up_from_one() -> None:
         "attribution",
         "rollups",
         "containment",
+        "finished_hours",
     ]
+
+
+def test_each_table_is_made_in_one_file() -> None:
+    """But those that a later file builds again from what they hold."""
+    made = [
+        name
+        for m in migrations()
+        for name in sorted(set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", m.template)))
+    ]
+    assert sorted(made) == sorted(set(made))
 
 
 def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: Client) -> None:
@@ -129,8 +141,9 @@ class TestCluster:
         for migration in migrations():
             for statement in migration.statements(layout):
                 assert "{{" not in statement
-                assert "ON CLUSTER 'fleet'" in statement
-                if statement.startswith("CREATE TABLE"):
+                # What is inserted is replicated by the table.
+                assert "ON CLUSTER 'fleet'" in statement or statement.startswith("INSERT INTO")
+                if re.match(r"CREATE (OR REPLACE )?TABLE", statement):
                     assert re.search(
                         r"ENGINE = Replicated(Replacing|Aggregating|Coalescing)?MergeTree",
                         statement,
@@ -153,46 +166,89 @@ def test_the_checksum_is_of_the_template() -> None:
     assert replace(first, template=first.template + " ").checksum != first.checksum
 
 
-def test_allocations_of_an_older_store_are_charged_as_before(client: Client) -> None:
-    """An hour that is computed again after the upgrade comes out as it did before it."""
-    until = [m for m in migrations() if m.number <= 6]
+KEEP_ALL = Layout(raw_days=0, minute_days=0)
+BASE = 1_768_471_200_000
+
+
+def at_six(client: Client) -> None:
+    """Make a store as it was before allocations could be shared and meters reconciled."""
     client.command(VERSIONS.format(on_cluster="", replicated=""))
-    layout = Layout(raw_days=0, minute_days=0)
-    for migration in until:
-        for statement in migration.statements(layout):
+    for migration in migrations()[:6]:
+        for statement in migration.statements(KEEP_ALL):
             client.command(statement)
         applied: dict[str, list[object]] = {
             "number": [migration.number],
             "name": [migration.name],
         }
         client.insert("migration", {**applied, "checksum": [migration.checksum]})
-    base = 1_768_471_200_000
-    minutes = range(181)
+
+
+def power(client: Client, device: int, watts: int, minutes: range) -> None:
     client.insert(
         "tick",
         {
-            "ts": [base + m * 60_000 for m in minutes],
-            "device_id": [7] * len(minutes),
-            "power_uw": [60_000_000] * len(minutes),
+            "ts": [BASE + m * 60_000 for m in minutes],
+            "device_id": [device] * len(minutes),
+            "power_uw": [watts * 10**6] * len(minutes),
             "interval_ms": [60_000] * len(minutes),
             "method": ["integral"] * len(minutes),
         },
     )
+
+
+def test_an_outer_meter_of_an_older_store_is_in_no_sum_twice(client: Client) -> None:
+    """It was charged with all that it measured, and left out of sums; marks were done with."""
+    at_six(client)
+    client.insert(
+        "device",
+        {
+            "device_id": [stable_id("gpu"), stable_id("bmc")],
+            "key": ["gpu", "bmc"],
+            "kind": ["gpu", "host"],
+            "node": ["n", "n"],
+            "source": ["nvml", "ipmi"],
+            "overlap": ["", "outer"],
+        },
+    )
+    for key, watts in (("gpu", 300), ("bmc", 500)):
+        power(client, stable_id(key), watts, range(61))
+        charged: dict[str, list[object]] = {
+            "t": [BASE // 1000],
+            "device_id": [stable_id(key)],
+            "workload_id": [0],
+            "class": ["unattributed"],
+            "joules": [watts * 3600.0],
+            "seconds": [3600.0],
+            "version": [1],
+        }
+        for table in ("charge_1m", "charge_1h"):
+            client.insert(table, charged)
+    client.command("TRUNCATE TABLE dirty")
+    migrate(client, KEEP_ALL)
+    assert client.rows("SELECT sum(joules) FROM v_workload_1h") == [(300 * 3600.0,)]
+    Ledger(client, Policy(raw_days=0)).run()
+    for view in ("v_workload_1h", "v_workload_1d", "v_energy_1h", "v_energy_1m"):
+        total = client.rows(f"SELECT sum(joules) FROM {view}")[0][0]
+        assert total == pytest.approx(500 * 3600.0), view
+
+
+def test_allocations_of_an_older_store_are_charged_as_before(client: Client) -> None:
+    """An hour that is computed again after the upgrade comes out as it did before it."""
+    at_six(client)
+    power(client, 7, 60, range(181))
     held = [(5, 0, 90, 1.0, 0), (5, 0, 150, 1.0, 0), (6, 60, 120, 0.5, 0), (6, 60, 60, 0.5, 1)]
     client.insert(
         "allocation",
         {
             "device_id": [7] * len(held),
             "workload_id": [workload for workload, *_ in held],
-            "start_ts": [base + start * 60_000 for _, start, *_ in held],
-            "end_ts": [base + end * 60_000 for _, _, end, *_ in held],
+            "start_ts": [BASE + start * 60_000 for _, start, *_ in held],
+            "end_ts": [BASE + end * 60_000 for _, _, end, *_ in held],
             "share": [share for *_, share, _ in held],
             "revision": [revision for *_, revision in held],
         },
     )
-    assert [m.number for m in migrate(client, layout)] == [
-        m.number for m in migrations() if m.number > 6
-    ]
+    assert list(migrate(client, KEEP_ALL)) == migrations()[6:]
     for run in range(2):
         Ledger(client, Policy(raw_days=0)).run()
         rows = client.rows(
