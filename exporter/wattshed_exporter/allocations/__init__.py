@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from wattshed_exporter.model import Device, Instance, ProcessUse
@@ -55,6 +55,7 @@ class Told:
     """Fields of ``Workload`` (never ``key``) by holder; the first plug-in that says one counts."""
     same: Mapping[Ref, Ref] = field(default_factory=dict)
     """A name of a holder, and the name that stands for it; chains are followed."""
+    _: KW_ONLY
     ended: Collection[Ref] = ()
     """Holders that have ended for good: what is still granted to them, nobody has."""
     rejected: Mapping[str, int] = field(default_factory=dict)

@@ -74,7 +74,7 @@ class Cgroup:
         claims = [*self._cpu(tree, meters), *self._memory(tree, meters), *self._gpus(meters, same)]
         rejected = {"too_many_cgroups": tree.left_out} if tree.left_out else {}
         jobs = {c.holder: JOB for c in claims if c.holder.startswith("torque:")}
-        return Told(claims, {**ABOUT, **jobs}, same, rejected)
+        return Told(claims, {**ABOUT, **jobs}, same, rejected=rejected)
 
     def close(self) -> None:
         self._tree, self._processors, self._places = None, None, {}

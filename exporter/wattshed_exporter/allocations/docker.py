@@ -81,7 +81,7 @@ class Docker:
                 rejected["unknown_device"] += not found
                 keys.update(dict.fromkeys(found))
             claims += [Claim(key, ref, 1.0, None, METHOD) for key in keys]
-        return Told(claims, about, same, +rejected)
+        return Told(claims, about, same, rejected=+rejected)
 
     def close(self) -> None:
         self._asked = {}

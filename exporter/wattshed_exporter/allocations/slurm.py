@@ -89,7 +89,7 @@ class SlurmAllocator:
         places = _holders(standing, facts)
         claims = _summed(self._claims(places, facts, meters, rejected))
         return Told(
-            claims, {f"slurm:{job}": _about(job, facts[job]) for job in facts}, {}, rejected
+            claims, {f"slurm:{job}": _about(job, facts[job]) for job in facts}, rejected=rejected
         )
 
     def close(self) -> None:
