@@ -46,6 +46,7 @@ def test_numbers_count_up_from_one() -> None:
         "attribution",
         "rollups",
         "containment",
+        "finished_hours",
     ]
 
 
