@@ -298,9 +298,7 @@ def test_every_kind_of_workload_is_there_and_described(day: Drained) -> None:
         "training", "inference", "notebook", "edge_inference"
     }  # fmt: skip
     for row in workloads:
-        assert all((row.name, row.team, row.owner, row.project, row.cluster))
-        # A pod has a namespace, a batch job the partition in which it waited.
-        assert row.namespace or row.queue
+        assert all((row.name, row.namespace, row.team, row.owner, row.project, row.cluster))
         assert row.precision
         assert row.model or row.kind == "notebook"
 
