@@ -33,11 +33,15 @@ GONE_SECONDS = 600.0
 """Time after which a workload that is charged nothing more leaves the page."""
 MOST_SERIES = 20_000
 """Series on the page at most; whose workload ended first makes room, and is counted."""
+MOST_DUE = 1000
+"""Series that wait at most where nobody pulls; then those that ended leave as if somebody had."""
 MOST_WORKLOADS = 10_000
 PAST_MS = 1_800_000
 """History that is read again (a recording, say) is not live, and is left out."""
 KEPT_MS = 60_000
 """How long an allocation is remembered after the time that is charged."""
+HELD_MS = 3_600_000
+"""How long it is remembered at most: what a gap hides may never be known."""
 
 NOBODY: Labels = ("",) * len(WORKLOAD_ATTRIBUTES)
 LABELS_OF = attrgetter(*(a.name for a in WORKLOAD_ATTRIBUTES))
@@ -95,6 +99,7 @@ class Live:
         self._now_ms = now_ms
         self._monotonic = monotonic
         self._until_ms = -math.inf if waits else math.inf
+        self._scraped_at = -math.inf
         self._inbox: deque[Batch] = deque()
         self._work = threading.Lock()
         self._accounts: dict[str, _Account] = {}
@@ -133,10 +138,8 @@ class Live:
         with self._work:
             if self._until_ms == math.inf:
                 self._catch_up()
-            now = self._monotonic()
-            for account in self._accounts.values():
-                _publish(account, now)
-            self._leave(now)
+            self._scraped_at = self._monotonic()
+            self._publish_all(self._scraped_at)
             keys = tuple((key, own) for key, a in self._accounts.items() for own in a.shown)
             if keys != self._keys:
                 self._keys = keys
@@ -147,6 +150,16 @@ class Live:
         self._open_all()
         for key, account in self._accounts.items():
             self._charge_until(key, account, self._until_ms)
+        now = self._monotonic()
+        many = sum(len(a.due) for a in self._accounts.values()) > MOST_DUE
+        if many and now - self._scraped_at > GONE_SECONDS:
+            for _ in range(ZERO_SCRAPES + 1):
+                self._publish_all(now)
+
+    def _publish_all(self, now: float) -> None:
+        for account in self._accounts.values():
+            _publish(account, now)
+        self._leave(now)
 
     def _open_all(self) -> None:
         """Sort what came in by device."""
@@ -180,23 +193,20 @@ class Live:
             self._charge_until(tick.device, account, math.inf)
             account.last = account.gap = None
             account.still.clear()
+            _end_all(account, tick.ts_ms)
             account.pending.append(tick)
 
     def _charge_until(self, key: str, account: _Account, until_ms: float) -> None:
         if account.amended:
             self._amend(key, account)
         ready = [tick for tick in account.pending if tick.ts_ms <= until_ms]
-        if not ready:
-            return
-        account.pending = account.pending[len(ready) :]
-        before = [tick for tick in (account.last, account.gap) if tick is not None]
-        self._book(key, account, spans([*before, *ready]))
-        for tick in ready:
-            _carry(account, tick)
-        oldest_ms = min(account.still[0].ts_ms if account.still else ready[-1].ts_ms, until_ms)
-        held = account.allocations
-        for place in [p for p, a in held.items() if a.end_ms < oldest_ms - KEPT_MS]:
-            del held[place]
+        if ready:
+            account.pending = account.pending[len(ready) :]
+            before = [tick for tick in (account.last, account.gap) if tick is not None]
+            self._book(key, account, spans([*before, *ready]))
+            for tick in ready:
+                _carry(account, tick)
+        _forget_held(account, until_ms)
 
     def _amend(self, key: str, account: _Account) -> None:
         """Take back the counter of ticks that are charged: power tells what they burned.
@@ -233,20 +243,16 @@ class Live:
     def _leave(self, now: float) -> None:
         """Let workloads go that ended a while ago, or the first ones where there are too many."""
         for account in self._accounts.values():
-            for whose in [w for w, at in account.charged_at.items() if now - at > GONE_SECONDS]:
-                _forget(account, whose)
+            _forget(account, [w for w, at in account.charged_at.items() if now - at > GONE_SECONDS])
         extra = sum(len(a.shown) for a in self._accounts.values()) - MOST_SERIES
-        if extra > 0:
-            ended = sorted(
-                ((at, key, whose) for key, a in self._accounts.items()
-                 for whose, at in a.charged_at.items() if whose != NOBODY),
-            )  # fmt: skip
-            for _, key, whose in ended:
-                if extra <= 0:
-                    break
-                gone = _forget(self._accounts[key], whose)
+        if extra <= 0:
+            return
+        ended = sorted((at, key, w) for key, a in self._accounts.items()
+                       for w, at in a.charged_at.items())  # fmt: skip
+        for key, account in self._accounts.items():
+            leaving = [whose for _, where, whose in ended[:extra] if where == key]
+            if gone := _forget(account, leaving):
                 self._telemetry.add("wattshed_source_errors_total", gone, self.name, "too_many")
-                extra -= gone
 
 
 def joined(
@@ -282,13 +288,36 @@ def joined(
 def _carry(account: _Account, tick: Tick) -> None:
     """Remember a tick that was charged, for the span to the next one."""
     if tick.power_watts is None and tick.energy_uj is None:
-        account.gap = account.gap or tick
-        account.still.append(tick)
+        # One stands for all that follow: a gap may last for weeks.
+        if account.gap is None:
+            account.gap = tick
+            account.still.append(tick)
         return
     last, account.last, account.gap = account.last, tick, None
     if last is None or last.energy_uj != tick.energy_uj or len(account.still) > STILL_TICKS:
         account.still.clear()
     account.still.append(tick)
+
+
+def _forget_held(account: _Account, until_ms: float) -> None:
+    """Forget allocations that no span can reach any more, or only one across a very long gap."""
+    last = [account.last] if account.last is not None else []
+    waiting = [tick.ts_ms for tick in (*last, *account.still[:1], *account.pending[:1])]
+    if until_ms == math.inf:
+        until_ms = max(waiting, default=-math.inf)
+    oldest_ms = max(min([*waiting, until_ms]) - KEPT_MS, until_ms - HELD_MS)
+    held = account.allocations
+    for place in [p for p, a in held.items() if a.end_ms < oldest_ms]:
+        del held[place]
+
+
+def _end_all(account: _Account, ts_ms: int) -> None:
+    """Take back what is held beyond a time that comes twice: of its second time others tell."""
+    account.allocations = {
+        place: replace(a, end_ms=min(a.end_ms, ts_ms))
+        for place, a in account.allocations.items()
+        if a.start_ms < ts_ms
+    }
 
 
 def _publish(account: _Account, now: float) -> None:
@@ -311,13 +340,13 @@ def _publish(account: _Account, now: float) -> None:
             del young[own]
 
 
-def _forget(account: _Account, whose: Labels) -> int:
-    """Take a workload of a device from the page, unless joules of it wait; return its series."""
-    waiting = any(own[1:] == whose for each in (account.due, *account.waiting) for own in each)
-    if waiting or whose == NOBODY:
-        return 0
-    del account.charged_at[whose]
-    series = [own for own in account.shown if own[1:] == whose]
+def _forget(account: _Account, ended: Iterable[Labels]) -> int:
+    """Take workloads of a device from the page, but those of which joules wait; return series."""
+    waiting = {own[1:] for each in (account.due, *account.waiting) for own in each}
+    leaving = set(ended) - waiting - {NOBODY}
+    for whose in leaving:
+        del account.charged_at[whose]
+    series = [own for own in account.shown if own[1:] in leaving]
     for own in series:
         del account.shown[own]
     return len(series)

@@ -7,11 +7,15 @@ rounds is the mean over the readings in between.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .model import Instance, ProcessUse
 from .sources import Sample
+
+MOST_READINGS = 64
+"""Readings that are kept: where nobody asks, the oldest go."""
 
 _Uses = dict[tuple[str, int], ProcessUse]
 """By device, or MIG instance, and process."""
@@ -21,7 +25,7 @@ _Uses = dict[tuple[str, int], ProcessUse]
 class _Read:
     """What one source has read since the last round."""
 
-    readings: list[_Uses] = field(default_factory=list)
+    readings: deque[_Uses] = field(default_factory=lambda: deque(maxlen=MOST_READINGS))
     asked: frozenset[str] = frozenset()
     ts_ms: int = 0
     is_passed_on: bool = False
@@ -72,14 +76,15 @@ class Usage:
 
     def _take(self, read: _Read, sample: Sample, processes: Sequence[ProcessUse]) -> None:
         if read.is_passed_on:
-            read.readings, read.is_passed_on = [], False
+            read.readings.clear()
+            read.is_passed_on = False
         silent = {reading.device for reading in sample.readings if reading.gap}
         read.asked = frozenset(r.device for r in sample.readings).difference(silent)
         read.ts_ms = max((r.ts_ms for r in sample.readings), default=read.ts_ms)
         read.readings.append({(u.device, u.pid): u for u in processes if u.device not in silent})
 
 
-def _means(readings: Sequence[_Uses]) -> Iterable[ProcessUse]:
+def _means(readings: Collection[_Uses]) -> Iterable[ProcessUse]:
     """Yield what each process used on average; in a reading that it is not in, it used nothing."""
     latest: _Uses = {}
     for reading in readings:

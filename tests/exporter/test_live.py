@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,15 @@ from wattshed_exporter.config import Config
 from wattshed_exporter.errors import DevicesChanged, NoData
 from wattshed_exporter.guards import FROZEN
 from wattshed_exporter.integrate import Meter
-from wattshed_exporter.live import GONE_SECONDS, MOST_BATCHES, PAST_MS, ZERO_SCRAPES, Live
+from wattshed_exporter.live import (
+    GONE_SECONDS,
+    MOST_BATCHES,
+    MOST_DUE,
+    MOST_SERIES,
+    PAST_MS,
+    ZERO_SCRAPES,
+    Live,
+)
 from wattshed_exporter.model import (
     MICRO,
     Allocation,
@@ -241,6 +250,68 @@ def test_what_waits_is_bounded(watched: Watched) -> None:
     watched.ticks(*(tick(s, s) for s in range(MOST_BATCHES + 2)))
     watched.rest()
     assert watched.total() == MOST_BATCHES
+
+
+@pytest.mark.parametrize("has_reading", [False, True])
+def test_a_gap_that_does_not_end_takes_no_memory(watched: Watched, has_reading: bool) -> None:
+    if has_reading:
+        watched.ticks(tick(0, 0))
+    grown = []
+    for second in range(0, 15_000, 20):
+        watched.ticks(tick(second + 5, None, gap="gpu_lost"))
+        watched.told(*(held(w, second, second + 20, 0.1, 0.1) for w in "ab"))
+        watched.live.settle((second + 20) * 1000)
+        if second in (5000, 14_980):
+            grown.append(len(pickle.dumps(watched.live._accounts)))
+    assert grown[1] <= 1.1 * grown[0]
+    watched.ticks(tick(15_000, 15_000))
+    assert sum(watched.settled(15_000).values()) == pytest.approx(15_000 if has_reading else 0)
+
+
+def test_what_is_held_where_nothing_is_read_is_forgotten(watched: Watched) -> None:
+    for second in range(0, 5000, 10):
+        watched.told(held("a", second, second + 10, 1.0, 0.5))
+        watched.live.settle((second + 10) * 1000)
+    assert len(watched.live._accounts["d"].allocations) < 10
+
+
+def test_where_nobody_pulls_those_that_ended_leave_and_the_rest_is_right(watched: Watched) -> None:
+    end = 4 * MOST_DUE
+    for second in range(0, end, 20):
+        watched.seconds = 10.0 * second
+        watched.ticks(*(tick(s, 100 * s) for s in range(second, second + 20)))
+        watched.told(*(held(f"w{s}", s, s + 1) for s in range(second, second + 20)))
+        watched.live.settle((second + 19) * 1000)
+    account = watched.live._accounts["d"]
+    assert len(account.due) + len(account.shown) + len(account.waiting) < 3 * MOST_DUE
+    watched.told(held("b", end, end + 10))
+    watched.ticks(tick(end, 100 * end), tick(end + 10, 100 * end + 7))
+    assert watched.settled(end + 10)["active", "b"] == 7.0
+
+
+def test_the_first_to_have_ended_make_room_where_there_are_too_many(watched: Watched) -> None:
+    watched.ticks(tick(0, 0), tick(10, 10_000), tick(20, 20_000))
+    watched.told(held("old", 0, 10))
+    watched.settled(10)
+    watched.seconds = 1.0
+    watched.told(*(held(f"w{n}", 10, 20, 1 / MOST_SERIES) for n in range(MOST_SERIES)))
+    found = watched.settled(20)
+    assert len(found) == MOST_SERIES
+    assert ("active", "old") not in found
+    told = {"source": "live", "reason": "too_many"}
+    assert watched.telemetry.value("wattshed_source_errors_total", **told) == 1
+
+
+def test_what_was_held_before_a_clock_was_set_back_holds_nothing_after_it(
+    watched: Watched,
+) -> None:
+    watched.ticks(tick(5000, 100), tick(5010, 1100))
+    watched.told(held("a", 4990, 5010), held("b", 5000, 5010, 0.0, 1.0))
+    watched.ticks(tick(5000, None, gap="clock_step"))
+    watched.ticks(*(replace(tick(s, s - 5000), start_ms=5_000_000) for s in range(5001, 5011)))
+    watched.told(held("c", 5000, 5010))
+    found = watched.settled(5010)
+    assert found == {("active", "a"): 500.0, ("active", "b"): 500.0, ("active", "c"): 9.0}
 
 
 def test_keys_stay_the_same_object_while_no_series_comes_or_goes(watched: Watched) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from wattshed_exporter.model import Instance, ProcessUse, Reading
 from wattshed_exporter.sources import Sample
-from wattshed_exporter.usage import Usage
+from wattshed_exporter.usage import MOST_READINGS, Usage
 
 
 def sample(second: int, *uses: tuple[int, float | None], gap: str = "") -> Sample:
@@ -34,6 +34,13 @@ def test_what_is_not_told_once_is_not_known(usage: Usage) -> None:
     usage.take("nvml", sample(1, (7, 0.8)))
     usage.take("nvml", sample(6, (7, None)))
     assert means(usage, 10) == {7: None}
+
+
+def test_what_nobody_asks_for_is_bounded(usage: Usage) -> None:
+    usage.take("nvml", sample(1, (6, 0.8)))
+    for second in range(2, 2 + MOST_READINGS):
+        usage.take("nvml", sample(second, (7, 0.5)))
+    assert means(usage, 60) == {7: 0.5}
 
 
 def test_memory_and_time_are_the_latest(usage: Usage) -> None:

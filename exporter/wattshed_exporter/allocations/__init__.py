@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from wattshed_exporter.model import Device, Instance, ProcessUse
@@ -28,7 +28,7 @@ counts, so that the one that knows most of it comes first."""
 
 Ref = str
 """How a plug-in calls a holder: ``pod:<uid>``, ``pod:<namespace>/<name>``, ``container:<id>``,
-``slurm:<job id>``, ``unit:<name>`` or ``static:<key>``."""
+``slurm:<job id>``, ``torque:<job id>``, ``unit:<name>`` or ``static:<key>``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,10 @@ class Told:
     """Fields of ``Workload`` (never ``key``) by holder; the first plug-in that says one counts."""
     same: Mapping[Ref, Ref] = field(default_factory=dict)
     """A name of a holder, and the name that stands for it; chains are followed."""
-    _: KW_ONLY
-    ended: Collection[Ref] = ()
-    """Holders that have ended for good: what is still granted to them, nobody has."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """What could not be understood, by reason; it is counted as errors."""
+    ended: Collection[Ref] = ()
+    """Holders that have ended for good: what is still granted to them, nobody has."""
 
 
 @dataclass(frozen=True, slots=True)

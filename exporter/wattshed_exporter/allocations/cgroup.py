@@ -41,7 +41,6 @@ ABOUT = {
     SYSTEM: {"name": "system", "kind": "system"},
     GONE: {"name": "gone before it was seen", "kind": "system"},
 }
-JOB = {"kind": "job"}
 MEMORY_FIELD = re.compile(rb"^(MemTotal|MemAvailable): +([0-9]{1,18}) kB$", re.M)
 
 
@@ -73,8 +72,7 @@ class Cgroup:
         same = {g.place.container: g.place.holder for g in tree.groups() if g.begins_container}
         claims = [*self._cpu(tree, meters), *self._memory(tree, meters), *self._gpus(meters, same)]
         rejected = {"too_many_cgroups": tree.left_out} if tree.left_out else {}
-        jobs = {c.holder: JOB for c in claims if c.holder.startswith("torque:")}
-        return Told(claims, {**ABOUT, **jobs}, same, rejected=rejected)
+        return Told(claims, ABOUT, same, rejected=rejected)
 
     def close(self) -> None:
         self._tree, self._processors, self._places = None, None, {}

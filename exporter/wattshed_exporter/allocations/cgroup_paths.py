@@ -32,8 +32,12 @@ CONTAINER = re.compile(
 which watches one container, has a cgroup that is named after it."""
 SLURM = re.compile(r"slurm(?:_.+)?|(?:.+_)?slurmstepd\.scope")
 SLURM_JOB = re.compile(r"job_([0-9]{1,18})")
+TORQUE_JOB = re.compile(r"[0-9]{1,18}[A-Za-z0-9_.\[\]-]{0,200}")
 POD_OF_PODMAN = re.compile(rf"(?:[\w.-]*-)?libpod_pod_{HEX}{{64}}(?:\.slice)?")
-UNIT = re.compile(r"[^/]{1,255}\.(?:service|scope|socket|mount|swap)")
+NAMED = r"[A-Za-z0-9:_.\\@-]{1,255}"
+"""What systemd allows in the name of a unit; whoever has a cgroup of their own may name those in it
+at will, and a name becomes a label."""
+UNIT = re.compile(rf"{NAMED}\.(?:service|scope|socket|mount|swap)")
 USER_MANAGER = re.compile(r"unit:user@[0-9]{1,10}\.service")
 DELETED = " (deleted)"
 
@@ -71,7 +75,7 @@ def step(place: Place, name: str) -> Place:
     """Return whose the cgroup ``name`` is that lies in a cgroup of ``place``."""
     if not name or name.startswith(".."):
         return place
-    if place.below == "torque":
+    if place.below == "torque" and TORQUE_JOB.fullmatch(name):
         return Place(f"torque:{name}", Rank.POD_OR_JOB, tenured=True)
     if place.below == "slurm" and (job := SLURM_JOB.fullmatch(name)):
         return Place(f"slurm:{job[1]}", Rank.POD_OR_JOB, tenured=True)

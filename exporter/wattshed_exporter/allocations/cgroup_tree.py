@@ -85,7 +85,7 @@ class Tree:
         self._most = most
         self.top = Group("", ROOT)
         self.left_out = 0
-        self._count = 0
+        self._count = 1
         self._whole = False
 
     def walk(self) -> None:
@@ -94,18 +94,14 @@ class Tree:
         Raises:
             SourceError: ``vanished``: the tree itself is gone.
         """
-        self._count, self.left_out = 0, 0
+        self.left_out = 0
         if not self._visit(self.top):
             raise SourceError(f"{self.layout.cpu} is gone", "vanished")
         self._whole = not self.left_out
 
     def groups(self) -> Iterator[Group]:
         """Yield every cgroup, parents first."""
-        waiting = [self.top]
-        while waiting:
-            group = waiting.pop()
-            yield group
-            waiting.extend(group.children.values())
+        return _with_all_below(self.top)
 
     def _visit(self, group: Group) -> bool:
         """Look at a cgroup and those below; return whether it is the one that it was."""
@@ -116,7 +112,6 @@ class Tree:
         if group.inode not in (0, seen.st_ino) and group is not self.top:
             return False
         group.inode = seen.st_ino
-        self._count += 1
         if seen.st_nlink != group.links or seen.st_nlink < 2:
             self._list(group, seen.st_nlink)
         gone = [name for name, child in group.children.items() if not self._visit(child)]
@@ -127,11 +122,14 @@ class Tree:
     def _replace(self, group: Group, gone: list[str], links: int) -> None:
         """Forget who is gone; another may have come meanwhile, so that the links are as before."""
         for name in gone:
-            del group.children[name]
+            self._drop(group, name)
         self._list(group, links)
         for name, child in list(group.children.items()):
             if not child.inode and not self._visit(child):
-                del group.children[name]
+                self._drop(group, name)
+
+    def _drop(self, group: Group, name: str) -> None:
+        self._count -= sum(1 for _ in _with_all_below(group.children.pop(name)))
 
     def _list(self, group: Group, links: int) -> None:
         try:
@@ -141,15 +139,24 @@ class Tree:
             return
         group.links = links
         for name in group.children.keys() - found:
-            del group.children[name]
+            self._drop(group, name)
         if group.path.count("/") >= DEEPEST:
             return
         for name in sorted(found - group.children.keys()):
-            if self._count + len(group.children) < self._most:
+            if self._count < self._most:
                 group.children[name] = _child(group, name, self._whole)
+                self._count += 1
             else:
                 self.left_out += 1
                 group.links = -1
+
+
+def _with_all_below(top: Group) -> Iterator[Group]:
+    waiting = [top]
+    while waiting:
+        group = waiting.pop()
+        yield group
+        waiting.extend(group.children.values())
 
 
 def _child(group: Group, name: str, new: bool) -> Group:

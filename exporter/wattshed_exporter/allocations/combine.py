@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wattshed_exporter.model import Device, Instance, Workload
+from wattshed_exporter.sources.sysfs import printable
 
 from . import Claim, Meters, Ref, Told
 
@@ -21,7 +22,7 @@ BOARD_SLICES = 7
 FEWER_SLICES = (("A30", 4), ("RTX PRO 6000", 4), ("RTX PRO 5000", 2), ("RTX PRO 4500", 2))
 """Compute slices that a board in MIG mode has, and those that have fewer by a part of their model's
 name (NVIDIA MIG User Guide, "Supported GPUs")."""
-KINDS = {"pod": "pod", "slurm": "job", "container": "container", "unit": "unit"}
+KINDS = {"pod": "pod", "slurm": "job", "torque": "job", "container": "container", "unit": "unit"}
 """Kind of a workload that no plug-in gives one, by the first word of its name."""
 MAPPED_RATIO = 0.99
 """Part of what all processes use of a device that must be mapped to holders before one to which
@@ -121,14 +122,16 @@ def _end(name: Ref, following: Mapping[Ref, Ref]) -> Ref:
 def workload(holder: Ref, fields: Mapping[str, str], node: str, cluster: str) -> Workload:
     """Return a holder as a workload: ``k8s/<cluster>/<uid>``, ``slurm/<cluster>/<job>``, ...
 
-    A job of no cluster, a container and a unit are known by their node.
+    A job of no cluster, a container and a unit are known by their node. Fields are cut to what can
+    be printed and to a bounded length, because people choose them and they become labels.
     """
     family, _, rest = holder.partition(":")
-    own = {name: value for name, value in fields.items() if value}
+    own = {name: text for name, value in fields.items() if (text := printable(value))}
     where = own.get("cluster", cluster)
     prefix = {
         "pod": ("k8s", where),
         "slurm": ("slurm", where or node),
+        "torque": ("torque", where or node),
         "container": ("container", node),
         "unit": ("unit", node),
     }.get(family, (family,))
@@ -161,6 +164,7 @@ def _merge(
     found: dict[_Place, _Merged] = {}
     rejected: Counter[tuple[str, str]] = Counter()
     for plug_in, told in said:
+        own: dict[_Place, Claim] = {}
         for claim in told.claims:
             instance = instances.get(claim.device)
             device = claim.device if instance is None else instance.device
@@ -172,16 +176,31 @@ def _merge(
             elif not _makes_sense(claim):
                 rejected[plug_in, "bad_claim"] += 1
             else:
-                part = "" if instance is None else instance.uuid
+                place = device, "" if instance is None else instance.uuid, holder
                 ratio = _slices_ratio(instance, meters.devices[device])
-                merged = _Merged(instance=instance, ratio=ratio)
-                _add(found.setdefault((device, part, holder), merged), claim, plug_in)
+                found.setdefault(place, _Merged(instance=instance, ratio=ratio))
+                own[place] = _both(own[place], claim) if place in own else claim
+        for place, claim in own.items():
+            _add(found[place], claim, plug_in)
     return found, rejected
 
 
 def _makes_sense(claim: Claim) -> bool:
     numbers = [n for n in (claim.share, claim.activity) if n is not None]
     return all(math.isfinite(n) and n >= 0 for n in numbers) and (claim.share or 0) <= 1
+
+
+def _both(known: Claim, more: Claim) -> Claim:
+    """Return what one plug-in says of a holder that it knows under two names: the sum."""
+    if known.holder == more.holder:
+        share = more.share if known.share is None else known.share
+        activity = more.activity if known.activity is None else known.activity
+    else:
+        shares = [s for s in (known.share, more.share) if s is not None]
+        share = min(math.fsum(shares), 1.0) if shares else None
+        is_told = known.activity is not None and more.activity is not None
+        activity = (known.activity or 0.0) + (more.activity or 0.0) if is_told else None
+    return replace(more, share=share, activity=activity, method=known.method or more.method)
 
 
 def _add(merged: _Merged, claim: Claim, plug_in: str) -> None:

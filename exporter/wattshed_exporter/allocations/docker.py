@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wattshed_exporter.config import Config
 
 ID = re.compile("[0-9a-f]{64}")
-POD = "io.kubernetes.pod.uid"
+POD, UID = "io.kubernetes.pod.uid", re.compile(r"[0-9A-Za-z-]{1,63}")
 KNOWN = {
     "com.docker.compose.service": "name",
     "com.docker.compose.project": "project",
@@ -42,6 +42,12 @@ class Listed:
     id: str
     name: str
     labels: Mapping[str, str]
+
+    @property
+    def pod(self) -> str:
+        """The uid of its pod, "" where it is of none."""
+        uid = self.labels.get(POD, "")
+        return uid if UID.fullmatch(uid) else ""
 
 
 class Docker:
@@ -71,8 +77,8 @@ class Docker:
         same: dict[Ref, Ref] = {}
         for container in running:
             ref = f"container:{container.id}"
-            if POD in container.labels:
-                same[ref] = f"pod:{container.labels[POD]}"
+            if pod := container.pod:
+                same[ref] = f"pod:{pod}"
                 continue
             about[ref] = fields(container, self._fields)
             keys: dict[str, None] = {}
@@ -90,7 +96,7 @@ class Docker:
         """Ask for those that are new; one that ends meanwhile is none."""
         known, self._asked = self._asked, {}
         for container in running:
-            if POD in container.labels:
+            if container.pod:
                 continue
             try:
                 self._asked[container.id] = (

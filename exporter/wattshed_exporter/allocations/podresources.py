@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import NoData, SourceError
+from wattshed_exporter.sources.sysfs import printable
 
 from . import Claim, Meters, Ref, Told
 from .device_ids import Names, Part
@@ -166,6 +167,7 @@ class PodResources:
 
     def _unknown(self, name: str, rejected: Counter[str]) -> None:
         rejected["unknown_device"] += 1
+        name = printable(name)
         log.log(self._level(name), "%s is no device that is metered here", name)
 
     def _level(self, trouble: str) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Device, Kind
+from wattshed_exporter.sources.sysfs import read_file
 
 from . import Claim, Meters, Told
 from .slurm_jobs import Facts, Jobs, user_name
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 PLACE = re.compile(r"(?P<gpu>[0-9]{1,4})(?:\.(?P<part>[0-9]{1,4}))?|(?P<uuid>MIG-[\w-]{1,64})")
 LINE = re.compile(r"([0-9]{1,10})(?:[ \t]+([0-9]{1,10}))?")
-SLICES = 7
-"""Compute slices of a board in MIG mode."""
 STARTING_MS = 60_000
 """So long after it was written down a job may still be without a cgroup."""
 FIELDS = {"name": "name", "user": "owner", "account": "project", "partition": "queue"}
@@ -87,10 +86,9 @@ class SlurmAllocator:
                 facts[entry.job]["user"] = user_name(int(entry.uid))
         facts.update({job: dict(more) for job, more in seen.items() if job not in facts})
         places = _holders(standing, facts)
-        claims = _summed(self._claims(places, facts, meters, rejected))
-        return Told(
-            claims, {f"slurm:{job}": _about(job, facts[job]) for job in facts}, rejected=rejected
-        )
+        claims = list(self._claims(places, facts, meters, rejected))
+        about = {f"slurm:{job}": _about(job, facts[job]) for job in facts}
+        return Told(claims, about, rejected=+rejected)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -107,11 +105,10 @@ class SlurmAllocator:
 
     def _lines(self, name: str, rejected: Counter[str]) -> Iterator[Entry]:
         try:
-            text = (self._map / name).read_bytes().decode(errors="replace")
-        except FileNotFoundError:
-            return  # the epilog was quicker
-        except OSError:
-            rejected["unreadable_map"] += 1
+            text = read_file(self._map / name).decode(errors="replace")
+        except SourceError as error:
+            # Where it has vanished the epilog was quicker.
+            rejected["unreadable_map"] += error.reason != "vanished"
             return
         for line in dict.fromkeys(filter(None, map(str.strip, text.splitlines()))):
             if found := LINE.fullmatch(line):
@@ -141,8 +138,8 @@ class SlurmAllocator:
 
     def _written(self, job: str) -> dict[str, str]:
         try:
-            text = (self._map / "jobs" / job).read_bytes().decode(errors="replace")
-        except OSError:
+            text = read_file(self._map / "jobs" / job).decode(errors="replace")
+        except SourceError:
             return {}
         pairs = (line.partition("=") for line in text.splitlines())
         return {name: value for name, _, value in pairs if value}
@@ -156,34 +153,26 @@ class SlurmAllocator:
     ) -> Iterator[Claim]:
         held = Counter(job for holders in places.values() for job in holders)
         for place, holders in places.items():
-            device, whole = self._device(place, meters, rejected)
-            if not device:
-                continue
             parts = self._parts(holders, facts, held)
-            for job, part in parts.items():
-                share = None if whole is None else whole * part
-                yield Claim(device, f"slurm:{job}", share, method="slurm")
+            for device in self._devices(place, meters, rejected):
+                for job, part in parts.items():
+                    yield Claim(device, f"slurm:{job}", part, method="slurm")
 
-    def _device(
-        self, place: str, meters: Meters, rejected: Counter[str]
-    ) -> tuple[str, float | None]:
-        """Return the device of a file of the map and the part of it, None where it is not known."""
+    def _devices(self, place: str, meters: Meters, rejected: Counter[str]) -> Sequence[str]:
+        """Return what a file of the map stands for: a board, or instances of MIG by UUID."""
         name = PLACE.fullmatch(place)
         assert name is not None
         if name["uuid"]:
-            found = [i for i in meters.instances if i.uuid == place]
-            device = found[0].device if found else ""
+            found = [i.uuid for i in meters.instances if i.uuid == place]
         else:
             device = self._gpu(int(name["gpu"]), meters.devices, rejected)
             if not device or name["part"] is None:
-                return device, 1.0
+                return [device] if device else ()
             part = f"{name['part']}/"
-            found = [i for i in meters.instances if i.device == device and i.name.startswith(part)]
-        if not found:
-            rejected["unknown_instance"] += 1
-            return "", None
-        slices = [i.slices for i in found if i.slices]
-        return device, min(1.0, sum(slices) / SLICES) if len(slices) == len(found) else None
+            told = (i for i in meters.instances if i.device == device)
+            found = [i.uuid for i in told if i.name.startswith(part)]
+        rejected["unknown_instance"] += not found
+        return found
 
     def _gpu(self, index: int, devices: Mapping[str, Device], rejected: Counter[str]) -> str:
         if self._gpu_order:
@@ -224,7 +213,7 @@ def create(config: Config) -> SlurmAllocator:
     slurm, roots = config.allocations.slurm, config.roots
     return SlurmAllocator(
         slurm.job_map,
-        Jobs(roots.procfs, roots.sysfs),
+        Jobs(roots.procfs, roots.cgroupfs),
         node=config.node,
         gpu_order=slurm.gpu_order,
         shards_per_gpu=slurm.shards_per_gpu,
@@ -244,19 +233,6 @@ def _holders(entries: Sequence[Entry], facts: Mapping[str, Facts]) -> dict[str, 
                 if re.fullmatch(r"[0-9]{1,4}", index):
                     places.setdefault(index, []).append(job)
     return places
-
-
-def _summed(claims: Iterator[Claim]) -> list[Claim]:
-    """Add up what one job has of one board: several instances of it, for example."""
-    found: dict[tuple[str, str], Claim] = {}
-    for claim in claims:
-        key = claim.device, claim.holder
-        known = found.get(key)
-        if known is not None and known.share is not None and claim.share is not None:
-            share = min(1.0, known.share + claim.share)
-            claim = Claim(claim.device, claim.holder, share, method=claim.method)
-        found[key] = claim
-    return list(found.values())
 
 
 def _about(job: str, facts: Facts) -> dict[str, str]:

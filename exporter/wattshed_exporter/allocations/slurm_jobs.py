@@ -9,6 +9,7 @@ Source: cgroup layouts of src/plugins/cgroup in Slurm; "Output Environment Varia
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -27,6 +28,12 @@ VARIABLES = {
     "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "mps_process_percent",
 }
 """Which fact a variable tells; of two with one fact the later counts."""
+LONGEST_VALUE = 1024
+WANTED = re.compile(
+    rb"(?:^|\0)(%s)=([^\0]{0,%d})"
+    % ("|".join(("SLURM_JOB_ID", *VARIABLES)).encode(), LONGEST_VALUE)
+)
+"""Nothing else is taken out of an environment, where people keep their secrets."""
 LAYOUTS = (
     "system.slice/*slurmstepd.scope/job_*",
     "unified/system.slice/*slurmstepd.scope/job_*",
@@ -36,6 +43,7 @@ LAYOUTS = (
     ),
 )
 """cgroup v2, hybrid, and v1 by controller, below the mount point of cgroups."""
+JOB = re.compile("[0-9]{1,10}")
 PROCESSES = ("step_*/user/task_*/cgroup.procs", "step_*/task_*/cgroup.procs")
 MOST_PROCESSES = 8
 """So many processes of a job are asked before the next round tries again."""
@@ -48,11 +56,11 @@ class Jobs:
     step ``extern`` was seen, because ``PrologFlags=Contain`` then makes it with each allocation.
     """
 
-    def __init__(self, procfs: Path, sysfs: Path) -> None:
+    def __init__(self, procfs: Path, cgroupfs: Path) -> None:
         self.contained = False
         self.in_cgroups: frozenset[str] = frozenset()
         self._procfs = procfs
-        self._cgroups = sysfs / "fs/cgroup"
+        self._cgroups = cgroupfs
         self._known: dict[str, Facts] = {}
         self._job_of: dict[int, str] = {}
 
@@ -74,7 +82,7 @@ class Jobs:
         for layout in LAYOUTS:
             for folder in self._cgroups.glob(layout):
                 job = folder.name.removeprefix("job_")
-                if job.isdecimal():
+                if JOB.fullmatch(job):
                     found.setdefault(job, folder)
         return found
 
@@ -94,20 +102,20 @@ class Jobs:
         for pid in pids - self._job_of.keys():
             variables = read_environ(self._procfs / str(pid))
             job = variables.get("SLURM_JOB_ID", "")
-            if job.isdecimal():
-                self._job_of[pid] = job
-                if job not in self._known:
-                    self._known[job] = _facts(variables, _owner(self._procfs / str(pid)))
+            # Where a job has a cgroup, one without is what somebody made up.
+            is_job = JOB.fullmatch(job) and (not self.contained or job in self.in_cgroups)
+            self._job_of[pid] = job if is_job else ""
+            if is_job and job not in self._known:
+                self._known[job] = _facts(variables, _owner(self._procfs / str(pid)))
 
 
 def read_environ(process: Path) -> dict[str, str]:
     """Return Slurm's variables that a process started with; {} where it may not be read."""
     try:
-        said = (process / "environ").read_bytes().decode(errors="replace")
+        said = (process / "environ").read_bytes()
     except OSError:
         return {}
-    pairs = (entry.partition("=") for entry in said.split("\0"))
-    return {name: value for name, _, value in pairs if name in VARIABLES or name == "SLURM_JOB_ID"}
+    return {name.decode(): value.decode(errors="replace") for name, value in WANTED.findall(said)}
 
 
 def user_name(uid: int) -> str:

@@ -79,7 +79,9 @@ def read_text(*paths: Name) -> str:
 
 def printable(text: str) -> str:
     """Drop what firmware leaves in its texts: zero bytes, line ends and half characters."""
-    return "".join(letter for letter in text if letter.isprintable()).strip()[:MOST_TEXT]
+    if not text.isprintable():
+        text = "".join(letter for letter in text if letter.isprintable())
+    return text.strip()[:MOST_TEXT]
 
 
 def asleep(status: Name | int) -> bool:

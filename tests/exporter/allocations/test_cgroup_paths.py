@@ -55,6 +55,10 @@ PATHS = [
     ("/user.slice/user-1000.slice/session-3.scope", "unit:session-3.scope", ""),
     (f"{USER}/app.slice/train.service", "unit:user@1000.service/train.service", ""),
     (f"{USER}/init.scope", "unit:user@1000.service", ""),
+    (f"{USER}/\udcff\x1b[2J.service", "unit:user@1000.service", ""),
+    (f'{USER}/a"b,c.scope', "unit:user@1000.service", ""),
+    ("/torque/1182724[3].batch/0", "torque:1182724[3].batch", ""),
+    ("/torque/\udcff", "", ""),
     (f"/machine.slice/{QEMU}/libvirt/vcpu0", f"unit:{QEMU}", ""),
     # A node of kind is a container; in it the pods are what counts.
     (f"/docker/{C}/{KIND}/cri-containerd-{D}.scope", f"pod:{POD}", f"container:{D}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
@@ -47,6 +48,21 @@ def test_real_cgroups_that_come_and_go_are_found_as_by_a_full_walk(rounds: list[
                     stack.enter_context(made(under, path))
                 assert walked(tree) == fully_walked(under)
         assert walked(tree) == {""}
+
+
+def test_what_whoever_nests_cgroups_can_make_us_keep_is_bounded(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(6):
+        for number in range(8):
+            (folder / f"x{number}").mkdir()
+        folder /= "x0"
+    tree = Tree(Layout(str(tmp_path), 2, None, None), most=10)
+    for _ in range(3):
+        assert len(walked(tree)) == 10
+        assert tree.left_out > 0
+    shutil.rmtree(tmp_path / "x0")
+    assert walked(tree) == fully_walked(tmp_path)
+    assert tree.left_out == 0
 
 
 def count(top: Path, own: dict[str, int]) -> None:

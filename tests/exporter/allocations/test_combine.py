@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wattshed_exporter.allocations import Claim, Meters, Told
 from wattshed_exporter.allocations.combine import Held, combine, stand_ins
 from wattshed_exporter.model import Device, Instance, Kind, ProcessUse, Workload
+from wattshed_exporter.sources.sysfs import MOST_TEXT
 
 GPU = Device("GPU-1", Kind.GPU, "n1", "nvml")
 OTHER = Device("GPU-2", Kind.GPU, "n1", "nvml")
@@ -74,6 +75,7 @@ class TestNames:
         [
             ("pod:ns/a", Workload("k8s/c1/ns/a", "a", "pod", "ns/a", "ns", cluster="c1")),
             ("slurm:12", Workload("slurm/c1/12", "12", "job", "12", cluster="c1")),
+            ("torque:1.b", Workload("torque/c1/1.b", "1.b", "job", "1.b", cluster="c1")),
             ("container:f0", Workload("container/n1/f0", "f0", "container", "f0", cluster="c1")),
             ("unit:x.service",
              Workload("unit/n1/x.service", "x.service", "unit", "x.service", cluster="c1")),
@@ -93,6 +95,12 @@ class TestNames:
         told = Told([Claim("GPU-1", "slurm:12")], {"slurm:12": {"cluster": "alps"}})
         (workload,) = combine([("p", told)], METERS, "n1", "c1").workloads
         assert (workload.key, workload.cluster) == ("slurm/alps/12", "alps")
+
+    def test_what_becomes_a_label_can_be_printed_and_is_bounded(self) -> None:
+        said = {"name": "a\nb\x1b[2J\ud800", "owner": "x" * 10_000}
+        told = Told([Claim("GPU-1", "slurm:12")], {"slurm:12": said})
+        (found,) = combine([("p", told)], METERS, "n1", "c1").workloads
+        assert (found.name, found.owner) == ("ab[2J", "x" * MOST_TEXT)
 
     def test_who_holds_nothing_is_no_workload(self) -> None:
         told = Told(about={"pod:u-1": {"name": "train"}})
@@ -125,6 +133,22 @@ class TestShares:
         found = shares(claims(*(Claim("GPU-1", f"static:{x}", s) for x, s in told.items())))
         assert math.fsum(found.values()) <= 1 + 1e-12
         assert all(share >= 0 for share in found.values())
+
+    def test_what_one_plug_in_saw_under_several_names_of_a_holder_adds_up(self) -> None:
+        names = {"container:c1": "pod:u-1", "container:c2": "pod:u-1"}
+        first = claims(
+            Claim("GPU-1", "container:c1", 0.0, 0.25, "x"), Claim("GPU-1", "container:c2", 0.0, 0.5)
+        )
+        second = claims(Claim("GPU-1", "pod:u-1", 0.0, 0.1), same=names)
+        (found,) = held(first, second).values()
+        assert found == Held("GPU-1", "k8s/c1/u-1", 0.0, 0.75, "x")
+
+    def test_where_one_of_the_names_is_not_told_of_nothing_is_known(self) -> None:
+        told = claims(
+            Claim("GPU-1", "container:c1", activity=0.25), Claim("GPU-1", "container:c2"),
+            same={"container:c1": "pod:u-1", "container:c2": "pod:u-1"},
+        )  # fmt: skip
+        assert held(told)["GPU-1", "k8s/c1/u-1"].activity is None
 
     @pytest.mark.parametrize(
         "claim",

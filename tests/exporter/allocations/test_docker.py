@@ -242,6 +242,13 @@ def test_a_container_of_a_pod_is_the_pod_and_the_kubelet_says_what_it_holds(
     assert (told.same, told.claims, told.about) == ({f"container:{A}": "pod:u-1"}, [], {})
 
 
+@pytest.mark.parametrize("uid", ["", "a\nb", "ns/other", "x" * 64, "\ud800"])
+def test_a_label_that_is_no_uid_makes_no_pod(stand_in: StandIn, tmp_path: Path, uid: str) -> None:
+    stand_in.containers(running_container(A, "x", **{"io.kubernetes.pod.uid": uid}))
+    told = plugin(tmp_path / "docker.sock").read(METERS)
+    assert (told.same, list(told.about)) == ({}, [f"container:{A}"])
+
+
 def test_one_that_ends_before_it_is_inspected_is_no_error_and_one_that_cannot_be_is(
     stand_in: StandIn, tmp_path: Path
 ) -> None:

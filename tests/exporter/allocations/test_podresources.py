@@ -22,6 +22,7 @@ from wattshed_exporter.allocations.podresources import PodResources, claims
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Device, Instance, Kind
+from wattshed_exporter.sources.sysfs import MOST_TEXT
 
 BOARDS = {key: Device(key, Kind.GPU, "n1", "nvml") for key in ("GPU-a", "GPU-b")}
 MIG = Instance("GPU-b", "3/0", "MIG-c", 0, 3, 0.5)
@@ -113,13 +114,15 @@ def test_only_resources_that_are_named_are_devices(kubelet: Kubelet, make: Make)
 def test_what_is_not_metered_is_counted_and_said_once(
     kubelet: Kubelet, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kubelet.pods = [pod("p", "GPU-a", "GPU-z", "nvidia7")]
+    kubelet.pods = [pod("p", "GPU-a", "GPU-z", "nvidia7", "\n2026 ERROR " + 999 * "y")]
     plugin = make()
     for _ in range(2):
         told = plugin.read(METERS)
-        assert (shares(told), told.rejected) == ({("p", "GPU-a"): 1.0}, {"unknown_device": 2})
+        assert (shares(told), told.rejected) == ({("p", "GPU-a"): 1.0}, {"unknown_device": 3})
     said = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    unprintable = "nvidia.com/gpu 2026 ERROR ".ljust(MOST_TEXT, "y")
     assert sorted(said) == [
+        f"{unprintable} is no device that is metered here",
         "nvidia.com/gpu GPU-z is no device that is metered here",
         "nvidia.com/gpu nvidia7 is no device that is metered here",
     ]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.fixtures.sysfs import unpack
 
 from wattshed_exporter.allocations import Meters, Told, create
+from wattshed_exporter.allocations.combine import Held, combine
 from wattshed_exporter.allocations.options import Allocations, Slurm
 from wattshed_exporter.allocations.slurm import STARTING_MS, SlurmAllocator
-from wattshed_exporter.allocations.slurm_jobs import Jobs, user_name
+from wattshed_exporter.allocations.slurm_jobs import (
+    LONGEST_VALUE,
+    Jobs,
+    read_environ,
+    user_name,
+)
 from wattshed_exporter.config import Config, Roots
 from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Device, Instance, Kind, ProcessUse
@@ -32,7 +39,7 @@ def meters(
     return Meters(NOW_MS, {d.key: d for d in known}, instances, uses)
 
 
-def mig(name: str, slices: int | None, uuid: str = "MIG-a") -> Instance:
+def mig(name: str, slices: int, uuid: str) -> Instance:
     return Instance("GPU-0", name, uuid, NOW_MS, slices)
 
 
@@ -40,7 +47,7 @@ class Node:
     """A machine's files under one folder."""
 
     def __init__(self, root: Path) -> None:
-        self.map, self.proc, self.sys = root / "map", root / "proc", root / "sys"
+        self.map, self.proc, self.cgroups = root / "map", root / "proc", root / "cgroup"
         self.map.mkdir()
         self.proc.mkdir()
         (self.proc / "stat").write_text(f"cpu  1 2 3\nbtime {BOOT_MS // 1000}\n")
@@ -57,7 +64,7 @@ class Node:
         (self.proc / str(pid) / "environ").write_text(entries + "\0")
 
     def step(self, job: int, step: str, *pids: int) -> Path:
-        folder = self.sys / f"fs/cgroup/system.slice/slurmstepd.scope/job_{job}/step_{step}"
+        folder = self.cgroups / f"system.slice/slurmstepd.scope/job_{job}/step_{step}"
         (folder / "user/task_0").mkdir(parents=True)
         (folder / "user/task_0/cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
         return folder
@@ -65,7 +72,7 @@ class Node:
     def allocator(self, gpu_order: tuple[str, ...] = (), shards_per_gpu: int = 0) -> SlurmAllocator:
         return SlurmAllocator(
             self.map,
-            Jobs(self.proc, self.sys),
+            Jobs(self.proc, self.cgroups),
             node="n1",
             gpu_order=gpu_order,
             shards_per_gpu=shards_per_gpu,
@@ -177,36 +184,40 @@ class TestMap:
 
 
 class TestMig:
-    def test_a_gpu_instance_is_its_slices(self, node: Node) -> None:
+    """A board's part, and what of it worked, are for those to say who know instances."""
+
+    parts = (mig("1/0", 3, "MIG-1"), mig("2/0", 1, "MIG-2"), mig("2/1", 1, "MIG-3"))
+
+    def test_a_gpu_instance_is_all_its_compute_instances(self, node: Node) -> None:
         node.put("0.1", "17\n")
         node.put("0.2", "18\n19\n")
-        parts = (mig("1/0", 3), mig("2/0", 1), mig("2/1", 1), mig("13/0", 2))
-        found = shares(node.allocator().read(meters(instances=parts)))
-        assert found[("GPU-0", "slurm:17")] == pytest.approx(3 / 7)
-        assert found[("GPU-0", "slurm:18")] == found[("GPU-0", "slurm:19")] == pytest.approx(1 / 7)
-
-    def test_several_instances_of_one_job_add_up(self, node: Node) -> None:
-        node.put("0.1", "17\n")
-        node.put("0.2", "17\n")
-        parts = (mig("1/0", 3), mig("2/0", 4))
-        found = shares(node.allocator().read(meters(instances=parts)))
-        assert found == {("GPU-0", "slurm:17"): pytest.approx(1.0)}
+        assert shares(node.allocator().read(meters(instances=self.parts))) == {
+            ("MIG-1", "slurm:17"): 1.0,
+            ("MIG-2", "slurm:18"): 0.5,
+            ("MIG-2", "slurm:19"): 0.5,
+            ("MIG-3", "slurm:18"): 0.5,
+            ("MIG-3", "slurm:19"): 0.5,
+        }
 
     def test_by_uuid(self, node: Node) -> None:
-        node.put("MIG-b", "17 0\n")
-        parts = (mig("1/0", 3), mig("2/0", 2, "MIG-b"))
-        found = shares(node.allocator().read(meters(instances=parts)))
-        assert found == {("GPU-0", "slurm:17"): pytest.approx(2 / 7)}
+        node.put("MIG-2", "17 0\n")
+        found = shares(node.allocator().read(meters(instances=self.parts)))
+        assert found == {("MIG-2", "slurm:17"): 1.0}
 
-    def test_an_instance_of_unknown_size_is_held_all_the_same(self, node: Node) -> None:
+    def test_a_job_has_of_a_board_what_its_instance_is_and_worked(self, node: Node) -> None:
         node.put("0.1", "17\n")
-        told = node.allocator().read(meters(instances=(mig("1/0", None),)))
-        assert shares(told) == {("GPU-0", "slurm:17"): None}
+        board = replace(gpu(0), model="NVIDIA A30")
+        busy = Instance("GPU-0", "1/0", "MIG-1", NOW_MS, 1, 0.5)
+        known = meters(board, instances=(busy,))
+        said = [("slurm", node.allocator().read(known))]
+        assert combine(said, known, "n1", "").held == (
+            Held("GPU-0", "slurm/n1/17", 0.25, 0.125, "slurm"),
+        )
 
     def test_an_instance_that_is_not_there(self, node: Node) -> None:
         node.put("0.1", "17\n")
         node.put("MIG-x", "17\n")
-        told = node.allocator().read(meters(instances=(mig("11/0", 1),)))
+        told = node.allocator().read(meters(instances=(mig("11/0", 1, "MIG-1"),)))
         assert (told.claims, told.rejected) == ([], {"unknown_instance": 2})
 
 
@@ -296,7 +307,7 @@ class TestStale:
         allocator = node.allocator()
         extern = node.step(18, "extern")
         allocator.read(meters())
-        extern.rename(node.sys / "away")
+        extern.rename(node.cgroups / "away")
         extern.parent.rmdir()
         node.put("0", "18\n", NOW_MS - STARTING_MS - 1)
         assert allocator.read(meters()).rejected == {"job_gone": 1}
@@ -352,6 +363,25 @@ class TestProcesses:
         node.process(5, SLURM_JOB_ID="99", SLURM_JOB_ACCOUNT="other")
         assert "project" not in node.allocator().read(meters()).about["slurm:17"]
 
+    def test_a_job_that_somebody_made_up_has_nothing_where_each_has_a_cgroup(
+        self, node: Node
+    ) -> None:
+        node.put("0", "17\n")
+        node.step(17, "extern")
+        node.process(9, SLURM_JOB_ID="4711", SLURM_JOB_GPUS="0,1")
+        told = node.allocator().read(meters(pids=(9,)))
+        assert shares(told) == {("GPU-0", "slurm:17"): 1.0}
+        assert set(told.about) == {"slurm:17"}
+
+    def test_what_is_read_of_an_environment_is_bounded_and_nothing_else(self, node: Node) -> None:
+        node.process(
+            9, MY_SLURM_JOB_NAME="secret", SLURM_JOB_NAME="n" * 100_000, SLURM_JOB_ID="17",
+            TOKEN="a=SLURM_JOB_ACCOUNT=secret", SLURM_JOB_GPUS="1",
+        )  # fmt: skip
+        assert read_environ(node.proc / "9") == {
+            "SLURM_JOB_NAME": "n" * LONGEST_VALUE, "SLURM_JOB_ID": "17", "SLURM_JOB_GPUS": "1",
+        }  # fmt: skip
+
     def test_processes_that_are_gone_or_forbidden(self, node: Node) -> None:
         node.put("0", "17\n")
         node.step(17, "0", 5, 6)
@@ -375,9 +405,7 @@ class TestProcesses:
 def test_recorded_cgroups(data: Path, tmp_path: Path, under: str, jobs: set[str]) -> None:
     """Real trees of v1 and v2, both with steps called extern."""
     unpack(data / "recordings" / TREE, under, tmp_path)
-    (tmp_path / "fs").mkdir()
-    (tmp_path / "fixtures").rename(tmp_path / "fs/cgroup")
-    seen = Jobs(tmp_path / "proc", tmp_path)
+    seen = Jobs(tmp_path / "proc", tmp_path / "fixtures")
     seen.look(())
     assert seen.in_cgroups == jobs
     assert seen.contained
@@ -386,7 +414,8 @@ def test_recorded_cgroups(data: Path, tmp_path: Path, under: str, jobs: set[str]
 def test_it_is_built_from_the_settings(node: Node) -> None:
     node.put("1", "17\n", NOW_MS)
     settings = Allocations(slurm=Slurm(job_map=node.map, gpu_order=("GPU-1", "GPU-0")))
-    roots = Roots(procfs=node.proc, sysfs=node.sys)
+    node.step(17, "extern")
+    roots = Roots(procfs=node.proc, cgroupfs=node.cgroups)
     allocator = create("slurm", Config(roots=roots, allocations=settings))
     assert shares(allocator.read(meters())) == {("GPU-0", "slurm:17"): 1.0}
     allocator.close()
