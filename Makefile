@@ -17,7 +17,7 @@ demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
 	@exec $(BIN)/wattshed demo $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check .

@@ -110,7 +110,11 @@ class History:
             guesses = {id(p): p for run in runs for p in _refuted(mine, run.job)}
             yield from (_until(piece, piece.start_ms) for piece in guesses.values())
             stands = [piece for piece in mine if id(piece) not in guesses]
-            yield from _shortened(stands, [run.job for run in runs])
+            ends = {
+                (p.device, p.start_ms): p for p in _shortened(stands, [run.job for run in runs])
+            }
+            yield from ends.values()
+            stands = [ends.get((piece.device, piece.start_ms), piece) for piece in stands]
             for run in runs:
                 yield from (_over(every, new) for new in self._filled(run, stands))
 

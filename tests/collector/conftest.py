@@ -333,6 +333,7 @@ def collecting(config: Config) -> Iterator[Running]:
         except BaseException as error:
             urls.put(error)
 
+    before = set(threading.enumerate())
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     said = urls.get(timeout=30)
@@ -344,6 +345,11 @@ def collecting(config: Config) -> Iterator[Running]:
     finally:
         stop[0]()
         thread.join(30)
+        # On a busy machine a thread may outlive the stop, and the engine takes no other folder
+        # until it has hung up.
+        for left in set(threading.enumerate()) - before:
+            if left.name.startswith(("writer", "ledger", "reader")):
+                left.join(30)
         if not urls.empty():
             raise RuntimeError("the collector did not stop cleanly") from urls.get()  # type: ignore[misc]
 

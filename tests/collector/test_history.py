@@ -219,7 +219,9 @@ STRETCHES = st.lists(
 
 @given(said=STRETCHES, gpus=st.sampled_from([1, 2, 3]), again=st.booleans())
 @example(said=[(0, 0, 1)], gpus=1, again=True)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(said=[(0, 1861, 1800)], gpus=1, again=True)  # a second into the next run
+@example(said=[(0, 1861, 1800)], gpus=2, again=True)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_twice_changes_nothing_and_the_job_is_covered(
     fleet: Bed, said: list[tuple[int, int, int]], gpus: int, again: bool
 ) -> None:

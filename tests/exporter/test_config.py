@@ -185,7 +185,7 @@ def test_the_examples_of_the_readme_are_accepted(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "exporter" / "README.md").read_text(encoding="utf-8")
     samples = [part.partition("```")[0] for part in readme.split("```yaml\n")[1:]]
     (web,) = (sample for sample in samples if "tls_server_config:" in sample)
-    (settings,) = (sample for sample in samples if "sources:" in sample)
+    (settings,) = (sample for sample in samples if sample.startswith("site:"))
     file = tmp_path / "exporter.yaml"
     file.write_text(settings)
     assert config("--config", str(file)).sources == ("nvml", "rapl")

@@ -143,7 +143,14 @@ class Holding:
 def _work(name: str, kind: str, cluster: str, team: str, owner: str, **more: str) -> Workload:
     namespace = more.pop("namespace", team)
     return Workload(
-        f"sim-{name}", name, kind, namespace, team=team, owner=owner, cluster=cluster, **more
+        f"sim-{name}",
+        name,
+        kind,
+        namespace=namespace,
+        team=team,
+        owner=owner,
+        cluster=cluster,
+        **more,
     )
 
 

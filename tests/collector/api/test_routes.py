@@ -33,6 +33,20 @@ if TYPE_CHECKING:
 LASTS_MS = 600_000
 
 
+LLAMA = Workload(
+    "w",
+    "llama",
+    "inference",
+    namespace="chat",
+    team="blue",
+    owner="ada",
+    model="m",
+    precision="fp8",
+    cost_center="4711",
+    queue="gpu",
+)
+
+
 @pytest.fixture(scope="module")
 def end_ms() -> int:
     """When the card was read last: just before these tests, however late they run."""
@@ -63,7 +77,7 @@ def collector(
             for ts in range(end_ms - LASTS_MS, end_ms + 1, 1000)
             for interval in (3_600_000 if ts == end_ms else 1000,)
         ),
-        workloads=(Workload("w", "llama", "inference", team="blue", model="m", precision="fp8"),),
+        workloads=(LLAMA,),
         allocations=(Allocation("card", "w", half_ms, end_ms),),
         outcomes=(
             Outcome("w", "token", half_ms, 0.0, half_ms),
@@ -76,7 +90,7 @@ def collector(
         assert empty.json["total_joules"] == 0
         assert running.post(Encoder({}, "0").request(batch)).status == 200
         deadline = time.monotonic() + 20
-        while len(running.get("/v1/energy").json["rows"]) < 2:
+        while (running.get("/v1/ledger").json["settled"] or 0.0) < end_ms / 1000:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         time.sleep(2.1)  # until the empty report is no longer fresh
@@ -115,6 +129,10 @@ def test_report(collector: Running) -> None:
         ("site", {("here",): 60_000.0}),
         ("kind", {("gpu",): 60_000.0}),
         ("project", {("", ""): 30_000.0, ("", "blue"): 30_000.0}),
+        ("cost_center", {("",): 30_000.0, ("4711",): 30_000.0}),
+        ("namespace", {("",): 30_000.0, ("chat",): 30_000.0}),
+        ("queue", {("",): 30_000.0, ("gpu",): 30_000.0}),
+        ("owner", {("", ""): 30_000.0, ("ada", "blue"): 30_000.0}),
         ("model", {("", ""): 30_000.0, ("m", "fp8"): 30_000.0}),
     ],
 )
