@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,6 +39,10 @@ def held(start_minute: float, end_minute: float) -> Allocation:
     )
 
 
+def about(joules: float, seconds: float) -> Any:
+    return pytest.approx((joules, seconds), rel=1e-12)
+
+
 def hours(bed: Bed) -> dict[tuple[int, str], tuple[float, float]]:
     """Joules and seconds of each hour after BASE and class."""
     return {
@@ -64,15 +68,15 @@ def test_an_allocation_that_comes_two_hours_late(bed: Bed) -> None:
     ledger.run()
     before = hours(bed)
     assert before == {
-        (0, "unattributed"): (pytest.approx(360_000, rel=1e-12), 3600),
-        (1, "unattributed"): (pytest.approx(360_000, rel=1e-12), 3600),
-        (2, "unattributed"): (pytest.approx(180_000, rel=1e-12), 1800),
+        (0, "unattributed"): about(360_000, 3600),
+        (1, "unattributed"): about(360_000, 3600),
+        (2, "unattributed"): about(180_000, 1800),
     }
     bed.write(Batch(allocations=(held(15.5, 45),)))
     assert ledger.run() == [BASE // 1000]
     after = hours(bed)
-    assert after[0, "active"] == (pytest.approx(177_000, rel=1e-12), 1770)
-    assert after[0, "unattributed"] == (pytest.approx(183_000, rel=1e-12), 1830)
+    assert after[0, "active"] == about(177_000, 1770)
+    assert after[0, "unattributed"] == about(183_000, 1830)
     assert {key: found for key, found in after.items() if key[0]} == {
         key: found for key, found in before.items() if key[0]
     }
@@ -90,19 +94,19 @@ def test_a_card_that_is_plugged_in_again_counts_from_zero(bed: Bed, start: float
     bed.ledger().run()
     if start:
         assert measured(bed) == {
-            ("counter", ""): (pytest.approx(1500, rel=1e-12), 1800),
+            ("counter", ""): about(1500, 1800),
             ("unknown", "reset"): (None, 600),
         }
     else:
         assert measured(bed) == {
-            ("counter", ""): (pytest.approx(1200, rel=1e-12), 1200),
-            ("counter", "reset"): (pytest.approx(300, rel=1e-12), 1200),
+            ("counter", ""): about(1200, 1200),
+            ("counter", "reset"): about(300, 1200),
         }
     first = 150 if start else 75
     free_seconds = 900 if start else 1500
     assert hours(bed) == {
-        (0, "active"): (pytest.approx(first + 600, rel=1e-12), 900),
-        (0, "unattributed"): (pytest.approx(900 - first, rel=1e-12), free_seconds),
+        (0, "active"): about(first + 600, 900),
+        (0, "unattributed"): about(900 - first, free_seconds),
     }
 
 
