@@ -1,9 +1,8 @@
-"""The ledger's SQL: ticks to pieces, pieces to what was measured, and with holders to charges.
+"""The ledger's SQL after the pieces: what was measured, and with holders what is charged.
 
-What is measured and what is charged are sums of the same pieces, which come from one reading of the
-meters; the rules are those of ``wattshed_exporter.split``, against which they are tested on random
-input. A statement covers whole hours [lo, hi) and takes, from outside them, only each device's
-nearest tick on either side, found through ``tick_hour`` and ``tick_day``.
+Both are sums of the same pieces (``pieces_sql``), which come from one reading of the meters; the
+rules are those of ``wattshed_exporter.split``, against which they are tested on random input. A
+statement covers whole hours [lo, hi).
 
 Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``,
 ``idle_policy``.
