@@ -1,10 +1,11 @@
-"""What it costs to compute one hour again: milliseconds per statement of the ledger.
+"""What it costs to compute one hour again: milliseconds of each statement that the ledger runs.
 
 ``python bench/recompute.py --gpus 1000 --history-days 1`` fills a temporary embedded store through
 the migrations: one hour of ticks every 10 s with counters and power, jobs that follow one another
 on each GPU, three GPUs in ten shared by two workloads whose activity is told every ``--round``
 seconds, and days of history before it with a tick a minute. It computes the last hour ``--runs``
-times and prints the median of each statement.
+times and prints the median of each statement: by the clock, in CPU, and the part of that which the
+engine spends before it reads a row.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.migrate import Layout, migrate
 
 HOUR_MS = 3_600_000
 LAST_HOUR_MS = 1_768_471_200_000  # 2026-01-15T10:00:00Z
+
+Cost = tuple[float, float]
+"""Milliseconds of the clock and of CPU."""
 
 DEVICES = """
 INSERT INTO device (device_id, key, kind, node, site, source)
@@ -100,26 +105,51 @@ def parameters_of(run: int) -> dict[str, object]:
     }
 
 
-def names() -> list[str]:
+def names(statements: Sequence[str]) -> list[str]:
     """Say what each statement of a run writes to, in order."""
     found: list[str] = []
-    for statement in RECOMPUTE:
+    for statement in statements:
         table = statement.split("INSERT INTO ", 1)[1].split()[0]
         found.append(f"{table}{' again' if table in found else ''}")
     return found
 
 
-def measure(client: Client, runs: int) -> list[list[float]]:
-    """Return the milliseconds of each statement of each run."""
+def measure(client: Client, statements: Sequence[str], runs: int) -> list[list[Cost]]:
+    """Return the cost of each statement of each run."""
     spent = []
     for run in range(runs):
         row = []
-        for statement in RECOMPUTE:
-            started = time.perf_counter()
+        for statement in statements:
+            wall, cpu = time.perf_counter(), time.process_time()
             client.command(statement, parameters_of(run))
-            row.append((time.perf_counter() - started) * 1e3)
+            row.append(((time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3))
         spent.append(row)
     return spent
+
+
+def plan_cost(client: Client, statement: str) -> float:
+    """Return the CPU milliseconds after which a statement would read its first row."""
+    query = statement[statement.index(")") + 1 :]
+    costs = []
+    for _ in range(3):
+        cpu = time.process_time()
+        client.command(f"EXPLAIN {query}", parameters_of(0))
+        costs.append((time.process_time() - cpu) * 1e3)
+    return statistics.median(costs)
+
+
+def report(client: Client, statements: Sequence[str], runs: int) -> None:
+    spent = measure(client, statements, runs)
+    print(f"{'':24} {'clock':>8} {'CPU':>8} {'to plan':>8}  milliseconds")
+    plans = [plan_cost(client, statement) for statement in statements]
+    for name, column, plan in zip(names(statements), zip(*spent, strict=True), plans, strict=True):
+        print(f"{name:24} {_line(column)} {plan:8.1f}")
+    sums = [(sum(wall for wall, _ in row), sum(cpu for _, cpu in row)) for row in spent]
+    print(f"{'all':24} {_line(sums)} {sum(plans):8.1f}")
+
+
+def _line(costs: Sequence[Cost]) -> str:
+    return " ".join(f"{statistics.median(part):8.1f}" for part in zip(*costs, strict=True))
 
 
 def main() -> None:
@@ -133,10 +163,9 @@ def main() -> None:
         store = Store(Path(folder))
         client = store.client()
         build(client, options.gpus, options.history_days, options.round)
-        spent = measure(client, options.runs)
-        for name, column in zip(names(), zip(*spent, strict=True), strict=True):
-            print(f"{name:24} {statistics.median(column):8.1f} ms")
-        print(f"{'all':24} {statistics.median(map(sum, spent)):8.1f} ms")
+        hour = LAST_HOUR_MS // 1000
+        statements = Ledger(client, Policy()).statements(hour, hour + HOUR_MS // 1000)
+        report(client, statements, options.runs)
         client.close()
         store.close()
 

@@ -44,6 +44,7 @@ def recompute(ours: Ours, hour: int, repeats: int) -> list[Timed]:
     ours.evict()
     cold = _statements(ours, hour)
     warm = [_statements(ours, hour) for _ in range(repeats)]
+    statements = ours.ledger().statements(hour, hour + HOUR_S)
     rows = [
         Timed(
             f"{number} {filled(statement)}",
@@ -51,7 +52,7 @@ def recompute(ours: Ours, hour: int, repeats: int) -> list[Timed]:
             statistics.median(run[number][0] for run in warm),
             statistics.median(run[number][1] for run in warm),
         )
-        for number, statement in enumerate(RECOMPUTE)
+        for number, statement in enumerate(statements)
     ]
     sums = [[sum(part[i] for part in run) for i in (0, 1)] for run in warm]
     total = Timed(
@@ -66,7 +67,7 @@ def recompute(ours: Ours, hour: int, repeats: int) -> list[Timed]:
 def _statements(ours: Ours, hour: int) -> list[tuple[float, float]]:
     ledger, version = ours.ledger(), time.time_ns() // 1000
     costs = []
-    for statement in RECOMPUTE:
+    for statement in ledger.statements(hour, hour + HOUR_S):
         _, cost = measured(
             lambda text=statement: ledger.compute([text], hour, hour + HOUR_S, Rule(), version)  # type: ignore[misc]
         )

@@ -19,7 +19,7 @@ from .errors import InvalidInput
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
-from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED
+from .store.ledger_sql import DIRTY_HOURS, TOUCHED, WITHOUT, needed
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.tree import Containment
 from .topology import Topology
@@ -212,6 +212,13 @@ class Ledger:
         for statement in statements:
             self._client.command(statement, parameters)
 
+    def statements(self, lo: int, hi: int) -> Sequence[str]:
+        """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
+        ((has_no_outer, has_no_factor),) = self._client.rows(
+            WITHOUT, {"lo": lo * 1000, "hi": hi * 1000}
+        )
+        return needed(bool(has_no_outer), bool(has_no_factor))
+
     def check(self, hours: Sequence[int]) -> None:
         """Raise InvalidInput where raw rows of ``hours`` may be gone: half of an hour is not it."""
         oldest = self.oldest
@@ -236,7 +243,7 @@ class Ledger:
         version = self._next_version()
         ledger_state.begin(self._client, version)
         for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
-            for statement in RECOMPUTE:
+            for statement in self.statements(lo, hi):
                 self._must_lead()
                 self.compute((statement,), lo, hi, rule, version)
             ledger_state.finish(self._client, range(lo, hi, HOUR_S), version)

@@ -54,6 +54,7 @@ DERIVED = (
     "idle_hour",
     "piece",
     "reconcile_1h",
+    "tick_beside",
     "tick_day",
     "tree",
     "workload_1d",

@@ -1,9 +1,8 @@
-"""The ledger's SQL: ticks to pieces, pieces to what was measured, and with holders to charges.
+"""The ledger's SQL after the pieces: what was measured, and with holders what is charged.
 
-What is measured and what is charged are sums of the same pieces, which come from one reading of the
-meters; the rules are those of ``wattshed_exporter.split``, against which they are tested on random
-input. A statement covers whole hours [lo, hi) and takes, from outside them, only each device's
-nearest tick on either side, found through ``tick_hour`` and ``tick_day``.
+Both are sums of the same pieces (``pieces_sql``), which come from one reading of the meters; the
+rules are those of ``wattshed_exporter.split``, against which they are tested on random input. A
+statement covers whole hours [lo, hi).
 
 Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``,
 ``idle_policy``.
@@ -11,193 +10,12 @@ Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idl
 
 from __future__ import annotations
 
+from .pieces_sql import BESIDE, DAY_HI, DAY_LO, HI, LO, PIECES, STANDING
 from .tree_sql import RECONCILE, REMAINDER
-
-_LO = "fromUnixTimestamp64Milli({lo:Int64}, 'UTC')"
-_HI = "fromUnixTimestamp64Milli({hi:Int64}, 'UTC')"
-
-_DAY_LO = f"toStartOfDay({_LO})"
-_DAY_HI = f"toStartOfDay({_HI} + INTERVAL 86399 SECOND)"
-_NEVER = "toDateTime64('2105-01-01 00:00:00', 3, 'UTC')"
-
-_ROWS = f"""
-edge AS (
-    SELECT device_id,
-           maxIf(last, at < {_LO}) AS before,
-           minIf(first, at >= {_HI} AND first < {_NEVER}) AS beyond,
-           countIf(last > 0 AND at >= {_LO} AND at < {_HI}) > 0 AS has_inside
-    FROM (
-        SELECT device_id, hour AS at, first_valid AS first, last_valid AS last
-        FROM tick_hour WHERE hour >= {_DAY_LO} AND hour < {_DAY_HI}
-        UNION ALL
-        SELECT device_id, day AS at, first_valid AS first, last_valid AS last
-        FROM tick_day WHERE day < {_DAY_LO} OR day >= {_DAY_HI}
-    )
-    GROUP BY device_id
-    HAVING (before > 0) + (beyond > 0) + has_inside > 1
-),
-neighbour AS (
-    SELECT toDateTime(arrayJoin(arrayConcat(
-               if(before > 0, range(toUInt32(toUnixTimestamp(toStartOfHour(before))),
-                                    toUInt32({{lo:Int64}} / 1000), 3600), []),
-               if(beyond > 0, range(toUInt32({{hi:Int64}} / 1000),
-                                    toUInt32(toUnixTimestamp(beyond)) + 1, 3600), []))),
-               'UTC') AS hour, device_id
-    FROM edge
-),
-row AS (
-    SELECT device_id, toUnixTimestamp64Milli(ts) AS t, isNotNull(k.power_uw) AS has_power,
-           isNotNull(k.energy_uj) AND (isNull(withdrawn) OR NOT has_power) AS has_energy,
-           ifNull(k.power_uw, 0) AS power_uw, ifNull(k.energy_uj, 0) AS energy_uj,
-           ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start, interval_ms, util_e4, method,
-           ifNull(k.gap, 'no_data') AS gap, has_power OR has_energy AS is_valid
-    FROM tick AS k FINAL
-    WHERE toStartOfHour(ts) >= {_LO} AND toStartOfHour(ts) < {_HI}
-       OR (toStartOfHour(ts), device_id) IN (SELECT hour, device_id FROM neighbour)
-          AND (isNull(k.power_uw) AND isNull(k.energy_uj)
-               OR (device_id, ts) IN (SELECT device_id, arrayJoin([before, beyond]) FROM edge))
-),
-"""
-"""Every tick of the hours and, of each device, its nearest reading on either side, and gaps."""
-
-SPANS = f"""
-{_ROWS}
-marked AS (
-    SELECT *, lagInFrame(is_valid) OVER (PARTITION BY device_id ORDER BY t
-                                         ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS after_valid
-    FROM row
-),
-pair AS (
-    SELECT *,
-           anyLastIf(t, is_valid) OVER previous AS t_a,
-           anyLastIf(has_energy, is_valid) OVER previous AS has_energy_a,
-           anyLastIf(has_power, is_valid) OVER previous AS has_power_a,
-           anyLastIf(energy_uj, is_valid) OVER previous AS energy_a,
-           anyLastIf(start, is_valid) OVER previous AS start_a,
-           anyLastIf(power_uw, is_valid) OVER previous AS power_a,
-           anyLastIf(gap, after_valid AND NOT is_valid) OVER previous AS first_gap
-    FROM marked
-    WINDOW previous AS (PARTITION BY device_id ORDER BY t
-                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-),
-paired AS (
-    SELECT device_id, t, t_a, start, start_a, energy_uj, energy_a, power_uw, power_a, util_e4,
-           method,
-           if(after_valid, '', first_gap) AS gap_reason, has_energy AND has_energy_a AS is_counted,
-           has_power AND has_power_a AND after_valid AND t - t_a <= 3 * interval_ms AS is_powered
-    FROM pair WHERE is_valid AND t_a != 0 AND t > {{lo:Int64}} AND t_a < {{hi:Int64}}
-),
-told AS (
-    SELECT *, multiIf(
-               NOT is_counted, if(is_powered, 'power', 'no_data'),
-               start >= t_a, 'since_start',
-               start_a != 0 AND start != 0 AND abs(start - start_a) > 60000, 'counter_changed',
-               energy_uj >= energy_a, 'counter',
-               start = 0, 'reset',
-               'counter_fell') AS pair_rule
-    FROM paired
-),
-ruled AS (
-    SELECT *, arrayJoin(if(pair_rule = 'since_start', ['before_start', 'since_start'],
-                           [pair_rule])) AS rule
-    FROM told
-),
-bare_span AS (
-    SELECT device_id, util_e4, method, gap_reason, rule,
-           if(rule = 'counter', toUInt64(energy_uj - energy_a), energy_uj) / 1e6 AS gained,
-           power_a / 1e6 AS power0, power_uw / 1e6 AS power1,
-           if(rule = 'since_start', start, t_a) AS s0,
-           if(rule = 'before_start', least(start, t), t) AS s1
-    FROM ruled
-),
-span AS (
-    SELECT *, greatest(s0, {{lo:Int64}}) AS c0, least(s1, {{hi:Int64}}) AS c1
-    FROM bare_span WHERE c1 > c0
-),
-"""
-"""What lies between two readings of a device, and by which rule its energy is known or is not."""
-
-_PIECE_JOULES = """
-    multiIf(rule = 'power',
-            (2 * power0 + (power1 - power0) * (y0 - s0 + y1 - s0) / (s1 - s0)) / 2
-                * (y1 - y0) / 1e3,
-            rule IN ('counter', 'since_start', 'reset'), gained * (y1 - y0) / (s1 - s0),
-            0)
-"""
-
-_STANDING = f"""
-held AS (
-    SELECT device_id, workload_id, toUnixTimestamp64Milli(start_ts) AS a0,
-           toUnixTimestamp64Milli(end_ts) AS a1, share, activity
-    FROM allocation FINAL
-    WHERE toStartOfHour(start_ts) IN (
-              SELECT start_hour FROM allocation_hour WHERE hour >= {_LO} AND hour < {_HI})
-      AND start_ts < {_HI} AND end_ts > {_LO} AND end_ts > start_ts
-      AND (share > 0 OR isNotNull(activity))
-),
-"""
-"""The allocations that reach into the hours, found in the hours in which such allocations begin."""
-
-PIECES = f"""
-INSERT INTO piece (version, t, device_id, from_ms, to_ms, is_idle, rule, method, gap, joules,
-                   seconds, floor_joules, floor_seconds)
-WITH {SPANS} {_STANDING}
-mark AS (
-    SELECT device_id, intDiv(at, 60000) AS minute, arraySort(groupUniqArray(at)) AS marks
-    FROM held ARRAY JOIN [a0, a1] AS at
-    WHERE at > {{lo:Int64}} AND at < {{hi:Int64}} AND at % 60000 != 0
-    GROUP BY device_id, minute
-),
-baseline AS (
-    SELECT device_id, toInt64(toUnixTimestamp(hour)) AS hour_s, min(watts) AS idle_watts,
-           true AS has
-    FROM idle_hour WHERE hour >= {_LO} AND hour < {_HI} GROUP BY device_id, hour
-),
-minutely AS (
-    SELECT *, toInt64(arrayJoin(range(toUInt64(intDiv(c0, 60000)),
-                                      toUInt64(intDiv(c1 - 1, 60000) + 1)))) AS minute
-    FROM span
-),
-clipped AS (
-    SELECT *, greatest(c0, minute * 60000) AS x0, least(c1, minute * 60000 + 60000) AS x1,
-           intDiv(minute, 60) * 3600 AS hour_s
-    FROM minutely
-),
-bounded AS (
-    SELECT *, arrayFilter(e -> e > x0 AND e < x1, marks) AS inner_marks
-    FROM clipped
-    LEFT JOIN mark USING (device_id, minute)
-    LEFT JOIN baseline USING (device_id, hour_s)
-),
-part AS (
-    SELECT *, y0, y1, (y1 - y0) / 1e3 AS y_s,
-           arrayMax(arrayPushFront(arrayFilter(e -> e <= y0, marks), minute * 60000)) AS from_at,
-           arrayMin(arrayPushFront(arrayFilter(e -> e >= y1, marks), minute * 60000 + 60000))
-               AS to_at,
-           ifNull(util_e4 < {{idle_below_e4:UInt16}}, false) AS idles
-    FROM bounded
-    ARRAY JOIN arrayPushFront(inner_marks, x0) AS y0, arrayPushBack(inner_marks, x1) AS y1
-),
-valued AS (
-    SELECT *, {_PIECE_JOULES} AS known_joules, if(idles, 0, idle_watts) * y_s AS idle_joules,
-           has AND NOT idles AS is_floored
-    FROM part
-),
-floored AS (
-    SELECT *, if(is_floored, least(idle_joules, known_joules), 0) AS floor,
-           if(is_floored, if(idle_joules >= known_joules, 1, idle_joules / known_joules), 0)
-               AS floor_part
-    FROM valued
-)
-SELECT {{version:UInt64}}, toDateTime(minute * 60, 'UTC'), device_id, from_at - minute * 60000,
-       to_at - minute * 60000, idles, rule, method, gap_reason,
-       sum(known_joules), sum(y_s), sum(floor), sum(y_s * floor_part)
-FROM floored GROUP BY minute, device_id, from_at, to_at, idles, rule, method, gap_reason
-"""
 
 _UNKNOWN = "('before_start', 'counter_changed', 'counter_fell', 'no_data')"
 """The rules by which energy is not known."""
-_IN_HOURS = f"version = {{version:UInt64}} AND t >= {_LO} AND t < {_HI}"
+_IN_HOURS = f"version = {{version:UInt64}} AND t >= {LO} AND t < {HI}"
 
 MEASURE = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)
@@ -227,90 +45,106 @@ _CLASSES = {
     UNATTRIBUTED: "unattributed",
 }
 
-CHARGE = f"""
-INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)
-WITH {_STANDING}
-cell AS (
+_CELLS = f"""
     SELECT device_id, toDateTime(minute * 60, 'UTC') AS t,
            groupArray((a0, a1, workload_id, share, activity)) AS allocations
-    FROM held
-    ARRAY JOIN range(toUInt64(intDiv(greatest(a0, {{lo:Int64}}), 60000)),
-                     toUInt64(intDiv(least(a1, {{hi:Int64}}) - 1, 60000) + 1)) AS minute
+    FROM (
+        SELECT device_id, workload_id, share, activity, toUnixTimestamp64Milli(start_ts) AS a0,
+               toUnixTimestamp64Milli(end_ts) AS a1,
+               arrayJoin(range(toUInt64(intDiv(greatest(a0, {{lo:Int64}}), 60000)),
+                               toUInt64(intDiv(least(a1, {{hi:Int64}}) - 1, 60000) + 1)))
+                   AS minute
+        {STANDING}
+    )
     GROUP BY device_id, t
-),
-energy AS (
-    SELECT t, device_id, from_ms, to_ms, is_idle, sum(p.joules) AS joules,
-           sum(p.seconds) AS seconds, sum(p.floor_joules) AS floor_joules,
-           sum(p.floor_seconds) AS floor_seconds
+"""
+
+_ENERGY = f"""
+    SELECT p.t AS t, p.device_id AS device_id, p.from_ms AS from_ms, p.to_ms AS to_ms,
+           p.is_idle AS is_idle, sum(p.joules) AS joules, sum(p.seconds) AS seconds,
+           sum(p.floor_joules) AS floor_joules, sum(p.floor_seconds) AS floor_seconds
     FROM piece AS p FINAL
     WHERE {_IN_HOURS} AND rule NOT IN {_UNKNOWN}
       AND (device_id, toStartOfHour(t)) NOT IN (
           SELECT device_id, t FROM reconcile_1h
           WHERE {_IN_HOURS} AND version = {{version:UInt64}})
     GROUP BY t, device_id, from_ms, to_ms, is_idle
-),
-shared AS (
-    SELECT *,
-           arrayFilter(a -> a.1 <= toUnixTimestamp(t) * 1000 + from_ms
-                            AND a.2 >= toUnixTimestamp(t) * 1000 + to_ms, allocations) AS present,
-           arraySort(arrayDistinct(present.3)) AS workloads,
+"""
+
+_SUMS = "t, device_id, is_idle, joules, seconds, floor_joules, floor_seconds"
+
+_SHARED = f"""
+    SELECT {_SUMS}, workloads,
            arrayMap(w -> arraySum(arrayMap(a -> if(a.3 = w, a.4, 0), present)), workloads)
                AS shares,
            arrayMap(w -> arrayExists(a -> a.3 = w AND isNotNull(a.5), present),
                     workloads) AS are_told,
            arrayMap(w -> arraySum(arrayMap(a -> if(a.3 = w, ifNull(a.5, 0), 0), present)),
                     workloads) AS activities
-    FROM energy LEFT JOIN cell USING (device_id, t)
-),
-weighed AS (
-    SELECT * EXCEPT (present),
+    FROM (
+        SELECT {_SUMS},
+               arrayFilter(a -> a.1 <= toUnixTimestamp(t) * 1000 + from_ms
+                                AND a.2 >= toUnixTimestamp(t) * 1000 + to_ms, allocations)
+                   AS present,
+               arraySort(arrayDistinct(present.3)) AS workloads
+        FROM ({_ENERGY}) AS e LEFT JOIN ({_CELLS}) AS c USING (device_id, t)
+    )
+"""
+
+_WEIGHED = f"""
+    SELECT {_SUMS}, workloads, shares,
            arrayExists(k -> k, are_told) AS is_told, arraySum(shares) AS held_share,
            arrayMap((s, k, a) -> if(k, a, s), shares, are_told, activities) AS weights,
+           arraySum(weights) AS weight,
            arrayMap((s, k, a) -> is_idle OR k AND a < {{idle_below_e4:UInt16}} / 1e4 * s,
-                    shares, are_told, activities) AS idlers,
-           {{idle_policy:String}} = 'platform' AS is_platform,
-           is_told OR is_platform AND notEmpty(workloads) AS is_set_apart
-    FROM shared
-),
-normed AS (
-    SELECT *, arraySum(weights) AS weight, 1 / greatest(held_share, 1) AS norm,
-           greatest(0, 1 - held_share) AS free,
-           multiIf(is_idle, joules, is_set_apart, floor_joules, 0) AS idle_joules,
-           multiIf(is_idle, seconds, is_set_apart, floor_seconds, 0) AS idle_seconds,
-           {{idle_policy:String}} = 'proportional' AS by_weight
-    FROM weighed
-),
-divided AS (
-    SELECT *, greatest(joules - idle_joules, 0) AS active_joules,
+                    shares, are_told, activities) AS idlers
+    FROM ({_SHARED})
+"""
+
+_IS_PLATFORM = "{idle_policy:String} = 'platform'"
+
+_DIVIDED = f"""
+    SELECT t, device_id, workloads, idlers, idle_joules, idle_seconds,
+           greatest(joules - idle_joules, 0) AS active_joules,
            greatest(seconds - idle_seconds, 0) AS active_seconds,
            arrayMap((s, w) -> multiIf(NOT is_told, s * norm, weight > 0, w / weight, 0),
                     shares, weights) AS active_parts,
-           arrayMap((s, w) -> if(by_weight AND weight > 0, w / weight, s * norm),
-                    shares, weights) AS idle_parts,
+           arrayMap((s, w) -> if(by_weight, w / weight, s * norm), shares, weights) AS idle_parts,
            multiIf(NOT is_told, free, weight > 0, 0, 1) AS unattributed,
-           if(by_weight AND weight > 0, 0, free) AS unallocated
-    FROM normed
-),
-charge AS (
-    SELECT t, device_id, payer, charged_class,
-           active_joules * active_part + idle_joules * idle_part AS part_joules,
+           if(by_weight, 0, free) AS unallocated
+    FROM (
+        SELECT t, device_id, joules, seconds, workloads, shares, is_told, weights, weight, idlers,
+               1 / greatest(held_share, 1) AS norm, greatest(0, 1 - held_share) AS free,
+               is_told OR {_IS_PLATFORM} AND notEmpty(workloads) AS is_set_apart,
+               multiIf(is_idle, joules, is_set_apart, floor_joules, 0) AS idle_joules,
+               multiIf(is_idle, seconds, is_set_apart, floor_seconds, 0) AS idle_seconds,
+               {{idle_policy:String}} = 'proportional' AND weight > 0 AS by_weight
+        FROM ({_WEIGHED})
+    )
+"""
+
+CHARGE = f"""
+INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)
+SELECT t, device_id, payer,
+       transform(charged_class, {list(_CLASSES)}, {list(_CLASSES.values())}, ''),
+       sum(active_joules * active_part + idle_joules * idle_part),
+       sum(part_seconds), {{version:UInt64}}
+FROM (
+    SELECT t, device_id, payer, charged_class, active_joules, idle_joules, active_part, idle_part,
            active_seconds * active_part + idle_seconds * idle_part AS part_seconds
-    FROM divided
+    FROM ({_DIVIDED})
     ARRAY JOIN
-        arrayConcat(workloads, if(is_platform, arrayMap(w -> 0, workloads), workloads), [0, 0])
-            AS payer,
+        arrayConcat(workloads, if({_IS_PLATFORM}, arrayMap(w -> 0, workloads), workloads),
+                    [0, 0]) AS payer,
         arrayConcat(arrayMap(w -> {ACTIVE}, workloads),
-                    arrayMap(i -> multiIf(i, {IDLE_HELD}, is_platform, {OVERHEAD}, {ACTIVE}),
+                    arrayMap(i -> multiIf(i, {IDLE_HELD}, {_IS_PLATFORM}, {OVERHEAD}, {ACTIVE}),
                              idlers),
                     [{UNATTRIBUTED}, {IDLE_UNALLOCATED}]) AS charged_class,
         arrayConcat(active_parts, arrayMap(w -> 0., workloads), [unattributed, 0.])
             AS active_part,
         arrayConcat(arrayMap(w -> 0., workloads), idle_parts, [0., unallocated]) AS idle_part
 )
-SELECT t, device_id, payer,
-       transform(charged_class, {list(_CLASSES)}, {list(_CLASSES.values())}, ''),
-       sum(part_joules), sum(part_seconds) AS lasted, {{version:UInt64}}
-FROM charge WHERE part_seconds > 0
+WHERE part_seconds > 0
 GROUP BY t, device_id, payer, charged_class
 """
 """The rule of ``split.charges``, for all of the energy between two edges of allocations at once: of
@@ -320,13 +154,13 @@ each piece before. Meters that were reconciled are left out: only their remainde
 CANCEL_MEASURED = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)
 SELECT t, device_id, method, reason, NULL, 0, {{version:UInt64}} FROM measured_1m FINAL
-WHERE t >= {_LO} AND t < {_HI} AND version < {{version:UInt64}} AND seconds != 0
+WHERE t >= {LO} AND t < {HI} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 CANCEL_CHARGES = f"""
 INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)
 SELECT t, device_id, workload_id, class, 0, 0, {{version:UInt64}} FROM charge_1m FINAL
-WHERE t >= {_LO} AND t < {_HI} AND version < {{version:UInt64}} AND seconds != 0
+WHERE t >= {LO} AND t < {HI} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 _RATES = f"""
@@ -351,7 +185,7 @@ rate AS (
                toDateTime(intDiv(hour_ms, 1000), 'UTC') AS hour
         FROM device AS d FINAL
     ) AS s
-    CROSS JOIN (SELECT * FROM factor FINAL WHERE kind IN ('pue', 'price') AND start_ts < {_HI}) AS f
+    CROSS JOIN (SELECT * FROM factor FINAL WHERE kind IN ('pue', 'price') AND start_ts < {HI}) AS f
     WHERE f.start_ts <= s.hour AND f.site IN ('', s.site)
     GROUP BY site, hour
 ),
@@ -365,7 +199,7 @@ WITH {_RATES}
 hourly AS (
     SELECT toStartOfHour(t) AS hour, device_id, workload_id, class,
            sum(c.joules) AS joules, sum(c.seconds) AS seconds
-    FROM charge_1m AS c FINAL WHERE t >= {_LO} AND t < {_HI}
+    FROM charge_1m AS c FINAL WHERE t >= {LO} AND t < {HI}
     GROUP BY hour, device_id, workload_id, class
 )
 SELECT h.hour, h.device_id, h.workload_id, h.class, h.joules, h.seconds,
@@ -376,6 +210,15 @@ LEFT JOIN (SELECT device_id, toString(site) AS site FROM device FINAL) AS d
 LEFT JOIN rate AS r ON r.site = d.site AND r.hour = h.hour
 """
 
+ROLL_UP_PLAIN = f"""
+INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, version)
+SELECT toStartOfHour(t) AS hour, device_id, workload_id, class, sum(c.joules), sum(c.seconds),
+       {{version:UInt64}}
+FROM charge_1m AS c FINAL WHERE t >= {LO} AND t < {HI}
+GROUP BY hour, device_id, workload_id, class
+"""
+"""The same where there is no factor, and thus nothing of a site stands beside its joules."""
+
 _WHOLE = "if(countIf(isNull({0}) AND joules > 0) > 0, NULL, sumOrNull({0}))"
 """A sum of what is known for all of it, else NULL."""
 
@@ -385,12 +228,12 @@ INSERT INTO workload_1h (t, workload_id, class, site, currency, joules, seconds,
 SELECT c.t, c.workload_id, c.class, d.site, c.currency, sum(c.joules), sum(c.seconds),
        {_WHOLE.format("c.facility_joules").replace("joules > 0", "c.joules > 0")},
        sumOrNull(c.cost), {{version:UInt64}}
-FROM (SELECT * FROM charge_1h FINAL WHERE t >= {_LO} AND t < {_HI} AND seconds != 0) AS c
+FROM (SELECT * FROM charge_1h FINAL WHERE t >= {LO} AND t < {HI} AND seconds != 0) AS c
 INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d ON d.device_id = c.device_id
 GROUP BY c.t, c.workload_id, c.class, d.site, c.currency
 """
 
-_DAYS = f"t >= {_DAY_LO} AND t < {_DAY_HI}"
+_DAYS = f"t >= {DAY_LO} AND t < {DAY_HI}"
 
 WORKLOAD_DAYS = f"""
 INSERT INTO workload_1d (t, workload_id, class, site, currency, joules, seconds, facility_joules,
@@ -406,7 +249,7 @@ GROUP BY day, workload_id, class, site, currency
 CANCEL_HOURS = f"""
 INSERT INTO workload_1h (t, workload_id, class, site, currency, joules, seconds, version)
 SELECT t, workload_id, class, site, currency, 0, 0, {{version:UInt64}} FROM workload_1h FINAL
-WHERE t >= {_LO} AND t < {_HI} AND version < {{version:UInt64}} AND seconds != 0
+WHERE t >= {LO} AND t < {HI} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 CANCEL_DAYS = f"""
@@ -420,6 +263,7 @@ WHERE {_DAYS} AND seconds != 0 AND (t, workload_id, class, site, currency) NOT I
 hours still say it."""
 
 RECOMPUTE: tuple[str, ...] = (
+    BESIDE,
     PIECES,
     MEASURE,
     CANCEL_MEASURED,
@@ -434,6 +278,22 @@ RECOMPUTE: tuple[str, ...] = (
     CANCEL_DAYS,
 )
 """Run in this order with one version, which is used for nothing else; a repeat changes nothing."""
+
+WITHOUT = """
+SELECT (SELECT count() FROM tree WHERE role IN ('outer', 'aside')) = 0
+           AND (SELECT count() FROM reconcile_1h WHERE t >= LO AND t < HI) = 0,
+       (SELECT count() FROM factor WHERE kind IN ('pue', 'price')) = 0
+""".replace("LO", LO).replace("HI", HI)
+"""Whether no meter contains others in these hours, nor did when they were last computed; and
+whether no site has a PUE or a price."""
+
+
+def needed(has_no_outer: bool, has_no_factor: bool) -> tuple[str, ...]:
+    """Return what must run of RECOMPUTE: the rest would write nothing, or nothing more."""
+    left_out = {RECONCILE, REMAINDER} if has_no_outer else set()
+    chosen = (statement for statement in RECOMPUTE if statement not in left_out)
+    return tuple(ROLL_UP_PLAIN if has_no_factor and s == ROLL_UP else s for s in chosen)
+
 
 DIRTY_HOURS = """
 SELECT DISTINCT toUnixTimestamp(hour) FROM dirty

@@ -132,7 +132,7 @@ def test_an_old_month_of_allocations_is_not_read(bed: Bed) -> None:
             " s + INTERVAL 1 HOUR, 1, 'old' FROM numbers(20000)"
         )
     plan = bed.client.rows(
-        "EXPLAIN indexes = 1 " + CHARGE[CHARGE.index("WITH") :],
+        "EXPLAIN indexes = 1 " + CHARGE[CHARGE.index("SELECT") :],
         {
             "lo": BASE + 12 * HOUR,
             "hi": BASE + 13 * HOUR,
