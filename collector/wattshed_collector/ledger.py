@@ -27,6 +27,7 @@ from .topology import Topology
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT = 6
+RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
 """How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
 
@@ -235,8 +236,8 @@ class Ledger:
         ledger_state.begin(self._client, version)
         for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
             self._must_lead()
-            self.compute(RECOMPUTE, lo, hi, rule, version)
-            ledger_state.finish(self._client, range(lo, hi, HOUR_S), version)
+            ledger_state.open_hours(self._client, range(lo, hi, HOUR_S), version)
+            self.compute(RUN, lo, hi, rule, version)
             if progress:
                 progress(done, len(wanted))
 

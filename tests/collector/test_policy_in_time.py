@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.ledger import Ledger, Policy
+from wattshed_collector.ledger import RUN, Ledger, Policy
 from wattshed_collector.store import queries
 from wattshed_collector.store.client import Client
-from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.policies import HostRemainder, Override
 from wattshed_exporter.model import Allocation, Batch, IdlePolicy, Method, Tick
 
@@ -48,7 +47,7 @@ class Heard(Client):
 
     def hours(self) -> list[tuple[int, int, str, int, str]]:
         """The first statement of each portion: hours from BASE, and the policy."""
-        firsts = self.given[:: len(RECOMPUTE)]
+        firsts = self.given[:: len(RUN)]
         return [
             (
                 (g["lo"] // 1000 - BASE) // HOUR,
@@ -195,5 +194,5 @@ def test_an_hour_is_compared_only_when_it_is_complete(bed: Bed) -> None:
     assert compared[1] == 0  # nothing is complete while the first run is under way
     assert max(ratios) < 1e-9
     assert max(raw) > 100_000
-    assert len(ratios) > 2 * len(RECOMPUTE)
+    assert len(ratios) > 2 * len(RUN)
     assert compared[-1] == pytest.approx(400_000)

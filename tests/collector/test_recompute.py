@@ -12,7 +12,6 @@ from wattshed_collector.errors import InvalidInput, Permanent
 from wattshed_collector.preview import Scratch
 from wattshed_collector.recompute import Answer, Request
 from wattshed_collector.store import ledger_state
-from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.policies import Override
 from wattshed_exporter.model import (
     Allocation,
@@ -160,7 +159,7 @@ def test_an_override_that_was_not_finished_is_finished_by_the_next_run(charged: 
 
 
 def test_every_table_that_is_written_has_a_twin(bed: Bed) -> None:
-    scratch = Scratch(bed.client, RECOMPUTE)
+    scratch = Scratch(bed.client, RUN)
     for text in scratch.statements:
         assert "INSERT INTO dry_" in text
         for table in ("measured_1m", "charge_1m", "charge_1h"):
