@@ -39,7 +39,8 @@ FROM numbers({{jobs:UInt64}})
 HOURS = f"""
 INSERT INTO workload_1h (t, workload_id, class, site, currency, joules, seconds, version)
 WITH intDiv(number, {{nodes:UInt64}}) AS h, number % {{nodes:UInt64}} AS node,
-     intDiv({{lo:Int64}} - {{from:Int64}}, 3600) + h AS hour, intDiv(hour * 2 + node % 9, 9) AS slot,
+     intDiv({{lo:Int64}} - {{from:Int64}}, 3600) + h AS hour,
+     intDiv(hour * 2 + node % 9, 9) AS slot,
      (hour * 2 + node % 9) % 9 < 8 AS is_held
 SELECT toDateTime({{lo:Int64}} + h * 3600, 'UTC') AS t,
        if(is_held, cityHash64(slot * {{nodes:UInt64}} + node), 0) AS workload,

@@ -9,6 +9,7 @@ import pytest
 
 from wattshed_collector import recompute
 from wattshed_collector.errors import InvalidInput, Permanent
+from wattshed_collector.ledger import RUN
 from wattshed_collector.preview import Scratch
 from wattshed_collector.recompute import Answer, Request
 from wattshed_collector.store import ledger_state

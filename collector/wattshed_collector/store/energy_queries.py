@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from .client import Client
@@ -30,8 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "model": ("ai_model", "precision"),
 }
 """What ``energy`` can be grouped by, and the columns that each group shows."""
-_OF_DEVICES = frozenset({"node", "device", "kind"})
-_OF_SITES = frozenset({"site", "class"})
+_OF_DEVICES = frozenset({"node", "device", "kind", "site"})
 
 MINUTES_UP_TO_S = 49 * 3600
 """Longest window of which the edges are answered from minutes; a longer one is of whole hours."""
@@ -47,28 +47,25 @@ _NAMES = {
     "ai_model": "model AS ai_model",
     "device": "key AS device",
 }
-_SUMS = """
-sum(j) AS joules, sumIf(j, class = 'active') AS active_joules,
-sumIf(j, class = 'idle_held') AS idle_held_joules,
-sumIf(j, class = 'idle_unallocated') AS idle_unallocated_joules,
-sumIf(j, class = 'overhead') AS overhead_joules,
-sumIf(j, class = 'unattributed') AS unattributed_joules, sum(s) AS device_seconds,
+_CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
+_PARTS = "sum(e.joules) AS j, sum(e.seconds) AS s, " + ", ".join(
+    f"sumIf(e.joules, class = '{name}') AS {name}" for name in _CLASSES
+)
+_SUMS = "sum(j) AS joules, sum(s) AS device_seconds, " + ", ".join(
+    f"sum({name}) AS {name}_joules" for name in _CLASSES
+)
+_MONEY = ", facility_joules, cost, currency"
+_MONEY_PARTS = """,
+sum(facility_joules) AS facility, sum(isNull(facility_joules) AND joules != 0) AS unstated,
+sum(cost) AS paid, sum(isNull(cost) AND joules != 0) AS unpriced,
+minIf(currency, isNotNull(cost)) AS low, maxIf(currency, isNotNull(cost)) AS high
+"""
+_MONEY_SUMS = """,
 if(sum(unstated) = 0, sum(facility), NULL) AS facility_joules,
 if(sum(unpriced) = 0 AND min(low) = max(high), sum(paid), NULL) AS cost,
 if(isNull(cost), '', min(low)) AS currency
 """
-_UNPRICED = "NULL AS facility_joules, NULL AS cost, '' AS currency"
-_MONEY = "facility_joules, cost, currency"
-_PARTS = """
-sum(e.joules) AS j, sum(e.seconds) AS s, sum(facility_joules) AS facility,
-sum(isNull(facility_joules) AND joules != 0) AS unstated, sum(cost) AS paid,
-sum(isNull(cost) AND joules != 0) AS unpriced, minIf(currency, isNotNull(cost)) AS low,
-maxIf(currency, isNotNull(cost)) AS high
-"""
-_PLAIN_PARTS = """
-sum(e.joules) AS j, sum(e.seconds) AS s, NULL AS facility, 1 AS unstated, NULL AS paid,
-1 AS unpriced, '' AS low, '' AS high
-"""
+_NO_MONEY: Record = {"facility_joules": None, "cost": None, "currency": ""}
 
 
 def resolution(since: int, until: int) -> int:
@@ -126,10 +123,12 @@ class Told:
     def rows(
         self, table: str, hour: str, wanted: Iterable[int], what: str, join: str = ""
     ) -> Iterator[str]:
-        """Give queries for ``what`` of the wanted hours of a table of which ``hour`` is the hour."""
+        """Give queries for ``what`` of the wanted hours; ``hour`` is a row's hour in the table."""
         hours = [h for h in wanted if h in self.finished]
+        done = [h for h in hours if h not in self.being_written]
+        times = (datetime.fromtimestamp(h, UTC) for h in done)
         pairs = ", ".join(
-            f"({_time(h)}, {self.finished[h]})" for h in hours if h not in self.being_written
+            f"('{t:%F %T}', {self.finished[h]})" for t, h in zip(times, done, strict=True)
         )
         if pairs:
             yield f"{what} FROM {table} AS m {join} WHERE ({hour}, version) IN ({pairs})"
@@ -170,10 +169,12 @@ def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
     source = _summed(span, told, by)
     if not source:
         return []
-    return client.records(
-        f"SELECT {columns}, {_SUMS} FROM ({source}) GROUP BY {columns} "
+    sums = _SUMS + (_MONEY_SUMS if told.is_priced else "")
+    records = client.records(
+        f"SELECT {columns}, {sums} FROM ({source}) GROUP BY {columns} "
         f"HAVING device_seconds > 0 ORDER BY joules DESC, {columns} {_settings(told)}"
     )
+    return records if told.is_priced else [{**record, **_NO_MONEY} for record in records]
 
 
 def workload_energy(client: Client, since: int, until: int, most: int = 0) -> list[Record]:
@@ -184,15 +185,13 @@ def workload_energy(client: Client, since: int, until: int, most: int = 0) -> li
     columns = ("workload_key", "workload", "workload_kind", "team", "ai_model", "precision")
     span = Span(since, until)
     told = _told(client, span)
-    parts = _by_id(span, told, "workload_id", _UNPRICED)
+    parts = _by_id(span, told, "workload_id", "", "sumIf(e.seconds, class = 'idle_held') AS held_s")
     if not parts:
         return []
     sums = f"""
-        SELECT id, sum(j) AS joules, sumIf(j, class = 'active') AS active_joules,
-               sumIf(j, class = 'idle_held') AS idle_held_joules, sum(s) AS device_seconds,
-               sumIf(s, class = 'idle_held') AS idle_held_seconds
-        FROM ({parts}) WHERE id != 0
-        GROUP BY id HAVING device_seconds > 0
+        SELECT id, j AS joules, active AS active_joules, idle_held AS idle_held_joules,
+               s AS device_seconds, held_s AS idle_held_seconds
+        FROM ({parts}) WHERE id != 0 AND s > 0
         """
     if most:
         sums += f"ORDER BY joules DESC, id LIMIT {most:d}"
@@ -210,15 +209,15 @@ def _settings(told: Told) -> str:
 
 def _summed(span: Span, told: Told, by: str) -> str:
     columns = GROUPS[by]
-    money = _MONEY if told.is_priced else _UNPRICED
-    if by in _OF_SITES and not span.minutes:
+    money = _MONEY if told.is_priced else ""
+    if by == "class" or (by == "site" and not span.minutes):
         parts = _by_id(span, told, by, money)
-        return parts and (parts if by == "class" else f"SELECT *, id AS {by} FROM ({parts})")
+        return parts and f"SELECT *, id AS {by} FROM ({parts})"
     key, table = "workload_id", "workload"
-    if by in _OF_SITES or by in _OF_DEVICES:
+    if by in _OF_DEVICES:
         key, table = "device_id", "device"
     parts = _by_id(span, told, key, money)
-    return parts and _named(parts, table, () if by == "class" else columns)
+    return parts and _named(parts, table, columns)
 
 
 def _named(sums: str, table: str, columns: tuple[str, ...]) -> str:
@@ -229,30 +228,34 @@ def _named(sums: str, table: str, columns: tuple[str, ...]) -> str:
     )
 
 
-def _by_id(span: Span, told: Told, key: str, money: str) -> str:
-    """Return a query for sums by ``id``, which is what ``key`` names, and class; "" for nothing."""
+def _by_id(span: Span, told: Told, key: str, money: str, more: str = "") -> str:
+    """Return a query for sums by ``id``, which is what ``key`` names; "" where nothing is known."""
     parts = list(_edges(span, told, key, money))
     if key == "device_id":
         parts += _of_devices(span, told, money)
     else:
         parts += _rolled_up(span, told, key, money)
-    sums = _PARTS if money == _MONEY else _PLAIN_PARTS
+    sums = ", ".join([_PARTS, *([more] if more else [])]) + (_MONEY_PARTS if money else "")
     rows = " UNION ALL ".join(parts)
-    summed = f"SELECT {key} AS id, class, {sums} FROM ({rows}) AS e GROUP BY id, class"
-    return summed if parts else ""
+    columns = f"{key} AS id, {sums}"
+    return f"SELECT {columns} FROM ({rows}) AS e GROUP BY id" if parts else ""
+
+
+def _what(key: str, money: str) -> str:
+    return f"SELECT {', '.join(dict.fromkeys([key, 'class', 'joules', 'seconds']))}{money}"
 
 
 def _edges(span: Span, told: Told, key: str, money: str) -> Iterator[str]:
     for since, until in span.minutes:
         hours = range(since // HOUR_S * HOUR_S, until, HOUR_S)
-        join = _rates(since, until) if money == _MONEY else ""
-        what = f"SELECT {key}, class, joules, seconds, {_RATED if join else _UNPRICED}"
+        join = _rates(since, until) if money else ""
+        what = _what(key, _RATED if money else "")
         for query in told.rows("charge_1m", "toStartOfHour(t)", hours, what, join):
             yield f"{query} AND {_within(since, until)} AND {_COUNTED}"
 
 
 _COUNTED = "m.device_id IN (SELECT device_id FROM device FINAL WHERE overlap != 'inner')"
-_RATED = """
+_RATED = """,
 m.joules * rate.pue AS facility_joules, m.joules * rate.per_joule AS cost,
 if(isNull(cost), '', rate.currency) AS currency
 """
@@ -271,14 +274,14 @@ def _rates(since: int, until: int) -> str:
 
 
 def _of_devices(span: Span, told: Told, money: str) -> Iterator[str]:
-    what = f"SELECT device_id, class, joules, seconds, {money}"
+    what = _what("device_id", money)
     for query in told.rows("charge_1h", "t", range(*span.hours, HOUR_S), what):
         yield f"{query} AND {_COUNTED}"
 
 
 def _rolled_up(span: Span, told: Told, key: str, money: str) -> Iterator[str]:
     """Whole days, and the hours before and after them and of days that are being written."""
-    what = f"SELECT {key}, class, joules, seconds, {money}"
+    what = _what(key, money)
     written = {hour // DAY_S * DAY_S for hour in told.being_written}
     days = [day for day in range(*span.days, DAY_S) if day not in written]
     if days:

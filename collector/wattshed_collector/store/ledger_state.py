@@ -45,8 +45,8 @@ FROM (
 )
 GROUP BY hour
 """
-"""Says that every statement has written ``version`` of the hours of [lo, hi), Unix milliseconds, and
-how many rows that are: so a reader can tell whether a version is still whole."""
+"""Says that every statement has written ``version`` of the hours of [lo, hi), Unix milliseconds,
+and how many rows that are: so a reader can tell whether a version is still whole."""
 
 
 class State(TypedDict):
