@@ -17,7 +17,15 @@ from wattshed_collector.store.policies import Rule
 from wattshed_exporter.model import Batch, Device, Kind, Workload
 
 DAY_S = 86_400
-COPIED = ("allocation", "measured_1m", "charge_1m", "charge_1h", "workload_1h", "workload_1d")
+COPIED = (
+    "allocation",
+    "measured_1m",
+    "charge_1m",
+    "charge_1h",
+    "workload_1h",
+    "workload_1d",
+    "ledger_hour",
+)
 TIMES = {"allocation": ("start_ts", "end_ts")}
 
 Say = Callable[[str], None]

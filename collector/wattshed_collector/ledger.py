@@ -27,6 +27,7 @@ from .topology import Topology
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT = 6
+RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
 """How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
 
@@ -243,10 +244,11 @@ class Ledger:
         version = self._next_version()
         ledger_state.begin(self._client, version)
         for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
-            for statement in self.statements(lo, hi):
+            self._must_lead()
+            ledger_state.open_hours(self._client, range(lo, hi, HOUR_S), version)
+            for statement in (*self.statements(lo, hi), ledger_state.FINISH):
                 self._must_lead()
                 self.compute((statement,), lo, hi, rule, version)
-            ledger_state.finish(self._client, range(lo, hi, HOUR_S), version)
             if progress:
                 progress(done, len(wanted))
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
-from .ledger import Ledger, Progress
+from .ledger import RUN, Ledger, Progress
 from .store.client import Client
-from .store.ledger_sql import RECOMPUTE
 from .store.policies import Override
 
 PREFIX = "dry_"
@@ -79,7 +78,7 @@ def preview(
     hours: Sequence[int],
     override: Override,
     progress: Progress | None = None,
-    statements: Sequence[str] = RECOMPUTE,
+    statements: Sequence[str] = RUN,
 ) -> list[Change]:
     """Return what recomputing ``hours`` would change, the largest change first.
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
-from .store import queries
+from .store import quarantine, queries, tree_queries
 from .store.client import Client
 from .store.queries import Record
 
@@ -19,11 +20,15 @@ class Window(TypedDict):
 
 
 class Quality(TypedDict):
-    """``by_method`` in joules; ``unknown_seconds`` by reason, in device-seconds."""
+    """``by_method`` in joules; ``unknown_seconds`` by reason, in device-seconds.
+
+    ``quarantined``: how many allocations that cannot be true came in the window, by reason.
+    """
 
     by_method: dict[str, float]
     known_seconds: float
     unknown_seconds: dict[str, float]
+    quarantined: dict[str, int]
     residual_worst_ratio: float
 
 
@@ -33,7 +38,8 @@ class Report(TypedDict):
     ``classes``: joules per class. ``power``: mean watts per class at each ``times`` entry.
     ``workloads``: one record per workload with ``outcomes`` {kind: count} and
     ``joules_per_outcome`` {kind: {"active": J, "loaded": J}}. ``nodes``, ``teams``, ``devices``:
-    records of ``queries.energy``. ``live``: the newest tick of each device.
+    records of ``queries.energy``. ``live``: the newest tick of each device. ``outer_meters``:
+    records of ``tree_queries.reconciliation``, what they measured beside what is inside of them.
     """
 
     version: int
@@ -49,6 +55,7 @@ class Report(TypedDict):
     nodes: list[Record]
     devices: list[Record]
     live: list[Record]
+    outer_meters: list[Record]
     quality: Quality
 
 
@@ -72,13 +79,12 @@ def build(client: Client, since: int, until: int) -> Report:
     times, power = _power(queries.energy_by_step(client, since, until, step), step)
     total = sum(classes.values())
     live = queries.live(client)
-    known = [r["power_watts"] for r in live if not r["overlap"] and r["power_watts"] is not None]
     return {
         "version": 1,
         "window": {"start": since, "end": until, "step": step},
         "total_joules": total,
         "mean_power_watts": total / (until - since),
-        "live_power_watts": sum(known) if known else None,
+        "live_power_watts": live_power(live, tree_queries.places(client)),
         "classes": {name: classes.get(name, 0.0) for name in CLASSES},
         "times": times,
         "power": power,
@@ -87,8 +93,31 @@ def build(client: Client, since: int, until: int) -> Report:
         "nodes": queries.energy(client, "node", since, until),
         "devices": queries.energy(client, "device", since, until),
         "live": live,
+        "outer_meters": tree_queries.reconciliation(client, since - since % 3600, until),
         "quality": _quality(client, since, until),
     }
+
+
+def live_power(
+    live: list[Record], places: Mapping[str, tuple[str, int, list[int]]]
+) -> float | None:
+    """Return the watts of the meters that are counted now, None where none says.
+
+    An outer meter counts where nothing inside of it says its power, and is left out where something
+    does. ``places`` is what ``tree_queries.places`` knows; other meters stand alone.
+    """
+    alone = {"": "counted", "inner": "inner", "outer": "outer"}
+    known = []
+    for record in live:
+        if record["power_watts"] is not None:
+            place = places.get(record["device"], (alone[record["overlap"]], 0, []))
+            known.append((*place, float(record["power_watts"])))
+    total, counted, covered = 0.0, False, set[int]()
+    for role, group, path, watts in sorted(known, key=lambda k: (k[0] == "outer", -len(k[2]))):
+        if role == "counted" or (role == "outer" and not (group and group in covered)):
+            total, counted = total + watts, True
+            covered.update(path)
+    return total if counted else None
 
 
 def _power(records: list[Record], step: int) -> tuple[list[int], dict[str, list[float]]]:
@@ -139,5 +168,6 @@ def _quality(client: Client, since: int, until: int) -> Quality:
         "by_method": by_method,
         "known_seconds": known_seconds,
         "unknown_seconds": unknown,
+        "quarantined": quarantine.counted(client, since, until),
         "residual_worst_ratio": float(queries.residual(client, since, until)["worst_ratio"] or 0.0),
     }

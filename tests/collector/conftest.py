@@ -47,6 +47,7 @@ DERIVED = (
     "charge_1h",
     "ledger_state",
     "ledger_hour",
+    "ledger_open",
     "policy",
     "lease",
     "activity_hour",

@@ -23,6 +23,8 @@ DAY = 86_400
 BASE = 1_768_471_200  # 2026-01-15T10:00:00Z
 HOUR = 3600
 KEEP = Policy(raw_days=0)
+STATEMENTS = len(needed(has_no_outer=True, has_no_factor=True)) + 1
+"""How many a run of one portion has where no meter contains others; the last says it is complete."""
 LOW = Policy(0.2, 0, IdlePolicy.PLATFORM, HostRemainder.PROPORTIONAL)
 
 
@@ -48,7 +50,7 @@ class Heard(Client):
 
     def hours(self) -> list[tuple[int, int, str, int, str]]:
         """The first statement of each portion: hours from BASE, and the policy."""
-        firsts = self.given[:: len(needed(has_no_outer=True, has_no_factor=True))]
+        firsts = self.given[::STATEMENTS]
         return [
             (
                 (g["lo"] // 1000 - BASE) // HOUR,
@@ -195,5 +197,5 @@ def test_an_hour_is_compared_only_when_it_is_complete(bed: Bed) -> None:
     assert compared[1] == 0  # nothing is complete while the first run is under way
     assert max(ratios) < 1e-9
     assert max(raw) > 100_000
-    assert len(ratios) > 2 * len(needed(has_no_outer=True, has_no_factor=True))
+    assert len(ratios) > 2 * STATEMENTS
     assert compared[-1] == pytest.approx(400_000)

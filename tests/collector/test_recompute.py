@@ -10,11 +10,11 @@ import pytest
 from wattshed_collector import recompute
 from wattshed_collector.errors import InvalidInput, Permanent
 from wattshed_collector.factor import Factor
+from wattshed_collector.ledger import RUN
 from wattshed_collector.preview import Scratch
 from wattshed_collector.recompute import Answer, Request
 from wattshed_collector.store import ledger_state
 from wattshed_collector.store.factors import put
-from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.policies import Override
 from wattshed_exporter.model import (
     Allocation,
@@ -163,7 +163,7 @@ def test_an_override_that_was_not_finished_is_finished_by_the_next_run(charged: 
 
 
 def test_every_table_that_is_written_has_a_twin(bed: Bed) -> None:
-    scratch = Scratch(bed.client, RECOMPUTE)
+    scratch = Scratch(bed.client, RUN)
     for text in scratch.statements:
         assert "INSERT INTO dry_" in text
         for table in ("measured_1m", "charge_1m", "charge_1h"):
@@ -208,7 +208,7 @@ def test_a_dry_run_fills_every_table_as_the_real_one_does(bed: Bed) -> None:
     put(bed.client, [Factor("pue", "oslo", BASE - 3600, 1.5)], time.time())
     ledger = bed.ledger(idle="proportional", host_remainder="proportional")
     hours = range(BASE, BASE + 2 * HOUR, HOUR)
-    scratch = Scratch(bed.client, RECOMPUTE)
+    scratch = Scratch(bed.client, RUN)
     scratch.create()
     try:
         for _, (lo, hi, rule) in ledger.portions(hours, IDLER):

@@ -11,6 +11,7 @@ import pytest
 from wattshed_collector import report
 from wattshed_collector.report import CLASSES, STEPS_S
 from wattshed_collector.store import queries
+from wattshed_collector.store.pulse import Pulse
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -54,6 +55,7 @@ def test_an_empty_store_has_a_report(bed: Bed) -> None:
             "by_method": {},
             "known_seconds": 0.0,
             "unknown_seconds": {},
+            "quarantined": {},
             "residual_worst_ratio": 0.0,
         }
         json.dumps(found, allow_nan=False)
@@ -216,6 +218,79 @@ class TestLive:
         finally:
             monkeypatch.undo()
             time.tzset()
+
+
+def live(**watts: float | None) -> list[dict[str, object]]:
+    overlaps = {"plug": "outer", "chassis": "outer", "core": "inner", "lonely": "outer"}
+    return [
+        {"device": key, "overlap": overlaps.get(key, ""), "power_watts": power}
+        for key, power in watts.items()
+    ]
+
+
+PLACES = {
+    "gpu": ("counted", 1, [10, 20]),
+    "core": ("inner", 1, []),
+    "plug": ("outer", 10, [20]),
+    "chassis": ("outer", 20, []),
+    "stray": ("aside", 30, [20]),
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "watts"),
+    [
+        ({"gpu": 300.0, "core": 90.0, "plug": 500.0, "chassis": 900.0}, 300.0),
+        ({"gpu": None, "core": 90.0, "plug": 500.0, "chassis": 900.0}, 500.0),
+        ({"chassis": 900.0, "stray": 7.0}, 900.0),
+        ({"gpu": 300.0, "lonely": 40.0}, 340.0),  # nobody knows of anything inside of it
+        ({"core": 90.0, "gpu": None}, None),
+    ],
+)
+def test_live_power_counts_the_innermost_meters_that_say_it(
+    now: dict[str, float | None], watts: float | None
+) -> None:
+    assert report.live_power(live(**now), PLACES) == watts
+
+
+def test_the_status_line_counts_a_wall_meter_while_nothing_inside_says_its_power() -> None:
+    pulse = Pulse(lambda: BASE + 1.0)
+    wall = Device("w", Kind.GPU, "n", "s", overlap=Overlap.OUTER)
+    other = Device("w2", Kind.GPU, "m", "s", overlap=Overlap.OUTER)
+    pulse.observe(
+        Batch(
+            devices=(wall, other, Device("g", Kind.GPU, "n", "s")),
+            ticks=tuple(
+                Tick(key, BASE * 1000, 1000, Method.COUNTER, power)
+                for key, power in (("w", 500.0), ("w2", 70.0), ("g", 300.0))
+            ),
+        )
+    )
+    assert pulse.power_watts() == 370.0
+    gap = Tick("g", BASE * 1000 + 500, 1000, Method.COUNTER, gap="deadline")
+    pulse.observe(Batch(ticks=(gap,)))
+    assert pulse.power_watts() == 570.0
+
+
+def test_what_is_in_quarantine_is_counted(bed: Bed) -> None:
+    now = int(time.time())
+    bed.client.insert(
+        "quarantine",
+        {
+            "start_ms": [1, 2, 3],
+            "end_ms": [0, 0, 9],
+            "device": ["d"] * 3,
+            "workload": ["w"] * 3,
+            "share": [1.0] * 3,
+            "activity": [None] * 3,
+            "method": ["job"] * 3,
+            "revision": [0] * 3,
+            "reason": ["end_before_start", "end_before_start", "share_out_of_range"],
+            "ingested_at": [now * 10**6, now * 10**6, (now - 9 * HOUR) * 10**6],
+        },
+    )
+    found = report.build(bed.client, now - HOUR, now + HOUR)["quality"]["quarantined"]
+    assert found == {"end_before_start": 2}
 
 
 def test_every_view_answers(bed: Bed) -> None:

@@ -28,11 +28,17 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
     energy = commands.add_parser(
         "energy",
-        help="joules per workload, team, node, device or class",
+        help="joules per workload, team, node, ..., with their cost where a price is known",
         epilog="example: wattshed energy --by team --since 24h --json",
     )
     answers.add_arguments(energy)
-    energy.add_argument("--by", choices=sorted(GROUPS), default="workload", help="what to group by")
+    energy.add_argument(
+        "--by",
+        choices=sorted(GROUPS),
+        default="workload",
+        help="what to group by (default: %(default)s): %(choices)s",
+        metavar="WHAT",
+    )
     energy.add_argument("--json", action="store_true", help="print the rows as JSON")
     energy.set_defaults(run=run_energy)
 

@@ -154,6 +154,15 @@ const headline = (() => {
     return element("div", {}, element("h3", {}, "How the energy was obtained"), list, meanings);
   }
 
+  function refused(report) {
+    const counts = Object.entries(report.quality.quarantined);
+    if (!counts.length) return [];
+    const all = figures.sum(counts.map(([, count]) => count));
+    const said = counts.map(([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
+    return element("p", {}, element("b", {}, `${units.count(all)} allocations in quarantine`),
+                   ` because they cannot be true: ${said.join(", ")}.`);
+  }
+
   function unknown(report) {
     const { known_seconds: known, unknown_seconds: reasons } = report.quality;
     const lost = figures.sum(Object.values(reasons));
@@ -167,7 +176,7 @@ const headline = (() => {
       : `${units.seconds(known)} of device time is known.`;
     return element("div", {}, element("h3", {}, "Time whose energy is unknown"),
                    element("p", { class: "verdict" }, verdict), rows(list),
-                   element("p", {}, told));
+                   element("p", {}, told), refused(report));
   }
 
   function conserved(report, limit) {

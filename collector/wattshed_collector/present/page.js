@@ -15,7 +15,7 @@
   function needs(report) {
     const energy = report.total_joules > 0;
     const has = { energy, workloads: energy && report.workloads.length > 0,
-                  live: report.live.length > 0 };
+                  live: report.live.length > 0, outer: report.outer_meters.length > 0 };
     for (const node of document.querySelectorAll("[data-needs]")) {
       node.hidden = !has[node.dataset.needs];
     }
@@ -88,6 +88,7 @@
     headline.banners(report);
     notes(report);
     tables.live(report, now());
+    tables.outer(report);
     if (!needs(report)) return empty(report);
     headline.tiles(report, config.live);
     headline.split(report, config.classes);

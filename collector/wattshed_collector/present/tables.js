@@ -119,7 +119,9 @@ const tables = (() => {
     if (record.gap) power.append(element("small", {}, record.gap.replaceAll("_", " ")));
     const note = { inner: "inside another meter", outer: "contains other meters" }[record.overlap];
     const named = element("td", { class: "name", title: record.device }, value(record.device));
-    if (note) named.append(element("small", {}, `${note}: not in the totals`));
+    const counts = record.overlap === "outer" ? "its remainder is in the totals"
+      : "not in the totals";
+    if (note) named.append(element("small", {}, `${note}: ${counts}`));
     const age = Math.max(now - record.ts, 0);
     return [named, cell(record.node), cell(record.kind), power, ratio(record),
             number(units.celsius(record.temperature_celsius)), cell(record.method),
@@ -132,5 +134,22 @@ const tables = (() => {
     fill("live-table", heads, report.live, (record) => device(record, now));
   }
 
-  return { workloads, live };
+  function outerMeter(record) {
+    const wrong = number(record.mismatched_hours
+      ? `${record.mismatched_hours} of ${record.hours} h` : "none");
+    if (record.mismatched_hours > 0) wrong.classList.add("high");
+    return [element("td", { class: "name", title: record.device }, value(record.device)),
+            cell(record.node), number(units.joules(record.outer_joules)),
+            number(units.joules(record.inner_joules)),
+            number(units.joules(record.remainder_joules - record.missing_joules)),
+            number(units.joules(record.uncovered_joules)), wrong];
+  }
+
+  function outer(report) {
+    const heads = ["Meter", "Node", "Measured>", "Inside of it>", "Beside>", "Not covered>",
+                   "Less than inside>"];
+    fill("outer-table", heads, report.outer_meters, outerMeter);
+  }
+
+  return { workloads, live, outer };
 })();

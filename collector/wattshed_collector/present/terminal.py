@@ -55,7 +55,10 @@ def print_report(report: Report, console: Console) -> None:
         parts += ["", _classes(report, width)]
         if report["workloads"]:
             parts += ["", _workloads(report["workloads"], width)]
-        parts += ["", _nodes(report["nodes"], width), "", _footer(report)]
+        parts += ["", _nodes(report["nodes"], width), ""]
+        if report["outer_meters"]:
+            parts += [_outer_meters(report["outer_meters"], width), ""]
+        parts += [_footer(report)]
     for part in parts:
         console.print(part, width=width, highlight=False, crop=False)
 
@@ -67,8 +70,10 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
         console.print(Text("No energy is known in this window.", style="dim"), width=width)
         return
     groups = GROUPS[by]
-    shown = {} if by == "class" else _SHORT
-    extra = ("",) if len(groups) == 1 else ()
+    is_priced = any(r.get("cost") is not None or r.get("facility_joules") for r in records)
+    money = ("With PUE", "Cost") if is_priced else ()
+    shown = {} if by == "class" or money else _SHORT
+    extra = ("",) if len(groups) == 1 and not money else ()
     columns = [_TITLES.get(column, column.replace("_", " ").capitalize()) for column in groups]
     total = sum(float(record["joules"]) for record in records)
     rows = [
@@ -78,12 +83,19 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
             *(Text(units.watt_hours(record["joules"])) for _ in extra),
             Text(units.percent(_part(record["joules"], total))),
             *_parts(record, shown),
+            *(_money(record) if money else ()),
         )
         for record in records
     ]
     names = len(groups)
-    built = table(width, [*columns, "Energy", *extra, "Share", *shown.values()], names, rows)
+    titles = [*columns, "Energy", *extra, "Share", *shown.values(), *money]
+    built = table(width, titles, names, rows)
     console.print(built, crop=False)
+
+
+def _money(record: Record) -> Iterator[Text]:
+    yield Text(units.joules(record["facility_joules"]))
+    yield Text(units.money(record["cost"], clean(record["currency"])))
 
 
 def _headline(report: Report) -> Group:
@@ -174,6 +186,28 @@ def _nodes(records: Sequence[Record], width: int) -> Table:
     return table(width, columns, 2, [*rows, *_rest(records, 2)])
 
 
+def _outer_meters(records: Sequence[Record], width: int) -> Table:
+    rows: list[tuple[Text, ...]] = [
+        (
+            named(record["device"]),
+            Text(units.joules(record["outer_joules"])),
+            Text(units.joules(record["inner_joules"])),
+            Text(units.joules(record["remainder_joules"] - record["missing_joules"])),
+            Text(units.joules(record["uncovered_joules"])),
+            _disagreeing(record),
+        )
+        for record in records[:ROWS]
+    ]
+    if len(records) > ROWS:
+        rows.append((Text(f"{len(records) - ROWS} others", style="dim"), *[Text("")] * 5))
+    return table(width, ("Outer meter", "Measured", "Inside", "Beside", "Open", "Wrong"), 1, rows)
+
+
+def _disagreeing(record: Record) -> Text:
+    hours = record["mismatched_hours"]
+    return Text(f"{hours} of {record['hours']} h", style="bold red" if hours else "")
+
+
 def _parts(record: Record, names: Iterable[str]) -> Iterator[Text]:
     for name in names:
         yield Text(units.percent(_part(record[f"{name}_joules"], record["joules"])))
@@ -200,10 +234,13 @@ def _footer(report: Report) -> Text:
     reasons = ", ".join(clean(reason).replace("_", " ") for reason in quality["unknown_seconds"])
     worst = quality["residual_worst_ratio"]
     kept = "every joule is accounted for" if worst <= CONSERVED_RATIO else "charges differ"
+    refused = quality["quarantined"]
+    kinds = ", ".join(f"{clean(r).replace('_', ' ')} {n}" for r, n in refused.items())
     lines = (
         f"How sure: {methods or units.UNKNOWN}",
         f"Unknown device time: {units.seconds(lost)}" + (f" ({reasons})" if reasons else ""),
         f"Charged against measured: {kept} (worst {worst:.1g})",
+        *([f"Allocations in quarantine: {sum(refused.values())} ({kinds})"] if refused else []),
         "Active, loaded: joules per outcome, without and with what was held idle.",
     )
     return Text("\n".join(lines if report["workloads"] else lines[:-1]), style="dim")

@@ -86,3 +86,9 @@ def _si(value: float | None, unit: str) -> str:
     scaled = rounded.scaleb(-(_FIRST + 3 * group))
     places = min(max(2 - scaled.adjusted(), 0), 2)
     return f"{scaled:.{places}f} {PREFIXES[group]}{unit}"
+
+
+def money(amount: float | None, currency: str) -> str:
+    if amount is None:
+        return UNKNOWN
+    return f"{amount:,.2f} {currency}" if abs(amount) >= 1 else f"{amount:.2g} {currency}"

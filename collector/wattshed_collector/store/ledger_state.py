@@ -24,6 +24,34 @@ WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC') GROUP BY a
 """
 
 
+def _rows_of(table: str, hour: str, column: str) -> str:
+    counts = ", ".join(f"{'count()' if c == column else '0'} AS {c}" for c in _COUNTED)
+    return (
+        f"SELECT {hour} AS hour, {counts} FROM {table} WHERE version = {{version:UInt64}} "
+        "AND t >= fromUnixTimestamp64Milli({lo:Int64}, 'UTC') "
+        "AND t < fromUnixTimestamp64Milli({hi:Int64}, 'UTC') AND seconds != 0 GROUP BY hour"
+    )
+
+
+_COUNTED = ("measured_rows", "minute_rows", "hour_rows", "rolled_up_rows")
+FINISH = f"""
+INSERT INTO ledger_hour (t, version, {", ".join(_COUNTED)})
+SELECT hour, {{version:UInt64}}, {", ".join(f"sum({c})" for c in _COUNTED)}
+FROM (
+    SELECT toDateTime(arrayJoin(range(toUInt32({{lo:Int64}} / 1000), toUInt32({{hi:Int64}} / 1000),
+                                      3600)), 'UTC') AS hour,
+           {", ".join(f"0 AS {c}" for c in _COUNTED)}
+    UNION ALL {_rows_of("measured_1m", "toStartOfHour(t)", "measured_rows")}
+    UNION ALL {_rows_of("charge_1m", "toStartOfHour(t)", "minute_rows")}
+    UNION ALL {_rows_of("charge_1h", "t", "hour_rows")}
+    UNION ALL {_rows_of("workload_1h", "t", "rolled_up_rows")}
+)
+GROUP BY hour
+"""
+"""Says that every statement has written ``version`` of the hours of [lo, hi), Unix milliseconds,
+and how many rows that are: so a reader can tell whether a version is still whole."""
+
+
 class State(TypedDict):
     """Times in Unix seconds, None where there is none yet.
 
@@ -74,10 +102,10 @@ def mark_dirty(client: Client, hours: Iterable[int]) -> None:
         client.insert("dirty", {"hour": found})
 
 
-def finish(client: Client, hours: Iterable[int], version: int) -> None:
-    """Say that every statement has written ``version`` of these hours."""
+def open_hours(client: Client, hours: Iterable[int], version: int) -> None:
+    """Say that ``version`` of these hours will be written: they are not whole until FINISH."""
     found = sorted(hours)
-    client.insert("ledger_hour", {"t": found, "version": [version] * len(found)})
+    client.insert("ledger_open", {"t": found, "version": [version] * len(found)})
 
 
 def extent(client: Client) -> tuple[int, int] | None:

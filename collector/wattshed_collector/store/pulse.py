@@ -27,12 +27,15 @@ class Pulse:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._beats: dict[str, Beat] = {}
-        self._overlapping: set[str] = set()
+        self._inner: set[str] = set()
+        self._outer: set[str] = set()
+        self._around: dict[str, set[str]] = {}
 
     def observe(self, batch: Batch) -> None:
         for device in batch.devices:
-            if device.overlap is not Overlap.NONE:
-                self._overlapping.add(device.key)
+            for overlap, keys in ((Overlap.INNER, self._inner), (Overlap.OUTER, self._outer)):
+                (keys.add if device.overlap is overlap else keys.discard)(device.key)
+            self._around[device.key] = {device.node, device.parent} - {""}
         for tick in batch.ticks:
             known = self._beats.get(tick.device)
             if known is None or known.ts_ms <= tick.ts_ms:
@@ -42,13 +45,26 @@ class Pulse:
         return len(self._recent())
 
     def power_watts(self) -> float | None:
-        """Return the power of the meters that do not overlap; None where none says."""
-        known = [
-            beat.power_watts
+        """Return the power of the meters that are counted now; None where none says.
+
+        A meter around others counts while no other of its machine, and none that names it as its
+        parent, says its power. Of two around each other the report, which knows the tree, says
+        better.
+        """
+        known = {
+            key: beat.power_watts
             for key, beat in self._recent().items()
-            if key not in self._overlapping and beat.power_watts is not None
+            if key not in self._inner and beat.power_watts is not None
+        }
+        inside = set[str]()
+        for key in known:
+            inside |= set() if key in self._outer else self._around.get(key, set())
+        counted = [
+            watts
+            for key, watts in known.items()
+            if key not in self._outer or not inside & {key, *self._around.get(key, set())}
         ]
-        return sum(known) if known else None
+        return sum(counted) if counted else None
 
     def newest_ms(self) -> int | None:
         return max((beat.ts_ms for beat in dict(self._beats).values()), default=None)

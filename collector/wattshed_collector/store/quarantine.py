@@ -9,6 +9,23 @@ from .client import Client
 MOST = 10_000
 
 
+def counted(client: Client, since: int, until: int) -> dict[str, int]:
+    """Return how many allocations that cannot be true came in [since, until), by reason.
+
+    Those that were taken in and do not fit are not counted: to find them takes every allocation.
+    """
+    rows = client.rows(
+        """
+        SELECT reason, count() FROM quarantine FINAL
+        WHERE ingested_at >= toDateTime({since:UInt32}, 'UTC')
+          AND ingested_at < toDateTime({until:UInt32}, 'UTC')
+        GROUP BY reason ORDER BY reason
+        """,
+        {"since": since, "until": until},
+    )
+    return {str(reason): int(count) for reason, count in rows}
+
+
 def listed(client: Client, since: int, until: int) -> list[dict[str, Any]]:
     """Return at most ``MOST`` allocations in doubt that came in [since, until), newest first.
 

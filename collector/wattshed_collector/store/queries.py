@@ -1,7 +1,8 @@
-"""Named questions to the store: one function per question, SQL over ``v_*`` views only.
+"""Named questions to the store: one function per question, SQL over ``v_*`` views.
 
 Times are Unix seconds, energies joules, powers watts. Every sum is over meters that
 are not inside of others, of which one that contains some is charged the remainder only.
+Where the joules went is asked in ``energy_queries``.
 """
 
 from __future__ import annotations
@@ -12,141 +13,19 @@ from typing import Any
 from wattshed_exporter.model import stable_id
 
 from .client import Client
+from .energy_queries import GROUPS, energy, resolution, workload_energy
+
+__all__ = ["GROUPS", "Record", "energy", "resolution", "workload_energy"]
 
 Record = dict[str, Any]
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "workload": ("workload", "workload_kind", "team"),
-    "team": ("team",),
-    "node": ("node", "site"),
-    "device": ("device", "kind", "node"),
-    "class": ("class",),
-    "site": ("site",),
-    "kind": ("kind",),
-    "project": ("project", "team"),
-    "cost_center": ("cost_center",),
-    "namespace": ("namespace",),
-    "queue": ("queue",),
-    "owner": ("owner", "team"),
-    "model": ("ai_model", "precision"),
-}
-"""What ``energy`` can be grouped by, and the columns that each group shows."""
-OF_DEVICES = frozenset({"node", "device", "kind"})
-"""Groups that are told apart by device; the others are answered from roll-ups without it."""
-
-MINUTES_UP_TO_S = 49 * 3600
-"""Longest window that is answered from minutes; a longer one is answered from hours."""
-
-DAY_S = 86400
 
 _WINDOW = "t >= toDateTime({since:UInt32}, 'UTC') AND t < toDateTime({until:UInt32}, 'UTC')"
 
 
-def resolution(since: int, until: int) -> int:
-    """Return how many seconds a row of energy stands for in the window: a minute or an hour."""
-    return 60 if until - since <= MINUTES_UP_TO_S else 3600
-
-
-def _energy_view(since: int, until: int) -> str:
-    return "v_energy_1m" if resolution(since, until) == 60 else "v_energy_1h"
-
-
-_ROLLED_UP = """(
-    SELECT * FROM (
-        SELECT workload_id, class, site, sum(r.joules) AS joules, sum(r.seconds) AS seconds
-        FROM (
-            SELECT workload_id, class, site, joules, seconds FROM v_workload_1d
-            WHERE t >= toDateTime({first_day:UInt32}, 'UTC')
-              AND t < toDateTime({end_day:UInt32}, 'UTC')
-            UNION ALL
-            SELECT workload_id, class, site, joules, seconds FROM v_workload_1h
-            WHERE t >= toDateTime({since:UInt32}, 'UTC') AND t < toDateTime({until:UInt32}, 'UTC')
-              AND (t < toDateTime({first_day:UInt32}, 'UTC')
-                   OR t >= toDateTime({end_day:UInt32}, 'UTC'))
-        ) AS r
-        GROUP BY workload_id, class, site
-    ) AS summed
-    LEFT JOIN v_workload USING (workload_id)
-)"""
-"""Whole days, and the hours before and after them."""
-
-
-def _source(since: int, until: int, *, by_device: bool) -> tuple[str, dict[str, int]]:
-    """Return what to read the energy of a window from, at the least cost, and the parameters.
-
-    A window that begins and ends at full hours, or is long, is answered from hours and days.
-    """
-    parameters = {"since": since, "until": until}
-    whole_hours = since % 3600 == 0 and until % 3600 == 0
-    if resolution(since, until) == 60 and not whole_hours:
-        return f"(SELECT * FROM v_energy_1m WHERE {_WINDOW})", parameters
-    if by_device:
-        return f"(SELECT * FROM v_energy_1h WHERE {_WINDOW})", parameters
-    first_day, end_day = -(-since // DAY_S) * DAY_S, until // DAY_S * DAY_S
-    if end_day <= first_day:
-        first_day = end_day = 0
-    return _ROLLED_UP, {**parameters, "first_day": first_day, "end_day": end_day}
-
-
-def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
-    """Joules per group and class, largest first. ``by`` is a key of ``GROUPS``."""
-    columns = ", ".join(GROUPS[by])
-    source, parameters = _source(since, until, by_device=by in OF_DEVICES)
-    return client.records(
-        f"""
-        SELECT {columns}, sum(e.joules) AS joules,
-               sumIf(e.joules, class = 'active') AS active_joules,
-               sumIf(e.joules, class = 'idle_held') AS idle_held_joules,
-               sumIf(e.joules, class = 'idle_unallocated') AS idle_unallocated_joules,
-               sumIf(e.joules, class = 'overhead') AS overhead_joules,
-               sumIf(e.joules, class = 'unattributed') AS unattributed_joules,
-               sum(e.seconds) AS device_seconds
-        FROM {source} AS e
-        GROUP BY {columns} ORDER BY joules DESC, {columns}
-        """,
-        parameters,
-    )
-
-
-def workload_energy(client: Client, since: int, until: int) -> list[Record]:
-    """Joules per workload with what identifies it, largest first; nobody's energy is left out."""
-    source, parameters = _source(since, until, by_device=False)
-    return client.records(
-        f"""
-        SELECT workload_key, workload, workload_kind, team, ai_model, precision,
-               sum(e.joules) AS joules,
-               sumIf(e.joules, class = 'active') AS active_joules,
-               sumIf(e.joules, class = 'idle_held') AS idle_held_joules,
-               sum(e.seconds) AS device_seconds,
-               sumIf(e.seconds, class = 'idle_held') AS idle_held_seconds
-        FROM {source} AS e WHERE workload_key != ''
-        GROUP BY workload_key, workload, workload_kind, team, ai_model, precision
-        ORDER BY joules DESC, workload_key
-        """,
-        parameters,
-    )
-
-
-def costs(client: Client, by: str, since: int, until: int) -> list[Record]:
-    """Joules, joules with the site's PUE and cost per group, of hours that begin in the window.
-
-    A sum is NULL where a part of it is not known: the PUE of a site, the price of some hour, or
-    where there are several currencies.
-    """
-    columns = ", ".join(GROUPS[by])
-    return client.records(
-        f"""
-        SELECT {columns}, sum(e.joules) AS joules,
-               if(countIf(isNull(e.facility_joules)) = 0, sum(e.facility_joules), NULL)
-                   AS facility_joules,
-               if(countIf(isNull(e.cost)) = 0 AND uniqExact(e.currency) = 1, sum(e.cost), NULL)
-                   AS cost,
-               if(isNull(cost), '', any(e.currency)) AS currency
-        FROM v_energy_1h AS e WHERE {_WINDOW}
-        GROUP BY {columns} ORDER BY joules DESC, {columns}
-        """,
-        {"since": since, "until": until},
-    )
+def _charges(since: int, until: int) -> str:
+    view = "v_charge_1m" if resolution(since, until) == 60 else "v_charge_1h"
+    counted = "SELECT device_id FROM device FINAL WHERE overlap != 'inner'"
+    return f"(SELECT * FROM {view} WHERE {_WINDOW} AND device_id IN ({counted}))"
 
 
 def outcomes(client: Client, since: int, until: int) -> list[Record]:
@@ -179,10 +58,10 @@ def energy_by_step(client: Client, since: int, until: int, step: int) -> list[Re
                    AS covered_seconds
         FROM (
             SELECT intDiv(toUnixTimestamp(t), {{step:UInt32}}) * {{step:UInt32}} AS t_s, class,
-                   device, sum(e.joules) AS j,
-                   sum(sum(e.seconds)) OVER (PARTITION BY t_s, device) AS device_s
-            FROM {_energy_view(since, until)} AS e WHERE {_WINDOW}
-            GROUP BY t_s, class, device
+                   device_id, sum(e.joules) AS j,
+                   sum(sum(e.seconds)) OVER (PARTITION BY t_s, device_id) AS device_s
+            FROM {_charges(since, until)} AS e
+            GROUP BY t_s, class, device_id
         )
         GROUP BY t_s, class ORDER BY t_s, class
         """,
@@ -193,8 +72,7 @@ def energy_by_step(client: Client, since: int, until: int, step: int) -> list[Re
 def first_charge(client: Client, since: int, until: int) -> int | None:
     """Unix time of the first charge in the window, None where there is none."""
     rows = client.rows(
-        f"SELECT count(), toUnixTimestamp(min(t)) FROM {_energy_view(since, until)} "
-        f"WHERE {_WINDOW}",
+        f"SELECT count(), toUnixTimestamp(min(t)) FROM {_charges(since, until)}",
         {"since": since, "until": until},
     )
     count, first = rows[0]

@@ -31,6 +31,18 @@ def reconciliation(client: Client, since: int, until: int) -> list[dict[str, Any
     )
 
 
+def places(client: Client) -> dict[str, tuple[str, int, list[int]]]:
+    """Return each device's role, group, and the groups of outer meters around it, innermost first.
+
+    ``role`` is that of the table ``tree`` (migration 0009).
+    """
+    rows = client.rows(
+        "SELECT d.device, t.role, t.group_id, t.path FROM (SELECT * FROM tree FINAL) AS t "
+        "INNER JOIN v_device AS d ON d.device_id = t.device_id"
+    )
+    return {str(device): (str(role), group, list(path)) for device, role, group, path in rows}
+
+
 def tree(client: Client) -> list[dict[str, Any]]:
     """Where each device hangs, by device; ``problem`` is what was wrong with what was said."""
     return client.records(

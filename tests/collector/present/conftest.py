@@ -103,6 +103,24 @@ def _live(record: Record) -> Record:
             "method": "simulated", "gap": ""}  # fmt: skip
 
 
+def outer(device: str, joules: float, inside: float, wrong: int) -> Record:
+    """Return a record of ``tree_queries.reconciliation`` of a day."""
+    missing = min(joules * 0.97 - inside, 0.0) if wrong else 0.0
+    return {
+        "device": device,
+        "node": device.split("/")[0],
+        "site": "dublin",
+        "source": "simulated",
+        "outer_joules": joules,
+        "inner_joules": inside,
+        "uncovered_joules": joules * 0.03,
+        "remainder_joules": joules * 0.97 - inside,
+        "missing_joules": missing,
+        "mismatched_hours": wrong,
+        "hours": 24,
+    }
+
+
 def fleet_report() -> Report:
     """Return a day of a simulated fleet: workloads of all kinds, gaps, meters that overlap."""
     indices = [index for index in range(DAY_S // STEP_S) if index not in GAP]
@@ -132,11 +150,14 @@ def fleet_report() -> Report:
                   for node, site, boards, watts in NODES],
         "devices": devices,
         "live": [*live, host],
+        "outer_meters": [outer("sim-dub-gpu-01/host", 3.9e8, 3.4e8, 0), outer(
+            "sim-reno-gpu-02/plug", 6.1e7, 6.4e7, 3)],
         "quality": {
             "by_method": {"simulated": total * 0.86, "counter": total * 0.11,
                           "integral": total * 0.03},
             "known_seconds": len(devices) * DAY_S * 0.975,
             "unknown_seconds": {"no_data": len(devices) * DAY_S * 0.024, "permission": 720.0},
+            "quarantined": {"end_before_start": 3, "share_out_of_range": 1},
             "residual_worst_ratio": 3.1e-15,
         },
     }  # fmt: skip
@@ -165,10 +186,12 @@ def host_report() -> Report:
         "nodes": [{"node": "gateway", "site": "", **parts}],
         "devices": [{"device": device, "kind": "cpu", "node": "gateway", **parts}],
         "live": [live],
+        "outer_meters": [],
         "quality": {
             "by_method": {"estimated": joules},
             "known_seconds": 300.0,
             "unknown_seconds": {},
+            "quarantined": {},
             "residual_worst_ratio": 0.0,
         },
     }
@@ -201,7 +224,13 @@ HOSTILE = (
 def hostile_report() -> Report:
     """Return a fleet whose names try to become markup, script and terminal control."""
     report = fleet_report()
-    for record in (*report["workloads"], *report["nodes"], *report["devices"], *report["live"]):
+    for record in (
+        *report["workloads"],
+        *report["nodes"],
+        *report["devices"],
+        *report["live"],
+        *report["outer_meters"],
+    ):
         for key in ("workload", "workload_key", "team", "node", "device"):
             if key in record:
                 record[key] = f"{HOSTILE}{record[key]}"

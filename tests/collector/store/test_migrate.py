@@ -48,6 +48,8 @@ def test_numbers_count_up_from_one() -> None:
         "rollups",
         "containment",
         "finished_hours",
+        "tick_beside",
+        "finished_hours_only",
     ]
 
 

@@ -115,11 +115,28 @@ def test_pue_and_price_stand_beside_the_joules(months: Bed) -> None:
     assert found["x", 35] == [kwh, pytest.approx(3.96e6), pytest.approx(0.25), "EUR"]
     assert found["x", 55] == [kwh, pytest.approx(3.96e6), None, ""]
     assert found["y", 55] == [kwh, pytest.approx(5.4e6), None, ""]
-    (known,) = queries.costs(months.client, "site", SINCE, SINCE + 3600 * 20)[:1]
-    by_site = {r["site"]: r for r in queries.costs(months.client, "site", SINCE, SINCE + 72_000)}
-    assert by_site["x"]["cost"] == pytest.approx(5.0)
-    assert (by_site["y"]["cost"], by_site["y"]["currency"]) == (None, "")
-    assert known["facility_joules"] == pytest.approx(20 * 5.4e6)
+    rows_of = {
+        until: {r["site"]: r for r in queries.energy(months.client, "site", SINCE, until)}
+        for until in (SINCE + 72_000, SINCE + 72_000 - 1800, SINCE + 60 * 3600)
+    }
+    for until, by_site in rows_of.items():
+        assert by_site["x"]["joules"] == pytest.approx((until - SINCE) * 1000)
+        assert (by_site["y"]["cost"], by_site["y"]["currency"]) == (None, "")
+    whole, cut, beyond = rows_of.values()
+    assert (whole["x"]["cost"], whole["x"]["currency"]) == (pytest.approx(5.0), "EUR")
+    assert whole["x"]["facility_joules"] == pytest.approx(20 * 5.4e6)
+    assert (cut["x"]["cost"], cut["x"]["currency"]) == (pytest.approx(4.875), "EUR")
+    assert cut["y"]["facility_joules"] == pytest.approx(19.5 * 5.4e6)
+    assert (beyond["x"]["cost"], beyond["x"]["currency"]) == (None, "")
+    assert beyond["x"]["facility_joules"] == pytest.approx(20 * 5.4e6 + 40 * 3.96e6)
+    rows = queries.energy(months.client, "queue", SINCE + 18_000, SINCE + 36_000)
+    assert {r["queue"]: r["cost"] for r in rows} == {"q": pytest.approx(1.25), "": None}
+
+
+def test_without_a_price_nothing_is_said_of_cost(months: Bed) -> None:
+    months.ledger().run()
+    for record in queries.energy(months.client, "team", SINCE, SINCE + 36_000):
+        assert (record["facility_joules"], record["cost"], record["currency"]) == (None, None, "")
 
 
 def test_an_old_month_of_allocations_is_not_read(bed: Bed) -> None:
