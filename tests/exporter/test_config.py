@@ -122,6 +122,14 @@ def test_environment_and_flags_reach_every_section() -> None:
         ),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
+            "--allocations.kubernetes.api=kubernetes.default:443",
+            "--allocations.kubernetes.api: 'kubernetes.default:443' is not an http or https URL",
+        ),
+        (
+            "--allocations.window-seconds=0",
+            "--allocations.window-seconds: 0 is not above 0",
+        ),
+        (
             "--web.listen-address=",
             "nothing to do: web.listen_address and otlp.endpoint are empty and stdout is off",
         ),
@@ -185,7 +193,7 @@ def test_the_examples_of_the_readme_are_accepted(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "exporter" / "README.md").read_text(encoding="utf-8")
     samples = [part.partition("```")[0] for part in readme.split("```yaml\n")[1:]]
     (web,) = (sample for sample in samples if "tls_server_config:" in sample)
-    (settings,) = (sample for sample in samples if "sources:" in sample)
+    (settings,) = (sample for sample in samples if "\nsources:" in sample)
     file = tmp_path / "exporter.yaml"
     file.write_text(settings)
     assert config("--config", str(file)).sources == ("nvml", "rapl")

@@ -55,10 +55,10 @@ class Told:
     """Fields of ``Workload`` (never ``key``) by holder; the first plug-in that says one counts."""
     same: Mapping[Ref, Ref] = field(default_factory=dict)
     """A name of a holder, and the name that stands for it; chains are followed."""
-    ended: Collection[Ref] = ()
-    """Holders that have ended for good: what is still granted to them, nobody has."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """What could not be understood, by reason; it is counted as errors."""
+    ended: Collection[Ref] = ()
+    """Holders that have ended for good: what is still granted to them, nobody has."""
 
 
 @dataclass(frozen=True, slots=True)
