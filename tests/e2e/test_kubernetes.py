@@ -118,7 +118,7 @@ def cluster(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         ]
         boards = (SHARED, CUT, WHOLE)
         stack.enter_context(Driver(folder / "scenario", boards, WATTS, 80, scenario))
-        collector = stack.enter_context(collecting(folder, "--ledger.interval-seconds=2"))
+        collector = stack.enter_context(collecting(folder))
         scrape = stack.enter_context(exporter(folder, api.url, fake_nvml, collector))
         seen: Live = {}
         until(lambda: seen.update(live(scrape())) or is_charged(seen))
@@ -147,7 +147,7 @@ def exporter(
 @pytest.fixture(scope="module")
 def charged(cluster: tuple[Path, Live]) -> dict[tuple[str, str, str], float]:
     """Joules by workload, device and class, once the ledger has charged all that was measured."""
-    rows = ask(
+    (rows,) = ask(
         cluster[0], "SELECT workload, device, class, sum(joules) FROM v_energy_1m GROUP BY ALL"
     )
     return {(str(w), str(d), str(c)): float(j) for w, d, c, j in rows}
@@ -160,7 +160,7 @@ def of(charged: dict[tuple[str, str, str], float], workload: str, device: str) -
 def test_every_joule_of_every_board_is_somebodys_or_nobodys(
     cluster: tuple[Path, Live], charged: dict[tuple[str, str, str], float]
 ) -> None:
-    rows = ask(cluster[0], "SELECT device, sum(joules) FROM v_measured_1m GROUP BY device")
+    (rows,) = ask(cluster[0], "SELECT device, sum(joules) FROM v_measured_1m GROUP BY device")
     measured = {str(device): float(joules) for device, joules in rows}
     assert measured.keys() == {SHARED, CUT, WHOLE}
     for device, joules in measured.items():
@@ -193,7 +193,7 @@ def test_who_has_a_board_alone_pays_for_all_of_it(
 
 
 def test_labels_say_whose_pods_they_are(cluster: tuple[Path, Live]) -> None:
-    rows = ask(
+    (rows,) = ask(
         cluster[0],
         "SELECT workload_key, workload, workload_kind, instance, namespace, team, owner, "
         "cost_center, cluster FROM v_workload ORDER BY instance",
