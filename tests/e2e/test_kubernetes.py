@@ -121,7 +121,12 @@ def cluster(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         collector = stack.enter_context(collecting(folder))
         scrape = stack.enter_context(exporter(folder, api.url, fake_nvml, collector))
         seen: Live = {}
-        until(lambda: seen.update(live(scrape())) or is_charged(seen))
+
+        def all_pay() -> bool:
+            seen.update(live(scrape()))
+            return is_charged(seen)
+
+        until(all_pay)
         now = time.time()
         until(lambda: newest(collector) > now)
     return folder / "data", seen
