@@ -147,7 +147,7 @@ class Dcgm:
     url: str = option("http://127.0.0.1:9400/metrics", "Its /metrics page.")
 
     def problems(self) -> Iterator[str]:
-        yield from _urls("url", self.url)
+        yield from http_urls("url", self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,7 @@ class Redfish:
     cache_seconds: float = option(10.0, "Time between two questions; controllers are slow.")
 
     def problems(self) -> Iterator[str]:
-        yield from _urls("url", self.url)
+        yield from http_urls("url", self.url)
         yield from above(self, 0, "cache_seconds")
 
 
@@ -181,7 +181,7 @@ class SmartPlug:
     urls: tuple[str, ...] = option((), "URLs of the plugs, such as http://plug1.example.")
 
     def problems(self) -> Iterator[str]:
-        yield from _urls("urls", *self.urls)
+        yield from http_urls("urls", *self.urls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,7 +318,8 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _urls(name: str, *urls: str) -> Iterator[str]:
+def http_urls(name: str, *urls: str) -> Iterator[str]:
+    """Yield a problem for each that is set and is no URL of HTTP."""
     yield from (
         f"{name}: {url!r} is not an http or https URL" for url in urls if url and not _is_http(url)
     )

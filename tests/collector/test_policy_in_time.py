@@ -24,7 +24,7 @@ BASE = 1_768_471_200  # 2026-01-15T10:00:00Z
 HOUR = 3600
 KEEP = Policy(raw_days=0)
 STATEMENTS = len(needed(has_no_outer=True, has_no_factor=True)) + 1
-"""How many a run of one portion has where no meter contains others; the last says it is complete."""
+"""How many a run of one portion has where no meter contains others; the last says it is done."""
 LOW = Policy(0.2, 0, IdlePolicy.PLATFORM, HostRemainder.PROPORTIONAL)
 
 

@@ -7,23 +7,16 @@ of ``/proc`` and ``/sys/fs/cgroup`` that say whose the processes on a GPU are.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from tests.fixtures import kube, kubelet
-
-from wattshed_collector.address import find
-from wattshed_collector.store.client import Store
+from tests.fixtures.driver import Driver
+from tests.fixtures.programs import ask, collecting, exporting, newest, until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,51 +30,22 @@ CHAT, VISION, SLICE, NIGHTLY = UIDS
 SHARED, CUT, WHOLE = (f"GPU-0000000{n}-0000-1111-2222-333344445555" for n in range(3))
 PIDS = {CHAT: 4242, VISION: 4343, SLICE: 4444, NIGHTLY: 4545}
 WATTS = (400.0, 300.0, 700.0)
-ROUNDS = 8
+NAMED = {("chat", SHARED), ("vision", SHARED), ("slice-job", CUT), ("nightly", WHOLE)}
 
 
-class Driver:
-    """The scenario of the driver's library: counters that go on and processes that work."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._began = time.time()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.tell()
-
-    def tell(self) -> None:
-        now = time.time()
-        micros = round(now * 1e6)
-        lines = ["count 3", "utilization 80"]
-        for index, (uuid, watts) in enumerate(zip((SHARED, CUT, WHOLE), WATTS, strict=True)):
-            lines += [f"uuid.{index} {uuid}", f"power.{index} {watts * 1000:.0f}"]
-            lines += [f"energy.{index} {10**9 + watts * (now - self._began) * 1000:.0f}"]
-        lines += ["mig.1 1", "mig_count.1 2"]
-        for instance, (uuid, slices) in enumerate((("MIG-a", "3,3,40448"), ("MIG-b", "1,1,9984"))):
-            of = f"mig{instance}"
-            lines += [f"{of}_gi.1 {instance + 1}", f"{of}_ci.1 0", f"{of}_uuid.1 {uuid}"]
-            lines += [f"{of}_slices.1 {slices}"]
-        # One works three times as much as the other.
-        lines += [f"compute.0 {PIDS[CHAT]} {PIDS[VISION]}"]
-        lines += [f"compute.1 {PIDS[SLICE]}@1/0", f"compute.2 {PIDS[NIGHTLY]}"]
-        lines += [f"util.0 {PIDS[CHAT]},{micros},60 {PIDS[VISION]},{micros},20"]
-        lines += [f"util.2 {PIDS[NIGHTLY]},{micros},80"]
-        draft = self._file.with_suffix(".draft")
-        draft.write_text("".join(f"{line}\n" for line in lines))
-        draft.replace(self._file)
-
-    def __enter__(self) -> Driver:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            self.tell()
+def scenario(unix_seconds: float) -> Iterator[str]:
+    """Yield what the driver says of instances and of processes."""
+    yield from ("mig.1 1", "mig_count.1 2")
+    for instance, (uuid, slices) in enumerate((("MIG-a", "3,3,40448"), ("MIG-b", "1,1,9984"))):
+        of = f"mig{instance}"
+        yield from (f"{of}_gi.1 {instance + 1}", f"{of}_ci.1 0", f"{of}_uuid.1 {uuid}")
+        yield f"{of}_slices.1 {slices}"
+    # One works three times as much as the other.
+    yield f"compute.0 {PIDS[CHAT]} {PIDS[VISION]}"
+    yield from (f"compute.1 {PIDS[SLICE]}@1/0", f"compute.2 {PIDS[NIGHTLY]}")
+    micros = round(unix_seconds * 1e6)
+    yield f"util.0 {PIDS[CHAT]},{micros},60 {PIDS[VISION]},{micros},20"
+    yield f"util.2 {PIDS[NIGHTLY]},{micros},80"
 
 
 def pods() -> Iterator[kube.Json]:
@@ -117,50 +81,23 @@ def machine(folder: Path) -> None:
         )
 
 
-def until(done: Callable[[], object], seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
-@contextmanager
-def program(log: Path, module: str, *argv: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """Run one of our programs; it has to end well when it is asked to."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("WATTSHED_")}
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *argv],
-            env={**clean, **environ},
-            stderr=stream,
-            text=True,
-        )
-    try:
-        yield process
-        process.terminate()
-        assert process.wait(20) == 0, log.read_text()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
 Live = dict[tuple[str, str], float]
 """Joules by name of the workload ("" for nobody) and device."""
 
 
-def live(log: Path) -> Live:
+def live(samples: list[Sample]) -> Live:
     """Return what a scrape says of workloads."""
-    (line,) = (line for line in log.read_text().splitlines() if " port " in line)
-    with urllib.request.urlopen(f"http://127.0.0.1:{line.rpartition(' ')[2]}/metrics") as answer:
-        body = answer.read().decode()
     found: Live = {}
-    for family in text_string_to_metric_families(body):
-        for sample in family.samples:
-            if sample.name == "wattshed_workload_energy_joules_total":
-                key = sample.labels["workload"], sample.labels["device"]
-                found[key] = found.get(key, 0.0) + sample.value
+    for sample in samples:
+        if sample.name == "wattshed_workload_energy_joules_total":
+            key = sample.labels["workload"], sample.labels["device"]
+            found[key] = found.get(key, 0.0) + sample.value
     return found
+
+
+def is_charged(seen: Live) -> bool:
+    """Whether all are charged, and more of the whole board than nobody is for the time before."""
+    return all(map(seen.get, NAMED)) and seen["nightly", WHOLE] > 2 * seen.get(("", WHOLE), 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -179,55 +116,43 @@ def cluster(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
             kubelet.pod(SLICE, "MIG-a", resource="nvidia.com/mig-3g.40gb"),
             kubelet.pod(NIGHTLY, WHOLE),
         ]
-        stack.enter_context(Driver(folder / "scenario"))
-        stack.enter_context(
-            program(
-                folder / "collector.log", "wattshed_collector", "--listen=127.0.0.1:0",
-                f"--data={folder / 'data'}", "--ledger.interval-seconds=0.5",
-            )
-        )  # fmt: skip
-        until(lambda: find(folder / "data"))
-        seen = stack.enter_context(exporter(folder, api.url, fake_nvml, str(find(folder / "data"))))
-        asked = agent.asked
-        until(lambda: agent.asked >= asked + ROUNDS)
-        seen.update(live(folder / "exporter.log"))
+        boards = (SHARED, CUT, WHOLE)
+        stack.enter_context(Driver(folder / "scenario", boards, WATTS, 80, scenario))
+        collector = stack.enter_context(collecting(folder))
+        scrape = stack.enter_context(exporter(folder, api.url, fake_nvml, collector))
+        seen: Live = {}
+
+        def all_pay() -> bool:
+            seen.update(live(scrape()))
+            return is_charged(seen)
+
+        until(all_pay)
+        now = time.time()
+        until(lambda: newest(collector) > now)
     return folder / "data", seen
 
 
-@contextmanager
-def exporter(folder: Path, api: str, library: Path, collector: str) -> Iterator[Live]:
-    flags = [
+def exporter(
+    folder: Path, api: str, library: Path, collector: str
+) -> AbstractContextManager[Callable[[], list[Sample]]]:
+    flags = (
         "--node=n1", "--cluster=c1", "--sources=nvml", "--interval-seconds=0.25",
-        "--detail-seconds=0.25", "--web.listen-address=127.0.0.1:0",
-        f"--otlp.endpoint={collector}", "--otlp.batch-seconds=0.5",
+        "--detail-seconds=0.25", f"--otlp.endpoint={collector}", "--otlp.batch-seconds=0.5",
         f"--roots.procfs={folder / 'proc'}", f"--roots.cgroupfs={folder / 'cgroup'}",
         f"--roots.sysfs={folder / 'sys'}",
         "--allocations.sources=pods,podresources,cgroup", "--allocations.interval-seconds=0.5",
+        "--allocations.window-seconds=0.5",
         f"--allocations.kubernetes.podresources-socket={folder / 'kubelet.sock'}",
         f"--allocations.kubernetes.api={api}",
-    ]  # fmt: skip
+    )  # fmt: skip
     told = {"LD_LIBRARY_PATH": str(library), "FAKE_NVML_SCENARIO": str(folder / "scenario")}
-    log = folder / "exporter.log"
-    with program(log, "wattshed_exporter", *flags, **told) as process:
-        until(lambda: " port " in log.read_text() or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
-        until(lambda: any(name for name, _ in live(log)))
-        yield {}
-
-
-def ask(data: Path, question: str) -> list[tuple[Any, ...]]:
-    """Ask the store that the collector has left."""
-    store = Store(data)
-    try:
-        return list(store.client().rows(question))
-    finally:
-        store.close()
+    return exporting(folder, *flags, **told)
 
 
 @pytest.fixture(scope="module")
 def charged(cluster: tuple[Path, Live]) -> dict[tuple[str, str, str], float]:
     """Joules by workload, device and class, once the ledger has charged all that was measured."""
-    rows = ask(
+    (rows,) = ask(
         cluster[0], "SELECT workload, device, class, sum(joules) FROM v_energy_1m GROUP BY ALL"
     )
     return {(str(w), str(d), str(c)): float(j) for w, d, c, j in rows}
@@ -240,7 +165,7 @@ def of(charged: dict[tuple[str, str, str], float], workload: str, device: str) -
 def test_every_joule_of_every_board_is_somebodys_or_nobodys(
     cluster: tuple[Path, Live], charged: dict[tuple[str, str, str], float]
 ) -> None:
-    rows = ask(cluster[0], "SELECT device, sum(joules) FROM v_measured_1m GROUP BY device")
+    (rows,) = ask(cluster[0], "SELECT device, sum(joules) FROM v_measured_1m GROUP BY device")
     measured = {str(device): float(joules) for device, joules in rows}
     assert measured.keys() == {SHARED, CUT, WHOLE}
     for device, joules in measured.items():
@@ -273,7 +198,7 @@ def test_who_has_a_board_alone_pays_for_all_of_it(
 
 
 def test_labels_say_whose_pods_they_are(cluster: tuple[Path, Live]) -> None:
-    rows = ask(
+    (rows,) = ask(
         cluster[0],
         "SELECT workload_key, workload, workload_kind, instance, namespace, team, owner, "
         "cost_center, cluster FROM v_workload ORDER BY instance",
@@ -295,8 +220,6 @@ def test_labels_say_whose_pods_they_are(cluster: tuple[Path, Live]) -> None:
 def test_a_scrape_says_the_same_without_a_collector(cluster: tuple[Path, Live]) -> None:
     seen = cluster[1]
     named = {(name, device) for name, device in seen if name}
-    assert named == {
-        ("chat", SHARED), ("vision", SHARED), ("slice-job", CUT), ("nightly", WHOLE)
-    }  # fmt: skip
+    assert named == NAMED
     assert all(seen[key] > 0 for key in named)
     assert 1.5 < seen["chat", SHARED] / seen["vision", SHARED] <= 3 * (1 + 1e-6)

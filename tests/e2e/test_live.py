@@ -188,14 +188,14 @@ def test_instances_pay_by_activity_and_slices_and_by_share_where_it_is_unknown(
 
 
 class Prometheus:
-    """A real one that scrapes a node every second."""
+    """A real one that scrapes a node four times a second."""
 
     def __init__(self, folder: Path, target: int) -> None:
         binary = shutil.which("prometheus")
         if binary is None:
             pytest.skip("prometheus is not installed (Debian package prometheus)")
         (folder / "prometheus.yml").write_text(
-            "scrape_configs:\n  - job_name: wattshed\n    scrape_interval: 1s\n"
+            "scrape_configs:\n  - job_name: wattshed\n    scrape_interval: 250ms\n"
             f'    static_configs: [{{targets: ["127.0.0.1:{target}"]}}]\n'
         )
         with socket.socket() as probe:

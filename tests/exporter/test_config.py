@@ -122,6 +122,14 @@ def test_environment_and_flags_reach_every_section() -> None:
         ),
         ("--otlp.batch-seconds=-1", "--otlp.batch-seconds: -1 is below 0"),
         (
+            "--allocations.kubernetes.api=kubernetes.default:443",
+            "--allocations.kubernetes.api: 'kubernetes.default:443' is not an http or https URL",
+        ),
+        (
+            "--allocations.window-seconds=0",
+            "--allocations.window-seconds: 0 is not above 0",
+        ),
+        (
             "--web.listen-address=",
             "nothing to do: web.listen_address and otlp.endpoint are empty and stdout is off",
         ),

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import Meters
+from .nvidia_minors import minors
 
 REPLICA = re.compile(r"(?:::[0-9]+|/vgpu[0-9]+|-slice-[0-9]+)$")
 OLD_MIG = re.compile(r"MIG-(GPU-[0-9a-f-]+)/([0-9]+)/([0-9]+)")
 MINOR = re.compile(r"nvidia([0-9]{1,4})(?:/gi([0-9]{1,4}))?")
 PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
-INFORMATION = re.compile(r"^(GPU UUID|Device Minor)\s*:\s*(\S+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Names:
         self._devices = meters.devices
         self._instances = [i for i in meters.instances if i.device in meters.devices]
         self._uuids = {instance.uuid for instance in self._instances}
-        self._folder = procfs / "driver/nvidia/gpus"
+        self._procfs = procfs
         self._pci = sysfs / "bus/pci/devices"
         self._minors: Mapping[int, str] | None = None
 
@@ -72,7 +72,7 @@ class Names:
 
     def _by_minor(self, minor: int, gpu_instance: str | None) -> tuple[Part, ...]:
         if self._minors is None:
-            self._minors = minors(self._folder)
+            self._minors = minors(self._procfs) or {}
         uuid = self._minors.get(minor, "")
         if uuid not in self._devices:
             return ()
@@ -95,15 +95,3 @@ class Names:
             cards.update(os.listdir(self._pci / address / "drm"))
         keys = [d.key for d in self._devices.values() if d.vendor == "AMD" and d.name in cards]
         return (Part(keys[0], whole),) if len(keys) == 1 else ()
-
-
-def minors(folder: Path) -> dict[int, str]:
-    """Return the UUID of each GPU by its minor number, from ``/proc/driver/nvidia/gpus``."""
-    found: dict[int, str] = {}
-    with suppress(OSError):
-        for name in os.listdir(folder):
-            with suppress(OSError, ValueError, KeyError):
-                text = (folder / name / "information").read_text(errors="replace")
-                told = dict(INFORMATION.findall(text))
-                found[int(told["Device Minor"])] = told["GPU UUID"]
-    return found

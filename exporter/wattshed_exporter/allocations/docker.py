@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ class Docker:
 
     def __init__(self, config: Config, api: DockerApi | None = None) -> None:
         self._roots = config.roots
-        self._fields = config.allocations.fields_by_label()
+        self._rules = config.allocations.label_rules()
         self._api = api or DockerApi(config.allocations.docker.socket)
         self._asked: dict[str, tuple[Asked, ...]] = {}
 
@@ -80,7 +80,7 @@ class Docker:
             if pod := container.pod:
                 same[ref] = f"pod:{pod}"
                 continue
-            about[ref] = fields(container, self._fields)
+            about[ref] = fields(container, self._rules)
             keys: dict[str, None] = {}
             for wanted in self._asked.get(container.id, ()):
                 found = finder.find(wanted)
@@ -134,11 +134,14 @@ def listed(answer: object) -> list[Listed]:
     return found
 
 
-def fields(container: Listed, by_label: Mapping[str, str]) -> dict[str, str]:
-    """Return what a container is called: by its service, where it is one of Compose or Swarm."""
+def fields(container: Listed, rules: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return what a container is called: by its service, where it is one of Compose or Swarm.
+
+    ``rules`` are labels with the field that each sets; of several for a field the first counts.
+    """
     labels = container.labels
     told = {"name": container.name or container.id[:12], "kind": "container"}
     told["instance"] = told["name"]
-    for table in (KNOWN, by_label):
-        told |= {table[key]: value for key, value in labels.items() if key in table}
+    told |= {KNOWN[key]: value for key, value in labels.items() if key in KNOWN}
+    told |= {name: labels[key] for key, name in reversed(rules) if labels.get(key)}
     return {field_name: printable(value) for field_name, value in told.items()}

@@ -20,6 +20,7 @@ from pathlib import Path
 from wattshed_exporter.model import Kind
 
 from . import Meters
+from .nvidia_minors import minors
 
 NVIDIA, AMD, ANY = "NVIDIA", "AMD", ""
 ALL = "all"
@@ -28,8 +29,6 @@ CDI = re.compile(r"(nvidia|amd)\.com/[\w-]+=(.+)")
 NVIDIA_FILE = re.compile(r"/dev/nvidia([0-9]{1,4})")
 RENDER_FILE = re.compile(r"/dev/dri/(renderD[0-9]{1,4}|card[0-9]{1,4})")
 INDEX = re.compile(r"(?:gpu|mig)?([0-9]{1,4})(?::([0-9]{1,3}))?")
-MINOR = re.compile(rb"^Device Minor:[ \t]*([0-9]{1,4})[ \t]*$", re.M)
-UUID = re.compile(rb"^GPU UUID:[ \t]*(\S+)[ \t]*$", re.M)
 WATCHING = frozenset({"utility"})
 NO_DEVICE = frozenset({"", "none", "void"})
 
@@ -148,16 +147,10 @@ class Finder:
 
     def _nvidia_file(self, path: str) -> str | None:
         number = int(path.removeprefix("/dev/nvidia"))
-        try:
-            slots = os.listdir(self._procfs / "driver/nvidia/gpus")
-        except OSError:
+        known = minors(self._procfs)
+        if known is None:
             return self._gpus[NVIDIA].get(number)
-        for slot in slots:
-            said = _read(self._procfs / "driver/nvidia/gpus" / slot / "information")
-            minor, uuid = MINOR.search(said), UUID.search(said)
-            if minor and uuid and int(minor[1]) == number:
-                return self._named(uuid[1].decode(errors="replace"))
-        return None
+        return self._named(known[number]) if number in known else None
 
     def _render_file(self, path: str) -> str | None:
         board = os.path.realpath(self._drm / path.rpartition("/")[2] / "device")
@@ -189,10 +182,3 @@ def _dig(value: object, name: str) -> object:
 def _list(value: object, name: str) -> Sequence[object]:
     found = _dig(value, name)
     return found if isinstance(found, list) else ()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""

@@ -38,6 +38,11 @@ class Kubernetes:
         "Folder with token and ca.crt for the API server.",
     )
 
+    def problems(self) -> Iterator[str]:
+        from wattshed_exporter.config import http_urls
+
+        yield from http_urls("api", self.api)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slurm:
@@ -89,7 +94,14 @@ class Allocations:
     sources: tuple[str, ...] = option(
         (AUTO,), f"Where to ask: {AUTO}, none, or any of {', '.join(ALLOCATORS)}."
     )
-    interval_seconds: float = option(10.0, "Time between two rounds; activity is averaged over it.")
+    interval_seconds: float = option(
+        10.0, "Time between two rounds, which fall on its multiples on the clock."
+    )
+    window_seconds: float = option(
+        60.0,
+        "Time over which activity is averaged, and by which the counters of workloads lag; "
+        "at least interval_seconds.",
+    )
     labels: tuple[str, ...] = option(
         (
             "team=team",
@@ -108,19 +120,25 @@ class Allocations:
     static: Static = field(default_factory=Static)
 
     def problems(self) -> Iterator[str]:
+        from wattshed_exporter.config import above
+
         known = (AUTO, "none", *ALLOCATORS)
         for name in self.sources:
             if name not in known:
                 yield f"sources: unknown {name!r}; there are {', '.join(known)}"
         if "static" in self.sources and self.static.file is None:
             yield "static.file: is needed by static"
-        if self.interval_seconds <= 0:
-            yield f"interval_seconds: {self.interval_seconds:g} is not above 0"
+        yield from above(self, 0, "interval_seconds", "window_seconds")
         yield from (f"labels: {problem}" for problem in _label_problems(self.labels))
 
-    def fields_by_label(self) -> dict[str, str]:
-        """Return the field of ``Workload`` that each label sets."""
-        return {label: name for name, _, label in (rule.partition("=") for rule in self.labels)}
+    @property
+    def longest_window_seconds(self) -> float:
+        """Return the time over which activity is averaged: one round at least."""
+        return max(self.window_seconds, self.interval_seconds)
+
+    def label_rules(self) -> tuple[tuple[str, str], ...]:
+        """Return the label and the field of ``Workload`` that it sets, of each rule in order."""
+        return tuple((rule.partition("=")[2], rule.partition("=")[0]) for rule in self.labels)
 
 
 def _label_problems(rules: tuple[str, ...]) -> Iterator[str]:

@@ -10,7 +10,7 @@ Rollouts by the labels that they set on pods.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,8 +46,8 @@ def keep(value: Json) -> Json:
     return {k: v for k, v in value.items() if isinstance(v, str) or k in KEPT}
 
 
-def parse(value: object, fields: Mapping[str, str]) -> Pod | None:
-    """Return a pod by its object; ``fields`` are those of a workload by label or annotation.
+def parse(value: object, rules: Sequence[tuple[str, str]]) -> Pod | None:
+    """Return a pod by its object; ``rules`` as for ``labelled``.
 
     None where it has no uid, namespace or name.
     """
@@ -66,7 +66,7 @@ def parse(value: object, fields: Mapping[str, str]) -> Pod | None:
         # Nobody in particular runs what has the account that every namespace has.
         "owner": "" if account == "default" else account,
     }
-    told.update(labelled(labels, annotations, fields))
+    told.update(labelled(labels, annotations, rules))
     static = _text(annotations.get(STATIC))
     return Pod(
         uid,
@@ -79,11 +79,14 @@ def parse(value: object, fields: Mapping[str, str]) -> Pod | None:
     )
 
 
-def labelled(labels: Json, annotations: Json, fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields that labels set, or else annotations; of several for one the first."""
+def labelled(labels: Json, annotations: Json, rules: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the fields that labels set, or else annotations; of several for one the first.
+
+    ``rules`` are labels or annotations, each with the field of a workload that it sets.
+    """
     told: dict[str, str] = {}
     for place in (labels, annotations):
-        for label, field in fields.items():
+        for label, field in rules:
             if text := _text(place.get(label)):
                 told.setdefault(field, text)
     return told

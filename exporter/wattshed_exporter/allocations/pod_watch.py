@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from wattshed_exporter.errors import SourceError
@@ -42,7 +42,7 @@ class PodWatch:
     Args:
         api: the API server.
         node: Kubernetes' name of this node.
-        fields: of a workload, by label or annotation.
+        rules: a label or annotation, and the field of a workload that it sets, in order.
         pause_seconds: first pause after a failure; it doubles up to a minute, with jitter.
     """
 
@@ -50,7 +50,7 @@ class PodWatch:
         self,
         api: KubeApi,
         node: str,
-        fields: Mapping[str, str],
+        rules: Sequence[tuple[str, str]],
         *,
         pause_seconds: float = 1.0,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -61,7 +61,7 @@ class PodWatch:
         """Whether the pods have been listed once."""
         self._api = api
         self._node = node
-        self._fields = fields
+        self._rules = rules
         self._first_pause = self._pause = pause_seconds
         self._jitter = jitter
         self._pods: dict[str, Pod] = {}
@@ -169,7 +169,7 @@ class PodWatch:
         return SourceError(f"{self._api.url}{PODS}: {str(status.get('message', ''))[:200]}", reason)
 
     def _put(self, value: object) -> None:
-        pod = parse(value, self._fields)
+        pod = parse(value, self._rules)
         if pod is None:
             self._rejected["malformed"] += 1
         elif len(self._pods) >= MOST_PODS and pod.uid not in self._pods:
@@ -180,7 +180,7 @@ class PodWatch:
             self._pods[pod.uid] = pod
 
     def _remove(self, value: object) -> None:
-        pod = parse(value, self._fields)
+        pod = parse(value, self._rules)
         if pod is None:
             self._rejected["malformed"] += 1
         elif known := self._pods.pop(pod.uid, None):

@@ -103,10 +103,8 @@ class Pods:
             from .pod_watch import PodWatch
 
             api = KubeApi(url, options.credentials)
-            fields = self._config.allocations.fields_by_label()
-            self._watch = PodWatch(
-                api, self._config.node, fields, pause_seconds=self._pause_seconds
-            )
+            rules = self._config.allocations.label_rules()
+            self._watch = PodWatch(api, self._config.node, rules, pause_seconds=self._pause_seconds)
             self._watch.start()
         return self._watch
 

@@ -36,6 +36,8 @@ BELIEVED_ROUNDS = 3
 TELL_SECONDS = 600.0
 """Time after which a workload is told again, for a collector that has lost it."""
 CLOSE_SECONDS = 0.3
+NEAR_MS = 500
+"""A round that is no further from its beat than this counts as being on it."""
 FIRST_SECONDS = 1.0
 """Time before the first round, in which sources find their devices."""
 
@@ -102,6 +104,27 @@ class _Line:
             done.set()
 
 
+class Beat:
+    """The multiples of an interval on the clock of the wall, so that rounds fall on full minutes.
+
+    Where the interval divides a minute, that is: the ledger works by minutes.
+    """
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._interval_ms = max(1, round(interval_seconds * 1000))
+        self._near_ms = min(NEAR_MS, self._interval_ms // 10)
+
+    def nearest(self, now_ms: int) -> int:
+        """Return the beat that a time is near, else the time itself."""
+        past_ms = (now_ms + self._near_ms) % self._interval_ms - self._near_ms
+        return now_ms - past_ms if past_ms <= self._near_ms else now_ms
+
+    def seconds_from(self, now_ms: int) -> float:
+        """Return the seconds to the next beat; one that is near has been."""
+        wait_ms = self._interval_ms - now_ms % self._interval_ms
+        return (wait_ms + (self._interval_ms if wait_ms <= self._near_ms else 0)) / 1000
+
+
 @dataclass(slots=True)
 class _PlugIn:
     """One plug-in and how it is doing."""
@@ -127,7 +150,7 @@ class Rounds:
         usage: what processes and instances used since the last round.
         outputs: who gets workloads and allocations.
         holdings: who else wants to know that a device is held.
-        settle: called after each round with the time up to which allocations are known.
+        settle: called after each round with the time up to which all allocations are told.
         call: calls what may hang, with a deadline in seconds; raises ``Late``.
     """
 
@@ -156,9 +179,12 @@ class Rounds:
         self._clock = clock or Clock()
         self._caller = Caller()
         self._call = call or self._caller
-        self._tenure = Tenure(config.state_dir / "allocations.json" if config.state_dir else None)
+        self._tenure = Tenure(
+            config.state_dir / "allocations.json" if config.state_dir else None,
+            round(config.allocations.longest_window_seconds * 1000),
+        )
+        self._beat = Beat(config.allocations.interval_seconds)
         self._told: dict[str, tuple[Workload, float]] = {}
-        self._due: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="allocations", daemon=True)
 
@@ -170,6 +196,7 @@ class Rounds:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
+        self._emit(Batch(allocations=tuple(self._tenure.end())))
         self._tenure.save()
         self._caller.close()
         for plug_in in self._plug_ins:
@@ -178,23 +205,26 @@ class Rounds:
 
     def step(self) -> float:
         """Do one round; return the seconds until the next."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._beat.nearest(self._clock.now_ms())
         devices = {device.key: device for device in self._devices()}
         if not devices:
-            self._settle(now_ms)
+            self._settle(self._tenure.known_ms(now_ms))
             return self._until_next()
         processes, asked, instances = self._usage.since_last(now_ms)
         meters = Meters(now_ms, devices, instances, processes, asked)
         for plug_in in self._plug_ins:
             self._ask(plug_in, meters)
+        if self._stop.is_set():
+            # What goes on may have been kept for the next start by now.
+            return 0.0
         said = [(p.allocator.name, p.told) for p in self._plug_ins]
         combined = combine(said, meters, self._config.node, self._config.cluster)
         for (name, reason), count in combined.rejected.items():
             self._count(name, reason, count)
         allocations = self._tenure.round(now_ms, combined.held)
-        self._holdings.take(allocations)
+        self._holdings.take([*allocations, *self._tenure.going_on()])
         self._emit(Batch(workloads=self._news(combined.workloads), allocations=tuple(allocations)))
-        self._settle(now_ms)
+        self._settle(self._tenure.known_ms(now_ms))
         return self._until_next()
 
     def _run(self) -> None:
@@ -304,9 +334,4 @@ class Rounds:
 
     def _until_next(self) -> float:
         """Return the seconds until the next beat; beats that were missed are left out."""
-        interval, now = self._config.allocations.interval_seconds, self._clock.monotonic()
-        due = now if self._due is None else self._due
-        while due <= now:
-            due += interval
-        self._due = due
-        return due - now
+        return self._beat.seconds_from(self._clock.now_ms())

@@ -45,7 +45,8 @@ WORKLOAD_ENERGY = Metric(
     Type.COUNTER,
     "Energy that is charged to the workload, or to nobody where workload_id is empty, by class: "
     "active, idle_held, idle_unallocated, overhead, unattributed. It follows the device's energy "
-    "by a round of allocations, and by two scrapes where a series is new. Devices that overlap "
+    "by a window of activity or a round of allocations, and by two scrapes where a series is new. "
+    "Devices that overlap "
     "(wattshed_device_info) are charged each as itself: never sum over them.",
     ("device", "node", "kind", "class", *WORKLOAD_LABELS),
 )

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattshed_exporter.allocations import Meters
-from wattshed_exporter.allocations.device_ids import Names, Part, minors
+from wattshed_exporter.allocations.device_ids import Names, Part
+from wattshed_exporter.allocations.nvidia_minors import minors
 from wattshed_exporter.model import Device, Instance, Kind
 
 A = "GPU-5b1f2c3d-0000-1111-2222-333344445555"
@@ -126,8 +127,8 @@ def test_minors_that_cannot_be_read_are_left_out(roots: Path) -> None:
         (roots / "driver/nvidia/gpus" / name).mkdir()
         (roots / "driver/nvidia/gpus" / name / "information").write_text(text)
     (roots / "driver/nvidia/gpus/empty").mkdir()
-    assert minors(roots / "driver/nvidia/gpus") == {0: B, 1: A}
-    assert minors(roots / "none") == {}
+    assert minors(roots) == {0: B, 1: A}
+    assert minors(roots / "none") is None
 
 
 def test_without_procfs_no_minor_is_guessed(tmp_path: Path) -> None:

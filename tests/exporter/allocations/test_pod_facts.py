@@ -14,7 +14,7 @@ from wattshed_exporter.allocations.options import Allocations
 from wattshed_exporter.allocations.pod import Pod, told
 from wattshed_exporter.allocations.pod_facts import called, keep, labelled, parse
 
-FIELDS = Allocations().fields_by_label()
+FIELDS = Allocations().label_rules()
 HASH = {"pod-template-hash": "7d4b9c"}
 CREATED = "2026-03-01T00:00:07Z"
 MINUTE = 29_538_720
@@ -54,11 +54,16 @@ def test_a_pod_is_named_after_what_people_made(metadata: dict[str, Any], name: s
 
 
 def test_labels_come_before_annotations_and_of_several_the_first() -> None:
-    rules = {"team": "team", "squad": "team", "cost-center": "cost_center"}
+    rules = [("team", "team"), ("squad", "team"), ("cost-center", "cost_center")]
     labels, annotations = {"squad": "b"}, {"team": "c", "cost-center": "42"}
     assert labelled(labels, annotations, rules) == {"team": "b", "cost_center": "42"}
     assert labelled({"team": "a", "squad": "b"}, {}, rules) == {"team": "a"}
     assert labelled({"team": ""}, {}, rules) == {}
+
+
+def test_one_label_may_set_two_fields() -> None:
+    rules = Allocations(labels=("team=squad", "owner=squad")).label_rules()
+    assert labelled({"squad": "b"}, {}, rules) == {"team": "b", "owner": "b"}
 
 
 def test_a_whole_pod() -> None:

@@ -7,10 +7,13 @@ from collections import deque
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wattshed_exporter.activity import Holdings
 from wattshed_exporter.allocations import Allocator, Claim, Meters, Told
-from wattshed_exporter.allocations.rounds import Caller, Late, Rounds
+from wattshed_exporter.allocations.options import Allocations
+from wattshed_exporter.allocations.rounds import NEAR_MS, Beat, Caller, Late, Rounds
 from wattshed_exporter.config import Config
 from wattshed_exporter.errors import NoData, SourceError
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, ProcessUse, Reading
@@ -286,11 +289,64 @@ def test_a_round_is_due_at_every_beat() -> None:
     assert pauses == [10.0, 7.0, 3.0, 10.0]
 
 
-def test_windows_go_out_with_what_was_used() -> None:
-    used = Told([Claim("d", "static:x", 1.0, 0.25, "m")])
-    stage = Stage(Scripted("a", used))
+USED = Told([Claim("d", "static:x", 1.0, 0.25, "m")])
+
+
+def test_windows_go_out_when_they_are_full_and_are_settled_then() -> None:
+    stage = Stage(Scripted("a", USED))
+    told = [stage.round() for _ in range(10)]
+    # The clock of the test begins at 1000 s, 40 s after a full minute.
+    assert told[2] == [("static/x", 0, 20)]
+    assert told[8] == [("static/x", 20, 80)]
+    assert [at for at, each in enumerate(told) if each] == [2, 8]
+    assert stage.kept.batches[-1].allocations == (
+        Allocation("d", "static/x", 1_020_000, 1_080_000, 1.0, "m", 0.25),
+    )
+    assert stage.settled == [1_000_000] * 2 + [1_020_000] * 6 + [1_080_000] * 2
+
+
+def test_a_device_counts_as_held_while_a_window_gathers() -> None:
+    stage = Stage(Scripted("a", USED))
+    for _ in range(8):
+        stage.round()
+    assert stage.holdings.holds("d", 1_070_000)
+
+
+def test_what_windows_have_gathered_goes_out_at_the_end() -> None:
+    stage = Stage(Scripted("a", USED))
     stage.round()
     stage.round()
+    stage.rounds.close()
     assert stage.kept.batches[-1].allocations == (
         Allocation("d", "static/x", 1_000_000, 1_010_000, 1.0, "m", 0.25),
     )
+
+
+def test_a_window_is_one_round_at_least() -> None:
+    settings = Allocations(interval_seconds=10, window_seconds=1)
+    stage = Stage(Scripted("a", USED), allocations=settings)
+    assert [stage.round() for _ in range(3)] == [
+        [], [("static/x", 0, 10)], [("static/x", 10, 20)],
+    ]  # fmt: skip
+
+
+def test_a_round_near_its_beat_counts_as_on_it_and_the_beat_comes_once() -> None:
+    stage = Stage(Scripted("a", holds("x")))
+    stage.seconds = 999.75
+    assert stage.rounds.step() == 10.25
+    stage.seconds = 1010.25
+    assert stage.rounds.step() == 9.75
+    stage.seconds = 1020.75
+    stage.rounds.step()
+    assert stage.settled == [1_000_000, 1_010_000, 1_020_750]
+
+
+@given(st.floats(0.001, 1000), st.integers(0, 2**42))
+def test_beats_are_multiples_that_go_on(interval_seconds: float, now_ms: int) -> None:
+    beat = Beat(interval_seconds)
+    interval_ms = max(1, round(interval_seconds * 1000))
+    wait_ms = round(beat.seconds_from(now_ms) * 1000)
+    assert 0 < wait_ms < 2 * interval_ms
+    assert (now_ms + wait_ms) % interval_ms == 0
+    assert beat.nearest(now_ms) < beat.nearest(now_ms + wait_ms) == now_ms + wait_ms
+    assert abs(beat.nearest(now_ms) - now_ms) <= min(NEAR_MS, interval_ms / 10)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -30,11 +34,17 @@ def said(
 
 
 class Rounds:
-    def __init__(self, file: Path | None = None) -> None:
-        self.tenure = Tenure(file)
+    """Rounds every ten seconds, and windows that are as long unless a test says otherwise."""
+
+    def __init__(self, file: Path | None = None, window_seconds: int = 10) -> None:
+        self.tenure = Tenure(file, window_seconds * 1000)
 
     def at(self, second: int, *now: Held) -> list[Allocation]:
         return self.tenure.round(T0 + second * 1000, now)
+
+    def known(self, second: int) -> int:
+        """Return until which second all is told, at a round."""
+        return (self.tenure.known_ms(T0 + second * 1000) - T0) // 1000
 
 
 @pytest.fixture
@@ -83,11 +93,95 @@ def test_activity_comes_in_windows(rounds: Rounds) -> None:
     assert rounds.at(60, held("a", 0.5, 0.3)) == [said("a", 50, 60, 0.5, 0.3)]
 
 
-def test_a_window_is_cut_at_the_hour(rounds: Rounds) -> None:
+@pytest.fixture
+def minutes() -> Rounds:
+    """Return rounds whose windows are a minute."""
+    return Rounds(window_seconds=60)
+
+
+def test_a_window_gathers_several_rounds_and_has_their_mean_by_time(minutes: Rounds) -> None:
+    minutes.at(60, held("a", 0.5, 0.9))
+    assert minutes.at(70, held("a", 0.5, 0.1)) == []
+    assert minutes.at(90, held("a", 0.5, 0.4)) == []
+    assert minutes.known(90) == 60
+    assert minutes.at(120, held("a", 0.5, 0.7)) == [said("a", 60, 120, 0.5, 0.5)]
+    assert minutes.known(120) == 120
+
+
+def test_a_window_ends_on_a_full_minute_whenever_rounds_are(minutes: Rounds) -> None:
+    minutes.at(55, held("a", 0.5, 0.9))
+    assert minutes.at(62, held("a", 0.5, 0.2)) == [said("a", 55, 60, 0.5, 0.2)]
+    assert minutes.known(62) == 60
+    assert minutes.at(122, held("a", 0.5, 0.8)) == [said("a", 60, 120, 0.5, 0.78)]
+    assert minutes.at(301, held("a", 0.5, 0.8)) == [
+        said("a", start, start + 60, 0.5, 0.8) for start in (120, 180, 240)
+    ]
+
+
+def test_a_window_ends_early_where_the_share_changes(minutes: Rounds) -> None:
+    minutes.at(60, held("a", 1.0, 0.2))
+    minutes.at(70, held("a", 1.0, 0.2))
+    assert minutes.at(80, held("a", 0.5, 0.4)) == [said("a", 60, 80, 1.0, 0.3)]
+    assert minutes.at(120, held("a", 0.5, 0.4)) == [said("a", 80, 120, 0.5, 0.4)]
+
+
+def test_a_window_ends_early_where_its_holder_is_gone(minutes: Rounds) -> None:
+    minutes.at(60, held("a", 1.0, 0.2))
+    minutes.at(70, held("a", 1.0, 0.2))
+    # What it did between the last round that saw it and this one, nobody knows.
+    assert minutes.at(80) == [said("a", 60, 70, 1.0, 0.2), said("a", 70, 80, 1.0)]
+    assert minutes.known(80) == 80
+
+
+def test_a_window_ends_early_where_the_activity_is_unknown(minutes: Rounds) -> None:
+    minutes.at(60, held("a", 1.0, 0.2))
+    minutes.at(70, held("a", 1.0, 0.2))
+    assert minutes.at(80, held("a")) == [said("a", 60, 70, 1.0, 0.2), said("a", 70, 80)]
+    assert minutes.at(90, held("a", 1.0, 0.3)) == []
+    assert minutes.known(90) == 80
+    assert minutes.at(120, held("a", 1.0, 0.3)) == [said("a", 80, 120, 1.0, 0.3)]
+
+
+def test_who_works_now_and_then_without_a_share_has_one_window(minutes: Rounds) -> None:
+    minutes.at(60)
+    assert minutes.at(70, held("a", 0.0, 0.6)) == []
+    assert minutes.known(70) == 60
+    assert minutes.at(80) == []
+    assert minutes.at(90, held("a", 0.0, 0.6)) == []
+    (window,) = minutes.at(120)
+    assert window.activity == pytest.approx(0.2)
+    assert replace(window, activity=0.2) == said("a", 60, 120, 0.0, 0.2)
+    assert minutes.at(180) == []
+
+
+def test_work_without_a_share_goes_out_when_a_share_is_known(minutes: Rounds) -> None:
+    minutes.at(60)
+    minutes.at(70, held("a", 0.0, 0.6))
+    assert minutes.at(80, held("a", 0.5, 0.4)) == [said("a", 60, 80, 0.0, 0.5)]
+    assert minutes.at(120, held("a", 0.5, 0.4)) == [said("a", 80, 120, 0.5, 0.4)]
+
+
+def test_what_is_gathered_goes_out_before_a_clock_that_is_set_or_a_long_pause(
+    minutes: Rounds,
+) -> None:
+    for now in (30, 2000):
+        minutes.at(60, held("a", 1.0, 0.2))
+        minutes.at(70, held("a", 1.0, 0.2))
+        assert minutes.at(now, held("a", 1.0, 0.9)) == [said("a", 60, 70, 1.0, 0.2)]
+        minutes.at(1, held("a"))
+
+
+def test_who_goes_on_is_known_while_its_window_gathers(minutes: Rounds) -> None:
+    minutes.at(60, held("a", 1.0, 0.2))
+    minutes.at(70, held("a", 1.0, 0.2))
+    assert minutes.tenure.going_on() == [said("a", 60, 70)]
+
+
+def test_a_window_is_cut_at_the_hour() -> None:
+    rounds = Rounds(window_seconds=7000)
     rounds.at(3595, held("a", 1.0, 0.2))
-    assert rounds.at(3605, held("a", 1.0, 0.4)) == [
-        said("a", 3595, 3600, 1.0, 0.4), said("a", 3600, 3605, 1.0, 0.4),
-    ]  # fmt: skip
+    assert rounds.at(3605, held("a", 1.0, 0.4)) == [said("a", 3595, 3600, 1.0, 0.4)]
+    assert rounds.known(3605) == 3600
 
 
 def test_who_was_seen_to_work_before_it_was_seen_to_hold_pays_for_its_work(rounds: Rounds) -> None:
@@ -184,6 +278,20 @@ class TestRestart:
         rounds.tenure.save()
         assert "cannot be kept" in caplog.text
 
+    def test_what_a_window_has_gathered_goes_out_before_it(self, tmp_path: Path) -> None:
+        first = Rounds(tmp_path / "a", window_seconds=60)
+        first.at(60, held("a", 0.5, 0.2), held("b", 0.0, 0.2))
+        first.at(70, held("a", 0.5, 0.2), held("b", 0.0, 0.4))
+        assert first.tenure.end() == [said("a", 60, 70, 0.5, 0.2), said("b", 60, 70, 0.0, 0.4)]
+        assert first.tenure.end() == []
+        first.tenure.save()
+        second = Rounds(tmp_path / "a", window_seconds=60)
+        now = held("a", 0.5, 0.3), held("b", 0.0, 0.3)
+        assert second.at(90, *now) == [said("a", 70, 90, 0.5)]
+        assert second.at(120, *now) == [
+            said("a", 90, 120, 0.5, 0.3), said("b", 90, 120, 0.0, 0.3),
+        ]  # fmt: skip
+
 
 steps = st.tuples(
     st.integers(-20, 700),
@@ -192,29 +300,63 @@ steps = st.tuples(
         st.tuples(st.sampled_from([0.0, 0.25, 0.5]), st.none() | st.floats(0, 1)),
         max_size=3,
     ),
+    st.booleans(),
 )
 
 
-@given(st.lists(steps, max_size=12))
+@given(st.lists(steps, max_size=12), st.sampled_from([7, 10, 60, 700]))
 def test_intervals_of_a_workload_never_overlap_and_are_never_negative(
-    history: list[tuple[int, dict[str, tuple[float, float | None]]]],
+    history: list[tuple[int, dict[str, tuple[float, float | None]], bool]], window_seconds: int
 ) -> None:
-    tenure, now_ms, highest = Tenure(), T0, T0
-    latest: dict[tuple[str, int], Allocation] = {}
-    for step, now in history:
-        now_ms += step * 1000
-        told = tenure.round(now_ms, [held(w, *have) for w, have in now.items()])
-        assert all(a.end_ms <= now_ms for a in told)
-        if now_ms <= highest:
-            latest.clear()  # a time that the clock shows twice
-        highest = now_ms if now_ms <= highest else max(highest, now_ms)
-        latest |= {(a.workload, a.start_ms): a for a in told}
-        for a in told:
-            assert a.start_ms < a.end_ms
-            assert a.share or a.activity
-            assert a.end_ms - a.start_ms <= HOUR_MS
-            assert a.start_ms // HOUR_MS == (a.end_ms - 1) // HOUR_MS
-        for workload in "abc":
-            mine = sorted((a.start_ms, a.end_ms) for a in latest.values() if a.workload == workload)
-            ends = [end for _, end in mine]
-            assert all(start >= end for (start, _), end in zip(mine[1:], ends, strict=False))
+    with TemporaryDirectory() as folder:
+        rounds = Rounds(Path(folder, "a"), window_seconds)
+        second = 0
+        told: dict[tuple[str, int], Allocation] = {}
+        for step, now, restarts in history:
+            before, second = second, second + step
+            news = rounds.at(second, *(held(w, *have) for w, have in now.items()))
+            if step <= 0:
+                # What had been gathered goes out; then comes a time that the clock shows twice.
+                take(told, news, before)
+                told.clear()
+            else:
+                take(told, news, second)
+            if restarts:
+                take(told, rounds.tenure.end(), second)
+                rounds.tenure.save()
+                rounds = Rounds(Path(folder, "a"), window_seconds)
+
+
+def take(told: dict[tuple[str, int], Allocation], news: list[Allocation], second: int) -> None:
+    """Add what is new, and check that each is an allocation and that none overlap."""
+    told |= {(a.workload, a.start_ms): a for a in news}
+    for a in news:
+        assert a.start_ms < a.end_ms <= T0 + second * 1000
+        assert a.share or a.activity
+        assert a.start_ms // HOUR_MS == (a.end_ms - 1) // HOUR_MS
+    for workload in "abc":
+        mine = sorted((a.start_ms, a.end_ms) for a in told.values() if a.workload == workload)
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(mine))
+
+
+worked = st.lists(st.tuples(st.integers(1, 200), st.floats(0, 1)), min_size=1, max_size=20)
+
+
+@given(worked, st.sampled_from([0.0, 0.5]), st.sampled_from([7, 10, 60, 700]))
+def test_windows_have_all_work_and_come_after_what_was_known(
+    history: list[tuple[int, float]], share: float, window_seconds: int
+) -> None:
+    rounds = Rounds(window_seconds=window_seconds)
+    second, known, told = 0, 0, list[Allocation]()
+    rounds.at(0, held("a", share, 0.5))
+    for step, activity in history:
+        second += step
+        news = rounds.at(second, held("a", share, activity))
+        assert all(a.start_ms >= T0 + known * 1000 for a in news)
+        assert known <= rounds.known(second) <= second
+        known = rounds.known(second)
+        assert second - known < window_seconds
+        told += news
+    told += rounds.tenure.end()
+    work = math.fsum((a.activity or 0.0) * (a.end_ms - a.start_ms) for a in told)
+    assert work == pytest.approx(math.fsum(s * a * 1000 for s, a in history), abs=1e-6)
