@@ -3,6 +3,7 @@
 Where Prometheus puts labels of the target on a series that has its own under the same names, the
 series' own become ``exported_*`` (``honor_labels: false``), and the plain ones name the exporter's
 own pod. An exporter never holds a GPU, so such a pod is left out even where nothing was exported.
+dcgm-exporter 1.x, and later ones with ``--use-old-namespace``, say ``pod_name``, ``pod_namespace``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def holder(labels: Labels, cluster: str, job_labels: Mapping[str, str]) -> Attri
     pod, namespace = labels.get("pod", ""), labels.get("namespace", "")
     if "exported_pod" in labels:
         pod, namespace = labels["exported_pod"], labels.get("exported_namespace", "")
+    elif "pod_name" in labels:
+        pod, namespace = labels["pod_name"], labels.get("pod_namespace", "")
     if pod and not any(name in pod for name in EXPORTERS):
         return pod_workload(namespace, pod, cluster)
     job = labels.get(job_labels.get("job", ""), "")
