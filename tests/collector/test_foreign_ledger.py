@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.fixtures.pages import AT, STEP, Reader, dcgm, kepler
 
+from wattshed_collector.history import History
+from wattshed_collector.receivers.sacct import Job
 from wattshed_exporter.model import stable_id
 
 if TYPE_CHECKING:
@@ -81,3 +83,19 @@ def test_of_the_node_of_kepler_every_joule_is_somebodys_or_nobodys(bed: Bed) -> 
     found = {int(device): float(joules) for device, joules in rows}
     package = found[stable_id("n1/kepler/package")]
     assert package == pytest.approx(600.0 * (SCRAPES - 1), rel=1e-9)
+
+
+def test_a_job_that_an_exporter_names_is_the_job_that_slurm_remembers(bed: Bed) -> None:
+    scraped(bed, [dcgm("GPU-j", 100, 10**9 + 1_500_000 * n, hpc_job="7") for n in range(SCRAPES)])
+    job = Job(
+        *("7", "train", "ada", "physics", "gpu", "alpha", ("n1",)),
+        start_ms=AT - 5000,
+        end_ms=AT + (SCRAPES - 1) * STEP,
+        gpus=1,
+    )
+    history = History(bed.client, bed.write)
+    history.take([job])
+    assert charges(bed) == {"7": pytest.approx(1500.0 * (SCRAPES - 1), rel=1e-9)}
+    again = History(bed.client, bed.write)
+    again.take([job])
+    assert (again.counted["workloads"], again.counted["allocations"]) == (0, 0)

@@ -181,6 +181,7 @@ class TestRunningCollector:
                     {"end_ms": "x"},
                     {"end_ms": 10**15},
                     {"gpus": -1},
+                    {"gpus": 10**400},
                     {"gpus": True},
                     {"name": None},
                     {"nodes": [1]},

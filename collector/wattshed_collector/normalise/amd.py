@@ -93,7 +93,7 @@ def _parts(scrape: Scrape) -> dict[str, Part]:
     for labels in scrape.labels():
         told = _lower(labels)
         part = parts.setdefault(told.get("gpu_partition_id", ""), Part())
-        workload = holder(told, scrape.cluster, JOBS)
+        workload = holder(told, scrape, JOBS)
         if workload is not None:
             part.holders[str(workload["wattshed.workload.id"])] = workload
     for part in parts.values():

@@ -166,7 +166,7 @@ def _find_parts(scrape: Scrape) -> dict[str, Part]:
         part = parts.setdefault(instance, Part())
         if profile := labels.get("GPU_I_PROFILE", ""):
             profiles[instance] = profile
-        workload = holder(labels, scrape.cluster, JOBS)
+        workload = holder(labels, scrape, JOBS)
         if workload is not None:
             part.holders[str(workload["wattshed.workload.id"])] = workload
     for instance, part in parts.items():
@@ -181,7 +181,7 @@ def _work(scrape: Scrape, parts: dict[str, Part]) -> None:
         if instance and instance in parts:
             parts[instance].active = value
     for row in _rows(scrape, "percent"):
-        workload = holder(row.labels, scrape.cluster, JOBS)
+        workload = holder(row.labels, scrape, JOBS)
         if workload is not None and "" in parts:
             key, ratio = str(workload["wattshed.workload.id"]), row.value / 100
             parts[""].by_holder[key] = max(ratio, parts[""].by_holder.get(key, 0.0))

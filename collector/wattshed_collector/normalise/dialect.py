@@ -9,9 +9,9 @@ them (``holds``). Both depend on the set of rows alone, so order, splits and rep
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from wattshed_exporter import semconv
@@ -19,19 +19,49 @@ from wattshed_exporter import semconv
 from . import Attributes, Point
 
 Labels = Mapping[str, str]
-Series = tuple[tuple[str, str], ...]
-"""Labels in their order, by which rows of a metric are told apart."""
 CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 """What a container calls itself unless it is told otherwise: no name of a machine."""
+Key = tuple[tuple[str, str], ...]
+"""Labels in their order."""
+MOST_ROWS = 10_000
+"""Of one thing at one instant; a machine with 1,000 pods says a tenth of that."""
+NAMES = {attribute.name: attribute.otel for attribute in semconv.DEVICE_ATTRIBUTES}
+KEY = attrgetter("key")
 NODE_LABELS = ("node", "kubernetes_node")
 """Labels by which Prometheus is commonly told the machine of a target."""
+
+
+REPLICA_LABELS = frozenset({"replica", "prometheus_replica", "__replica__"})
+"""What tells the Prometheus servers of a pair apart, not what they measure: Thanos' and Cortex'
+name, the Prometheus operator's, Mimir's."""
+
+
+class Series:
+    """A name and its labels, as a reader keeps them from one time to the next."""
+
+    __slots__ = ("_hash", "key", "labels", "name", "place")
+
+    def __init__(self, name: str, labels: dict[str, str]) -> None:
+        self.name = name
+        self.labels = {k: text for k, text in labels.items() if k not in REPLICA_LABELS}
+        self.key = tuple(sorted(self.labels.items()))
+        self.place: Any = None
+        """What was found out about it, by whom it is read."""
+        self._hash = hash((name, self.key))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Series) and (self.name, self.key) == (other.name, other.key)
+        )
 
 
 class Sample(NamedTuple):
     """One value of one series at a Unix time in milliseconds."""
 
-    name: str
-    labels: Labels
+    series: Series
     value: float
     ts_ms: int
 
@@ -66,37 +96,62 @@ class Scrape:
     ts_ms: int
     interval_ms: int
     whole: bool = True
-    known: dict[Series, tuple[Series, Labels]] = field(default_factory=dict)
-    """Sets of labels, shared by the rows and by the scrapes of one thing: most are the same."""
-    rows: dict[str, dict[Series, Row]] = field(default_factory=dict)
+    rows: dict[Series, float] = field(default_factory=dict)
     energy: dict[str, float] = field(default_factory=dict)
     """What was last said of each device's energy counter, in its own unit."""
+    since_ms: int | None = None
+    """The scrape with which this one makes a window, once it was read; itself for none."""
     memo: Any = None
     """What a dialect made of the rows, until there are more of them."""
+    _layout: tuple[dict[str, list[Series]], list[Labels]] | None = None
 
-    def add(self, sample: Sample) -> None:
-        """Take a row; of two values of one series the larger counts, whichever came first."""
-        series = self.rows.setdefault(sample.name, {})
-        of = tuple(sorted(sample.labels.items()))
-        key, labels = self.known.setdefault(of, (of, sample.labels))
-        told = series.get(key)
-        if told is None or not told.value >= sample.value:
-            series[key] = Row(labels, sample.value)
+    def add(self, series: Series, value: float) -> bool:
+        """Take a row, and return whether there was room for it.
+
+        Of two values of one series the larger counts, whichever came first.
+        """
+        told = self.rows.get(series)
+        if told is None:
+            if len(self.rows) >= MOST_ROWS:
+                return False
+            self._layout = None
+        if told is None or not told >= value:
+            self.rows[series] = value
             self.memo = None
+        return True
+
+    def like(self, before: Scrape) -> None:
+        """Share what is known of the rows of an earlier scrape, where they are the same."""
+        if before._layout is not None and list(self.rows) == list(before.rows):
+            self._layout = before._layout
+
+    def names(self) -> Collection[str]:
+        return self._laid_out()[0].keys()
 
     def of(self, *names: str) -> list[Row]:
         """Return the rows of some metrics in an order that does not depend on their arrival."""
-        found = [item for name in names for item in self.rows.get(name, {}).items()]
-        found.sort(key=itemgetter(0))
-        return [row for _, row in found]
+        by_name = self._laid_out()[0]
+        found = [series for name in names if name in by_name for series in by_name[name]]
+        if len(names) > 1 and len(found) > 1:
+            found.sort(key=KEY)
+        return [Row(series.labels, self.rows[series]) for series in found]
 
     def all(self) -> list[Row]:
-        return self.of(*sorted(self.rows))
+        return self.of(*sorted(self.names()))
 
     def labels(self) -> list[Labels]:
         """Return the sets of labels of all rows, each once, in their order."""
-        found = {key: row.labels for series in self.rows.values() for key, row in series.items()}
-        return [labels for _, labels in sorted(found.items(), key=itemgetter(0))]
+        return self._laid_out()[1]
+
+    def _laid_out(self) -> tuple[dict[str, list[Series]], list[Labels]]:
+        if self._layout is None:
+            by_name: dict[str, list[Series]] = {}
+            told: dict[Key, Labels] = {}
+            for series in sorted(self.rows, key=KEY):
+                by_name.setdefault(series.name, []).append(series)
+                told[series.key] = series.labels
+            self._layout = by_name, list(told.values())
+        return self._layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +229,9 @@ def meter(
     scrape: Scrape, source: str, key: str, kind: str, **more: str
 ) -> dict[str, str | float | int | bool]:
     """Return the attributes of a meter; names of ``more`` are fields of ``Device``."""
-    named = {a.name: a.otel for a in semconv.DEVICE_ATTRIBUTES}
     said = {"key": key, "kind": kind, "node": scrape.node, "source": source, **more}
     said.setdefault("cluster", scrape.cluster)
-    told: dict[str, str | float | int | bool] = {named[n]: text for n, text in said.items() if text}
+    told: dict[str, str | float | int | bool] = {NAMES[n]: text for n, text in said.items() if text}
     told[semconv.INTERVAL_ATTRIBUTE] = scrape.interval_ms
     return told
 

@@ -120,7 +120,10 @@ class Normaliser:
     def _device(self, attributes: Attributes) -> Device:
         key = str(attributes.get("hw.id", ""))
         known = self._devices.get(key)
+        if known is not None and known[0] is attributes:
+            return known[1]
         if known is not None and known[0] == attributes:
+            self._devices[key] = attributes, known[1]
             return known[1]
         # The limit is said now and then, the device with every point.
         device = replace(_parse_device(attributes), power_limit_watts=self._power_limits.get(key))

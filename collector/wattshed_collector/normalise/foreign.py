@@ -2,15 +2,17 @@
 
 A remote write may split one scrape over requests that overtake each other, so the last few scrapes
 of each thing are kept and a scrape is read again whenever rows of it come. Readings that are said
-again are the same rows in the store.
+again are the same rows in the store. Two Prometheus servers that scrape the same targets (a pair)
+are one that scrapes twice as often.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from wattshed_exporter.model import Batch
 
@@ -18,7 +20,7 @@ from . import Point
 from .all_smi import ALL_SMI
 from .amd import AMD
 from .dcgm import DCGM
-from .dialect import ENERGY, Dialect, Hold, Labels, Origin, Sample, Scrape
+from .dialect import ENERGY, Dialect, Hold, Origin, Sample, Scrape, Series
 from .jetson import JETSON
 from .kepler import KEPLER
 from .node_exporter import NODE_EXPORTER
@@ -28,6 +30,7 @@ from .prometheus import OURS
 from .tenure import MOST_INTERVALS, Tenure
 
 DIALECTS = (OURS, DCGM, NVIDIA_SMI, AMD, KEPLER, NODE_EXPORTER, JETSON, ALL_SMI)
+BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 BY_METRIC = {metric: dialect for dialect in DIALECTS for metric in dialect.metrics}
 RUNTIMES = ("go_", "process_", "python_", "promhttp_", "scrape_")
 """What every exporter and Prometheus itself add about themselves."""
@@ -36,13 +39,21 @@ SOURCES = frozenset(dialect.name for dialect in DIALECTS if dialect is not OURS)
 KEPT_SCRAPES = 10
 """Of each thing, where a scrape may come in parts; of whole pages the one before is enough."""
 KEPT_THINGS = 100_000
-KEPT_LABELS = 10_000
-"""Of each thing; pods that came and went would be remembered for ever."""
+NAMED = ("wattshed.source", "wattshed.node", "hw.id")
 SMALL_FALL = 0.5
 """A counter that falls to more than this part of itself was not reset: other rows were shown."""
 
 Thing = tuple[str, str, str]
 """Dialect, machine and group."""
+
+
+class Place(NamedTuple):
+    """Where the samples of a series belong, as one origin reads them."""
+
+    origin: Origin
+    thing: Thing | None
+    cluster: str = ""
+    unknown: bool = False
 
 
 class Foreign:
@@ -53,6 +64,8 @@ class Foreign:
         self._things: OrderedDict[Thing, dict[int, Scrape]] = OrderedDict()
         self._tenure = tenure or Tenure()
         self._precedence = Precedence()
+        self._scraped: dict[str, tuple[int, int]] = {}
+        """From when to when our own scrapes of a target hold good."""
 
     def saw(self, batch: Batch) -> None:
         """Note what came from our own exporters another way, which is then not taken twice."""
@@ -69,7 +82,11 @@ class Foreign:
         """
         with self._lock:
             touched, ignored = self._gather(samples, origin, rejected)
-            found = [p for key in touched for p in self._read(key, touched[key], rejected)]
+            # Ours go first, because where they speak nobody else is believed.
+            if origin.whole:
+                self._scrapes(origin, max(map(max, touched.values()), default=0))
+            order = sorted(touched, key=lambda key: BY_NAME[key[0]].rank)
+            found = [p for key in order for p in self._read(key, touched[key], rejected)]
             while len(self._things) > KEPT_THINGS:
                 self._things.popitem(last=False)
             return found, ignored
@@ -77,63 +94,86 @@ class Foreign:
     def _gather(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]
     ) -> tuple[dict[Thing, set[int]], int]:
-        touched: dict[Thing, set[int]] = {}
+        touched: defaultdict[Thing, set[int]] = defaultdict(set)
         ignored = 0
-        for sample in samples:
-            dialect = BY_METRIC.get(sample.name)
-            group = None if dialect is None else dialect.group(sample.labels)
-            if dialect is None or group is None:
-                known = dialect is not None or sample.name.startswith(OTHERS) or sample.name == "up"
-                if known or not origin.whole:
-                    ignored += 1
-                else:
-                    rejected["unknown_metric"] += 1
-                continue
-            # Our details name their device alone, whose key says the machine.
-            node = "" if dialect is OURS else dialect.node(sample.labels, origin)
-            key = dialect.name, node, group
-            self._scrape(key, sample, origin).add(sample)
-            touched.setdefault(key, set()).add(sample.ts_ms)
+        for series, value, ts_ms in samples:
+            place: Place | None = series.place
+            if place is None or place.origin is not origin:
+                place = series.place = self._place(series, origin)
+            if place.unknown:
+                rejected["unknown_metric"] += 1
+            elif place.thing is None:
+                ignored += 1
+            elif not origin.whole and self._is_scraped(series, ts_ms):
+                rejected["measured_already"] += 1
+            elif self._scrape(place, ts_ms).add(series, value):
+                touched[place.thing].add(ts_ms)
+            else:
+                rejected["too_many_series"] += 1
         return touched, ignored
 
-    def _scrape(self, key: Thing, sample: Sample, origin: Origin) -> Scrape:
-        scrapes = self._things.setdefault(key, {})
-        self._things.move_to_end(key)
-        scrape = scrapes.get(sample.ts_ms)
+    def _scrapes(self, origin: Origin, ts_ms: int) -> None:
+        since_ms, until_ms = self._scraped.get(origin.instance, (ts_ms, ts_ms))
+        since_ms = since_ms if until_ms >= ts_ms else ts_ms
+        self._scraped[origin.instance] = since_ms, ts_ms + MOST_INTERVALS * origin.interval_ms
+
+    def _is_scraped(self, series: Series, ts_ms: int) -> bool:
+        since_ms, until_ms = self._scraped.get(series.labels.get("instance", ""), (0, -1))
+        return since_ms <= ts_ms <= until_ms
+
+    def _place(self, series: Series, origin: Origin) -> Place:
+        dialect = BY_METRIC.get(series.name)
+        group = None if dialect is None else dialect.group(series.labels)
+        if dialect is None or group is None:
+            known = dialect is not None or series.name.startswith(OTHERS) or series.name == "up"
+            return Place(origin, None, unknown=origin.whole and not known)
+        # Our details name their device alone, whose key says the machine.
+        node = "" if dialect is OURS else dialect.node(series.labels, origin)
+        return Place(
+            origin,
+            (dialect.name, node, group),
+            series.labels.get("cluster", "") or origin.cluster,
+        )
+
+    def _scrape(self, place: Place, ts_ms: int) -> Scrape:
+        assert place.thing is not None
+        scrapes = self._things.setdefault(place.thing, {})
+        scrape = scrapes.get(ts_ms)
         if scrape is None:
-            scrape = scrapes[sample.ts_ms] = Scrape(
-                key[1],
-                _cluster(sample.labels) or origin.cluster,
-                sample.ts_ms,
-                origin.interval_ms,
-                origin.whole,
-                next((other.known for other in scrapes.values()), {}),
+            origin = place.origin
+            scrape = scrapes[ts_ms] = Scrape(
+                place.thing[1], place.cluster, ts_ms, origin.interval_ms, origin.whole
             )
         return scrape
 
     def _read(self, key: Thing, touched: set[int], rejected: Counter[str]) -> Iterator[Point]:
-        dialect = next(d for d in DIALECTS if d.name == key[0])
+        dialect = BY_NAME[key[0]]
         scrapes = self._things[key]
+        self._things.move_to_end(key)
         order = sorted(scrapes)
         for at, ts_ms in enumerate(order):
-            before = scrapes[order[at - 1]] if at else None
+            now, before = scrapes[ts_ms], scrapes[order[at - 1]] if at else None
             if ts_ms in touched:
-                yield from self._measured(dialect, before, scrapes[ts_ms], rejected)
-            if ts_ms in touched or (before is not None and before.ts_ms in touched):
-                yield from self._held(dialect, before, scrapes[ts_ms])
+                if before is not None:
+                    now.like(before)
+                yield from self._measured(dialect, before, now, rejected)
+                _join(before, now, [scrapes[later] for later in order[at + 1 :]])
+            if ts_ms in touched or now.since_ms in touched:
+                yield from self._held(dialect, scrapes, now)
         kept = KEPT_SCRAPES if not scrapes[order[-1]].whole else 0 if dialect is OURS else 1
         for old in order[: max(0, len(order) - kept)]:
             del scrapes[old]
         if not scrapes:
             del self._things[key]
-        elif len(known := scrapes[order[-1]].known) > KEPT_LABELS:
-            known.clear()
 
     def _measured(
         self, dialect: Dialect, before: Scrape | None, now: Scrape, rejected: Counter[str]
     ) -> Iterator[Point]:
+        asked, allowed = None, True
         for point in dialect.points(now):
-            if dialect is not OURS and not self._allows(dialect, point):
+            if point.attributes is not asked:
+                asked, allowed = point.attributes, self._allows(dialect, point)
+            if not allowed:
                 rejected["measured_already"] += 1
             elif point.metric == ENERGY and dialect is not OURS and _fell(before, now, point):
                 rejected["counter_fell"] += 1
@@ -141,15 +181,21 @@ class Foreign:
                 yield point
 
     def _allows(self, dialect: Dialect, point: Point) -> bool:
+        """Return whether the device of a point is not measured better by another."""
+        if dialect is OURS:
+            source, node, key = (str(point.attributes.get(name, "")) for name in NAMED)
+            self._precedence.ours(source, node, key, point.ts_ms)
+            return True
         interval_ms = int(point.attributes["wattshed.interval_ms"])
         claim = dialect.claim(point)
         return self._precedence.allows(claim, dialect.rank, point.ts_ms, interval_ms)
 
-    def _held(self, dialect: Dialect, before: Scrape | None, now: Scrape) -> Iterator[Point]:
+    def _held(self, dialect: Dialect, scrapes: dict[int, Scrape], now: Scrape) -> Iterator[Point]:
         reach_ms = MOST_INTERVALS * now.interval_ms
-        if before is None:
-            holds = self._resumed(dialect, now, reach_ms)
-        elif now.ts_ms - before.ts_ms <= reach_ms:
+        before = scrapes.get(now.ts_ms if now.since_ms is None else now.since_ms)
+        if before is now:
+            holds = self._resumed(dialect, now, reach_ms) if now.ts_ms == min(scrapes) else iter(())
+        elif before is not None and now.ts_ms - before.ts_ms <= reach_ms:
             holds = dialect.holds(before, now)
         else:
             return
@@ -173,5 +219,16 @@ def _fell(before: Scrape | None, now: Scrape, point: Point) -> bool:
     return earlier is not None and SMALL_FALL * earlier < point.value < earlier
 
 
-def _cluster(labels: Labels) -> str:
-    return labels.get("cluster", "")
+def _join(before: Scrape | None, now: Scrape, later: Sequence[Scrape]) -> None:
+    """Say with which scrape one makes a window: the one before, when it was first read.
+
+    A scrape that comes late, between two that make a window together, makes none: the time between
+    them was said already.
+    """
+    if now.since_ms is not None:
+        return
+    now.since_ms = now.ts_ms if before is None else before.ts_ms
+    if any(other.since_ms is not None and other.since_ms < now.ts_ms for other in later):
+        now.since_ms = now.ts_ms
+    elif later and later[0].since_ms == later[0].ts_ms:
+        later[0].since_ms = now.ts_ms

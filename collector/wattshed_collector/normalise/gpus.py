@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from . import Attributes
 from .dialect import Hold, Scrape
 
-PROFILE = re.compile(r"(?:[0-9]+c\.)?([0-9]+)g\.")
+PROFILE = re.compile(r"(?:[0-9]{1,3}c\.)?([0-9]{1,3})g\.")
 FOUR_SLICES = ("A30", "RTX PRO")
 """Models whose boards have four compute slices; all others have seven."""
 

@@ -65,13 +65,18 @@ def _points(scrape: Scrape) -> Iterator[Point]:
             yield from quantity(attributes, scrape.ts_ms, UTILISATION, load, "1")
 
 
-def _by_zone(scrape: Scrape, metric: str, **wanted: str) -> dict[str, float]:
-    """Sum a metric by zone: several rows of a zone are several sockets, or states of one pod."""
-    found: dict[str, float] = {}
+def _by_zone(scrape: Scrape, metric: str) -> dict[str, float]:
+    """Sum a metric by zone: several paths of a zone are several sockets.
+
+    What else tells rows apart was added on their way, and is no other energy.
+    """
+    paths: dict[tuple[str, str], float] = {}
     for row in scrape.of(metric):
-        if all(row.labels.get(name, "") == value for name, value in wanted.items()):
-            zone = row.labels.get("zone", "")
-            found[zone] = found.get(zone, 0.0) + row.value
+        path = row.labels.get("zone", ""), row.labels.get("path", "")
+        paths[path] = max(row.value, paths.get(path, row.value))
+    found: dict[str, float] = {}
+    for (zone, _), value in paths.items():
+        found[zone] = found.get(zone, 0.0) + value
     return found
 
 
@@ -90,13 +95,16 @@ def _gpu(scrape: Scrape) -> Iterator[Point]:
 
 def _pods(scrape: Scrape) -> dict[Pod, float]:
     """Return joules by namespace, name and id of a pod in the zone that tells."""
-    found: dict[Pod, float] = {}
+    states: dict[tuple[Pod, str], float] = {}
     for row in scrape.of(POD):
-        names = ("pod_namespace", "pod_name", "pod_id")
-        namespace, name, identity = (row.labels.get(label, "") for label in names)
+        names = ("pod_namespace", "pod_name", "pod_id", "state")
+        namespace, name, identity, state = (row.labels.get(label, "") for label in names)
         if row.labels.get("zone") == WORKED and name:
-            key = (namespace, name, identity)
-            found[key] = found.get(key, 0.0) + row.value
+            key = (namespace, name, identity), state
+            states[key] = max(row.value, states.get(key, row.value))
+    found: dict[Pod, float] = {}
+    for (pod, _), value in states.items():
+        found[pod] = found.get(pod, 0.0) + value
     return found
 
 

@@ -35,9 +35,12 @@ class Precedence:
         for device in batch.devices:
             if device.source in others:
                 continue
-            claim = f"{device.node}/{RAPL}" if device.source == RAPL else device.key
-            until = self._claims(claim)
-            until[0] = max(until.get(0, 0), newest + LONGEST_MS)
+            self.ours(device.source, device.node, device.key, newest)
+
+    def ours(self, source: str, node: str, key: str, ts_ms: int) -> None:
+        """Note that one of our own exporters measures a device."""
+        until = self._claims(f"{node}/{RAPL}" if source == RAPL else key)
+        until[0] = max(until.get(0, 0), ts_ms + LONGEST_MS)
 
     def is_ours(self, claim: str, ts_ms: int) -> bool:
         """Return whether our own exporter measures a thing at the time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from wattshed_exporter import semconv
@@ -13,6 +12,7 @@ from .dialect import Dialect, Labels, Scrape
 METRICS = {metric.prometheus: metric for metric in semconv.TICK_METRICS if metric.otel}
 METRICS[semconv.POWER_LIMIT.prometheus] = semconv.POWER_LIMIT
 METRICS.update(semconv.DETAIL_METRICS)
+LATEST_S = 4_000_000_000
 INFO, READ_AT = semconv.DEVICE_INFO.prometheus, "wattshed_reading_timestamp_seconds"
 STARTED_AT = "wattshed_energy_start_timestamp_seconds"
 ACTIVITY_STARTED_AT = "wattshed_activity_start_timestamp_seconds"
@@ -34,14 +34,14 @@ def _points(scrape: Scrape) -> Iterator[Point]:
     of reading is awaited. The energy counter and those of activity come with their start, where
     that is told.
     """
-    if not scrape.whole and READ_AT not in scrape.rows:
+    if not scrape.whole and READ_AT not in scrape.names():
         return
     told = next((dict(row.labels) for row in scrape.of(INFO)), {})
     read_at = _time_ms(scrape, READ_AT)
     ts_ms = scrape.ts_ms if read_at is None else read_at
     start_ms = _time_ms(scrape, STARTED_AT) or 0
     activity_start_ms = _time_ms(scrape, ACTIVITY_STARTED_AT) or 0
-    for name in sorted(scrape.rows.keys() & METRICS.keys()):
+    for name in sorted(METRICS.keys() & scrape.names()):
         metric = METRICS[name]
         for row in scrape.of(name):
             if name in semconv.DETAIL_METRICS:
@@ -57,7 +57,7 @@ def _points(scrape: Scrape) -> Iterator[Point]:
 def _time_ms(scrape: Scrape, name: str) -> int | None:
     """Return a Unix time that the page states; 0 where it is none, None where it states none."""
     for row in scrape.of(name):
-        return round(row.value * 1000) if math.isfinite(row.value) else 0
+        return round(row.value * 1000) if 0 <= row.value < LATEST_S else 0
     return None
 
 

@@ -5,20 +5,60 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from .dialect import Sample
+from .dialect import Sample, Series
+
+NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[iI]nf|[nN]a[nN]"
+LINE = re.compile(
+    rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:(\{{.*\}})[ \t]*|[ \t]+)({NUMBER})(?:[ \t]+-?[0-9]+)?[ \t]*"
+)
+"""Name, labels and value, perhaps with a time; whatever is odd is left to the whole parser."""
 
 
-def samples(text: str, scraped_ms: int) -> list[Sample]:
+def samples(
+    text: str,
+    scraped_ms: int,
+    known: dict[str, Series] | None = None,
+    wanted: Container[str] | None = None,
+) -> list[Sample]:
     """Return the samples of one scrape. Raises ValueError where the text is not an exposition.
 
     Times on the page are left out: what it carries was asked for now. So are comments, because the
     parser gives every counter the name that OpenMetrics would, and it is called otherwise.
+    ``known`` remembers the series of a target from one page to the next. Of a metric that is not
+    ``wanted``, where that is told, the labels are not read.
     """
-    bare = "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("#"))
+    known = {} if known is None else known
+    found: list[Sample] = []
+    lines = 0
+    for line in text.split("\n"):
+        matched = LINE.fullmatch(line)
+        if matched is None:
+            found += _parsed(line, scraped_ms)
+            continue
+        name, labels, value = matched.groups("")
+        if wanted is not None and name not in wanted:
+            found.append(Sample(Series(name, {}), float(value), scraped_ms))
+            continue
+        lines += 1
+        series = known.get(name + labels)
+        if series is None:
+            series = known[name + labels] = _parsed(f"{name}{labels} 0", scraped_ms)[0].series
+        found.append(Sample(series, float(value), scraped_ms))
+    if len(known) > 2 * lines:
+        known.clear()
+    return found
+
+
+def _parsed(line: str, scraped_ms: int) -> list[Sample]:
+    if not line.strip() or line.lstrip().startswith("#"):
+        return []
     return [
-        Sample(said.name, said.labels, said.value, scraped_ms)
-        for family in text_string_to_metric_families(bare)
+        Sample(Series(said.name, said.labels), said.value, scraped_ms)
+        for family in text_string_to_metric_families(line)
         for said in family.samples
     ]

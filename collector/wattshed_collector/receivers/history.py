@@ -26,6 +26,7 @@ from . import body
 from .sacct import LATEST_S, Job
 
 PATH = "/v1/history/slurm"
+MOST_GPUS = 10**9
 TEXTS = ("id", "name", "user", "account", "partition", "cluster")
 
 
@@ -79,7 +80,10 @@ def _job(document: dict[str, Any]) -> Job:
         raise TypeError(f"{document['id']!r} has a name that is no text")
     if not (_whole(start) and 0 < start <= (start if end is None else end) < LATEST_S * 1000):
         raise ValueError(f"{document['id']!r} has times that cannot be")
-    if not all(number is None or _whole(number) for number in (end, gpus)) or (gpus or 0) < 0:
+    if (
+        not all(number is None or _whole(number) for number in (end, gpus))
+        or not 0 <= (gpus or 0) < 10**9
+    ):
         raise ValueError(f"{document['id']!r} has a number that cannot be")
     return Job(**texts, nodes=tuple(nodes), start_ms=start, end_ms=end, gpus=gpus)
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
 import cramjam
 from aiohttp import web
@@ -20,20 +18,84 @@ from google.protobuf.message import DecodeError
 
 from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable
-from wattshed_collector.normalise.dialect import Origin, Sample
+from wattshed_collector.normalise.dialect import Origin, Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
-from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
 from . import body
-from .remote_write_pb import WriteRequest
+from . import remote_write_pb as pb
 
 PROTOBUF, VERSION_1 = "application/x-protobuf", "prometheus.WriteRequest"
 RECEIVER = "remote_write"
+NAME = b"\x0a\x08__name__\x12"
+"""The beginning of the label that is the name."""
+WANTED = frozenset(name.encode() for name in BY_METRIC)
+MOST_SAMPLES = 100_000
+"""Of one request; Prometheus sends 2,000 unless told otherwise."""
+MOST_SERIES_BYTES = 1 << 20
+MOST_LABEL_BYTES = 8192
+"""Of all labels of a series; Mimir takes 30 labels of at most 2 KiB, and real ones have a tenth."""
+MOST_KNOWN = 100_000
 STALE_BITS = 0x7FF0_0000_0000_0002
 """The NaN by which Prometheus marks the end of a series."""
+
+
+class RequestReader:
+    """Reads requests; remembers the series that say something of energy."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], Series] = {}
+        self._older: dict[tuple[bytes, ...], Series] = {}
+
+    def samples(self, request: bytes, rejected: Counter[str]) -> tuple[list[Sample], int]:
+        """Return the samples of a request but for those that mark an end, and how many say nothing
+        of energy. Raises DecodeError and TooLarge."""
+        found: list[Sample] = []
+        unwanted = 0
+        for count, raw in enumerate(pb.series(request)):
+            if max(count, len(found)) > MOST_SAMPLES:
+                raise body.TooLarge(
+                    f"the request has more than {MOST_SAMPLES} samples; lower max_samples_per_send",
+                    "too_many_samples",
+                )
+            if len(raw) > MOST_SERIES_BYTES:
+                rejected["series_too_long"] += 1
+                continue
+            message = pb.TimeSeries.FromString(raw)
+            told = tuple(message.labels)
+            if len(raw) > MOST_LABEL_BYTES and sum(map(len, told)) > MOST_LABEL_BYTES:
+                rejected["labels_too_long"] += 1
+                continue
+            series = self._series(told)
+            if series is None:
+                unwanted += len(message.samples)
+                continue
+            for said in message.samples:
+                value = said.value
+                if value == value or not is_stale(value):
+                    found.append(Sample(series, value, said.timestamp))
+        return found, unwanted
+
+    def _series(self, told: tuple[bytes, ...]) -> Series | None:
+        series = self._known.get(told)
+        if series is not None:
+            return series
+        series = self._older.get(told)
+        if series is None:
+            name = next((raw[len(NAME) :] for raw in told if raw.startswith(NAME)), b"")
+            # Its length comes first, in one byte: no name of ours has more than 127.
+            if name[1:] not in WANTED:
+                return None
+            said = map(pb.Label.FromString, told)
+            labels = {label.name: label.value for label in said}
+            series = Series(labels.pop("__name__"), labels)
+        if len(self._known) >= MOST_KNOWN:
+            self._older, self._known = self._known, {}
+        self._known[told] = series
+        return series
 
 
 class RemoteWriteReceiver:
@@ -52,6 +114,7 @@ class RemoteWriteReceiver:
         self._foreign = foreign
         self._telemetry = telemetry
         self._limits = limits
+        self._requests = RequestReader()
         self._origin = Origin(
             interval_ms=round(limits.remote_write_interval_seconds * 1000), whole=False
         )
@@ -92,13 +155,14 @@ class RemoteWriteReceiver:
         self._telemetry.reject(RECEIVER, batch.rejected)
 
     def _parse(self, raw: bytes) -> Batch:
+        rejected: Counter[str] = Counter()
+        request = decompress(raw, self._limits.max_decoded_bytes)
         try:
-            request = WriteRequest.FromString(decompress(raw, self._limits.max_decoded_bytes))
+            said, unwanted = self._requests.samples(request, rejected)
         except DecodeError as error:
             raise InvalidInput("the body is not a remote write request", "malformed") from error
-        rejected: Counter[str] = Counter()
-        found, ignored = self._foreign.points(samples(request), self._origin, rejected)
-        self._telemetry.count("ignored_total", ignored, receiver=RECEIVER)
+        found, ignored = self._foreign.points(said, self._origin, rejected)
+        self._telemetry.count("ignored_total", ignored + unwanted, receiver=RECEIVER)
         return self._normaliser.batch(found, rejected)
 
     def _refuse(self, status: int, error: InvalidInput) -> web.Response:
@@ -124,16 +188,6 @@ def decompress(raw: bytes, limit: int) -> bytes:
         return bytes(cramjam.snappy.decompress_raw(raw))
     except cramjam.DecompressionError as error:
         raise InvalidInput(f"the body is not valid snappy: {error}", "malformed") from error
-
-
-def samples(request: Any) -> Iterator[Sample]:
-    """Yield the samples of a request (WriteRequest) but for those that mark an end."""
-    for series in request.timeseries:
-        labels = {label.name: label.value for label in series.labels}
-        name = labels.pop("__name__", "")
-        for said in series.samples:
-            if said.value == said.value or not is_stale(said.value):
-                yield Sample(name, labels, said.value, said.timestamp)
 
 
 def is_stale(value: float) -> bool:

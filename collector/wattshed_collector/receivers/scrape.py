@@ -16,9 +16,9 @@ import aiohttp
 
 from wattshed_collector.config import Scrape, named_target
 from wattshed_collector.errors import InvalidInput, StoreError
-from wattshed_collector.normalise.dialect import Origin
+from wattshed_collector.normalise.dialect import Origin, Series
 from wattshed_collector.normalise.facts import Normaliser
-from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
 from wattshed_collector.normalise.samples import samples
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
@@ -28,6 +28,20 @@ log = logging.getLogger(__name__)
 
 RECEIVER = "scrape"
 ACCEPT = "text/plain;version=0.0.4"
+
+
+class _Target:
+    """What is remembered of a target between two scrapes."""
+
+    def __init__(self, target: str, options: Scrape) -> None:
+        node, self.url = named_target(target)
+        self.origin = Origin(
+            urlsplit(self.url).netloc.rpartition("@")[2],
+            node,
+            options.cluster,
+            interval_ms=round(options.interval_seconds * 1000),
+        )
+        self.known: dict[str, Series] = {}
 
 
 class Scraper:
@@ -46,6 +60,7 @@ class Scraper:
         self._foreign = foreign
         self._telemetry = telemetry
         self._options = options
+        self._targets: dict[str, _Target] = {}
 
     async def run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=self._options.timeout_seconds)
@@ -82,21 +97,17 @@ class Scraper:
     async def scrape(self, session: aiohttp.ClientSession, target: str) -> None:
         """Scrape once. Raises InvalidInput where the page is too large or not an exposition."""
         scraped_ms = int(time.time() * 1000)
-        node, url = named_target(target)
-        async with session.get(url) as response:
+        of = self._targets.get(target)
+        if of is None:
+            of = self._targets[target] = _Target(target, self._options)
+        async with session.get(of.url) as response:
             response.raise_for_status()
             page = await response.content.read(self._options.max_body_bytes + 1)
             while not response.content.at_eof() and len(page) <= self._options.max_body_bytes:
                 page += await response.content.read(self._options.max_body_bytes + 1 - len(page))
         if len(page) > self._options.max_body_bytes:
             raise InvalidInput(f"the page is beyond {self._options.max_body_bytes} bytes", "size")
-        origin = Origin(
-            urlsplit(url).netloc.rpartition("@")[2],
-            node,
-            self._options.cluster,
-            interval_ms=round(self._options.interval_seconds * 1000),
-        )
-        batch = await asyncio.to_thread(self._parse, page, scraped_ms, origin)
+        batch = await asyncio.to_thread(self._parse, page, scraped_ms, of)
         if batch:
             await asyncio.wrap_future(self._writer.submit(batch))
             self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
@@ -104,17 +115,15 @@ class Scraper:
         self._telemetry.reject(RECEIVER, batch.rejected)
         self._telemetry.quarantine(RECEIVER, batch)
 
-    def _parse(self, page: bytes, scraped_ms: int, origin: Origin) -> Batch:
+    def _parse(self, page: bytes, scraped_ms: int, of: _Target) -> Batch:
         rejected: Counter[str] = Counter()
         try:
-            said = samples(page.decode(), scraped_ms)
+            said = samples(page.decode(), scraped_ms, of.known, BY_METRIC)
         except ValueError as error:
             raise InvalidInput(f"not a Prometheus exposition: {error}", "malformed") from error
-        found, ignored = self._foreign.points(said, origin, rejected)
+        found, ignored = self._foreign.points(said, of.origin, rejected)
         self._telemetry.count("ignored_total", ignored, receiver=RECEIVER)
-        batch = self._normaliser.batch(found, rejected)
-        self._foreign.saw(batch)
-        return batch
+        return self._normaliser.batch(found, rejected)
 
     def _result(self, target: str, *, ok: bool) -> None:
         self._telemetry.count("scrapes_total", target=target, result="ok" if ok else "failed")

@@ -110,7 +110,8 @@ def test_amd_jobs_name_their_user_queue_and_cluster() -> None:
     reader.page(page)
     batch = reader.page(page, AT + STEP)
     (workload,) = batch.workloads
-    assert (workload.key, workload.owner, workload.queue) == ("slurm/blue/9", "eve", "long")
+    assert (workload.owner, workload.queue, workload.cluster) == ("eve", "long", "blue")
+    assert workload.key == "slurm/n2/9", "named by its machine, as by the node itself"
     assert batch.allocations[0].share == 1.0
 
 

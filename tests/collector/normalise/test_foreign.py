@@ -51,7 +51,8 @@ def in_order() -> dict[object, object]:
 
 
 def test_the_site_has_every_dialect_of_others() -> None:
-    spoken = {BY_METRIC[said.name].name for said in scrape(AT) if said.name in BY_METRIC}
+    names = {said.series.name for said in scrape(AT)}
+    spoken = {BY_METRIC[name].name for name in names if name in BY_METRIC}
     assert spoken == {dialect.name for dialect in DIALECTS} - {"wattshed"}
     held = [a for a in in_order().values() if isinstance(a, Allocation)]
     assert {a.workload.rpartition("/")[2] for a in held} >= {"p0", "p1", "x", "y", "q0", "a", "b"}
@@ -80,7 +81,7 @@ def test_a_backlog_in_shards_measures_the_same(rng: random.Random) -> None:
     shards: list[list[Sample]] = [[], [], []]
     for at_ms in TIMES:
         for said in scrape(at_ms):
-            shards[crc32(repr((said.name, sorted(said.labels.items()))).encode()) % 3].append(said)
+            shards[crc32(repr((said.series.name, said.series.key)).encode()) % 3].append(said)
     reader, found = Reader(SPLIT), []
     while any(shards):
         shard = rng.choice([shard for shard in shards if shard])

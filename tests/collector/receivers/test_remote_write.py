@@ -5,17 +5,24 @@ from __future__ import annotations
 import http.client
 import math
 import struct
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 import cramjam
 import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fixtures.prompb import request, time_series
 
 from wattshed_collector.config import Config, Ingest, Ledger
-from wattshed_collector.receivers.remote_write import STALE_BITS, is_stale, samples
-from wattshed_collector.receivers.remote_write_pb import WriteRequest
+from wattshed_collector.normalise.dialect import Sample, Series
+from wattshed_collector.receivers.remote_write import STALE_BITS, RequestReader, is_stale
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Answer, Running
@@ -49,13 +56,8 @@ def collector(
 
 
 def message(name: str, values: Values, **labels: str) -> bytes:
-    request = WriteRequest()
-    series = request.timeseries.add()
-    for key, text in sorted({"__name__": name, "instance": "n1:9400", **labels}.items()):
-        series.labels.add(name=key, value=text)
-    for value, ts_ms in values:
-        series.samples.add(value=value, timestamp=ts_ms)
-    return bytes(request.SerializeToString())
+    series = Series(name, {"instance": "n1:9400", **labels})
+    return request([time_series(*(Sample(series, value, ts_ms) for value, ts_ms in values))])
 
 
 def write(collector: Running, body: bytes, **headers: str) -> Answer:
@@ -100,7 +102,7 @@ def test_metadata_exemplars_and_histograms_are_passed_over(collector: Running) -
     raw += b"\x1a\x05\x08\x01\x12\x01m"
     series = message("DCGM_FI_DEV_GPU_TEMP", [(40.0, NOW_MS)], UUID="GPU-meta")[2:]
     series += b"\x1a\x02\x12\x00" + b"\x22\x02\x09\x00"[:2] + b"\x08\x01"
-    raw += b"\x0a" + bytes([len(series) % 128 | 128, len(series) // 128]) + series
+    raw += request([series])
     assert write(collector, packed(raw)).status == 204
     assert powers(collector, "GPU-meta") == [(NOW_MS, 5.0)]
 
@@ -110,8 +112,9 @@ def test_the_end_of_a_series_is_no_value_and_another_nan_is_counted_by_its_reaso
 ) -> None:
     assert is_stale(STALE)
     assert not is_stale(math.nan)
-    request = WriteRequest.FromString(message(POWER, [(STALE, 1), (math.nan, 2), (3.0, 3)]))
-    assert [said.ts_ms for said in samples(request)] == [2, 3]
+    raw = message(POWER, [(STALE, 1), (math.nan, 2), (3.0, 3)])
+    found, unwanted = RequestReader().samples(raw, Counter())
+    assert ([said.ts_ms for said in found], unwanted) == ([2, 3], 0)
 
 
 def test_points_that_cannot_be_used_leave_their_neighbours_alone(collector: Running) -> None:
@@ -142,6 +145,11 @@ def test_what_says_nothing_of_energy_is_counted_apart(collector: Running) -> Non
         (400, "malformed", packed(b"x" * 50)[:-9], {}),
         (413, "body_too_large", b"x" * (MIB + 1), {}),
         (413, "decoded_too_large", packed(b"\x00" * (4 * MIB + 1)), {}),
+        (413, "decoded_too_large", b"\xff\xff\xff\xff\x0f" + packed(b"x")[1:], {}),
+        (400, "malformed", b"\x05" + packed(b"x" * 50)[1:], {}),
+        (400, "malformed", packed(b"\x0b\x00"), {}),
+        (400, "malformed", packed(b"\x0a" + b"\xff" * 10), {}),
+        (413, "too_many_samples", packed(b"\x0a\x00" * 100_002), {}),
         (415, "unknown_encoding", packed(b""), {"Content_Encoding": "gzip"}),
         (415, "content_type", packed(b""), {"Content_Type": "application/json"}),
         (
@@ -159,6 +167,57 @@ def test_what_is_refused(
     assert answer.body, "it says why"
     assert collector.counter("rejected_total", receiver="remote_write", reason=reason) == before + 1
     assert write(collector, packed(message(POWER, [(1.0, NOW_MS)], UUID="GPU-x"))).status == 204
+
+
+BOMB = """
+import resource
+from collections import Counter
+from wattshed_collector.receivers.body import TooLarge
+from wattshed_collector.receivers.remote_write import RequestReader
+
+bomb = b"\\x0a\\x00" * 2**23
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    RequestReader().samples(bomb, Counter())
+except TooLarge as error:
+    print(error.reason, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_request_of_nothing_but_empty_messages_takes_no_memory() -> None:
+    """Two bytes a series, of which a parser of messages makes an object of 40 each."""
+    command = [sys.executable, "-c", BOMB]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert said[0] == "too_many_samples"
+    assert int(said[1]) < 16 * 1024, "KiB"
+
+
+def test_series_that_are_too_large_are_counted_and_leave_the_others_alone() -> None:
+    rejected: Counter[str] = Counter()
+    raw = message(POWER, [(1.0, 1)] * 90_000, UUID="GPU-long")
+    raw += message(POWER, [(1.0, 1)], UUID="x" * 8192)
+    raw += message(POWER, [(2.0, 1)], UUID="GPU-good")
+    found, unwanted = RequestReader().samples(raw, rejected)
+    assert [(said.value, said.series.labels["UUID"]) for said in found] == [(2.0, "GPU-good")]
+    assert rejected == {"series_too_long": 1, "labels_too_long": 1}
+    assert unwanted == 0
+
+
+def test_a_series_is_known_again() -> None:
+    reader = RequestReader()
+    one, other = (
+        reader.samples(message(POWER, [(1.0, at)], UUID="GPU-a"), Counter())[0] for at in (1, 2)
+    )
+    assert one[0].series is other[0].series
+    assert (one[0].ts_ms, other[0].ts_ms) == (1, 2)
+
+
+@given(st.binary(max_size=60))
+def test_bytes_are_a_request_or_are_refused(raw: bytes) -> None:
+    with suppress(DecodeError):
+        RequestReader().samples(raw, Counter())
+    with suppress(DecodeError):
+        RequestReader().samples(request([raw]), Counter())
 
 
 def test_version_1_may_be_named(collector: Running) -> None:

@@ -9,13 +9,13 @@ import cramjam
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from tests.fixtures.pages import dcgm
+from tests.fixtures.prompb import request, time_series
 
 from wattshed_collector.config import Ingest
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.samples import samples
 from wattshed_collector.receivers.remote_write import PROTOBUF, RemoteWriteReceiver
-from wattshed_collector.receivers.remote_write_pb import WriteRequest
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 
@@ -27,13 +27,8 @@ START_MS = int(time.time() * 1000) // HOUR_MS * HOUR_MS - HOUR_MS + 60_000
 
 
 def scraped(at_ms: int) -> bytes:
-    request = WriteRequest()
-    for sample in samples(dcgm("GPU-a", 300, at_ms, pod="a", namespace="ml"), at_ms):
-        series = request.timeseries.add()
-        for name, value in sorted({"__name__": sample.name, **sample.labels}.items()):
-            series.labels.add(name=name, value=value)
-        series.samples.add(value=sample.value, timestamp=sample.ts_ms)
-    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+    said = samples(dcgm("GPU-a", 300, at_ms, pod="a", namespace="ml"), at_ms)
+    return bytes(cramjam.snappy.compress_raw(request(map(time_series, said))))
 
 
 async def answer(writer: Writer, foreign: Foreign, body: bytes) -> tuple[int, str]:
