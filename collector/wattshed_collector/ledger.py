@@ -19,7 +19,7 @@ from .errors import InvalidInput
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
-from .store.ledger_sql import DIRTY_HOURS, TOUCHED, WITHOUT, needed
+from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED, WITHOUT, needed
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.tree import Containment
 from .topology import Topology

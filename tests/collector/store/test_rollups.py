@@ -129,8 +129,8 @@ def test_pue_and_price_stand_beside_the_joules(months: Bed) -> None:
     assert cut["y"]["facility_joules"] == pytest.approx(19.5 * 5.4e6)
     assert (beyond["x"]["cost"], beyond["x"]["currency"]) == (None, "")
     assert beyond["x"]["facility_joules"] == pytest.approx(20 * 5.4e6 + 40 * 3.96e6)
-    rows = queries.energy(months.client, "queue", SINCE + 18_000, SINCE + 36_000)
-    assert {r["queue"]: r["cost"] for r in rows} == {"q": pytest.approx(1.25), "": None}
+    queues = queries.energy(months.client, "queue", SINCE + 18_000, SINCE + 36_000)
+    assert {r["queue"]: r["cost"] for r in queues} == {"q": pytest.approx(1.25), "": None}
 
 
 def test_without_a_price_nothing_is_said_of_cost(months: Bed) -> None:
