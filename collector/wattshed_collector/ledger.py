@@ -245,10 +245,11 @@ class Ledger:
         ledger_state.begin(self._client, version)
         for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
             self._must_lead()
-            ledger_state.open_hours(self._client, range(lo, hi, HOUR_S), version)
-            for statement in (*self.statements(lo, hi), ledger_state.FINISH):
-                self._must_lead()
-                self.compute((statement,), lo, hi, rule, version)
+            with ledger_state.unmerged(self._client):
+                ledger_state.open_hours(self._client, range(lo, hi, HOUR_S), version)
+                for statement in (*self.statements(lo, hi), ledger_state.FINISH):
+                    self._must_lead()
+                    self.compute((statement,), lo, hi, rule, version)
             if progress:
                 progress(done, len(wanted))
 

@@ -41,7 +41,8 @@ class Heard(Client):
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._before(sql)
-        self.given.append(dict(parameters or {}))
+        if parameters:
+            self.given.append(dict(parameters))
         self._client.command(sql, parameters)
 
     def insert(self, table: str, columns: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypedDict
 
 from . import lease
@@ -33,6 +34,8 @@ def _rows_of(table: str, hour: str, column: str) -> str:
     )
 
 
+READ = ("measured_1m", "charge_1m", "charge_1h", "workload_1h", "workload_1d")
+"""The tables of which readers take finished hours alone."""
 _COUNTED = ("measured_rows", "minute_rows", "hour_rows", "rolled_up_rows")
 FINISH = f"""
 INSERT INTO ledger_hour (t, version, {", ".join(_COUNTED)})
@@ -100,6 +103,18 @@ def mark_dirty(client: Client, hours: Iterable[int]) -> None:
     found = sorted(hours)
     if found:
         client.insert("dirty", {"hour": found})
+
+
+@contextmanager
+def unmerged(client: Client) -> Iterator[None]:
+    """Keep what the run before has written as it is: readers see that until the next is done."""
+    try:
+        for table in READ:
+            client.command(f"SYSTEM STOP MERGES {table}")
+        yield
+    finally:
+        for table in READ:
+            client.command(f"SYSTEM START MERGES {table}")
 
 
 def open_hours(client: Client, hours: Iterable[int], version: int) -> None:
