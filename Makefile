@@ -16,8 +16,8 @@ up: $(VENV)/.run ## Measure this machine and show it, until Ctrl-C
 demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
 	@exec $(BIN)/wattshed demo $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests, on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.dev ## Run all tests; three workers keep two cores busy
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check .
