@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.ledger.ours import Ours, measured
 from wattshed_collector.ledger import HOUR_S
-from wattshed_collector.store import queries
+from wattshed_collector.store import ledger_state, queries
 from wattshed_collector.store.ledger_sql import RECOMPUTE
 from wattshed_collector.store.policies import Rule
 from wattshed_exporter.model import Batch, Device, Kind, Workload
@@ -201,5 +201,5 @@ class Synthetic:
             """
         )
         targets = [filled(statement) for statement in RECOMPUTE]
-        after = RECOMPUTE[targets.index("charge_1h") + 1 :]
+        after = (*RECOMPUTE[targets.index("charge_1h") + 1 :], ledger_state.FINISH)
         ours.ledger().compute(after, day, day + DAY_S, Rule(), version=1)
