@@ -16,6 +16,8 @@ from .tree_sql import RECONCILE, REMAINDER
 _UNKNOWN = "('before_start', 'counter_changed', 'counter_fell', 'no_data')"
 """The rules by which energy is not known."""
 _IN_HOURS = f"version = {{version:UInt64}} AND t >= {LO} AND t < {HI}"
+IN_MINUTES = f"toStartOfHour(t) >= {LO} AND toStartOfHour(t) < {HI} AND t >= {LO} AND t < {HI}"
+"""The hours, in tables by the minute: their key begins with the hour and is of no use to ``t``."""
 
 MEASURE = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)
@@ -154,13 +156,13 @@ each piece before. Meters that were reconciled are left out: only their remainde
 CANCEL_MEASURED = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)
 SELECT t, device_id, method, reason, NULL, 0, {{version:UInt64}} FROM measured_1m FINAL
-WHERE t >= {LO} AND t < {HI} AND version < {{version:UInt64}} AND seconds != 0
+WHERE {IN_MINUTES} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 CANCEL_CHARGES = f"""
 INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)
 SELECT t, device_id, workload_id, class, 0, 0, {{version:UInt64}} FROM charge_1m FINAL
-WHERE t >= {LO} AND t < {HI} AND version < {{version:UInt64}} AND seconds != 0
+WHERE {IN_MINUTES} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 _RATES = f"""
@@ -199,7 +201,7 @@ WITH {_RATES}
 hourly AS (
     SELECT toStartOfHour(t) AS hour, device_id, workload_id, class,
            sum(c.joules) AS joules, sum(c.seconds) AS seconds
-    FROM charge_1m AS c FINAL WHERE t >= {LO} AND t < {HI}
+    FROM charge_1m AS c FINAL WHERE {IN_MINUTES}
     GROUP BY hour, device_id, workload_id, class
 )
 SELECT h.hour, h.device_id, h.workload_id, h.class, h.joules, h.seconds,
@@ -214,7 +216,7 @@ ROLL_UP_PLAIN = f"""
 INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, version)
 SELECT toStartOfHour(t) AS hour, device_id, workload_id, class, sum(c.joules), sum(c.seconds),
        {{version:UInt64}}
-FROM charge_1m AS c FINAL WHERE t >= {LO} AND t < {HI}
+FROM charge_1m AS c FINAL WHERE {IN_MINUTES}
 GROUP BY hour, device_id, workload_id, class
 """
 """The same where there is no factor, and thus nothing of a site stands beside its joules."""

@@ -29,6 +29,8 @@ def _rows_of(table: str, hour: str, column: str) -> str:
     counts = ", ".join(f"{'count()' if c == column else '0'} AS {c}" for c in _COUNTED)
     return (
         f"SELECT {hour} AS hour, {counts} FROM {table} WHERE version = {{version:UInt64}} "
+        "AND toStartOfHour(t) >= fromUnixTimestamp64Milli({lo:Int64}, 'UTC') "
+        "AND toStartOfHour(t) < fromUnixTimestamp64Milli({hi:Int64}, 'UTC') "
         "AND t >= fromUnixTimestamp64Milli({lo:Int64}, 'UTC') "
         "AND t < fromUnixTimestamp64Milli({hi:Int64}, 'UTC') AND seconds != 0 GROUP BY hour"
     )

@@ -56,7 +56,8 @@ minute AS (
     SELECT toStartOfHour(t) AS hour, device_id, toMinute(t) AS minute, sum(ifNull(joules, 0)) AS j,
            sumIf(seconds, isNotNull(joules)) AS known_seconds
     FROM measured_1m
-    WHERE t >= {_LO} AND t < {_HI} AND version = {{version:UInt64}} AND seconds != 0
+    WHERE toStartOfHour(t) >= {_LO} AND toStartOfHour(t) < {_HI} AND t >= {_LO} AND t < {_HI}
+      AND version = {{version:UInt64}} AND seconds != 0
     GROUP BY hour, device_id, minute HAVING known_seconds > 0
 ),
 series AS (
@@ -123,7 +124,8 @@ inside AS (
     FROM charge_1m AS c
     INNER JOIN (SELECT device_id, arrayJoin(path) AS g FROM tree FINAL) AS p
         ON p.device_id = c.device_id
-    WHERE c.t >= {_LO} AND c.t < {_HI} AND c.version = {{version:UInt64}} AND c.seconds != 0
+    WHERE toStartOfHour(c.t) >= {_LO} AND toStartOfHour(c.t) < {_HI}
+      AND c.t >= {_LO} AND c.t < {_HI} AND c.version = {{version:UInt64}} AND c.seconds != 0
       AND {{host_remainder:String}} = 'proportional'
     GROUP BY hour, group_id, workload_id HAVING joules > 0
 ),
