@@ -164,7 +164,9 @@ class TestOldHours:
         ledger.recompute([oldest])
 
     def test_where_raw_rows_are_kept_for_ever_nothing_is_too_old(self, bed: Bed) -> None:
-        Ledger(bed.client, KEEP, at(10_000)).recompute([BASE])
+        ledger = Ledger(bed.client, KEEP, at(10_000))
+        ledger.recompute([BASE])
+        assert ledger.oldest == 0
 
 
 RAW = """
