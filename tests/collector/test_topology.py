@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wattshed_collector.config import Config, TopologyFile
+from wattshed_collector.config import TopologyFile
 from wattshed_collector.topology import load
 from wattshed_exporter.errors import ConfigError
 
@@ -16,7 +16,7 @@ def test_parents_by_key_and_glob(tmp_path: Path) -> None:
     file.write_text("parents:\n  n1/plug: rack/pdu\n  'n*/gpu[0-3]': tray\n  nas: null\n")
     expected = {"n1/plug": "rack/pdu", "n*/gpu[0-3]": "tray", "nas": None}
     assert load(file) == expected
-    assert Config(topology=TopologyFile(file=file)).problems() == []
+    assert TopologyFile(file=file).problems() == []
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_is_wrong_is_told_at_once(tmp_path: Path, text: str, problems: list
     assert len(raised.value.problems) == len(problems)
     for told, part in zip(raised.value.problems, problems, strict=True):
         assert part in told
-    assert Config(topology=TopologyFile(file=file)).problems() == list(raised.value.problems)
+    assert TopologyFile(file=file).problems() == list(raised.value.problems)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

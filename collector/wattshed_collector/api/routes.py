@@ -83,14 +83,14 @@ class Api:
                 "power_watts": pulse.power_watts(),
                 "newest_tick": None if newest is None else newest / 1000,
                 "ticks_written": self._writer.counters.ticks,
-                "queued_rows": self._writer.counters.queued_rows,
+                "queued_rows": self._writer.queued_rows,
             }
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The collector's own health for Prometheus."""
         counters = self._writer.counters
-        self._telemetry.set("queued_rows", counters.queued_rows)
+        self._telemetry.set("queued_rows", self._writer.queued_rows)
         self._telemetry.set("commits", counters.commits)
         self._telemetry.set("failed_batches", counters.failed_batches)
         body = generate_latest(self._telemetry.registry)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from wattshed_collector.errors import Permanent, Retryable, StoreError, StoreLocked
 
+from .insert import Insert
+
 PERMANENT_CODES = frozenset(
     {6, 16, 27, 33, 36, 41, 43, 46, 47, 53, 60, 62, 69, 70, 72, 117, 153, 349, 386, 456, 457}
 )
@@ -66,6 +68,13 @@ class Client:
         with _translated():
             self._connection.insert(
                 table, list(columns.values()), column_names=list(columns), column_oriented=True
+            )
+
+    def insert_native(self, insert: Insert) -> None:
+        """Append rows that are FORMAT Native already."""
+        with _translated():
+            self._connection.raw_insert(
+                insert.table, list(insert.columns), insert.body, fmt="Native"
             )
 
     def close(self) -> None:

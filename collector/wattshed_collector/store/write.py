@@ -10,27 +10,23 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from wattshed_collector.errors import Permanent, Retryable, StoreError
+from wattshed_collector.errors import Permanent, StoreError
 from wattshed_exporter.model import Batch
 
 from .client import Client
 from .dimensions import Dimensions
 from .held import stored
+from .insert import Frame
 from .pulse import Pulse
+from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
 
 log = logging.getLogger(__name__)
-
-
-class Busy(Retryable):
-    """The queue is full; nothing was taken."""
 
 
 @dataclass(slots=True)
@@ -42,7 +38,6 @@ class Counters:
     ticks: int = 0
     details: int = 0
     failed_batches: int = 0
-    queued_rows: int = 0
 
 
 class Writer:
@@ -60,80 +55,54 @@ class Writer:
         self.pulse = Pulse()
         self._open_client = open_client
         self._window_seconds = window_seconds
-        self._queue_rows = queue_rows
-        self._group_rows = group_rows
-        self._queue: deque[tuple[Batch, Future[None]]] = deque()
-        self._changed = threading.Condition()
-        self._closing = False
+        self._queue = Queue(queue_rows, group_rows)
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
         self._client: Client | None = None
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: Batch) -> Future[None]:
+    def submit(
+        self, batch: Batch, frames: tuple[Frame, ...] = (), sender: str = ""
+    ) -> Future[None]:
         """Queue a batch; the future resolves once it is durable. Raises Busy when full."""
-        future: Future[None] = Future()
-        rows = _size(batch)
-        with self._changed:
-            if self._closing:
-                raise Busy("the collector is stopping")
-            if self.counters.queued_rows + rows > max(self._queue_rows, rows):
-                raise Busy(f"{self.counters.queued_rows} rows wait to be written")
-            self.counters.queued_rows += rows
-            self._queue.append((batch, future))
-            self._changed.notify()
-        return future
+        delivery = Delivery(batch, frames, sender)
+        self._queue.put(delivery)
+        return delivery.future
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait to be written."""
+        return self._queue.rows
 
     def close(self, timeout_seconds: float = 4.0) -> None:
         """Write what is queued, then stop."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._queue.close()
         self._thread.join(timeout_seconds)
 
     def _work(self) -> None:
-        while group := self._take():
+        while group := self._queue.take(self._window_seconds):
             self._commit(group)
         if self._client is not None:
             self._client.close()
 
-    def _take(self) -> list[tuple[Batch, Future[None]]]:
-        with self._changed:
-            while not self._queue and not self._closing:
-                self._changed.wait()
-            closing = self._closing
-        if not closing:
-            time.sleep(self._window_seconds)
-        group: list[tuple[Batch, Future[None]]] = []
-        rows = 0
-        with self._changed:
-            while self._queue and (not group or rows < self._group_rows):
-                group.append(self._queue.popleft())
-                rows += _size(group[-1][0])
-            self.counters.queued_rows -= rows
-        for _, future in group:
-            # From here on nobody can cancel it: a sender that went away is no reason not to write.
-            future.set_running_or_notify_cancel()
-        return group
-
-    def _commit(self, group: Sequence[tuple[Batch, Future[None]]]) -> None:
+    def _commit(self, group: Sequence[Delivery]) -> None:
         try:
-            self._write([batch for batch, _ in group])
+            self._write(group)
         except Exception as error:  # the thread must outlive whatever the driver raises
             if len(group) > 1:
                 for member in group:
                     self._commit([member])
                 return
-            self._fail(group[0][1], error)
+            self._fail(group[0].future, error)
             return
         self.counters.commits += 1
         self.counters.batches += len(group)
-        self.counters.ticks += sum(len(batch.ticks) for batch, _ in group)
-        self.counters.details += sum(len(batch.details) for batch, _ in group)
-        for _, future in group:
-            if not future.cancelled():
-                future.set_result(None)
+        self.counters.ticks += sum(len(delivery.batch.ticks) for delivery in group)
+        self.counters.details += sum(len(delivery.batch.details) for delivery in group)
+        for delivery in group:
+            if not delivery.future.cancelled():
+                delivery.future.set_result(None)
 
     def _fail(self, future: Future[None], error: Exception) -> None:
         self.counters.failed_batches += 1
@@ -149,9 +118,11 @@ class Writer:
         self._client = self._open_client()
         return self._client
 
-    def _write(self, batches: Sequence[Batch]) -> None:
+    def _write(self, group: Sequence[Delivery]) -> None:
         client = self._client or self._connect()
-        news = self._dimensions.news(batches, partial(stored, client))
+        news = self._dimensions.news(
+            [delivery.batch for delivery in group], partial(stored, client)
+        )
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         if news.dirty_hours:
             client.insert("dirty", {"hour": sorted(news.dirty_hours)})
@@ -163,8 +134,3 @@ class Writer:
             client.insert(table, columns)
         self._dimensions.remember(news)
         self.pulse.observe(news.batch)
-
-
-def _size(batch: Batch) -> int:
-    facts = (batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine)
-    return 1 + sum(len(kind) for kind in facts)

@@ -113,7 +113,7 @@ class TestRows:
     def test_they_count_for_the_queue_and_the_counters(self, bed: Bed) -> None:
         writer = bed.writer(window_seconds=0.3, queue_rows=10)
         future = writer.submit(Batch(details=tuple(clock(at) for at in range(8))))
-        assert writer.counters.queued_rows == 9
+        assert writer.queued_rows == 9
         future.result(10)
         writer.close()
         assert (writer.counters.details, writer.counters.ticks) == (8, 0)

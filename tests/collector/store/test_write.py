@@ -10,7 +10,8 @@ import pytest
 
 from wattshed_collector.errors import Permanent, Retryable
 from wattshed_collector.store.client import Client
-from wattshed_collector.store.write import Busy, Writer
+from wattshed_collector.store.queue import Busy
+from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -146,7 +147,7 @@ class TestQueue:
         writer.submit(batch(100, 101)).result(10)
         writer.close()
         assert count(bed) == 10
-        assert writer.counters.queued_rows == 0
+        assert writer.queued_rows == 0
 
     def test_a_batch_above_the_limit_is_taken_when_nothing_else_waits(self, bed: Bed) -> None:
         writer = bed.writer(queue_rows=10)
