@@ -19,6 +19,26 @@ IDLE = "idle"
 NAMES = 23
 """Workloads of a team whose names come back."""
 
+METRICS = (
+    "gpu_power_watts",
+    "gpu_energy_joules_total",
+    "gpu_util_percent",
+    "gpu_mem_util_percent",
+    "gpu_mem_used_bytes",
+    "gpu_mem_free_bytes",
+    "gpu_temp_celsius",
+    "gpu_mem_temp_celsius",
+    "gpu_sm_clock_hz",
+    "gpu_mem_clock_hz",
+    "gpu_pcie_rx_bytes_total",
+    "gpu_pcie_tx_bytes_total",
+    "gpu_sm_active_ratio",
+    "gpu_tensor_active_ratio",
+    "gpu_power_limit_watts",
+)
+"""What a GPU says at each tick, in this order."""
+MEMORY_BYTES = 85_520_809_984
+
 Floats = NDArray[np.float64]
 
 
@@ -49,6 +69,17 @@ class Hour:
     energy_joules: Floats
     gained_joules: Floats
     utilization: Floats
+    more: dict[str, Floats]
+    """The rest of ``METRICS``."""
+
+    @property
+    def values(self) -> dict[str, Floats]:
+        """What is emitted, by metric."""
+        measured = {
+            "gpu_power_watts": self.power_watts,
+            "gpu_energy_joules_total": self.energy_joules,
+        }
+        return {name: (measured | self.more)[name] for name in METRICS}
 
 
 @dataclass(frozen=True)
@@ -95,11 +126,11 @@ class Fleet:
             for held in range(job.first, min(job.last, self.hours)):
                 by_node[job.node][held] = job
         energy = np.round(dice.uniform(1e6, 9e9, self.devices), 3)
+        counters: list[Floats] = [energy]
         for _ in ("rx", "tx"):
-            dice.integers(1, 2**40, self.devices)
+            counters.append(dice.integers(1, 2**40, self.devices).astype(np.float64))
         for index in range(self.hours):
-            hour, energy = self._hour(dice, index, tuple(node[index] for node in by_node), energy)
-            yield hour
+            yield self._hour(dice, index, tuple(node[index] for node in by_node), counters)
 
     def _jobs(self, dice: np.random.Generator) -> list[Job]:
         jobs: list[Job] = []
@@ -117,8 +148,13 @@ class Fleet:
         return jobs
 
     def _hour(
-        self, dice: np.random.Generator, index: int, jobs: tuple[Job | None, ...], energy: Floats
-    ) -> tuple[Hour, Floats]:
+        self,
+        dice: np.random.Generator,
+        index: int,
+        jobs: tuple[Job | None, ...],
+        counters: list[Floats],
+    ) -> Hour:
+        """Return the next hour; ``counters`` (energy, received, sent) are moved on to its end."""
         shape = (self.ticks, self.devices)
         base = np.repeat([job.load if job else 0.0 for job in jobs], self.gpus)
         act = np.repeat([1.0 if job else 0.0 for job in jobs], self.gpus)
@@ -126,8 +162,30 @@ class Fleet:
         pauses = np.arange(self.ticks) % 180 < 6
         u[np.ix_(pauses, act > 0)] = 0.05
         power = np.round(70 + 560 * u + dice.normal(0, 4, shape) * (0.2 + act), 3)
-        for deviation in (0.15, 0.01):  # temperature and tensor cores, which nobody asks for here
-            dice.normal(0, deviation, shape)
-        gained = power * self.step
-        counter = energy + np.cumsum(gained, axis=0)
-        return Hour(index, jobs, power, np.round(counter, 3), gained, u), counter[-1]
+        gained = [power * self.step, *(np.round(u * rate * self.step) for rate in (2e9, 1.3e9))]
+        energy, received, sent = (
+            counter + np.cumsum(more, axis=0)
+            for counter, more in zip(counters, gained, strict=True)
+        )
+        counters[:] = [energy[-1], received[-1], sent[-1]]
+        drift = np.cumsum(dice.normal(0, 0.15, shape), axis=0)
+        celsius = np.round(34 + 38 * u.mean(axis=0) + drift)
+        tensor = np.maximum(0, np.round(0.45 * u + dice.normal(0, 0.01, shape) * act, 6))
+        used = np.where(act > 0, 60e9 + 15e9 * base, 4e8) // 65536 * 65536
+        held = np.broadcast_to(used, shape)
+        more = {
+            "gpu_util_percent": np.round(100 * u),
+            "gpu_mem_util_percent": np.round(62 * u),
+            "gpu_mem_used_bytes": held,
+            "gpu_mem_free_bytes": MEMORY_BYTES - held,
+            "gpu_temp_celsius": celsius,
+            "gpu_mem_temp_celsius": celsius + 9,
+            "gpu_sm_clock_hz": np.where(u > 0.9, 1755e6, np.where(act > 0, 1980e6, 345e6)),
+            "gpu_mem_clock_hz": np.full(shape, 2619e6),
+            "gpu_pcie_rx_bytes_total": received,
+            "gpu_pcie_tx_bytes_total": sent,
+            "gpu_sm_active_ratio": np.round(0.9 * u, 6),
+            "gpu_tensor_active_ratio": tensor,
+            "gpu_power_limit_watts": np.full(shape, 700.0),
+        }
+        return Hour(index, jobs, power, np.round(energy, 3), gained[0], u, more)

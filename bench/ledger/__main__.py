@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import wattshed_exporter
+from bench import peers
 from bench.fleetgen import Fleet
-from bench.ledger import accuracy, growth, peers
+from bench.ledger import accuracy, growth
 from bench.ledger.ours import Ours
 
 QUICK = {"gpus": 16, "hours": 25, "step": 600, "days": 2, "many_gpus": 80, "repeats": 1}

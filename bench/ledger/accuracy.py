@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from bench.exporter.usage import cpu_seconds
 from bench.fleetgen import IDLE, Fleet, Hour
-from bench.ledger.frames import frames
+from bench.frames import frames
 from bench.ledger.ours import Ours, measured
-from bench.ledger.peers import QUERIES, Answer, Peer, flush
+from bench.peers import QUERIES, Answer, Peer, flush
 
 SAMPLES_PER_FRAME = 30
 DAY_S = 86_400

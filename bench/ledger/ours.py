@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.fleetgen import Fleet, Hour
-from bench.ledger.peers import Answer
+from bench.peers import Answer
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import queries
 from wattshed_collector.store.client import Client, Store

@@ -11,7 +11,7 @@ from pathlib import Path
 import cramjam
 import pytest
 from bench.fleetgen import IDLE, Fleet
-from bench.ledger.frames import frames
+from bench.frames import frames
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,31 +7,44 @@ differ between two frames of an hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.fleetgen import IDLE, Fleet, Hour
+from bench.fleetgen import IDLE, METRICS, Fleet, Hour
 
 Bytes = NDArray[np.uint8]
 
-METRICS = ("gpu_energy_joules_total", "gpu_power_watts")
+ENERGY = METRICS[1::-1]
 SAMPLE = 18
 """tag, length 16, tag and double, tag and a varint of 6 bytes: times until the year 2109."""
 
 
-def frames(fleet: Fleet, hour: Hour, offset: int, samples: int) -> Iterator[bytes]:
-    """Give the hour as requests of up to ``samples`` samples per series.
+def frames(
+    fleet: Fleet,
+    hour: Hour,
+    offset: int,
+    samples: int,
+    metrics: Sequence[str] = ENERGY,
+    nodes: range | None = None,
+) -> Iterator[bytes]:
+    """Give the hour of some nodes, or all, as requests of up to ``samples`` samples per series.
 
     Tick n of the hour is at (n + 1) steps after its begin, less ``offset`` seconds.
     """
     begin_ms = (fleet.start + hour.index * 3600 - offset) * 1000
-    values = np.stack([hour.energy_joules, hour.power_watts])  # metric, tick, GPU
+    held = range(fleet.nodes) if nodes is None else nodes
+    gpus = range(held.start * fleet.gpus, held.stop * fleet.gpus)
+    emitted = hour.values
+    values = np.stack([emitted[name][:, gpus.start : gpus.stop] for name in metrics])
+    known: dict[int, tuple[Bytes, NDArray[np.int64]]] = {}
     for first in range(0, fleet.ticks, samples):
         ticks = np.arange(first, min(first + samples, fleet.ticks))
-        template, places = _template(fleet, hour, len(ticks))
+        if len(ticks) not in known:
+            known[len(ticks)] = _template(fleet, hour, metrics, gpus, len(ticks))
+        template, places = known[len(ticks)]
         part = values[:, ticks, :].transpose(0, 2, 1).reshape(-1, len(ticks))
         times = begin_ms + (ticks + 1) * fleet.step * 1000
         at = places[:, None] + np.arange(len(ticks)) * SAMPLE
@@ -50,12 +63,14 @@ def _varints(times: NDArray[np.int64]) -> Bytes:
     return groups.astype(np.uint8)
 
 
-def _template(fleet: Fleet, hour: Hour, samples: int) -> tuple[Bytes, NDArray[np.int64]]:
+def _template(
+    fleet: Fleet, hour: Hour, metrics: Sequence[str], gpus: range, samples: int
+) -> tuple[Bytes, NDArray[np.int64]]:
     """Return the request without values, and where the samples of each series begin in it."""
     sample = b"\x12\x10\x09" + bytes(8) + b"\x10" + bytes(6)
     text, places, size = [], [], 0
-    for metric in METRICS:
-        for gpu in range(fleet.devices):
+    for metric in metrics:
+        for gpu in gpus:
             labels = _labels(fleet, hour, metric, gpu)
             head = b"\x0a" + _varint(len(labels) + samples * SAMPLE) + labels
             places.append(size + len(head))

@@ -82,8 +82,11 @@ class Peer:
 
 
 @contextlib.contextmanager
-def victoria_metrics(folder: Path) -> Iterator[Peer | None]:
-    """Run VictoriaMetrics until the block ends; None where it is not installed."""
+def victoria_metrics(folder: Path, scraped: str = "") -> Iterator[Peer | None]:
+    """Run VictoriaMetrics until the block ends; None where it is not installed.
+
+    ``scraped`` is a configuration in the format of Prometheus that says what to pull.
+    """
     found = shutil.which("victoria-metrics")
     if found is None:
         yield None
@@ -92,13 +95,17 @@ def victoria_metrics(folder: Path) -> Iterator[Peer | None]:
     command = [found, f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}"]
     command += ["-retentionPeriod=100y", "-search.latencyOffset=0s", "-search.disableCache"]
     command += ["-search.maxQueryDuration=600s", "-loggerLevel=ERROR"]
+    if scraped:
+        config = folder / "promscrape.yml"
+        config.write_text(scraped)
+        command.append(f"-promscrape.config={config}")
     with running(command) as process:
         _wait(port, "/health")
         yield Peer("VictoriaMetrics", _version(found), process.pid, port, "/api/v1/write", data)
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path) -> Iterator[Peer | None]:
+def prometheus(folder: Path, scraped: str = "global: {}\n") -> Iterator[Peer | None]:
     """Run Prometheus until the block ends; None where it is not installed."""
     found = shutil.which("prometheus")
     if found is None:
@@ -106,7 +113,7 @@ def prometheus(folder: Path) -> Iterator[Peer | None]:
         return
     port, data = free_port(), folder / "prometheus"
     config = folder / "prometheus.yml"
-    config.write_text("global: {}\n")
+    config.write_text(scraped)
     command = [found, f"--config.file={config}", f"--storage.tsdb.path={data}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--web.enable-remote-write-receiver"]
     command += ["--storage.tsdb.retention.time=100y", "--query.timeout=600s"]

@@ -1,0 +1,1 @@
+"""The collector's ingest beside VictoriaMetrics and Prometheus."""
