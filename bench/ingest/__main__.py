@@ -186,7 +186,7 @@ def _batched(fleet: Fleet, ticks: int) -> push.Bodies:
 
 
 def stored(folder: Path) -> int:
-    """Return how many samples the stopped collector's store holds, each once, with the first ones."""
+    """Return how many samples the stopped collector's store holds, the first ones included."""
     store = Store(folder)
     client = store.client()
     try:
