@@ -19,7 +19,18 @@ from .errors import InvalidInput
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
-from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED, WITHOUT, needed
+from .store.ledger_sql import (
+    DIRTY_HOURS,
+    RECOMPUTE,
+    TICKS,
+    TOUCHED,
+    WHOLE,
+    WITHOUT,
+    Slice,
+    needed,
+    slices,
+    steps,
+)
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.tree import Containment
 from .topology import Topology
@@ -47,6 +58,8 @@ class Policy:
     """Who pays what a wall meter measures beside its devices."""
     topology: Topology | None = None
     """Which meter lies inside which, as the operator says it; None: as was said before."""
+    slice_ticks: int = 4_000_000
+    """Readings that one statement takes up: memory grows with them, about 150 bytes each."""
 
     @property
     def rule(self) -> Rule:
@@ -206,12 +219,23 @@ class Ledger:
         return self._portions(hours, lambda hour: override.of(known.at(hour)))
 
     def compute(
-        self, statements: Iterable[str], lo: int, hi: int, rule: Rule, version: int
+        self,
+        statements: Iterable[str],
+        lo: int,
+        hi: int,
+        rule: Rule,
+        version: int,
+        parts: Sequence[Slice] = (WHOLE,),
     ) -> None:
-        """Run ``statements`` for the hours of [lo, hi), Unix seconds."""
-        parameters = {"lo": lo * 1000, "hi": hi * 1000, "version": version, **rule.parameters()}
-        for statement in statements:
-            self._client.command(statement, parameters)
+        """Run ``statements`` for the hours of [lo, hi), Unix seconds, one part after the other."""
+        given = {"lo": lo * 1000, "hi": hi * 1000, "version": version, **rule.parameters()}
+        for statement, (first, last) in steps(statements, parts):
+            self._client.command(statement, {**given, "first_device": first, "last_device": last})
+
+    def slices(self, lo: int, hi: int) -> Sequence[Slice]:
+        """Return the parts in which the hours of [lo, hi), Unix seconds, are computed."""
+        ((ticks,),) = self._client.rows(TICKS, {"lo": lo * 1000, "hi": hi * 1000})
+        return slices(int(ticks), self._policy.slice_ticks)
 
     def statements(self, lo: int, hi: int) -> Sequence[str]:
         """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
@@ -247,9 +271,10 @@ class Ledger:
             self._must_lead()
             with ledger_state.unmerged(self._client):
                 ledger_state.open_hours(self._client, range(lo, hi, HOUR_S), version)
-                for statement in (*self.statements(lo, hi), ledger_state.FINISH):
+                run = (*self.statements(lo, hi), ledger_state.FINISH)
+                for statement, part in steps(run, self.slices(lo, hi)):
                     self._must_lead()
-                    self.compute((statement,), lo, hi, rule, version)
+                    self.compute((statement,), lo, hi, rule, version, (part,))
             if progress:
                 progress(done, len(wanted))
 

@@ -96,8 +96,11 @@ class LedgerJob:
     def _work(self) -> None:
         pause = min(FIRST_PAUSE_S, self._interval_seconds)
         while not self._stop.is_set():
+            began = time.monotonic()
             self._run()
-            self._answer(time.monotonic() + pause)
+            now = time.monotonic()
+            # Of a fleet that takes long to compute, at most half of the time is spent on it.
+            self._answer(now + max(pause, now - began))
             pause = min(pause * 2, self._interval_seconds)
         self._end()
 

@@ -91,7 +91,8 @@ def preview(
         view = _energy(ledger.client)
         for done, (lo, hi, rule) in ledger.portions(hours, override):
             _add(before, _sums(ledger.client, view, lo, hi))
-            ledger.compute(scratch.statements, lo, hi, rule, version=1)
+            parts = ledger.slices(lo, hi)
+            ledger.compute(scratch.statements, lo, hi, rule, 1, parts)
             _add(after, _sums(ledger.client, scratch.renamed(view), lo, hi))
             scratch.clear()
             if progress:

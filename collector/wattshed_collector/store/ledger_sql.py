@@ -5,12 +5,15 @@ rules are those of ``wattshed_exporter.split``, against which they are tested on
 statement covers whole hours [lo, hi).
 
 Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``,
-``idle_policy``.
+``idle_policy``, and the devices of a slice as in ``pieces_sql``.
 """
 
 from __future__ import annotations
 
-from .pieces_sql import BESIDE, DAY_HI, DAY_LO, HI, LO, PIECES, STANDING
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from .pieces_sql import BESIDE, DAY_HI, DAY_LO, HI, LO, MINE, PIECES, STANDING
 from .tree_sql import RECONCILE, REMAINDER
 
 _UNKNOWN = "('before_start', 'counter_changed', 'counter_fell', 'no_data')"
@@ -33,7 +36,8 @@ SELECT t, device_id,
 FROM (
     SELECT t, device_id, rule, method AS said, gap, sum(joules) AS known_joules,
            sum(seconds) AS lasted
-    FROM piece FINAL WHERE {_IN_HOURS} GROUP BY t, device_id, rule, method, gap
+    FROM piece FINAL WHERE {_IN_HOURS} AND {MINE}
+    GROUP BY t, device_id, rule, method, gap
 )
 GROUP BY t, device_id, named, why
 """
@@ -66,7 +70,7 @@ _ENERGY = f"""
            p.is_idle AS is_idle, sum(p.joules) AS joules, sum(p.seconds) AS seconds,
            sum(p.floor_joules) AS floor_joules, sum(p.floor_seconds) AS floor_seconds
     FROM piece AS p FINAL
-    WHERE {_IN_HOURS} AND rule NOT IN {_UNKNOWN}
+    WHERE {_IN_HOURS} AND {MINE} AND rule NOT IN {_UNKNOWN}
       AND (device_id, toStartOfHour(t)) NOT IN (
           SELECT device_id, t FROM reconcile_1h
           WHERE {_IN_HOURS} AND version = {{version:UInt64}})
@@ -156,13 +160,13 @@ each piece before. Meters that were reconciled are left out: only their remainde
 CANCEL_MEASURED = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)
 SELECT t, device_id, method, reason, NULL, 0, {{version:UInt64}} FROM measured_1m FINAL
-WHERE {IN_MINUTES} AND version < {{version:UInt64}} AND seconds != 0
+WHERE {IN_MINUTES} AND {MINE} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 CANCEL_CHARGES = f"""
 INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)
 SELECT t, device_id, workload_id, class, 0, 0, {{version:UInt64}} FROM charge_1m FINAL
-WHERE {IN_MINUTES} AND version < {{version:UInt64}} AND seconds != 0
+WHERE {IN_MINUTES} AND {MINE} AND version < {{version:UInt64}} AND seconds != 0
 """
 
 _RATES = f"""
@@ -201,7 +205,7 @@ WITH {_RATES}
 hourly AS (
     SELECT toStartOfHour(t) AS hour, device_id, workload_id, class,
            sum(c.joules) AS joules, sum(c.seconds) AS seconds
-    FROM charge_1m AS c FINAL WHERE {IN_MINUTES}
+    FROM charge_1m AS c FINAL WHERE {IN_MINUTES} AND {MINE}
     GROUP BY hour, device_id, workload_id, class
 )
 SELECT h.hour, h.device_id, h.workload_id, h.class, h.joules, h.seconds,
@@ -216,7 +220,7 @@ ROLL_UP_PLAIN = f"""
 INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, version)
 SELECT toStartOfHour(t) AS hour, device_id, workload_id, class, sum(c.joules), sum(c.seconds),
        {{version:UInt64}}
-FROM charge_1m AS c FINAL WHERE {IN_MINUTES}
+FROM charge_1m AS c FINAL WHERE {IN_MINUTES} AND {MINE}
 GROUP BY hour, device_id, workload_id, class
 """
 """The same where there is no factor, and thus nothing of a site stands beside its joules."""
@@ -295,6 +299,30 @@ def needed(has_no_outer: bool, has_no_factor: bool) -> tuple[str, ...]:
     left_out = {RECONCILE, REMAINDER} if has_no_outer else set()
     chosen = (statement for statement in RECOMPUTE if statement not in left_out)
     return tuple(ROLL_UP_PLAIN if has_no_factor and s == ROLL_UP else s for s in chosen)
+
+
+TICKS = f"""
+SELECT count() FROM tick WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI}
+"""
+"""How many readings a statement has before it; repeated ones may count twice."""
+
+Slice = tuple[int, int]
+"""The first and the last device of a part of the fleet, by identity."""
+WHOLE: Slice = (0, 2**64 - 1)
+
+
+def slices(ticks: int, most: int) -> list[Slice]:
+    """Return parts of the fleet of about ``most`` readings: identities are spread evenly."""
+    parts = max(1, -(-ticks // most))
+    edges = [2**64 * part // parts for part in range(parts + 1)]
+    return [(first, beyond - 1) for first, beyond in pairwise(edges)]
+
+
+def steps(statements: Iterable[str], parts: Sequence[Slice]) -> Iterator[tuple[str, Slice]]:
+    """Give each statement with each part of the fleet, or once where it is about all of it."""
+    for statement in statements:
+        for part in parts if MINE in statement else (WHOLE,):
+            yield statement, part
 
 
 DIRTY_HOURS = """

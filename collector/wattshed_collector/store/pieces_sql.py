@@ -6,7 +6,8 @@ the gaps. PIECES then reads the ticks of the hours once. Columns are named and s
 where they are used, because what a statement costs before it reads a row is what the engine spends
 on its columns and on every mention of a common expression.
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``.
+Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``, and
+``first_device``, ``last_device``: a statement that has them computes these devices alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ LO = "fromUnixTimestamp64Milli({lo:Int64}, 'UTC')"
 HI = "fromUnixTimestamp64Milli({hi:Int64}, 'UTC')"
 DAY_LO = f"toStartOfDay({LO})"
 DAY_HI = f"toStartOfDay({HI} + INTERVAL 86399 SECOND)"
+
+MINE = "device_id >= {first_device:UInt64} AND device_id <= {last_device:UInt64}"
+"""The devices of one slice of the fleet."""
 
 _NEVER = "toDateTime64('2105-01-01 00:00:00', 3, 'UTC')"
 _IN_HOURS = f"toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI}"
@@ -37,10 +41,10 @@ WITH edge AS (
            countIf(last > 0 AND at >= {LO} AND at < {HI}) > 0 AS has_inside
     FROM (
         SELECT device_id, hour AS at, first_valid AS first, last_valid AS last
-        FROM tick_hour WHERE hour >= {DAY_LO} AND hour < {DAY_HI}
+        FROM tick_hour WHERE hour >= {DAY_LO} AND hour < {DAY_HI} AND {MINE}
         UNION ALL
         SELECT device_id, day AS at, first_valid AS first, last_valid AS last
-        FROM tick_day WHERE day < {DAY_LO} OR day >= {DAY_HI}
+        FROM tick_day WHERE (day < {DAY_LO} OR day >= {DAY_HI}) AND {MINE}
     )
     GROUP BY device_id
     HAVING (before > 0) + (beyond > 0) + has_inside > 1
@@ -48,7 +52,7 @@ WITH edge AS (
 SELECT {{version:UInt64}}, {_READING},
        if(has_power OR has_energy, '', ifNull(nullIf(k.gap, ''), 'no_data'))
 FROM tick AS k FINAL
-WHERE (toStartOfHour(ts), device_id) IN (
+WHERE {MINE} AND (toStartOfHour(ts), device_id) IN (
           SELECT toDateTime(arrayJoin(arrayConcat(
                      if(before > 0, range(toUInt32(toUnixTimestamp(toStartOfHour(before))),
                                           toUInt32({{lo:Int64}} / 1000), 3600), []),
@@ -57,7 +61,8 @@ WHERE (toStartOfHour(ts), device_id) IN (
                      'UTC') AS hour, device_id
           FROM edge
           UNION ALL
-          SELECT toStartOfHour(ts), device_id FROM tick WHERE {_IN_HOURS} AND {_IS_GAP})
+          SELECT toStartOfHour(ts), device_id FROM tick
+          WHERE {_IN_HOURS} AND {MINE} AND {_IS_GAP})
   AND (isNull(k.power_uw) AND isNull(k.energy_uj)
        OR NOT ({_IN_HOURS})
           AND (device_id, ts) IN (SELECT device_id, arrayJoin([before, beyond]) FROM edge))
@@ -67,9 +72,10 @@ the ticks of hours in which there are such are read."""
 
 _READINGS = f"""
     SELECT {_READING}
-    FROM tick AS k FINAL WHERE {_IN_HOURS} AND (isNotNull(k.power_uw) OR isNotNull(k.energy_uj))
+    FROM tick AS k FINAL
+    WHERE {_IN_HOURS} AND {MINE} AND (isNotNull(k.power_uw) OR isNotNull(k.energy_uj))
     UNION ALL
-    SELECT {_COLUMNS} FROM tick_beside WHERE version = {{version:UInt64}} AND gap = ''
+    SELECT {_COLUMNS} FROM tick_beside WHERE version = {{version:UInt64}} AND {MINE} AND gap = ''
 """
 
 _PAIRS = f"""
@@ -105,7 +111,8 @@ _SPANS = f"""
            greatest(p.t_a, {{lo:Int64}}) AS c0, least(p.t, {{hi:Int64}}) AS c1
     FROM ({_PAIRS}) AS p
     ASOF LEFT JOIN (
-        SELECT device_id, t, gap FROM tick_beside WHERE version = {{version:UInt64}} AND gap != ''
+        SELECT device_id, t, gap FROM tick_beside
+        WHERE version = {{version:UInt64}} AND {MINE} AND gap != ''
     ) AS g ON g.device_id = p.device_id AND g.t > p.t_a
     WHERE p.t_a != 0 AND c1 > c0
 """
@@ -116,7 +123,7 @@ STANDING = f"""
     FROM allocation FINAL
     WHERE toStartOfHour(start_ts) IN (
               SELECT start_hour FROM allocation_hour WHERE hour >= {LO} AND hour < {HI})
-      AND start_ts < {HI} AND end_ts > {LO} AND end_ts > start_ts
+      AND start_ts < {HI} AND end_ts > {LO} AND end_ts > start_ts AND {MINE}
       AND (share > 0 OR isNotNull(activity))
 """
 """The allocations that reach into the hours, found in the hours in which such allocations begin."""
@@ -141,7 +148,7 @@ _BETWEEN = f"""
 _BASELINES = f"""
     SELECT device_id, toInt64(toUnixTimestamp(hour)) AS hour_s, min(watts) AS idle_watts,
            true AS has
-    FROM idle_hour WHERE hour >= {LO} AND hour < {HI} GROUP BY device_id, hour
+    FROM idle_hour WHERE hour >= {LO} AND hour < {HI} AND {MINE} GROUP BY device_id, hour
 """
 
 _MINUTES = f"""
