@@ -1,0 +1,1 @@
+"""The collector's disk and queries beside VictoriaMetrics and Prometheus."""
