@@ -62,7 +62,7 @@ class Ours:
         self.store = Store(self.folder)
         self.client = self.store.client()
         migrate(self.client, Layout(raw_days=0, minute_days=0))
-        self.writer = Writer(self.store.client, window_seconds=0.0)
+        self.writer = Writer(self.store.client, window_seconds=0.0, share=1.0)
 
     def close(self) -> None:
         self.writer.close()
