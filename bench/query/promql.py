@@ -1,4 +1,4 @@
-"""The questions as PromQL, and what an answer costs a peer: each on a fresh connection, no cache."""
+"""The questions as PromQL, and what an answer costs a peer: on a fresh connection, no cache."""
 
 from __future__ import annotations
 
