@@ -188,9 +188,7 @@ class Writer:
     def _facts(self, batch: Batch, frames: Iterable[Frame]) -> list[Frame]:
         """Return the rows by table, dimensions first."""
         said: dict[str, list[Frame]] = {table: [] for table in TABLES}
-        for table, columns in tables(batch, self._ids).items():
-            said[table].append(frame(table, columns))
-        for rows in frames:
+        for rows in (*tables(batch, self._ids), *frames):
             if len(rows):
                 said[rows.table].append(rows)
         return [joined(parts) for parts in said.values() if parts]
