@@ -19,6 +19,7 @@ from bench.exporter.usage import cpu_seconds
 
 PATIENCE_SECONDS = 60.0
 TIMEOUT_SECONDS = 600.0
+MERGING_SECONDS = 3.0
 
 NATURAL = "increase(gpu_energy_joules_total[{window}])"
 QUERIES = {
@@ -116,6 +117,7 @@ def prometheus(folder: Path, scraped: str = "global: {}\n") -> Iterator[Peer | N
     config.write_text(scraped)
     command = [found, f"--config.file={config}", f"--storage.tsdb.path={data}"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--web.enable-remote-write-receiver"]
+    command += ["--web.enable-admin-api"]
     command += ["--storage.tsdb.retention.time=100y", "--query.timeout=600s"]
     command += ["--query.max-samples=500000000", "--log.level=error"]
     with running(command) as process:
@@ -127,6 +129,26 @@ def flush(peer: Peer) -> None:
     """Have VictoriaMetrics show what it was sent; Prometheus does at once."""
     if peer.name == "VictoriaMetrics":
         _ask(peer.port, "GET", "/internal/force_flush")
+
+
+def merge(peer: Peer) -> None:
+    """Have VictoriaMetrics merge all that it has, and wait until its folder stops shrinking."""
+    _ask(peer.port, "GET", "/internal/force_merge")
+    before = -1
+    while before != peer.disk_bytes:
+        before = peer.disk_bytes
+        time.sleep(MERGING_SECONDS)
+
+
+def snapshot_bytes(peer: Peer) -> int:
+    """Have Prometheus write everything as blocks, and return what those take without its WAL."""
+    status, said = _ask(peer.port, "POST", "/api/v1/admin/tsdb/snapshot")
+    if status != 200:
+        raise RuntimeError(f"{peer.name} makes no snapshot: {said[:200]!r}")
+    blocks = peer.folder / "snapshots" / json.loads(said)["data"]["name"]
+    size = sum(f.stat().st_blocks * 512 for f in blocks.rglob("*") if f.is_file())
+    shutil.rmtree(blocks)
+    return size
 
 
 def _version(program: str) -> str:

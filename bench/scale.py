@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.fleetgen import Fleet, Hour
+from bench import rows
+from bench.fleetgen import Fleet
 from bench.ledger.ours import Ours, measured
 from wattshed_collector.store import queries
-from wattshed_collector.store.insert import Column, Frame
+from wattshed_collector.store.insert import Frame
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Workload, stable_id
 
 DRAWN = 1000
@@ -87,32 +87,8 @@ class Large:
 
     def frames(self, at_once: int = 6) -> Iterator[Frame]:
         """The readings, ``at_once`` ticks of everybody in each frame."""
-        for first in range(0, self.drawn.ticks, at_once):
-            yield self._frame(self.hour, range(first, min(first + at_once, self.drawn.ticks)))
-
-    def _frame(self, hour: Hour, ticks: range) -> Frame:
-        times = (self.drawn.start + (np.array(ticks) + 1) * self.drawn.step) * 1000
-        said = hour.values
-        apart = np.repeat(np.arange(self.copies), DRAWN) * 10**9
-
-        def column(name: str, scale: float) -> NDArray[np.int64]:
-            part = np.rint(said[name][ticks.start : ticks.stop] * scale).astype(np.int64)
-            return np.tile(part, (1, self.copies))
-
-        columns = {
-            "power_uw": column("gpu_power_watts", 1e6),
-            "energy_uj": column("gpu_energy_joules_total", 1e6) + apart,
-            "util_e4": column("gpu_util_percent", 100),
-            "mem_used_bytes": column("gpu_mem_used_bytes", 1),
-            "temp_e1": column("gpu_temp_celsius", 10),
-        }
-        shape = len(ticks), len(self.keys)
-        flat = {name: Column(values.reshape(-1)) for name, values in columns.items()}
-        flat["ts"] = Column(np.broadcast_to(times[:, None], shape).reshape(-1))
-        flat["device_id"] = Column(np.broadcast_to(self.ids, shape).reshape(-1))
-        flat["interval_ms"] = Column(np.full(shape, self.drawn.step * 1000).reshape(-1))
-        flat["method"] = Column(np.full(shape, "counter", object).reshape(-1))
-        return Frame("tick", flat)
+        for at in rows.portions(self.drawn.ticks, at_once):
+            yield rows.ticks(self.drawn, self.hour, at, self.ids)
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ FROM (
            arrayConcat(groupArray((workload_id, share)),
                        if(whole < 1, [(toUInt64(0), 1 - whole)], [])) AS holders
     FROM (
-        SELECT device_id, workload_id, argMax(share, end_ts) AS share
-        FROM allocation FINAL
+        SELECT device_id, workload_id, argMax(a.share, end_ts) AS share
+        FROM allocation AS a FINAL
         WHERE toStartOfHour(start_ts) IN (
                   SELECT start_hour FROM allocation_hour
                   WHERE hour >= toStartOfHour(now()) - INTERVAL 1 HOUR)
-          AND start_ts <= now() AND end_ts >= now() - INTERVAL 2 MINUTE AND share > 0
+          AND start_ts <= now() AND end_ts >= now() - INTERVAL 2 MINUTE AND a.share > 0
         GROUP BY device_id, workload_id
     )
     GROUP BY device_id
