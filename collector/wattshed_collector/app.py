@@ -15,6 +15,7 @@ from wattshed_exporter.trim import drop_file_pages
 
 from . import address
 from .api.facts import FactsApi
+from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
 from .config import Config
@@ -84,6 +85,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         app.add_routes(FactsApi(reader).routes())
+        app.add_routes(FleetApi(reader).routes())
         documents = DocumentReceiver(
             writer, reader, telemetry, config.ingest, limits.oldest_seconds
         )

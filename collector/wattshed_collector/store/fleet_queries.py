@@ -43,7 +43,8 @@ def power_now(client: Client, by: str) -> list[Record]:
         )
     return client.records(
         f"""
-        SELECT {_name(by)} AS name, sum(l.power_watts * h.part) AS watts,
+        SELECT {_name(by)} AS name,
+               sum(l.power_watts * if(h.device = '', 1, h.part)) AS watts,
                count(l.power_watts) AS devices
         FROM (SELECT device, power_watts FROM v_live WHERE overlap = '') AS l
         LEFT JOIN v_held_now AS h ON h.device = l.device

@@ -1,0 +1,81 @@
+"""Power of the fleet, now and over time, and who works least: what dashboards ask."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.store import fleet_queries
+from wattshed_collector.store.read import Reader
+
+from .window import window
+
+MOST_POINTS = 11_000
+"""Of one series: what Prometheus gives as well."""
+MOST_DEVICES = 10_000
+MINUTE_S = 60
+
+
+class FleetApi:
+    """Answers questions about power and use."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1/power", self.power),
+            web.get("/v1/devices/least-used", self.least_used),
+        ]
+
+    async def power(self, request: web.Request) -> web.Response:
+        """Watts ``?by=team`` now; with ``&since=24h&until=&step=60`` means over time.
+
+        ``device=`` asks for the readings of one device instead.
+        """
+        query = request.query
+        by, device = query.get("by", "team"), query.get("device", "")
+        if by not in fleet_queries.BY:
+            raise InvalidInput(f"by={by!r}: choose one of {', '.join(fleet_queries.BY)}", "by")
+        if "since" not in query and not device:
+            rows = await self._reader.ask(fleet_queries.power_now, by)
+            return _json({"by": by, "rows": rows})
+        since, until = window(query.get("since", "1h"), query.get("until", ""), time.time())
+        step = _step(query.get("step", "60"), since, until)
+        span = {"start": since, "end": until, "step": step}
+        if device:
+            asked = fleet_queries.device_power, device, since, until, step
+            return _json({"device": device, "window": span, "rows": await self._reader.ask(*asked)})
+        rows = await self._reader.ask(fleet_queries.power, by, since, until, step)
+        return _json({"by": by, "window": span, "rows": rows})
+
+    async def least_used(self, request: web.Request) -> web.Response:
+        """The ``?limit=50`` devices of lowest mean utilisation in ``&since=24h&until=``."""
+        query = request.query
+        since, until = window(query.get("since", "24h"), query.get("until", ""), time.time())
+        most = _whole(query.get("limit", "50"), "limit", MOST_DEVICES)
+        rows = await self._reader.ask(fleet_queries.least_used, since, until, most)
+        return _json({"window": {"start": since, "end": until}, "rows": rows})
+
+
+def _step(told: str, since: int, until: int) -> int:
+    step = _whole(told, "step", until - since)
+    if step % MINUTE_S:
+        raise InvalidInput(f"step={told!r}: choose whole minutes, in seconds", "step")
+    if (until - since) // step > MOST_POINTS:
+        raise InvalidInput(f"step={told!r} gives more than {MOST_POINTS} points", "step")
+    return step
+
+
+def _whole(told: str, name: str, most: int) -> int:
+    if not told.isdecimal() or not 0 < int(told) <= most:
+        raise InvalidInput(f"{name}={told!r}: choose a whole number from 1 to {most}", name)
+    return int(told)
+
+
+def _json(document: Any) -> web.Response:
+    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

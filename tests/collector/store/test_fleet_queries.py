@@ -1,0 +1,99 @@
+"""Power now and over time, and who works least, against what was said."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wattshed_collector.store import fleet_queries
+from wattshed_collector.store.queries import Record
+from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick, Workload
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Bed
+
+NOW = int(time.time())
+MINUTE = NOW // 60 * 60 - 600
+WATTS = {"a": 300.0, "b": 200.0, "c": 50.0}
+
+
+def devices() -> tuple[Device, ...]:
+    cards = [Device(key, Kind.GPU, f"node-{key}", "nvml", site="hall") for key in WATTS]
+    return (*cards, Device("core", Kind.CPU, "node-a", "rapl", overlap=Overlap.INNER))
+
+
+def said() -> Batch:
+    """Ten minutes of three cards and a core; b is shared by two teams, c is held by nobody."""
+    ticks = [
+        Tick(key, (MINUTE + at) * 1000, 60_000, Method.INTEGRAL, watts, None, None, used)
+        for key, watts, used in (
+            ("a", 300.0, 0.9), ("b", 200.0, 0.5), ("c", 50.0, 0.0), ("core", 40.0, None))
+        for at in range(0, 600, 60)
+    ]  # fmt: skip
+    start, end = MINUTE * 1000, NOW * 1000
+    return Batch(
+        devices=devices(),
+        ticks=tuple(ticks),
+        workloads=(Workload("x", "train", team="red"), Workload("y", "serve", team="blue")),
+        allocations=(
+            Allocation("a", "x", start, end),
+            Allocation("b", "x", start, end, 0.25),
+            Allocation("b", "y", start, end, 0.5),
+            Allocation("c", "y", start, start + 60_000),
+        ),
+    )
+
+
+@pytest.fixture
+def known(bed: Bed) -> Bed:
+    bed.write(said())
+    return bed
+
+
+def by_name(rows: list[Record]) -> dict[str, float]:
+    return {row["name"]: row["watts"] for row in rows}
+
+
+def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
+    found = fleet_queries.power_now(known.client, "team")
+    assert by_name(found) == pytest.approx({"red": 350.0, "blue": 100.0, "": 100.0})
+    assert {row["name"]: row["devices"] for row in found} == {"red": 2, "blue": 1, "": 2}
+
+
+@pytest.mark.parametrize(("by", "watts"), [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0})])
+def test_power_now_by_place_leaves_out_what_is_inside(
+    known: Bed, by: str, watts: dict[str, float]
+) -> None:
+    assert by_name(fleet_queries.power_now(known.client, by)) == pytest.approx(watts)
+
+
+def test_every_way_of_summing_gives_the_same_total(known: Bed) -> None:
+    for by in fleet_queries.BY:
+        total = sum(by_name(fleet_queries.power_now(known.client, by)).values())
+        assert total == pytest.approx(550.0), by
+
+
+def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed) -> None:
+    known.ledger().run()
+    since, until = MINUTE, MINUTE + 540
+    rows = fleet_queries.power(known.client, "team", since, until, 180)
+    assert {row["t"] % 180 for row in rows} == {0}
+    joules = sum(row["watts"] * 180 for row in rows)
+    assert joules == pytest.approx(550.0 * 540, rel=1e-9)
+    by_site = fleet_queries.power(known.client, "site", since, until, 60)
+    assert [row["watts"] for row in by_site] == pytest.approx([550.0] * 9)
+
+
+def test_the_least_used_come_first(known: Bed) -> None:
+    rows = fleet_queries.least_used(known.client, MINUTE, NOW, 2)
+    assert [(row["device"], row["utilization_ratio"]) for row in rows] == [("c", 0.0), ("b", 0.5)]
+    assert [row["power_watts"] for row in rows] == [50.0, 200.0]
+
+
+def test_the_power_of_one_device(known: Bed) -> None:
+    rows = fleet_queries.device_power(known.client, "b", MINUTE, MINUTE + 300, 60)
+    assert [row["t"] for row in rows] == list(range(MINUTE, MINUTE + 300, 60))
+    assert {row["watts"] for row in rows} == {200.0}
+    assert fleet_queries.device_power(known.client, "nobody", MINUTE, NOW, 60) == []
