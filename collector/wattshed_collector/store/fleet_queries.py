@@ -12,7 +12,7 @@ from wattshed_exporter.model import stable_id
 from .client import Client
 from .energy_queries import Record
 
-PLACES = ("node", "site", "cluster", "kind")
+PLACES = ("node", "site", "kind")
 HOLDERS = ("workload", "team", "project", "cost_center", "namespace", "queue", "owner")
 BY = (*HOLDERS, *PLACES)
 """What power can be summed by: who holds the devices, or where they are."""
