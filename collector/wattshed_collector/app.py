@@ -17,7 +17,7 @@ from . import address
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
-from .config import Config
+from .config import Config, Migrate
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -28,11 +28,12 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
-from .store import lease
+from .store import lease, shards
 from .store.client import Store
 from .store.ledger_state import LEASE
-from .store.migrate import Layout, migrate
+from .store.migrate import Layout, await_migrated, migrate, migrate_server
 from .store.read import Reader
+from .store.server import hidden, is_url
 from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
@@ -42,6 +43,10 @@ log = logging.getLogger(__name__)
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
 
+LATE_SECONDS = 3600.0
+"""How far the clocks of a cluster's nodes may be apart, and a replica may lag, beside the longest
+statement: marks of that time are counted, which costs a few milliseconds a run."""
+
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[str]:
@@ -50,11 +55,12 @@ async def running(config: Config) -> AsyncIterator[str]:
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
     async with AsyncExitStack() as stack:
-        store = Store(config.data)
+        store = _store(config)
         stack.callback(store.close)
+        layout = _layout(config, store)
+        _migrated(config, store, layout)
         client = store.client()
         retention = config.retention
-        migrate(client, Layout(raw_days=retention.raw_days, minute_days=retention.minute_days))
         tenure = Tenure()
         tenure.learn(recent_tenures(client, SOURCES))
         foreign = Foreign(tenure)
@@ -66,7 +72,7 @@ async def running(config: Config) -> AsyncIterator[str]:
             queue_rows=config.ingest.queue_rows,
         )
         stack.callback(writer.close)
-        job = _ledger(config, store, telemetry)
+        job = _ledger(config, store, layout, telemetry)
         stack.callback(job.close)
         reader = Reader(store.client)
         stack.callback(reader.close)
@@ -93,7 +99,34 @@ async def running(config: Config) -> AsyncIterator[str]:
         yield url
 
 
-def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
+def _store(config: Config) -> Store:
+    if is_url(config.data):
+        return Store(config.data, told=config.store.server(config.data))
+    return Store(config.data)
+
+
+def _layout(config: Config, store: Store) -> Layout:
+    days = config.retention.raw_days, config.retention.minute_days
+    return config.store.layout(*days, store.server.database if store.is_server else "default")
+
+
+def _migrated(config: Config, store: Store, layout: Layout) -> None:
+    """Make the tables, or wait until somebody has. Raises StoreError."""
+    if not store.is_server:
+        client = store.client()
+        migrate(client, layout)
+        client.close()
+    elif config.store.migrate is Migrate.AUTO:
+        migrate_server(store, layout)
+    else:
+        await_migrated(
+            lambda: store.client(database=layout.shard_database),
+            wait=config.store.migrate is Migrate.WAIT,
+            told=log.warning,
+        )
+
+
+def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:
     told = config.ledger
     policy = Policy(
         told.idle_below_ratio,
@@ -103,11 +136,12 @@ def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
         config.topology.parents(),
     )
     return LedgerJob(
-        store.client,
+        lambda: shards.opened(store, layout),
         policy,
         telemetry,
         told.interval_seconds,
         lambda client: lease.candidate(store, client, LEASE),
+        late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
     )
 
 
@@ -115,10 +149,11 @@ async def serve(config: Config) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     async with running(config) as url:
-        log.info("collector at %s, data in %s", url, config.data)
+        # Not before: whoever waits for its store may be ended as any program.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        log.info("collector at %s, data in %s", url, hidden(config.data))
         loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")
