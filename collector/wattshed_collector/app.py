@@ -13,11 +13,11 @@ from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address
+from . import address, place
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
-from .config import Config, Migrate
+from .config import Config
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -30,10 +30,10 @@ from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease, shards
 from .store.client import Store
+from .store.layout import Layout
 from .store.ledger_state import LEASE
-from .store.migrate import Layout, await_migrated, migrate, migrate_server
 from .store.read import Reader
-from .store.server import hidden, is_url
+from .store.server import hidden
 from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
@@ -55,10 +55,10 @@ async def running(config: Config) -> AsyncIterator[str]:
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
     async with AsyncExitStack() as stack:
-        store = _store(config)
+        store = place.store(config)
         stack.callback(store.close)
-        layout = _layout(config, store)
-        _migrated(config, store, layout)
+        layout = place.layout(config, store)
+        place.ready(config, store, layout, log.warning)
         client = store.client()
         retention = config.retention
         tenure = Tenure()
@@ -97,33 +97,6 @@ async def running(config: Config) -> AsyncIterator[str]:
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
         yield url
-
-
-def _store(config: Config) -> Store:
-    if is_url(config.data):
-        return Store(config.data, told=config.store.server(config.data))
-    return Store(config.data)
-
-
-def _layout(config: Config, store: Store) -> Layout:
-    days = config.retention.raw_days, config.retention.minute_days
-    return config.store.layout(*days, store.server.database if store.is_server else "default")
-
-
-def _migrated(config: Config, store: Store, layout: Layout) -> None:
-    """Make the tables, or wait until somebody has. Raises StoreError."""
-    if not store.is_server:
-        client = store.client()
-        migrate(client, layout)
-        client.close()
-    elif config.store.migrate is Migrate.AUTO:
-        migrate_server(store, layout)
-    else:
-        await_migrated(
-            lambda: store.client(database=layout.shard_database),
-            wait=config.store.migrate is Migrate.WAIT,
-            told=log.warning,
-        )
 
 
 def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:

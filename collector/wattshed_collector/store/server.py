@@ -106,7 +106,8 @@ def node(text: str, is_tls: bool) -> Node:
     """Read ``host`` or ``host:port``. Raises ValueError."""
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.path or parts.username:
-        raise ValueError(f"{hidden(text)!r} is not a host or host:port")
+        shown = text.rpartition("@")
+        raise ValueError(f"{HIDDEN + '@' if shown[1] else ''}{shown[2]} is not host or host:port")
     return Node(parts.hostname, parts.port or PORTS[is_tls])
 
 
