@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import clickhouse_connect
 import pytest
 
+from wattshed_collector import report
 from wattshed_collector.ledger import Ledger, Policy
+from wattshed_collector.store import ledger_state, quarantine, queries, tree_queries
 from wattshed_collector.store.client import SESSION, Client
 from wattshed_collector.store.layout import SHARDED, WHOLE, WHOLE_VIEWS, Layout, is_mutation
 from wattshed_collector.store.ledger_state import is_divided, raw_days
@@ -22,11 +25,23 @@ from wattshed_collector.store.marks import Marks
 from wattshed_collector.store.migrate import Migration, migrate, migrations, missing
 from wattshed_collector.store.policies import HostRemainder
 from wattshed_collector.store.shards import SAID, Shards
+from wattshed_collector.store.tenures import recent_tenures
 from wattshed_collector.store.tree_sql import RECONCILE, REMAINDER
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick, Workload
 
 BASE = 1_767_225_600
+BY = ("workload", "team", "node", "device", "class")
+WINDOWED = (
+    queries.outcomes,
+    queries.quality,
+    queries.residual,
+    queries.first_charge,
+    tree_queries.reconciliation,
+    quarantine.counted,
+    quarantine.listed,
+)
+WHENEVER = (queries.live, queries.newest, tree_queries.tree, tree_queries.places)
 FLEET = Layout(cluster="fleet", whole_cluster="all", database="wattshed")
 NODE = """
 <clickhouse>
@@ -165,6 +180,23 @@ def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
     for tables in (("measured_1m", "reconcile_1h"), ("charge_1m", "reconcile_1h")):
         assert shards.synced.count(tables) >= 2, tables
     assert ledger.run() == ledger.run()
+
+
+def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
+    """Through the twins, whose joins and subqueries are over the whole cluster."""
+    since, until = BASE, BASE + 7200
+    asked: list[Callable[[Client], Any]] = [
+        *(partial(queries.energy, by=by, since=since, until=until) for by in BY),
+        *(partial(ask, since=since, until=until) for ask in WINDOWED),
+        *WHENEVER,
+        lambda client: {**report.build(client, since, until), "generated": None},
+        lambda client: recent_tenures(client, ["podresources"]),
+        lambda client: ledger_state.measured(client),
+        lambda client: ledger_state.extent(client),
+    ]
+    for ask in asked:
+        assert ask(node.outside) == ask(node.shard), ask
+    assert queries.energy(node.outside, "team", since, until)[0]["joules"] > 0
 
 
 def test_a_mark_that_is_seen_late_is_not_missed(node: Node) -> None:
