@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -74,8 +75,10 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(writer.close)
         job = _ledger(config, store, layout, telemetry)
         stack.callback(job.close)
-        reader = Reader(store.client)
+        reader = Reader(partial(store.client, only_reads=True))
         stack.callback(reader.close)
+        clerk = Reader(store.client)
+        stack.callback(clerk.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         normaliser = Normaliser(limits)
         await stack.enter_async_context(
@@ -86,12 +89,10 @@ async def running(config: Config) -> AsyncIterator[str]:
         for receiver in (OtlpReceiver, RemoteWriteReceiver):
             parts = writer, normaliser, foreign, telemetry, config.ingest
             app.add_routes(receiver(*parts).routes())
-        app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
+        app.add_routes(HistoryReceiver(clerk, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         app.add_routes(FactsApi(reader).routes())
-        documents = DocumentReceiver(
-            writer, reader, telemetry, config.ingest, limits.oldest_seconds
-        )
+        documents = DocumentReceiver(writer, clerk, telemetry, config.ingest, limits.oldest_seconds)
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:

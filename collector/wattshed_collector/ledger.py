@@ -161,6 +161,8 @@ class Ledger:
         """See to the hours that the leader before left open: now, and once more when no statement
         of its can run any longer, since such a one may still write rows of its version."""
         if self._late_seconds:
+            if not self._shards.are_replicated:
+                ledger_state.merging(self._client)
             self._left = ledger_state.left_open(self._client)
             self._left_until = self._now() + self._late_seconds
             ledger_state.mark_dirty(self._client, self._left)

@@ -226,17 +226,25 @@ class Store:
         return self._server
 
     def client(
-        self, *, session: bool = False, database: str = "", in_sequence: bool = False
+        self,
+        *,
+        session: bool = False,
+        database: str = "",
+        in_sequence: bool = False,
+        only_reads: bool = False,
     ) -> Client:
         """Open a connection for the calling thread; one with a session may make temporary tables.
 
         Of a server: ``database``, where it is another than the configured one; ``in_sequence``: on
-        a cluster, whatever node is asked has seen what was written through any other.
+        a cluster, whatever node is asked has seen what was written through any other;
+        ``only_reads``: the server refuses to write.
         """
         if self._server is not None:
             told = replace(self._server, database=database or self._server.database)
             if in_sequence and "insert_quorum" in told.settings:
                 told = replace(told, settings={**told.settings, **IN_SEQUENCE})
+            if only_reads:
+                told = replace(told, settings={**told.settings, "readonly": "2"})
             client = ServerClient(told, self._nodes, session)
             client.rows("SELECT 1")
             return client

@@ -218,6 +218,14 @@ class TestFaults:
             store_of(front).client().rows("SELECT * FROM not_yet")
         assert not isinstance(caught.value, Denied)
 
+    def test_who_only_reads_cannot_write(self, bed: Bed, front: Front) -> None:
+        client = store_of(front).client(only_reads=True)
+        assert client.rows("SELECT count() FROM tick") == [(0,)]
+        with pytest.raises(Permanent, match=r"(?i)code: 164"):
+            client.insert("ledger_open", {"t": [3600], "version": [1]})
+        with pytest.raises(Permanent, match=r"(?i)code: 164"):
+            client.command("TRUNCATE TABLE tick")
+
     def test_an_unencrypted_port_is_no_reason_to_end(self, front: Front) -> None:
         with pytest.raises(Retryable):
             store_of(front, is_tls=True).client()
