@@ -7,13 +7,14 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address
+from . import address, place
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
@@ -29,11 +30,12 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
-from .store import lease
+from .store import lease, shards
 from .store.client import Store
+from .store.layout import Layout
 from .store.ledger_state import LEASE
-from .store.migrate import Layout, migrate
 from .store.read import Reader
+from .store.server import hidden
 from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
@@ -43,6 +45,10 @@ log = logging.getLogger(__name__)
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
 
+LATE_SECONDS = 3600.0
+"""How far the clocks of a cluster's nodes may be apart, and a replica may lag, beside the longest
+statement: marks of that time are counted, which costs a few milliseconds a run."""
+
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[str]:
@@ -51,11 +57,12 @@ async def running(config: Config) -> AsyncIterator[str]:
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
     async with AsyncExitStack() as stack:
-        store = Store(config.data)
+        store = place.store(config)
         stack.callback(store.close)
+        layout = place.layout(config, store)
+        place.ready(config, store, layout, log.warning)
         client = store.client()
         retention = config.retention
-        migrate(client, Layout(raw_days=retention.raw_days, minute_days=retention.minute_days))
         tenure = Tenure()
         tenure.learn(recent_tenures(client, SOURCES))
         foreign = Foreign(tenure)
@@ -68,10 +75,12 @@ async def running(config: Config) -> AsyncIterator[str]:
             queue_rows=config.ingest.queue_rows,
         )
         stack.callback(writer.close)
-        job = _ledger(config, store, telemetry)
+        job = _ledger(config, store, layout, telemetry)
         stack.callback(job.close)
-        reader = Reader(store.client)
+        reader = Reader(partial(store.client, only_reads=True))
         stack.callback(reader.close)
+        clerk = Reader(store.client)
+        stack.callback(clerk.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         normaliser = Normaliser(limits)
         await stack.enter_async_context(
@@ -82,13 +91,11 @@ async def running(config: Config) -> AsyncIterator[str]:
         for receiver in (OtlpReceiver, RemoteWriteReceiver):
             parts = writer, normaliser, foreign, telemetry, config.ingest
             app.add_routes(receiver(*parts).routes())
-        app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
+        app.add_routes(HistoryReceiver(clerk, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         app.add_routes(FactsApi(reader).routes())
         app.add_routes(FleetApi(reader).routes())
-        documents = DocumentReceiver(
-            writer, reader, telemetry, config.ingest, limits.oldest_seconds
-        )
+        documents = DocumentReceiver(writer, clerk, telemetry, config.ingest, limits.oldest_seconds)
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
@@ -96,7 +103,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         yield url
 
 
-def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
+def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:
     told = config.ledger
     policy = Policy(
         told.idle_below_ratio,
@@ -106,11 +113,12 @@ def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
         config.topology.parents(),
     )
     return LedgerJob(
-        store.client,
+        lambda: shards.opened(store, layout),
         policy,
         telemetry,
         told.interval_seconds,
         lambda client: lease.candidate(store, client, LEASE),
+        late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
     )
 
 
@@ -118,10 +126,11 @@ async def serve(config: Config) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     async with running(config) as url:
-        log.info("collector at %s, data in %s", url, config.data)
+        # Not before: whoever waits for its store may be ended as any program.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        log.info("collector at %s, data in %s", url, hidden(config.data))
         loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")

@@ -4,6 +4,7 @@
     ├── StoreError            the store cannot be opened or used
     │   ├── StoreLocked       another process has the embedded store open
     │   ├── Retryable         try the same again later (the engine is away, the disk is full)
+    │   │   └── Denied        the server does not let us; at start that ends the program
     │   └── Permanent         the same will never work
     └── InvalidInput          what was sent cannot be read; ``reason`` is one word for the counter
 
@@ -27,6 +28,10 @@ class StoreLocked(StoreError):
 
 class Retryable(StoreError):
     """The same may work later."""
+
+
+class Denied(Retryable):
+    """The server does not know us, or does not let us do this; somebody has to change that."""
 
 
 class Permanent(StoreError):

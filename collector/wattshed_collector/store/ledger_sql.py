@@ -325,11 +325,6 @@ def steps(statements: Iterable[str], parts: Sequence[Slice]) -> Iterator[tuple[s
             yield statement, part
 
 
-DIRTY_HOURS = """
-SELECT DISTINCT toUnixTimestamp(hour) FROM dirty
-WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
-"""
-
 TOUCHED = """
 WITH edge AS (
     SELECT hour, device_id,
