@@ -19,7 +19,7 @@ from .errors import InvalidInput
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
-from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED, WITHOUT, needed
+from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TICK_HOURS, TOUCHED, WITHOUT, needed
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.tree import Containment
 from .topology import Topology
@@ -168,6 +168,7 @@ class Ledger:
         touched = {int(hour) for (hour,) in dirty}
         if not touched:
             return ()
+        self._client.command(TICK_HOURS, {"hours": sorted(touched)})
         first, end, settled_ms = ledger_state.measured(self._client)
         edges = self._edges_of(touched)
         hours = self._young(touched | self._beyond(edges))

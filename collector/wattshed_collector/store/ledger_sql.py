@@ -302,6 +302,17 @@ SELECT DISTINCT toUnixTimestamp(hour) FROM dirty
 WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
 """
 
+TICK_HOURS = """
+INSERT INTO tick_hour (hour, device_id, first_valid, last_valid)
+SELECT toStartOfHour(ts) AS hour, device_id,
+       min(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts,
+              toDateTime64('2105-01-01 00:00:00', 3, 'UTC'))),
+       max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC')))
+FROM tick WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
+GROUP BY hour, device_id
+"""
+"""Finds the first and the last reading of some hours. They are only ever widened."""
+
 TOUCHED = """
 WITH edge AS (
     SELECT hour, device_id,

@@ -155,7 +155,7 @@ def _fill(
         known = np.array([start is not None for start in starts]) & holds
         told = np.array([start or 0 for start in starts], np.int64)
         columns[wide.start_column] = _spread(rows, at, told, known)
-    return holds.tolist()
+    return list(map(bool, holds))
 
 
 def _spread(rows: int, at: list[int], values: NDArray[Any], said: NDArray[np.bool_]) -> Column:
