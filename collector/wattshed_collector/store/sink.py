@@ -10,7 +10,6 @@ from typing import Protocol
 from .client import Client
 from .insert import Insert
 
-
 MARK_SECONDS = 10.0
 """A third of what the ledger looks back (``ledger.OVERLAP_US``)."""
 
