@@ -115,6 +115,15 @@ WIDE: tuple[Wide, ...] = (
 BY_KEY: dict[Key, Wide] = {(wide.metric, wide.attributes): wide for wide in WIDE}
 
 
+def values_of(rows: Frame) -> int:
+    """Return how many details some rows of ``detail`` hold."""
+    held = [rows.columns[wide.column] for wide in WIDE if wide.column in rows.columns]
+    return sum(
+        len(rows) if column.present is None else int(np.count_nonzero(column.present))
+        for column in held
+    )
+
+
 def split(details: Sequence[Detail], ids: Sequence[int]) -> tuple[Frame | None, list[int]]:
     """Return the rows of ``detail``, None without any, and the places of details that stay narrow.
 

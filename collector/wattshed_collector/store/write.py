@@ -34,6 +34,7 @@ from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
 from .schema import TABLES
 from .sink import MARK_SECONDS, Sink, Straight
+from .wide import TABLE, values_of
 
 HOUR_MS, HOUR_S = 3_600_000, 3600
 log = logging.getLogger(__name__)
@@ -210,4 +211,6 @@ def _ticks(delivery: Delivery) -> int:
 
 
 def _details(delivery: Delivery) -> int:
-    return len(delivery.batch.details) + sum(len(f) for f in delivery.frames if f.table == "sample")
+    narrow = sum(len(f) for f in delivery.frames if f.table == "sample")
+    wide = sum(values_of(f) for f in delivery.frames if f.table == TABLE)
+    return len(delivery.batch.details) + narrow + wide
