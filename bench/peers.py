@@ -148,7 +148,7 @@ def snapshot_bytes(peer: Peer) -> int:
     blocks = peer.folder / "snapshots" / json.loads(said)["data"]["name"]
     size = sum(f.stat().st_blocks * 512 for f in blocks.rglob("*") if f.is_file())
     shutil.rmtree(blocks)
-    return size
+    return int(size)
 
 
 def _version(program: str) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.ledger_sql import TICK_HOURS
 from wattshed_collector.store.migrate import Layout, migrate
 
 HOUR_MS = 3_600_000
@@ -82,6 +83,7 @@ def fill(client: Client, gpus: int, lo: int, hi: int, every_s: int, round_s: int
     parameters = {"gpus": gpus, "lo": lo, "hi": hi, "every_s": every_s, "round_s": round_s}
     for statement in (TICKS, JOBS, WINDOWS, BASELINES):
         client.command(statement, parameters)
+    client.command(TICK_HOURS, {"hours": list(range(lo // 1000, hi // 1000, 3600))})
 
 
 def build(client: Client, gpus: int, history_days: float, round_s: int) -> None:

@@ -22,6 +22,7 @@ from .store.client import Client
 from .store.lease import Lease
 from .store.ledger_sql import (
     RECOMPUTE,
+    TICK_HOURS,
     TICKS,
     TOUCHED,
     WHOLE,
@@ -213,6 +214,7 @@ class Ledger:
             self._marks.done(marks)
             return ()
         self._shards.sync()
+        self._shards.command(TICK_HOURS, {"hours": sorted(touched)})
         first, end, settled_ms = ledger_state.measured(self._client)
         edges = self._edges_of(touched)
         hours = self._young(touched | self._beyond(edges))

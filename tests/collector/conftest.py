@@ -51,6 +51,7 @@ FACTS = (
     "factor",
 )
 DERIVED = (
+    "latest",
     "tick_hour",
     "dirty",
     "measured_1m",
@@ -99,7 +100,8 @@ class Bed:
             self.client.command(f"TRUNCATE TABLE {table}")
 
     def writer(self, **how: float) -> Writer:
-        return Writer(self.store.client, **{"window_seconds": 0.0, "share": 1.0, **how})  # type: ignore[arg-type]
+        at_once: dict[str, Any] = {"window_seconds": 0.0, "share": 1.0, "mark_seconds": 0.0}
+        return Writer(self.store.client, **{**at_once, **how})
 
     def write(self, *batches: Batch) -> None:
         """Write each batch durably, in order."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wattshed_collector.ledger import OVERLAP_US
-from wattshed_collector.store.ledger_sql import CHARGE, MEASURE
+from wattshed_collector.store.ledger_sql import CHARGE, MEASURE, TICK_HOURS
 from wattshed_collector.store.pieces_sql import BESIDE, PIECES
 from wattshed_collector.store.policies import Rule
 from wattshed_exporter.model import Allocation, Batch, Method, Tick, stable_id
@@ -136,6 +136,8 @@ def test_what_was_reconciled_is_not_charged(bed: Bed) -> None:
         },
     )
     first, end = BASE // 1000, BASE // 1000 + 7200
+    # A run of the ledger finds the edges of its hours first.
+    bed.client.command(TICK_HOURS, {"hours": [first, first + 3600, end]})
     statements = (BESIDE, PIECES, MEASURE, CHARGE)
     bed.ledger().compute(statements, first, end, Rule(), version=7)
     paid: dict[tuple[int, int], float] = {}

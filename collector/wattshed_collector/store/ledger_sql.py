@@ -325,6 +325,17 @@ def steps(statements: Iterable[str], parts: Sequence[Slice]) -> Iterator[tuple[s
             yield statement, part
 
 
+TICK_HOURS = """
+INSERT INTO tick_hour (hour, device_id, first_valid, last_valid)
+SELECT toStartOfHour(ts) AS hour, device_id,
+       min(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts,
+              toDateTime64('2105-01-01 00:00:00', 3, 'UTC'))),
+       max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC')))
+FROM tick WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
+GROUP BY hour, device_id
+"""
+"""Finds the first and the last reading of some hours. They are only ever widened."""
+
 TOUCHED = """
 WITH edge AS (
     SELECT hour, device_id,

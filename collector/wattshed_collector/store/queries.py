@@ -130,5 +130,5 @@ def details(client: Client, device: str) -> list[Record]:
 
 def newest(client: Client) -> float | None:
     """Event time (Unix seconds) of the newest tick, None in an empty store."""
-    rows = client.rows("SELECT toUnixTimestamp64Milli(max(last_valid)) / 1e3 FROM tick_hour")
+    rows = client.rows("SELECT toUnixTimestamp64Milli(max(ts)) / 1e3 FROM latest")
     return rows[0][0] or None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .client import Client
 from .insert import Insert
+
+MARK_SECONDS = 10.0
+"""A third of what the ledger looks back (``ledger.OVERLAP_US``)."""
 
 
 class Sink(Protocol):
@@ -17,12 +22,34 @@ class Sink(Protocol):
 
 
 class Straight:
-    """Inserts at once."""
+    """Inserts at once.
 
-    def __init__(self, client: Callable[[], Client]) -> None:
+    The same marks of dirty hours are inserted once in ``mark_seconds``: the ledger reads marks of
+    the half minute before its last run again, so one covers what is written soon after it.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], Client],
+        *,
+        mark_seconds: float = MARK_SECONDS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
+        self._mark_seconds = mark_seconds
+        self._now = now
+        self._marked: dict[bytes, float] = {}
 
     def write(self, inserts: Sequence[Insert]) -> None:
-        client = self._client()
+        client, now = self._client(), self._now()
         for insert in inserts:
-            client.insert_native(insert)
+            if insert.table == "dirty":
+                if now - self._marked.get(insert.body, -math.inf) < self._mark_seconds:
+                    continue
+                self._marked = {
+                    body: at for body, at in self._marked.items() if now - at < self._mark_seconds
+                }
+                client.insert_native(insert)
+                self._marked[insert.body] = now
+            else:
+                client.insert_native(insert)

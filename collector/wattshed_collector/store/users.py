@@ -14,6 +14,7 @@ from .ledger_state import READ
 
 WRITES = (
     "allocation",
+    "detail",
     "device",
     "dirty",
     "factor",
@@ -37,12 +38,13 @@ COMPUTES = (
     "policy",
     "reconcile_1h",
     "tick_beside",
+    "tick_hour",
     "tree",
     "workload_1d",
     "workload_1h",
 )
 """Tables that the ledger writes."""
-FILLED = ("activity_hour", "allocation_hour", "idle_hour", "tick_day", "tick_hour", "workload_seen")
+FILLED = ("activity_hour", "allocation_hour", "idle_hour", "latest", "tick_day", "workload_seen")
 """Tables that materialized views fill alone."""
 ROLES = ("writer", "ledger", "reader", "migrator")
 

@@ -115,6 +115,15 @@ WIDE: tuple[Wide, ...] = (
 BY_KEY: dict[Key, Wide] = {(wide.metric, wide.attributes): wide for wide in WIDE}
 
 
+def values_of(rows: Frame) -> int:
+    """Return how many details some rows of ``detail`` hold."""
+    held = [rows.columns[wide.column] for wide in WIDE if wide.column in rows.columns]
+    return sum(
+        len(rows) if column.present is None else int(np.count_nonzero(column.present))
+        for column in held
+    )
+
+
 def split(details: Sequence[Detail], ids: Sequence[int]) -> tuple[Frame | None, list[int]]:
     """Return the rows of ``detail``, None without any, and the places of details that stay narrow.
 
@@ -155,7 +164,7 @@ def _fill(
         known = np.array([start is not None for start in starts]) & holds
         told = np.array([start or 0 for start in starts], np.int64)
         columns[wide.start_column] = _spread(rows, at, told, known)
-    return holds.tolist()
+    return list(map(bool, holds))
 
 
 def _spread(rows: int, at: list[int], values: NDArray[Any], said: NDArray[np.bool_]) -> Column:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import numpy as np
+
 from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_exporter.model import Batch
 
@@ -31,8 +33,10 @@ from .pulse import Pulse
 from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
 from .schema import TABLES
-from .sink import Sink, Straight
+from .sink import MARK_SECONDS, Sink, Straight
+from .wide import TABLE, values_of
 
+HOUR_MS, HOUR_S = 3_600_000, 3600
 log = logging.getLogger(__name__)
 
 AWAY_AFTER = 2
@@ -64,6 +68,7 @@ class Writer:
         open_client: Callable[[], Client],
         *,
         sink: Sink | None = None,
+        mark_seconds: float = MARK_SECONDS,
         window_seconds: float = 0.1,
         longest_seconds: float = 1.5,
         share: float = 0.1,
@@ -72,7 +77,7 @@ class Writer:
     ) -> None:
         self.counters = Counters()
         self._open_client = open_client
-        self._sink = sink or Straight(self._connected)
+        self._sink = sink or Straight(self._connected, mark_seconds=mark_seconds)
         self._window_seconds = window_seconds
         self._group_rows = group_rows
         self._pace = Pace(share, longest_seconds)
@@ -169,17 +174,17 @@ class Writer:
     def _write(self, group: Sequence[Delivery]) -> None:
         news = self._dimensions.news([delivery.batch for delivery in group], self._stored)
         facts = self._facts(news.batch, [f for delivery in group for f in delivery.frames])
-        self._sink.write([encode(rows) for rows in (*self._marks(news), *facts)])
+        hours = news.dirty_hours.union(*map(_hours, facts))
+        # Marked first: an hour that is recomputed for nothing is better than one that never is.
+        marks = [frame("dirty", {"hour": sorted(hours)})] if hours else []
+        self._sink.write([encode(rows) for rows in (*marks, *self._unknown(news), *facts)])
         self._dimensions.remember(news)
         self.pulse.know(news.batch.devices)
         for rows in facts:
             if rows.table == "tick":
                 self.pulse.observe(rows)
 
-    def _marks(self, news: News) -> Iterator[Frame]:
-        # Marked first: an hour that is recomputed for nothing is better than one that never is.
-        if news.dirty_hours:
-            yield frame("dirty", {"hour": sorted(news.dirty_hours)})
+    def _unknown(self, news: News) -> Iterator[Frame]:
         if news.undescribed:
             yield frame("device", undescribed_columns(sorted(news.undescribed), self._ids))
         if news.unnamed:
@@ -194,9 +199,18 @@ class Writer:
         return [joined(parts) for parts in said.values() if parts]
 
 
+def _hours(facts: Frame) -> set[int]:
+    """Return the hours (Unix seconds) whose joules some rows can change."""
+    if facts.table != "tick":
+        return set()
+    return set(np.unique(facts.columns["ts"].values // HOUR_MS * HOUR_S).tolist())
+
+
 def _ticks(delivery: Delivery) -> int:
     return len(delivery.batch.ticks) + sum(len(f) for f in delivery.frames if f.table == "tick")
 
 
 def _details(delivery: Delivery) -> int:
-    return len(delivery.batch.details) + sum(len(f) for f in delivery.frames if f.table == "sample")
+    narrow = sum(len(f) for f in delivery.frames if f.table == "sample")
+    wide = sum(values_of(f) for f in delivery.frames if f.table == TABLE)
+    return len(delivery.batch.details) + narrow + wide

@@ -363,3 +363,25 @@ def test_the_pulse_knows_what_was_written(bed: Bed) -> None:
     writer.close()
     assert (writer.pulse.devices(), writer.pulse.power_watts()) == (1, 42.0)
     assert writer.pulse.newest_ms() == now
+
+
+def test_the_latest_values_do_not_go_back(bed: Bed) -> None:
+    now = int(time.time() * 1000)
+    device = Device("d", Kind.GPU, "n", "s")
+
+    def tick(at: int, watts: float | None, celsius: float | None, gap: str = "") -> Batch:
+        said = Tick("d", at, 1000, Method.ESTIMATED, watts, temperature_celsius=celsius, gap=gap)
+        return Batch(devices=(device,), ticks=(said,))
+
+    def live() -> list[tuple[object, ...]]:
+        return bed.client.rows(
+            "SELECT toUnixTimestamp64Milli(ts), power_watts, temperature_celsius, method, gap "
+            "FROM v_live"
+        )
+
+    newest = tick(now, 5.0, None), tick(now, None, -3.5)
+    for order in ((*newest, tick(now - 2000, 900.0, 80.0)), newest):
+        bed.write(*order)
+        assert live() == [(now, 5.0, -3.5, "estimated", "")]
+    bed.write(tick(now + 1, None, None, "deadline"), *newest)
+    assert live() == [(now + 1, None, None, "estimated", "deadline")]
