@@ -29,6 +29,7 @@ from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease
+from .store.budget import Budget
 from .store.client import Store
 from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
@@ -64,6 +65,7 @@ async def running(config: Config) -> AsyncIterator[str]:
             store.client,
             window_seconds=config.ingest.group_seconds,
             queue_rows=config.ingest.queue_rows,
+            budget=Budget(config.durability.queue_bytes),
         )
         stack.callback(writer.close)
         job = _ledger(config, store, telemetry)

@@ -18,6 +18,7 @@ from functools import partial
 from wattshed_collector.errors import Permanent, StoreError
 from wattshed_exporter.model import Batch
 
+from .budget import Budget
 from .client import Client
 from .dimensions import Dimensions
 from .held import stored
@@ -50,12 +51,13 @@ class Writer:
         window_seconds: float = 0.1,
         queue_rows: int = 500_000,
         group_rows: int = 100_000,
+        budget: Budget | None = None,
     ) -> None:
         self.counters = Counters()
         self.pulse = Pulse()
         self._open_client = open_client
         self._window_seconds = window_seconds
-        self._queue = Queue(queue_rows, group_rows)
+        self._queue = Queue(queue_rows, group_rows, budget)
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
         self._client: Client | None = None
