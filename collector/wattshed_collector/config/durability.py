@@ -1,4 +1,4 @@
-"""How much may wait and where, what is left free of the disk, and how much memory the engine has."""
+"""How much may wait and where, what is left free of the disk, and the engine's memory."""
 
 from __future__ import annotations
 

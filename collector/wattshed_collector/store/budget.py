@@ -78,7 +78,7 @@ class Shares:
 
 
 class Pace:
-    """How fast what waits goes away, in units per second, and so how long a newcomer should wait."""
+    """How fast what waits goes away, per second, and so how long a newcomer should wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

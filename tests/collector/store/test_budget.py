@@ -1,4 +1,4 @@
-"""Room for what waits: never more than the limit, some left for whoever comes next, honest waits."""
+"""Room for what waits: never above the limit, some left for whoever comes next, honest waits."""
 
 from __future__ import annotations
 
