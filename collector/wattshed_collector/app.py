@@ -64,6 +64,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         writer = Writer(
             store.client,
             window_seconds=config.ingest.group_seconds,
+            longest_seconds=config.ingest.group_longest_seconds,
             queue_rows=config.ingest.queue_rows,
             budget=Budget(config.durability.queue_bytes),
         )

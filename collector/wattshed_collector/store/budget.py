@@ -77,7 +77,7 @@ class Shares:
             self._held.pop(sender, None)
 
 
-class Pace:
+class Outflow:
     """How fast what waits goes away, per second, and so how long a newcomer should wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -122,7 +122,7 @@ class Budget:
         self._closed = closed
         self._lock = threading.Lock()
         self._shares = Shares(limit_bytes, "bytes wait to be written")
-        self._pace = Pace(clock)
+        self._outflow = Outflow(clock)
 
     @property
     def used_bytes(self) -> int:
@@ -137,13 +137,13 @@ class Budget:
             if why := self._shares.refusal(sender, size):
                 raise self._busy(why, size)
             if not self._shares.total:
-                self._pace.begin()
+                self._outflow.begin()
             self._shares.take(sender, size)
 
     def give(self, sender: str, size: int) -> None:
         with self._lock:
             self._shares.give(sender, size)
-            self._pace.done(size)
+            self._outflow.done(size)
 
     def busy(self, why: str, size: int) -> Busy:
         """Return the refusal of ``size`` bytes for a reason of the caller's, and count it."""
@@ -152,7 +152,7 @@ class Budget:
 
     def _busy(self, why: str, size: int) -> Busy:
         self.refused += 1
-        return Busy(why, self._pace.wait_seconds(self._shares.total, size))
+        return Busy(why, self._outflow.wait_seconds(self._shares.total, size))
 
     @contextmanager
     def entered(self, sender: str, size: int | None) -> Iterator[Entry]:

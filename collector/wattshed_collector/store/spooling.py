@@ -1,8 +1,8 @@
-"""Where the writer's rows go: into the store, or into the spool while the store is away.
+"""A sink that writes into a server, or into the spool while the server is away.
 
-While anything waits in the spool all that comes goes behind it, so that rows arrive in the order in
-which they were taken: of two descriptions of a device the later one must come later. A group that is
-delivered twice, because a crash came before its mark, is the same rows again.
+While anything waits in the spool all that comes goes behind it, so that rows arrive in the order
+in which they were taken: of two descriptions of a device the later one must come later. A group
+that is delivered twice, because a crash came before its mark, is the same rows again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from wattshed_collector.errors import Permanent, Retryable
 
@@ -30,19 +29,6 @@ DRAIN_BYTES = 8 * 2**20
 """What is read back at once, and inserted with one statement per table."""
 FIRST_TABLE = "dirty"
 """An hour that is recomputed for nothing is better than one that never is."""
-
-
-class Sink(Protocol):
-    """Takes inserts and answers what is held of allocations; used by one thread."""
-
-    def write(self, inserts: Sequence[Insert]) -> None:
-        """Return once they are durable. Raises Permanent, or Retryable where nothing took them."""
-
-    def stored(self, keys: Sequence[Key]) -> dict[Key, Held] | None:
-        """Say what the store holds of some keys, None where that cannot be told now."""
-
-    def close(self) -> None:
-        """Let go of everything; what is durable stays so."""
 
 
 class Connection:
@@ -76,23 +62,6 @@ class Connection:
             raise
 
 
-class DirectSink:
-    """Writes into the store, which is the process's own: there is nothing to wait for."""
-
-    def __init__(self, open_client: Callable[[], Client]) -> None:
-        self._connection = Connection(open_client)
-
-    def write(self, inserts: Sequence[Insert]) -> None:
-        for insert in inserts:
-            self._connection.insert(insert)
-
-    def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
-        return self._connection.stored(keys)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 @dataclass(slots=True)
 class Drained:
     """What has gone through the spool since the start."""
@@ -102,7 +71,7 @@ class Drained:
     aside_rows: int = 0
 
 
-class SpoolingSink:
+class Spooling:
     """Writes into a server, or into ``spool`` while that does not answer; drains it by itself.
 
     ``close`` leaves what waits for the next start.

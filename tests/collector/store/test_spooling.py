@@ -12,8 +12,8 @@ import pytest
 from wattshed_collector.errors import Permanent, Retryable
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.insert import Insert
-from wattshed_collector.store.sink import DirectSink, SpoolingSink, joined
 from wattshed_collector.store.spool import Kept, Spool
+from wattshed_collector.store.spooling import Spooling, joined
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
@@ -85,11 +85,11 @@ class Rig:
         self.server = Server(bed)
         self._folder = folder
         self._limit = limit
-        self._open: list[SpoolingSink] = []
+        self._open: list[Spooling] = []
 
-    def sink(self) -> SpoolingSink:
+    def sink(self) -> Spooling:
         spool = Spool(self._folder, self._limit)
-        self._open.append(SpoolingSink(self.server.open, spool, first_retry_seconds=0.01))
+        self._open.append(Spooling(self.server.open, spool, first_retry_seconds=0.01))
         return self._open[-1]
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def rig(bed: Bed, tmp_path: Path) -> Iterator[Rig]:
     made.close()
 
 
-def until_empty(sink: SpoolingSink) -> None:
+def until_empty(sink: Spooling) -> None:
     end = time.monotonic() + 20
     while not sink.spool.empty:
         assert time.monotonic() < end, "the spool was not drained"
@@ -239,19 +239,6 @@ def test_nobody_can_say_what_is_held_while_it_is_away_or_behind(rig: Rig, tick: 
     rig.server.away = False
     until_empty(sink)
     assert sink.stored(keys) == {}
-
-
-def test_the_embedded_store_has_no_spool(bed: Bed, tick: Make) -> None:
-    server = Server(bed)
-    sink = DirectSink(server.open)
-    sink.write(tick(1))
-    server.away = True
-    with pytest.raises(Retryable):
-        sink.write(tick(2))
-    server.away = False
-    sink.write(tick(2))
-    sink.close()
-    assert bed.client.rows("SELECT count() FROM tick FINAL") == [(2,)]
 
 
 def test_marks_come_first_and_the_rest_in_order() -> None:
