@@ -28,12 +28,13 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
-from .store import lease
+from .store import lease, memory
 from .store.budget import Budget
 from .store.client import Store
 from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
 from .store.read import Reader
+from .store.retention import apply as apply_retention
 from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
@@ -51,11 +52,14 @@ async def running(config: Config) -> AsyncIterator[str]:
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
     async with AsyncExitStack() as stack:
-        store = Store(config.data)
+        engine_bytes = config.durability.engine_memory_bytes or memory.engine_bytes()
+        store = Store(config.data, memory_bytes=engine_bytes)
         stack.callback(store.close)
         client = store.client()
         retention = config.retention
-        migrate(client, Layout(raw_days=retention.raw_days, minute_days=retention.minute_days))
+        layout = Layout(raw_days=retention.raw_days, minute_days=retention.minute_days)
+        migrate(client, layout)
+        apply_retention(client, layout)
         tenure = Tenure()
         tenure.learn(recent_tenures(client, SOURCES))
         foreign = Foreign(tenure)

@@ -47,6 +47,8 @@ class Policy:
     """Who pays what a wall meter measures beside its devices."""
     topology: Topology | None = None
     """Which meter lies inside which, as the operator says it; None: as was said before."""
+    raw_since: int = 0
+    """Nor are hours from before this time (Unix seconds): retention was shorter then."""
 
     @property
     def rule(self) -> Rule:
@@ -234,9 +236,12 @@ class Ledger:
     @property
     def oldest(self) -> int:
         """The oldest hour (Unix seconds) of which every raw row is there; 0: all of them are."""
-        if not self._policy.raw_days:
+        kept, since = self._policy.raw_days, self._policy.raw_since
+        if not kept and not since:
             return 0
-        oldest = int(self._now()) - (self._policy.raw_days - 1) * DAY_S
+        oldest = since + DAY_S if since else 0
+        if kept:
+            oldest = max(oldest, int(self._now()) - (kept - 1) * DAY_S)
         return -(-oldest // HOUR_S) * HOUR_S
 
     def _recompute(self, wanted: Sequence[int], progress: Progress | None = None) -> None:

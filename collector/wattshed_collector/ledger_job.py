@@ -106,8 +106,12 @@ class LedgerJob:
             self._client = self._client or self._open_client()
             if self._make_lease and self._lease is None:
                 self._lease = self._make_lease(self._client)
-            # How long raw rows are kept was decided when the store was created.
-            policy = replace(self._policy, raw_days=ledger_state.raw_days(self._client))
+            # The store knows for how long it has kept raw rows.
+            policy = replace(
+                self._policy,
+                raw_days=ledger_state.raw_days(self._client),
+                raw_since=ledger_state.raw_since(self._client),
+            )
             self._ledger = Ledger(
                 self._client, policy, is_stopping=self._stop.is_set, lease=self._lease
             )

@@ -164,7 +164,9 @@ def existing(data: str) -> Iterator[tuple[Store, Client]]:
 @contextmanager
 def computing(store: Store, client: Client) -> Iterator[Ledger]:
     """Give the store's ledger; on a server it computes only while no collector leads."""
-    policy = Policy(raw_days=ledger_state.raw_days(client))
+    policy = Policy(
+        raw_days=ledger_state.raw_days(client), raw_since=ledger_state.raw_since(client)
+    )
     candidate = lease.candidate(store, client, ledger_state.LEASE)
     try:
         yield Ledger(client, policy, lease=candidate)
