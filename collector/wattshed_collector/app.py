@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from . import address
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
-from .config import Config
+from .config import Config, Durability
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -29,12 +30,15 @@ from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease, memory
-from .store.budget import Budget
+from .store.budget import Budget, always_open
 from .store.client import Store
+from .store.disk import DiskWatch
 from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
 from .store.read import Reader
 from .store.retention import apply as apply_retention
+from .store.spool import Spool
+from .store.spooling import Spooling
 from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
@@ -43,6 +47,9 @@ log = logging.getLogger(__name__)
 
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
+
+DROP_SECONDS = 120.0
+"""Time in which the ledger must have found the time to drop old readings, or it is tried again."""
 
 
 @asynccontextmanager
@@ -55,6 +62,9 @@ async def running(config: Config) -> AsyncIterator[str]:
         engine_bytes = config.durability.engine_memory_bytes or memory.engine_bytes()
         store = Store(config.data, memory_bytes=engine_bytes)
         stack.callback(store.close)
+        # Before the engine opens the folder: it may need the room that the ballast takes.
+        disk = _watched(config.durability, store)
+        budget = Budget(config.durability.queue_bytes, closed=disk.refusal if disk else always_open)
         client = store.client()
         retention = config.retention
         layout = Layout(raw_days=retention.raw_days, minute_days=retention.minute_days)
@@ -65,16 +75,26 @@ async def running(config: Config) -> AsyncIterator[str]:
         foreign = Foreign(tenure)
         client.close()
         telemetry = Telemetry()
+        spooling = _spooling(config.durability, store)
+        if spooling:
+            stack.callback(spooling.close)
         writer = Writer(
             store.client,
+            sink=spooling,
             window_seconds=config.ingest.group_seconds,
             longest_seconds=config.ingest.group_longest_seconds,
             queue_rows=config.ingest.queue_rows,
-            budget=Budget(config.durability.queue_bytes),
+            budget=budget,
         )
         stack.callback(writer.close)
         job = _ledger(config, store, telemetry)
         stack.callback(job.close)
+        if disk:
+            if config.durability.drop_oldest:
+                disk.drops_by(_dropping(job, config.durability.keep_days))
+            stack.callback(disk.close)
+            disk.start()
+        _follow(telemetry, budget, disk, spooling, engine_bytes)
         reader = Reader(store.client)
         stack.callback(reader.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
@@ -83,7 +103,7 @@ async def running(config: Config) -> AsyncIterator[str]:
             _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
         )
         app = web.Application(middlewares=[errors])
-        app.add_routes(Api(reader, writer, telemetry).routes())
+        app.add_routes(Api(reader, writer, telemetry, budget).routes())
         for receiver in (OtlpReceiver, RemoteWriteReceiver):
             parts = writer, normaliser, foreign, telemetry, config.ingest
             app.add_routes(receiver(*parts).routes())
@@ -98,6 +118,48 @@ async def running(config: Config) -> AsyncIterator[str]:
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
         yield url
+
+
+def _watched(told: Durability, store: Store) -> DiskWatch | None:
+    if store.is_server:
+        return None
+    return DiskWatch(Path(store.target), told.disk_free_bytes, told.ballast_bytes)
+
+
+def _spooling(told: Durability, store: Store) -> Spooling | None:
+    if not store.is_server or told.spool_folder is None:
+        return None
+    return Spooling(store.client, Spool(told.spool_folder, told.spool_bytes))
+
+
+def _dropping(job: LedgerJob, keep_days: int) -> Callable[[], str]:
+    return lambda: job.ask(lambda ledger: ledger.drop_oldest(keep_days)).result(DROP_SECONDS)
+
+
+def _follow(
+    telemetry: Telemetry,
+    budget: Budget,
+    disk: DiskWatch | None,
+    spooling: Spooling | None,
+    engine_bytes: int,
+) -> None:
+    """Have the gauges of what waits and of what is left say what it is when they are read."""
+    telemetry.set("engine_memory_limit_bytes", engine_bytes)
+    telemetry.set("memory_limit_bytes", memory.limit_bytes() or math.nan)
+    telemetry.set("queue_limit_bytes", budget.limit_bytes)
+    telemetry.follow("queued_bytes", lambda: budget.used_bytes)
+    telemetry.follow("turned_away", lambda: budget.refused)
+    if disk:
+        telemetry.follow("disk_free_bytes", lambda: disk.level.free_bytes)
+        telemetry.follow("disk_days_left", lambda: disk.level.days_left)
+        telemetry.follow("disk_full", lambda: disk.level.is_full)
+    if spooling:
+        spool, counters = spooling.spool, spooling.counters
+        telemetry.follow("spool_bytes", lambda: spool.level().size_bytes)
+        telemetry.follow("spool_rows", lambda: spool.level().rows)
+        telemetry.follow("spool_oldest_seconds", spool.oldest_seconds)
+        telemetry.follow("spool_aside", lambda: spool.level().aside)
+        telemetry.follow("spooled_rows", lambda: counters.spooled_rows)
 
 
 def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:

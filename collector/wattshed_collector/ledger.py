@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from wattshed_exporter.model import IdlePolicy
@@ -21,6 +21,7 @@ from .store.client import Client
 from .store.lease import Lease
 from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED, WITHOUT, needed
 from .store.policies import HostRemainder, Override, Policies, Rule
+from .store.retention import drop_oldest
 from .store.tree import Containment
 from .topology import Topology
 
@@ -126,6 +127,13 @@ class Ledger:
     @property
     def client(self) -> Client:
         return self._client
+
+    def drop_oldest(self, keep_days: int) -> str:
+        """Drop the oldest day of raw readings early; return what that was, "" for nothing."""
+        dropped = drop_oldest(self._client, keep_days, self._now())
+        since = ledger_state.raw_since(self._client)
+        self._policy = replace(self._policy, raw_since=since)
+        return dropped
 
     def leads(self) -> bool:
         """Take or renew the lease; return whether this ledger is the one that computes."""

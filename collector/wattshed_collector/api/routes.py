@@ -14,6 +14,7 @@ from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
 from wattshed_collector.store import queries
+from wattshed_collector.store.budget import Budget, always_open
 from wattshed_collector.store.read import Reader
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
@@ -28,8 +29,11 @@ FRESH_SECONDS = 2.0
 class Api:
     """Answers questions; it never writes."""
 
-    def __init__(self, reader: Reader, writer: Writer, telemetry: Telemetry) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, telemetry: Telemetry, budget: Budget | None = None
+    ) -> None:
         self._reader = reader
+        self._closed = budget.closed if budget else always_open
         self._writer = writer
         self._telemetry = telemetry
         self._reports: dict[tuple[str, str], tuple[float, Report]] = {}
@@ -97,7 +101,9 @@ class Api:
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """200 while the store answers."""
+        """200 while the store answers and input is taken."""
+        if (refusal := self._closed()) is not None:
+            return _json({"error": str(refusal), "reason": refusal.reason}, status=503)
         await self._reader.ask(queries.newest)
         return _json({"status": "ready"})
 

@@ -119,7 +119,7 @@ class Budget:
         self.limit_bytes = limit_bytes
         self.refused = 0
         """How often something was turned away since the start."""
-        self._closed = closed
+        self.closed = closed
         self._lock = threading.Lock()
         self._shares = Shares(limit_bytes, "bytes wait to be written")
         self._outflow = Outflow(clock)
@@ -130,7 +130,7 @@ class Budget:
 
     def take(self, sender: str, size: int) -> None:
         """Reserve bytes. Raises Busy, or what ``closed`` says, and has then reserved nothing."""
-        if (shut := self._closed()) is not None:
+        if (shut := self.closed()) is not None:
             self.refused += 1
             raise shut
         with self._lock:

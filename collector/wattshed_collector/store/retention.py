@@ -7,6 +7,7 @@ is told to work that out again, in the background and without rewriting a row.
 
 from __future__ import annotations
 
+import calendar
 import logging
 import re
 import time
@@ -25,6 +26,11 @@ _DAYS = re.compile(r"\bTTL\b[^()]*\(?.*?toIntervalDay\((\d+)\)")
 _TABLES = """
 SELECT name, engine_full FROM system.tables
 WHERE database = currentDatabase() AND name IN {names:Array(String)}
+"""
+_OLDEST_DAY = """
+SELECT partition_id, groupUniqArray(table) FROM system.parts
+WHERE database = currentDatabase() AND active AND table IN {names:Array(String)}
+  AND match(partition_id, '^[0-9]{8}$') GROUP BY partition_id ORDER BY partition_id LIMIT 1
 """
 RAW = "tick"
 """The table whose retention says how far back the ledger can compute."""
@@ -67,6 +73,25 @@ def apply(client: Client, layout: Layout, now: Callable[[], float] = time.time) 
             _change(client, change, wanted, placeholders["ON_CLUSTER"], now())
             changes.append(change)
     return changes
+
+
+def drop_oldest(client: Client, keep_days: int, now: float) -> str:
+    """Drop the oldest day of raw readings, unless it is one of the last ``keep_days``.
+
+    Returns what was dropped, "" where nothing was.
+    """
+    raw = sorted(table for table, rule in rules().items() if rule == "RAW_TTL")
+    rows = client.rows(_OLDEST_DAY, {"names": raw})
+    if not rows:
+        return ""
+    day, tables = str(rows[0][0]), sorted(map(str, rows[0][1]))
+    end = calendar.timegm(time.strptime(day, "%Y%m%d")) + 86_400
+    if end > now // 86_400 * 86_400 - keep_days * 86_400:
+        return ""
+    ledger_state.keep_raw_since(client, max(end, ledger_state.raw_since(client)))
+    for table in tables:
+        client.command(f"ALTER TABLE {table} DROP PARTITION ID {{day:String}}", {"day": day})
+    return f"{day} of {', '.join(tables)}"
 
 
 def days(engine: str) -> int:

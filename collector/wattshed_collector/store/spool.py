@@ -241,6 +241,11 @@ class Spool:
                 self._damaged,
             )
 
+    def oldest_seconds(self) -> float:
+        """Return for how long the oldest group has waited, 0 where none does."""
+        oldest = self.level().oldest
+        return 0.0 if oldest is None else max(0.0, self._now() - oldest)
+
     def close(self) -> None:
         """Let go of the folder; what waits stays there."""
         with self._lock:
