@@ -15,6 +15,7 @@ from aiohttp import web
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address
+from .api.backup import BackupApi
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
@@ -60,7 +61,8 @@ async def running(config: Config) -> AsyncIterator[str]:
     """
     async with AsyncExitStack() as stack:
         engine_bytes = config.durability.engine_memory_bytes or memory.engine_bytes()
-        store = Store(config.data, memory_bytes=engine_bytes)
+        backups = config.durability.backup_folder
+        store = Store(config.data, memory_bytes=engine_bytes, backup_folder=backups)
         stack.callback(store.close)
         # Before the engine opens the folder: it may need the room that the ballast takes.
         disk = _watched(config.durability, store)
@@ -109,6 +111,8 @@ async def running(config: Config) -> AsyncIterator[str]:
             app.add_routes(receiver(*parts).routes())
         app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
+        if not store.is_server:
+            app.add_routes(BackupApi(job, backups).routes())
         app.add_routes(FactsApi(reader).routes())
         documents = DocumentReceiver(
             writer, reader, telemetry, config.ingest, limits.oldest_seconds

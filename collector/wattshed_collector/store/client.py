@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
 
 from wattshed_collector.errors import Permanent, Retryable, StoreError, StoreLocked
 
@@ -86,15 +87,23 @@ class Client:
 
 
 class Store:
-    """Where the rows are: a folder (embedded chDB) or a ClickHouse URL; gives out clients."""
+    """Where the rows are: a folder (embedded chDB) or a ClickHouse URL; gives out clients.
 
-    def __init__(self, target: str | Path, *, memory_bytes: int = 0) -> None:
+    The embedded engine reads and writes backups below ``backup_folder`` alone.
+    """
+
+    def __init__(
+        self, target: str | Path, *, memory_bytes: int = 0, backup_folder: Path | None = None
+    ) -> None:
         self.target = str(target)
         self._memory_bytes = memory_bytes
         self._lock: IO[str] | None = None
         if not self.is_server:
             self._lock = _lock_folder(Path(self.target))
             _temporary_files_in_memory()
+        self._settings = ""
+        if backup_folder is not None and not self.is_server:
+            self._settings = _backup_settings(Path(self.target), backup_folder)
 
     @property
     def is_server(self) -> bool:
@@ -111,6 +120,8 @@ class Store:
             options = dict(ENGINE)
             if self._memory_bytes:
                 options["max_server_memory_usage"] = str(self._memory_bytes)
+            if self._settings:
+                options["config-file"] = self._settings
             path = str(Path(self.target) / "chdb")
             return Client(
                 clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
@@ -168,6 +179,15 @@ def _lock_folder(folder: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _backup_settings(folder: Path, allowed: Path) -> str:
+    """Write the file that tells the engine where backups may be; it is told in no other way."""
+    file = folder / "engine.xml"
+    path = escape(str(allowed))
+    text = f"<clickhouse><backups><allowed_path>{path}</allowed_path></backups></clickhouse>"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
 
 
 def _temporary_files_in_memory() -> None:
