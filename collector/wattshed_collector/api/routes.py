@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from wattshed_collector import report
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.errors import InvalidInput, Retryable, StoreError
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
 from wattshed_collector.store import queries
@@ -138,7 +139,10 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
     except InvalidInput as error:
         return _json({"error": str(error)}, status=400)
     except StoreError as error:
-        return _json({"error": str(error)}, status=503)
+        answer = _json({"error": str(error)}, status=503)
+        if isinstance(error, Retryable):
+            answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+        return answer
 
 
 def _window(request: web.Request) -> tuple[int, int]:

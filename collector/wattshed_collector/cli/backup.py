@@ -26,7 +26,7 @@ BACKUP_EXAMPLES = """examples:
 
 A collector that runs on the data folder makes the backup itself and goes on receiving; it may write
 below durability.backup_folder. With --base only what the full backup lacks is copied, and restoring
-needs both. docs/BACKUP.md shows how to do it every night."""
+needs both. docs/DURABILITY.md shows how to do it every night."""
 RESTORE_EXAMPLES = """examples:
   wattshed restore /mnt/backups/2026-02-01 --data /var/lib/wattshed
 

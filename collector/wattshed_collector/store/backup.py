@@ -266,6 +266,8 @@ def _rows(folder: Path, base: Path | None) -> dict[str, int]:
         match entry.name.split("/"):
             case ["data", "default", table, _part, "count.txt"]:
                 found[table] += int(held[entry.size, entry.checksum].read_text(encoding="ascii"))
+            case _:
+                pass
     return {table: rows for table, rows in found.items() if rows}
 
 

@@ -19,7 +19,8 @@ from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tic
 BASE = 1_768_471_200_000
 HOUR = 3_600_000
 ENERGY = f"""
-SELECT intDiv(toUnixTimestamp(t) - {BASE // 1000}, 3600) AS hour, device, workload_key, class, joules
+SELECT intDiv(toUnixTimestamp(t) - {BASE // 1000}, 3600) AS hour, device, workload_key, class,
+       joules
 FROM v_energy_1h ORDER BY ALL
 """
 TICKS = "SELECT * EXCEPT ingested_at FROM tick FINAL ORDER BY ts"

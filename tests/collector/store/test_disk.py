@@ -43,9 +43,8 @@ class Disk:
 
 
 class TestDecisions:
-    def watch(self, folder: Path, disk: Disk, **how: int) -> DiskWatch:
-        told = {"limit_bytes": 100 * MIB, "ballast_bytes": 4 * MIB, **how}
-        return DiskWatch(folder, **told, room=disk.room, clock=disk.clock)
+    def watch(self, folder: Path, disk: Disk) -> DiskWatch:
+        return DiskWatch(folder, 100 * MIB, 4 * MIB, room=disk.room, clock=disk.clock)
 
     def test_below_the_limit_nothing_is_taken_until_there_is_room_to_spare(
         self, tmp_path: Path
