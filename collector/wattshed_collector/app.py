@@ -14,7 +14,7 @@ from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address
+from . import address, place
 from .api.backup import BackupApi
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
@@ -30,14 +30,14 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
-from .store import lease, memory
+from .store import lease, memory, shards
 from .store.budget import Budget, always_open
 from .store.client import Store
 from .store.disk import DiskWatch
+from .store.layout import Layout
 from .store.ledger_state import LEASE
-from .store.migrate import Layout, migrate
 from .store.read import Reader
-from .store.retention import apply as apply_retention
+from .store.server import hidden
 from .store.spool import Spool
 from .store.spooling import Spooling
 from .store.tenures import recent_tenures
@@ -51,6 +51,9 @@ SETTLED_SECONDS = 30.0
 
 DROP_SECONDS = 120.0
 """Time in which the ledger must have found the time to drop old readings, or it is tried again."""
+LATE_SECONDS = 3600.0
+"""How far the clocks of a cluster's nodes may be apart, and a replica may lag, beside the longest
+statement: marks of that time are counted, which costs a few milliseconds a run."""
 
 
 @asynccontextmanager
@@ -60,18 +63,15 @@ async def running(config: Config) -> AsyncIterator[str]:
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
     async with AsyncExitStack() as stack:
-        engine_bytes = config.durability.engine_memory_bytes or memory.engine_bytes()
-        backups = config.durability.backup_folder
-        store = Store(config.data, memory_bytes=engine_bytes, backup_folder=backups)
+        store = place.store(config)
         stack.callback(store.close)
         # Before the engine opens the folder: it may need the room that the ballast takes.
         disk = _watched(config.durability, store)
         budget = Budget(config.durability.queue_bytes, closed=disk.refusal if disk else always_open)
+        layout = place.layout(config, store)
+        place.ready(config, store, layout, log.warning)
         client = store.client()
         retention = config.retention
-        layout = Layout(raw_days=retention.raw_days, minute_days=retention.minute_days)
-        migrate(client, layout)
-        apply_retention(client, layout)
         tenure = Tenure()
         tenure.learn(recent_tenures(client, SOURCES))
         foreign = Foreign(tenure)
@@ -89,14 +89,14 @@ async def running(config: Config) -> AsyncIterator[str]:
             budget=budget,
         )
         stack.callback(writer.close)
-        job = _ledger(config, store, telemetry)
+        job = _ledger(config, store, layout, telemetry)
         stack.callback(job.close)
         if disk:
             if config.durability.drop_oldest:
                 disk.drops_by(_dropping(job, config.durability.keep_days))
             stack.callback(disk.close)
             disk.start()
-        _follow(telemetry, budget, disk, spooling, engine_bytes)
+        _follow(telemetry, budget, disk, spooling, place.engine_bytes(config))
         reader = Reader(store.client)
         stack.callback(reader.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
@@ -112,7 +112,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         if not store.is_server:
-            app.add_routes(BackupApi(job, backups).routes())
+            app.add_routes(BackupApi(job, config.durability.backup_folder).routes())
         app.add_routes(FactsApi(reader).routes())
         documents = DocumentReceiver(
             writer, reader, telemetry, config.ingest, limits.oldest_seconds
@@ -166,7 +166,7 @@ def _follow(
         telemetry.follow("spooled_rows", lambda: counters.spooled_rows)
 
 
-def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
+def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:
     told = config.ledger
     policy = Policy(
         told.idle_below_ratio,
@@ -176,11 +176,12 @@ def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
         config.topology.parents(),
     )
     return LedgerJob(
-        store.client,
+        lambda: shards.opened(store, layout),
         policy,
         telemetry,
         told.interval_seconds,
         lambda client: lease.candidate(store, client, LEASE),
+        late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
     )
 
 
@@ -188,10 +189,11 @@ async def serve(config: Config) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     async with running(config) as url:
-        log.info("collector at %s, data in %s", url, config.data)
+        # Not before: whoever waits for its store may be ended as any program.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        log.info("collector at %s, data in %s", url, hidden(config.data))
         loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")

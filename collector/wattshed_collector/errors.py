@@ -5,6 +5,7 @@
     │   ├── StoreLocked       another process has the embedded store open
     │   ├── Retryable         try the same again later (the engine is away, the disk is full);
     │   │                     ``retry_after_seconds`` says when, ``reason`` is one word for counters
+    │   │   └── Denied        the server does not let us; at start that ends the program
     │   └── Permanent         the same will never work
     └── InvalidInput          what was sent cannot be read; ``reason`` is one word for the counter
 
@@ -35,6 +36,10 @@ class Retryable(StoreError):
         self.retry_after_seconds = retry_after_seconds
         self.reason = reason
         super().__init__(message)
+
+
+class Denied(Retryable):
+    """The server does not know us, or does not let us do this; somebody has to change that."""
 
 
 class Permanent(StoreError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,9 +20,11 @@ from .errors import InvalidInput
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
-from .store.ledger_sql import DIRTY_HOURS, RECOMPUTE, TOUCHED, WITHOUT, needed
+from .store.ledger_sql import RECOMPUTE, TOUCHED, WITHOUT, needed
+from .store.marks import Marks
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.retention import drop_oldest
+from .store.shards import Shards
 from .store.tree import Containment
 from .topology import Topology
 
@@ -30,7 +33,8 @@ DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT = 6
 RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
-"""How far back dirty marks are read again: a mark is stamped before its block becomes visible."""
+"""How far back dirty marks are taken for new: a mark is stamped before its block becomes visible.
+On a server, what becomes visible even later is found by ``Marks``."""
 
 Progress = Callable[[int, int], None]
 """Told how many hours are done, and of how many."""
@@ -100,7 +104,8 @@ class Ledger:
     """Recomputes dirty hours; ``run`` may be called at any time.
 
     Where several may compute on one store each has a ``lease``; without one it is the only ledger,
-    as on an embedded store that is locked by its process.
+    as on an embedded store that is locked by its process. ``late_seconds`` is how long after its
+    stamp an insert may become visible there, and a statement may run: 0 where all is one process.
     """
 
     def __init__(
@@ -110,10 +115,17 @@ class Ledger:
         now: Callable[[], float] = time.time,
         is_stopping: Callable[[], bool] = bool,
         lease: Lease | None = None,
+        shards: Shards | None = None,
+        late_seconds: float = 0.0,
     ) -> None:
         self.skipped_hours = 0
         """Dirty hours that were left alone since the start, because their raw rows may be gone."""
         self._client = client
+        self._shards = shards or Shards(client)
+        self._marks = Marks(late_seconds)
+        self._late_seconds = late_seconds
+        self._left: set[int] = set()
+        self._left_until = 0.0
         self._policy = policy
         self._now = now
         self._is_stopping = is_stopping
@@ -127,6 +139,11 @@ class Ledger:
     @property
     def client(self) -> Client:
         return self._client
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the tables are divided among the shards of a cluster."""
+        return self._shards.are_several
 
     def drop_oldest(self, keep_days: int) -> str:
         """Drop the oldest day of raw readings early; return what that was, "" for nothing."""
@@ -146,7 +163,17 @@ class Ledger:
             self._term = self._lease.term
             self._watermark_us, self._version = ledger_state.restore(self._client)
             self._edges = {}
+            self._marks.forget()
+            self._take_over()
         return True
+
+    def _take_over(self) -> None:
+        """See to the hours that the leader before left open: now, and once more when no statement
+        of its can run any longer, since such a one may still write rows of its version."""
+        if self._late_seconds:
+            self._left = ledger_state.left_open(self._client)
+            self._left_until = self._now() + self._late_seconds
+            ledger_state.mark_dirty(self._client, self._left)
 
     def adopt(self) -> Rule:
         """Put the policy that was configured in force from this hour on; return it."""
@@ -171,13 +198,17 @@ class Ledger:
         if not self.leads():
             return ()
         self._containment.refresh(self._client)
+        if self._left and self._now() > self._left_until:
+            ledger_state.mark_dirty(self._client, self._left)
+            self._left = set()
         started_us = int(self._now() * 1e6)
         # A clock that is set back must not hide what comes from then on.
         since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
-        dirty = self._client.rows(DIRTY_HOURS, {"since_us": since_us})
-        touched = {int(hour) for (hour,) in dirty}
+        touched, marks = self._marks.read(self._client, since_us)
         if not touched:
+            self._marks.done(marks)
             return ()
+        self._shards.sync()
         first, end, settled_ms = ledger_state.measured(self._client)
         edges = self._edges_of(touched)
         hours = self._young(touched | self._beyond(edges))
@@ -185,6 +216,7 @@ class Ledger:
         self._recompute(hours)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges = started_us, edges
+        self._marks.done(marks)
         ledger_state.save(self._client, self._watermark_us, settled_ms, self._version)
         return hours
 
@@ -221,7 +253,7 @@ class Ledger:
         """Run ``statements`` for the hours of [lo, hi), Unix seconds."""
         parameters = {"lo": lo * 1000, "hi": hi * 1000, "version": version, **rule.parameters()}
         for statement in statements:
-            self._client.command(statement, parameters)
+            self._shards.command(statement, parameters)
 
     def statements(self, lo: int, hi: int) -> Sequence[str]:
         """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
@@ -256,15 +288,26 @@ class Ledger:
         self._must_lead()
         version = self._next_version()
         ledger_state.begin(self._client, version)
-        for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
+        with self._lease.kept() if self._lease else nullcontext():
+            for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
+                self._must_lead()
+                self._write(lo, hi, rule, version)
+                if progress:
+                    progress(done, len(wanted))
+
+    def _write(self, lo: int, hi: int, rule: Rule, version: int) -> None:
+        with ledger_state.unmerged(self._shards):
+            self._open_hours(lo, hi, version)
+            for statement in self.statements(lo, hi):
+                self._must_lead()
+                self.compute((statement,), lo, hi, rule, version)
+            self._shards.sync(ledger_state.READ)
             self._must_lead()
-            with ledger_state.unmerged(self._client):
-                ledger_state.open_hours(self._client, range(lo, hi, HOUR_S), version)
-                for statement in (*self.statements(lo, hi), ledger_state.FINISH):
-                    self._must_lead()
-                    self.compute((statement,), lo, hi, rule, version)
-            if progress:
-                progress(done, len(wanted))
+            self.compute((ledger_state.FINISH,), lo, hi, rule, version)
+
+    def _open_hours(self, lo: int, hi: int, version: int) -> None:
+        hours = range(lo, hi, HOUR_S)
+        self._shards.each(lambda client: ledger_state.open_hours(client, hours, version))
 
     def _portions(
         self, hours: Sequence[int], rule_at: Callable[[int], Rule]
@@ -298,7 +341,7 @@ class Ledger:
         return sorted(hours - too_old)
 
     def _edges_of(self, hours: set[int]) -> Edges:
-        rows = self._client.rows(TOUCHED, {"hours": sorted(hours)})
+        rows = self._shards.rows(TOUCHED, {"hours": sorted(hours)})
         return {(row[0], row[1]): Edge(*row[2:]) for row in rows}
 
     def _beyond(self, edges: Edges) -> set[int]:

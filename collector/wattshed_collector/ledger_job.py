@@ -19,6 +19,7 @@ from .store import ledger_state
 from .store.client import Client
 from .store.lease import Lease
 from .store.policies import Rule
+from .store.shards import Shards
 from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -56,21 +57,23 @@ class LedgerJob:
 
     def __init__(
         self,
-        open_client: Callable[[], Client],
+        open_shards: Callable[[], Shards],
         policy: Policy,
         telemetry: Telemetry,
         interval_seconds: float,
         lease: Callable[[Client], Lease] | None = None,
+        late_seconds: float = 0.0,
     ) -> None:
         self.last_run: LastRun | None = None
         self.leads = False
-        self._open_client = open_client
+        self._open_shards = open_shards
+        self._late_seconds = late_seconds
         self._policy = policy
         self._telemetry = telemetry
         self._interval_seconds = interval_seconds
         self._make_lease = lease
         self._lease: Lease | None = None
-        self._client: Client | None = None
+        self._shards: Shards | None = None
         self._ledger: Ledger | None = None
         self._rule: Rule | None = None
         self._skipped = 0
@@ -103,17 +106,23 @@ class LedgerJob:
 
     def _open(self) -> Ledger:
         if self._ledger is None:
-            self._client = self._client or self._open_client()
+            self._shards = self._shards or self._open_shards()
+            client = self._shards.client
             if self._make_lease and self._lease is None:
-                self._lease = self._make_lease(self._client)
+                self._lease = self._make_lease(client)
             # The store knows for how long it has kept raw rows.
             policy = replace(
                 self._policy,
-                raw_days=ledger_state.raw_days(self._client),
-                raw_since=ledger_state.raw_since(self._client),
+                raw_days=ledger_state.raw_days(client),
+                raw_since=ledger_state.raw_since(client),
             )
             self._ledger = Ledger(
-                self._client, policy, is_stopping=self._stop.is_set, lease=self._lease
+                client,
+                policy,
+                is_stopping=self._stop.is_set,
+                lease=self._lease,
+                shards=self._shards,
+                late_seconds=self._late_seconds,
             )
         return self._ledger
 
@@ -134,12 +143,19 @@ class LedgerJob:
         except StoreError as error:
             log.error("the ledger could not run, it tries again: %s", error)
             result = "failed"
+            self._hang_up()
         except Exception:  # the thread must outlive whatever the driver raises
             log.exception("the ledger could not run, it tries again")
             result = "failed"
         seconds = time.perf_counter() - started
         self.last_run = {"at": time.time(), "result": result, "hours": hours, "seconds": seconds}
         self._tell(self.last_run)
+
+    def _hang_up(self) -> None:
+        """Leave the nodes of a cluster that the ledger kept to: one of them may be gone."""
+        if self._shards is not None and self._shards.are_replicated:
+            self._shards.close()
+            self._shards = self._ledger = None
 
     def _tell(self, run: LastRun) -> None:
         telemetry = self._telemetry
@@ -202,9 +218,8 @@ class LedgerJob:
                 asked = self._asked.get_nowait()
                 if asked and asked.future.set_running_or_notify_cancel():
                     asked.future.set_exception(Retryable("the collector is stopping"))
-        if self._client is None:
-            return
         if self._lease is not None:
             with suppress(StoreError):
                 self._lease.release()
-        self._client.close()
+        if self._shards is not None:
+            self._shards.close()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
+from .errors import InvalidInput
 from .ledger import RUN, Ledger, Progress
 from .store.client import Client
 from .store.policies import Override
@@ -85,6 +86,8 @@ def preview(
     Raises InvalidInput where an hour is too old, as the recomputation would.
     """
     ledger.check(hours)
+    if ledger.is_divided:
+        raise InvalidInput("a dry run over the shards of a cluster is not possible", "sharded")
     before: dict[tuple[str, ...], float] = {}
     after: dict[tuple[str, ...], float] = {}
     with _scratch(ledger.client, statements) as scratch:

@@ -20,7 +20,7 @@ from wattshed_collector.config import Config, Durability
 from wattshed_collector.errors import Retryable
 from wattshed_collector.ledger import Policy
 from wattshed_collector.ledger_job import LedgerJob
-from wattshed_collector.store.client import Client
+from wattshed_collector.store.shards import Shards
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 from wattshed_exporter.outputs.protobuf import Encoder
@@ -89,7 +89,7 @@ async def test_without_a_folder_for_them_none_is_written(aiohttp_client: Aiohttp
     assert "the collector may not write backups" in (await answer.json())["error"]
 
 
-def away() -> Client:
+def away() -> Shards:
     raise Retryable("away")
 
 

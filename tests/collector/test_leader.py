@@ -16,6 +16,7 @@ from wattshed_collector.ledger_job import LedgerJob
 from wattshed_collector.store import ledger_state
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.lease import Lease, Timing, newest
+from wattshed_collector.store.shards import Shards
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Method, Tick
 
@@ -188,7 +189,13 @@ def alone(client: Client, holder: str) -> Lease:
 def test_the_job_gives_its_lease_back_and_says_that_it_led(bed: Bed) -> None:
     telemetry = Telemetry()
 
-    job = LedgerJob(bed.store.client, KEEP, telemetry, 60.0, lambda client: alone(client, "job"))
+    job = LedgerJob(
+        lambda: Shards(bed.store.client()),
+        KEEP,
+        telemetry,
+        60.0,
+        lambda client: alone(client, "job"),
+    )
     assert job.ask(lambda ledger: ledger.leads()).result(20)
     held = newest(bed.client, "ledger")
     assert held is not None
@@ -209,7 +216,11 @@ def test_a_job_follows_while_another_leads(bed: Bed) -> None:
     assert alone(bed.client, "other").hold()
     telemetry = Telemetry()
     job = LedgerJob(
-        bed.store.client, KEEP, telemetry, 60.0, lambda client: Lease(client, "ledger", "job")
+        lambda: Shards(bed.store.client()),
+        KEEP,
+        telemetry,
+        60.0,
+        lambda client: Lease(client, "ledger", "job"),
     )
     with pytest.raises(Retryable, match="another collector computes"):
         job.ask(lambda ledger: ledger.recompute([BASE // 1000])).result(20)

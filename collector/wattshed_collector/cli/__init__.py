@@ -11,7 +11,7 @@ from wattshed_collector.errors import CollectorError, InvalidInput
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
-from . import backup, imports, ledger, show, up, validate
+from . import backup, imports, ledger, migrate, move, show, sql, up, validate
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"wattshed {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for module in (up, show, ledger, imports, backup, validate):
+    for module in (up, show, ledger, imports, backup, migrate, move, sql, validate):
         module.register(commands)
     _register_completion(commands, root)
     return root

@@ -26,7 +26,7 @@ from wattshed_collector.ledger import Ledger, NotLeader, Policy
 from wattshed_collector.report import Report
 from wattshed_collector.store import lease, ledger_state, queries
 from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.migrate import Layout, await_migrated, migrate
 from wattshed_collector.store.queries import Record
 
 DEFAULT_DATA = "wattshed-data"
@@ -139,8 +139,9 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answers]:
         yield Remote(url)
         return
     with existing(arguments.data) as (store, client):
-        with computing(store, client) as ledger:
-            ledger.run()
+        if not store.is_server:  # there, the collectors that share it keep the ledger
+            with computing(store, client) as ledger:
+                ledger.run()
         yield Local(client)
 
 
@@ -154,8 +155,11 @@ def existing(data: str) -> Iterator[tuple[Store, Client]]:
     """Open the store that is there, up to date; raises StoreError where there is none."""
     store = _existing(data)
     try:
-        client = store.client()
-        migrate(client, Layout())
+        client = store.client(session=True)
+        if store.is_server:  # its layout is not ours to know: `wattshed migrate` does it
+            await_migrated(store.client, wait=False, told=lambda _: None)
+        else:
+            migrate(client, Layout())
         yield store, client
     finally:
         store.close()
@@ -164,6 +168,8 @@ def existing(data: str) -> Iterator[tuple[Store, Client]]:
 @contextmanager
 def computing(store: Store, client: Client) -> Iterator[Ledger]:
     """Give the store's ledger; on a server it computes only while no collector leads."""
+    if ledger_state.is_divided(client):
+        raise StoreError("on a sharded cluster the leading collector computes: name it with --url")
     policy = Policy(
         raw_days=ledger_state.raw_days(client), raw_since=ledger_state.raw_since(client)
     )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from wattshed_collector.store.server import is_url
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
 from .durability import Durability
 from .ingest import Ingest, Scrape, named_target
+from .store import Migrate, Store
 
 __all__ = (
     "PREFIX",
@@ -19,8 +21,10 @@ __all__ = (
     "Durability",
     "Ingest",
     "Ledger",
+    "Migrate",
     "Retention",
     "Scrape",
+    "Store",
     "TopologyFile",
     "named_target",
 )
@@ -37,6 +41,7 @@ class Config:
         "wattshed-data", "Folder of the embedded store, or the URL of a ClickHouse server."
     )
     log_level: str = option("info", "debug, info, warning or error.")
+    store: Store = field(default_factory=Store)
     ingest: Ingest = field(default_factory=Ingest)
     scrape: Scrape = field(default_factory=Scrape)
     retention: Retention = field(default_factory=Retention)
@@ -50,4 +55,11 @@ class Config:
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             found.append(f"listen: {self.listen!r} is not host:port")
+        if is_url(self.data):
+            try:
+                self.store.server(self.data)
+            except ValueError as error:
+                found.append(f"data: {error}")
+        elif self.store.cluster or self.store.hosts:
+            found.append("store: is about a server, and data is a folder")
         return found

@@ -2,29 +2,29 @@
 
 The embedded engine takes an exclusive lock on its folder and reports a taken one in words that
 nobody understands, so the folder is locked here first. A client belongs to one thread; open one
-per thread with ``Store.client``.
+per thread with ``Store.client``. On a server a client has no session, asks the node that answers,
+and asks the next one where a node fails: every statement of ours may run twice.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import IO, Any, TypeVar
 from xml.sax.saxutils import escape
 
-from wattshed_collector.errors import Permanent, Retryable, StoreError, StoreLocked
+import zstandard
 
+from wattshed_collector.errors import Denied, Permanent, Retryable, StoreError, StoreLocked
+
+from . import server
+from .faults import as_ours, is_elsewhere
 from .insert import Insert
-
-PERMANENT_CODES = frozenset(
-    {6, 16, 27, 33, 36, 41, 43, 46, 47, 53, 60, 62, 69, 70, 72, 117, 153, 349, 386, 456, 457}
-)
-"""ClickHouse error codes that mean "this statement or this data will never work" (ErrorCodes.cpp):
-parse, type, range, parameter, unknown column/table/function and syntax errors. Everything else may
-pass."""
+from .layout import Layout
+from .server import Node, Nodes, Server
 
 ENGINE = {
     "max_threads": "2",
@@ -39,7 +39,28 @@ a quarter of a percent of a core for nothing, and refuses a batch that spans a h
 compiles expressions to machine code after their third use (Settings.cpp); of the ledger's that
 takes a second of CPU time, and computing an hour of 1500 GPUs again is no faster for it."""
 
+SESSION = {
+    "max_partitions_per_insert_block": "0",
+    "distributed_foreground_insert": "1",
+    "distributed_product_mode": "global",
+}
+"""Settings of a connection to a server. An insert through a Distributed table is durable on its
+shard before it returns; a subquery over the whole cluster means the whole cluster."""
+
+IN_SEQUENCE = {
+    "insert_quorum": "auto",
+    "insert_quorum_parallel": "0",
+    "select_sequential_consistency": "1",
+}
+SHARDS = """
+SELECT shard_num, max(is_local) FROM system.clusters WHERE cluster = {cluster:String}
+GROUP BY shard_num ORDER BY shard_num
+"""
+COMPRESSED_FROM = 1024
+"""Bytes of a body from which on it is worth compressing."""
+
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 
 class Client:
@@ -61,44 +82,142 @@ class Client:
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns nothing."""
-        with _translated():
-            self._connection.command(sql, parameters=dict(parameters or {}))
+        self._run(lambda c: c.command(sql, parameters=dict(parameters or {})))
 
     def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows given as equally long columns; DateTime64 columns take integer ticks."""
-        with _translated():
-            self._connection.insert(
-                table, list(columns.values()), column_names=list(columns), column_oriented=True
-            )
+        values, names = list(columns.values()), list(columns)
+        self._run(lambda c: c.insert(table, values, column_names=names, column_oriented=True))
 
     def insert_native(self, insert: Insert) -> None:
         """Append rows that are FORMAT Native already."""
-        with _translated():
-            self._connection.raw_insert(
-                insert.table, list(insert.columns), insert.body, fmt="Native"
-            )
+        names = list(insert.columns)
+        self._run(lambda c: c.raw_insert(insert.table, names, insert.body, fmt="Native"))
+
+    def native(self, sql: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """Run a query and return its rows as FORMAT Native, b"" where there are none."""
+        told = dict(parameters or {})
+        return bytes(self._run(lambda c: c.raw_query(sql, parameters=told, fmt="Native")))
 
     def close(self) -> None:
         self._connection.close()
 
     def _query(self, sql: str, parameters: Mapping[str, Any] | None) -> Any:
+        return self._run(lambda c: c.query(sql, parameters=dict(parameters or {})))
+
+    def _run(self, call: Callable[[Any], T]) -> T:
         with _translated():
-            return self._connection.query(sql, parameters=dict(parameters or {}))
+            return call(self._connection)
+
+
+class ServerClient(Client):
+    """A connection to whichever node of a server or cluster answers."""
+
+    def __init__(self, told: Server, nodes: Nodes, session: bool = False) -> None:
+        self._server = told
+        self._nodes = nodes
+        self._has_session = session
+        self._node = nodes.best()
+        super().__init__(None)
+
+    def insert_native(self, insert: Insert) -> None:
+        """Append rows that are FORMAT Native already; they travel compressed."""
+        names, body = list(insert.columns), insert.body
+        how = {}
+        if len(body) > COMPRESSED_FROM:
+            body, how = zstandard.ZstdCompressor(1).compress(body), {"compression": "zstd"}
+        self._run(lambda c: c.raw_insert(insert.table, names, body, fmt="Native", **how))
+
+    @property
+    def node(self) -> Node:
+        """The node that was asked last."""
+        return self._node
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _run(self, call: Callable[[Any], T]) -> T:
+        tries = max(2, len(self._nodes))
+        for left in reversed(range(tries)):
+            self._move(self._nodes.best())
+            try:
+                result = call(self._connected())
+            except StoreError:
+                raise
+            except Exception as error:
+                if not left or not self._gives_way(error):
+                    raise self._ours(error) from error
+            else:
+                self._nodes.answered(self._node)
+                return result
+        raise AssertionError("the last try returns or raises")
+
+    def _gives_way(self, error: Exception) -> bool:
+        """Return whether to try once more: on the next node, or on a new connection to the same."""
+        lost = is_elsewhere(error)
+        if lost or _timed_out(error):
+            self._nodes.failed(self._node)
+            self.close()
+        return lost
+
+    def _move(self, node: Node) -> None:
+        if node != self._node:
+            self.close()
+            self._node = node
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            import clickhouse_connect
+
+            options = self._server.options()
+            options["settings"] = {**SESSION, **options["settings"]}
+            self._connection = clickhouse_connect.get_client(
+                host=self._node.host,
+                port=self._node.port,
+                autogenerate_session_id=self._has_session,
+                **options,
+            )
+            self._connection.http_retries = 0
+        return self._connection
+
+    def _ours(self, error: Exception) -> Exception:
+        told = self._server
+        text = told.redacted(f"{error} (ClickHouse at {self._node})")
+        ours: Exception = _as_ours(error, text, is_server=True)
+        if isinstance(ours, Denied):
+            return Denied(
+                f"ClickHouse at {self._node} does not let user {told.user!r} do this: check "
+                f"store.user, store.password_file and the grants (`wattshed sql users`): {text}"
+            )
+        return ours
 
 
 class Store:
     """Where the rows are: a folder (embedded chDB) or a ClickHouse URL; gives out clients.
 
-    The embedded engine reads and writes backups below ``backup_folder`` alone.
+    ``told`` says more of a server than its URL does. ``name`` is the target without a password. The
+    embedded engine reads and writes backups below ``backup_folder`` alone.
     """
 
     def __init__(
-        self, target: str | Path, *, memory_bytes: int = 0, backup_folder: Path | None = None
+        self,
+        target: str | Path,
+        *,
+        memory_bytes: int = 0,
+        told: Server | None = None,
+        backup_folder: Path | None = None,
     ) -> None:
         self.target = str(target)
+        self.name = server.hidden(self.target)
         self._memory_bytes = memory_bytes
         self._lock: IO[str] | None = None
-        if not self.is_server:
+        self._server: Server | None = None
+        if server.is_url(self.target):
+            self._server = told or _parsed(self.target)
+            self._nodes = Nodes(self._server.nodes)
+        else:
             self._lock = _lock_folder(Path(self.target))
             _temporary_files_in_memory()
         self._settings = ""
@@ -107,25 +226,86 @@ class Store:
 
     @property
     def is_server(self) -> bool:
-        return urlsplit(self.target).scheme in ("http", "https", "clickhouse", "clickhouses")
+        return self._server is not None
 
-    def client(self) -> Client:
-        """Open a connection for the calling thread."""
+    @property
+    def server(self) -> Server:
+        """What is known of the server. Raises StoreError where the store is a folder."""
+        if self._server is None:
+            raise StoreError(f"{self.name} is a folder, not a server")
+        return self._server
+
+    def client(
+        self, *, session: bool = False, database: str = "", in_sequence: bool = False
+    ) -> Client:
+        """Open a connection for the calling thread; one with a session may make temporary tables.
+
+        Of a server: ``database``, where it is another than the configured one; ``in_sequence``: on
+        a cluster, whatever node is asked has seen what was written through any other.
+        """
+        if self._server is not None:
+            told = replace(self._server, database=database or self._server.database)
+            if in_sequence and "insert_quorum" in told.settings:
+                told = replace(told, settings={**told.settings, **IN_SEQUENCE})
+            client = ServerClient(told, self._nodes, session)
+            client.rows("SELECT 1")
+            return client
         # Imported here because it costs 200 MB, which --help and the config check need not pay.
         import clickhouse_connect
 
+        options = dict(ENGINE)
+        if self._memory_bytes:
+            options["max_server_memory_usage"] = str(self._memory_bytes)
+        if self._settings:
+            options["config-file"] = self._settings
+        path = str(Path(self.target) / "chdb")
         with _translated():
-            if self.is_server:
-                return Client(clickhouse_connect.get_client(dsn=self.target))
-            options = dict(ENGINE)
-            if self._memory_bytes:
-                options["max_server_memory_usage"] = str(self._memory_bytes)
-            if self._settings:
-                options["config-file"] = self._settings
-            path = str(Path(self.target) / "chdb")
             return Client(
                 clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
             )
+
+    def pinned(self, layout: Layout, *, session: bool = False) -> Client:
+        """Open a connection that stays with the node that answers now: another may lag behind."""
+        told = replace(self.server, database=layout.shard_database)
+        for left in reversed(range(len(told.nodes))):
+            node = self._nodes.best()
+            client = ServerClient(told, Nodes((node,)), session)
+            try:
+                client.rows("SELECT 1")
+            except Retryable:
+                self._nodes.failed(node)
+                if not left:
+                    raise
+            else:
+                return client
+        raise AssertionError("a server has a node")
+
+    def shard_clients(self, layout: Layout) -> list[Client]:
+        """Open a connection to one node of each shard, in the order of the shards.
+
+        Raises Retryable where a shard has no node that was named and answers.
+        """
+        told = replace(self.server, database=layout.shard_database)
+        found: dict[int, Client] = {}
+        shards: set[int] = set()
+        for node in told.nodes:
+            client = ServerClient(told, Nodes((node,)))
+            try:
+                rows = client.rows(SHARDS, {"cluster": layout.cluster})
+            except Retryable:
+                continue
+            shards.update(int(shard) for shard, _ in rows)
+            mine = next((int(shard) for shard, is_local in rows if is_local), None)
+            if mine is None or mine in found:
+                client.close()
+            else:
+                found[mine] = client
+        if not shards or shards - found.keys():
+            raise Retryable(
+                f"no node of shard {sorted(shards - found.keys()) or 'any'} of cluster "
+                f"{layout.cluster!r} answers: name one of each in store.hosts"
+            )
+        return [found[shard] for shard in sorted(found)]
 
     def close(self) -> None:
         if self._lock is not None:
@@ -140,23 +320,36 @@ class _translated:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, StoreError):
-            return
-        from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
-
-        if isinstance(error, DataError):  # the driver cannot make the column's type of a value
-            raise Permanent(str(error)) from error
-        if isinstance(error, ClickHouseError):
-            code = getattr(error, "code", None) or _code_in(str(error))
-            raise (Permanent if code in PERMANENT_CODES else Retryable)(str(error)) from error
-        if isinstance(error, OSError | RuntimeError):
-            raise Retryable(str(error)) from error
+        if isinstance(error, Exception) and not isinstance(error, StoreError):
+            ours = _as_ours(error, str(error), is_server=False)
+            if ours is not error:
+                raise ours from error
 
 
-def _code_in(message: str) -> int | None:
-    _head, _, tail = message.partition("Code: ")
-    digits = tail.split(".", 1)[0].strip()
-    return int(digits) if digits.isdigit() else None
+def _as_ours(error: Exception, text: str, *, is_server: bool) -> Exception:
+    """Return ``error`` as one of ours; itself where it is none of the driver's or the system's."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
+
+    if isinstance(error, DataError):  # the driver cannot make the column's type of a value
+        return Permanent(text)
+    if isinstance(error, ClickHouseError):
+        return as_ours(error, is_server=is_server, text=text)
+    if isinstance(error, OSError | RuntimeError):
+        return Retryable(text)
+    return error
+
+
+def _timed_out(error: Exception) -> bool:
+    from urllib3.exceptions import ReadTimeoutError
+
+    return isinstance(error.__cause__, ReadTimeoutError)
+
+
+def _parsed(url: str) -> Server:
+    try:
+        return server.parse(url)
+    except ValueError as error:
+        raise StoreError(f"cannot use the URL of the store: {error}") from error
 
 
 def _lock_folder(folder: Path) -> IO[str]:

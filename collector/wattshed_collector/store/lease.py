@@ -17,9 +17,13 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+from wattshed_collector.errors import StoreError
 
 from .client import Client, Store
 
@@ -55,7 +59,7 @@ class Held:
 
 
 class Lease:
-    """One candidate's view of a lease; it belongs to the thread of its client."""
+    """One candidate's view of a lease. Its client is asked by no other, or by the same thread."""
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Lease:
         self._version = 0
         self._seen = (0, 0.0)
         self._good_until = -1.0
+        self._turn = threading.RLock()
 
     @property
     def keep_seconds(self) -> float | None:
@@ -101,6 +106,32 @@ class Lease:
 
         Reads the row each time, so that a holder notices when another took over.
         """
+        with self._turn:
+            return self._hold()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the lease on a thread of its own, for work whose steps may outlast it."""
+        every, done = self.keep_seconds, threading.Event()
+        if every is None:
+            yield
+            return
+
+        def keep() -> None:
+            while not done.wait(every):
+                with suppress(StoreError):  # whoever works finds that it is lost
+                    if self.is_held:
+                        self.hold()
+
+        keeper = threading.Thread(target=keep, name="lease", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+
+    def _hold(self) -> bool:
         held = newest(self._client, self._name)
         if held is None or held.version != self._version:
             self._good_until = -1.0
@@ -118,9 +149,10 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, so that another need not wait for its end."""
-        if self.is_held:
-            self._good_until = -1.0
-            self._insert(self._version, until_us=0)
+        with self._turn:
+            if self.is_held:
+                self._good_until = -1.0
+                self._insert(self._version, until_us=0)
 
     def _is_free(self, held: Held | None) -> bool:
         if held is None or not held.until_us or not self._timing.settle_seconds:
@@ -168,10 +200,16 @@ class Lease:
 
 
 def candidate(store: Store, client: Client, name: str) -> Lease:
-    """Return this process' candidate for the lease ``name``."""
-    holder = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
+    """Return this process' candidate for the lease ``name``; on a server it asks by itself."""
+    if store.is_server:
+        client = store.client(in_sequence=True)
     timing = Timing() if store.is_server else Timing(settle_seconds=0.0)
-    return Lease(client, name, holder, timing)
+    return Lease(client, name, holder_name(), timing)
+
+
+def holder_name() -> str:
+    """Return a name that no other candidate has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"
 
 
 def newest(client: Client, name: str) -> Held | None:

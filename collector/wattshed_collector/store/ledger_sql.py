@@ -297,11 +297,6 @@ def needed(has_no_outer: bool, has_no_factor: bool) -> tuple[str, ...]:
     return tuple(ROLL_UP_PLAIN if has_no_factor and s == ROLL_UP else s for s in chosen)
 
 
-DIRTY_HOURS = """
-SELECT DISTINCT toUnixTimestamp(hour) FROM dirty
-WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
-"""
-
 TOUCHED = """
 WITH edge AS (
     SELECT hour, device_id,

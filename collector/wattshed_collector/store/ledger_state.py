@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from . import lease
 from .client import Client
+from .shards import Shards
 
 LEASE = "ledger"
 
@@ -108,21 +109,47 @@ def mark_dirty(client: Client, hours: Iterable[int]) -> None:
 
 
 @contextmanager
-def unmerged(client: Client) -> Iterator[None]:
-    """Keep what the run before has written as it is: readers see that until the next is done."""
+def unmerged(shards: Shards) -> Iterator[None]:
+    """Keep what the run before has written as it is: readers see that until the next is done.
+
+    Not on a cluster, where other replicas merge all the same, and a leader that dies would leave
+    merges stopped: there readers leave an hour out while rows of its last version are gone.
+    """
+    client = shards.client
+    if shards.are_replicated:
+        yield
+        return
     try:
         for table in READ:
             client.command(f"SYSTEM STOP MERGES {table}")
         yield
     finally:
-        for table in READ:
-            client.command(f"SYSTEM START MERGES {table}")
+        merging(client)
+
+
+def merging(client: Client) -> None:
+    """Have merges go on, also those that a leader stopped which is no more."""
+    for table in READ:
+        client.command(f"SYSTEM START MERGES {table}")
 
 
 def open_hours(client: Client, hours: Iterable[int], version: int) -> None:
     """Say that ``version`` of these hours will be written: they are not whole until FINISH."""
     found = sorted(hours)
     client.insert("ledger_open", {"t": found, "version": [version] * len(found)})
+
+
+def is_divided(client: Client) -> bool:
+    """Return whether the client's tables are the twins of those on the shards of a cluster."""
+    rows = client.rows(
+        "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'tick'"
+    )
+    return bool(rows) and rows[0][0] == "Distributed"
+
+
+def left_open(client: Client) -> set[int]:
+    """Return the hours (Unix seconds) of which a version was begun and not finished."""
+    return {int(hour) for (hour,) in client.rows("SELECT toUnixTimestamp(t) FROM v_open_hour")}
 
 
 def extent(client: Client) -> tuple[int, int] | None:
@@ -154,7 +181,8 @@ def measured(client: Client) -> tuple[int, int, int]:
 def raw_days(client: Client) -> int:
     """Return for how many days the store keeps raw readings; 0: for ever."""
     rows = client.rows(
-        "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'tick'"
+        "SELECT engine_full FROM system.tables WHERE name = 'tick' AND database IN "
+        "(currentDatabase(), currentDatabase() || '_shard') ORDER BY database DESC"
     )
     found = re.search(r"TTL .*?toIntervalDay\((\d+)\)", str(rows[0][0])) if rows else None
     return int(found[1]) if found else 0

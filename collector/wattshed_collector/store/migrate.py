@@ -1,42 +1,35 @@
-"""Run the numbered SQL migrations: immutable files, checksummed, each statement idempotent."""
+"""Run the numbered SQL migrations: immutable files, checksummed, each statement idempotent.
+
+On a server one migrator works at a time, under a lease. What rewrites rows (a mutation) is started
+and goes on in the background; ``background`` says what still does.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 
-from wattshed_collector.errors import Permanent
+from wattshed_collector.errors import Denied, Permanent, Retryable
 
-from .client import Client
+from .client import Client, Store
+from .layout import Layout, is_mutation
+from .lease import Lease, Timing, holder_name
+
+__all__ = ("Layout", "Migration", "Step", "background", "migrate", "migrations", "missing")
 
 VERSIONS = """
-CREATE TABLE IF NOT EXISTS migration {on_cluster} (
+CREATE TABLE IF NOT EXISTS migration {{ON_CLUSTER}} (
     number UInt32, name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)
-) ENGINE = {replicated}ReplacingMergeTree(applied_at) ORDER BY number
+) ENGINE = {{REPLICATED}}ReplacingMergeTree(applied_at) ORDER BY number
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How the tables are laid out; embedded by default, replicated where a cluster is named."""
-
-    cluster: str = ""
-    raw_days: int = 30
-    minute_days: int = 180
-
-    def placeholders(self) -> dict[str, str]:
-        return {
-            "ON_CLUSTER": f"ON CLUSTER '{self.cluster}'" if self.cluster else "",
-            "REPLICATED": "Replicated" if self.cluster else "",
-            "RAW_TTL": _ttl("toDateTime(ts)", self.raw_days),
-            "HELD_TTL": _ttl("toDateTime(end_ts)", self.raw_days),
-            "HOUR_TTL": _ttl("hour", self.raw_days),
-            "DAY_TTL": _ttl("day", self.raw_days),
-            "MINUTE_TTL": _ttl("t", self.minute_days),
-        }
+LEASE = "migration"
+LEASE_TIMING = Timing(length_seconds=120.0)
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +46,17 @@ class Migration:
 
     def statements(self, layout: Layout) -> list[str]:
         """Return the statements for ``layout``; an unknown placeholder is a KeyError."""
-        values = layout.placeholders()
-        text = re.sub(r"--[^\n]*", "", self.template)
-        text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], text)
-        return [statement.strip() for statement in text.split(";") if statement.strip()]
+        return layout.render(self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A mutation that goes on in the background: parts that are still to be rewritten."""
+
+    table: str
+    command: str
+    parts_to_do: int
+    failed: str
 
 
 def migrations() -> list[Migration]:
@@ -70,27 +70,123 @@ def migrations() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.number)
 
 
-def migrate(client: Client, layout: Layout, *, dry_run: bool = False) -> Sequence[Migration]:
+def migrate(
+    client: Client,
+    layout: Layout,
+    *,
+    dry_run: bool = False,
+    shards: Sequence[Client] = (),
+    still_ours: Callable[[], None] = lambda: None,
+) -> Sequence[Migration]:
     """Apply what is missing and return it; with ``dry_run`` only say what would be applied.
+
+    ``client`` is in the layout's shard database; ``shards`` are clients in that of each shard, for
+    statements that fill tables, and ``still_ours`` raises where another migrates by now.
 
     Raises Permanent when an applied migration was edited, or when the store is newer than this
     version: both would silently give tables that the code does not know.
     """
-    placeholders = layout.placeholders()
     if not dry_run:
-        client.command(
-            VERSIONS.format(
-                on_cluster=placeholders["ON_CLUSTER"], replicated=placeholders["REPLICATED"]
-            )
-        )
-    applied = _applied(client)
-    known = migrations()
+        for statement in (*layout.render(VERSIONS), *layout.twins(layout.render(VERSIONS))):
+            client.command(statement)
+    wanted = missing(client)
+    if not dry_run:
+        for migration in wanted:
+            _apply(client, migration, layout, shards or (client,), still_ours)
+    return wanted
+
+
+def missing(client: Client) -> Sequence[Migration]:
+    """Return the migrations that the store lacks. Raises Permanent as ``migrate`` does."""
+    applied, known = _applied(client), migrations()
     _check(known, applied)
-    missing = [migration for migration in known if migration.number not in applied]
-    if not dry_run:
-        for migration in missing:
-            _apply(client, migration, layout)
-    return missing
+    return [migration for migration in known if migration.number not in applied]
+
+
+def migrate_server(
+    store: Store, layout: Layout, sleep: Callable[[float], None] = time.sleep
+) -> Sequence[Migration]:
+    """Apply what is missing on a server or cluster, once no other does; return it."""
+    outside = store.client(database="default")
+    for statement in layout.databases():
+        outside.command(statement)
+    if not layout.is_sharded and layout.database != "default":
+        outside.command(f"CREATE DATABASE IF NOT EXISTS `{layout.database}` {layout.on_cluster}")
+    outside.close()
+    client = store.client(database=layout.shard_database)
+    try:
+        if not missing(client):
+            return []
+        with _leading(client, layout, sleep) as still_ours:
+            shards = store.shard_clients(layout) if layout.is_sharded else ()
+            return migrate(client, layout, shards=shards, still_ours=still_ours)
+    finally:
+        client.close()
+
+
+def await_migrated(
+    open_client: Callable[[], Client],
+    *,
+    wait: bool,
+    told: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Return once the store has every migration. Raises Permanent where it has not and ``wait``
+    is false; a server that is away is waited for as well, one that denies us is not."""
+    while True:
+        try:
+            client = open_client()
+            lacks = missing(client)
+            client.close()
+            if not lacks:
+                return
+            why = f"the store lacks {len(lacks)} migrations, from {lacks[0].number:04d} on"
+            if not wait:
+                raise Permanent(f"{why}: run `wattshed migrate`")
+        except Denied:
+            raise
+        except Retryable as error:
+            if not wait:
+                raise
+            why = str(error)
+        told(f"waiting for the store: {why}")
+        sleep(5 * POLL_SECONDS)
+
+
+def background(client: Client) -> list[Step]:
+    """Return the mutations of this database that are not done."""
+    rows = client.rows(
+        "SELECT table, command, parts_to_do, latest_fail_reason FROM system.mutations "
+        "WHERE database = currentDatabase() AND NOT is_done ORDER BY create_time"
+    )
+    return [Step(str(t), str(c), int(n), str(why)) for t, c, n, why in rows]
+
+
+@contextmanager
+def _leading(
+    client: Client, layout: Layout, sleep: Callable[[float], None]
+) -> Iterator[Callable[[], None]]:
+    for statement in _lease_table(layout):
+        client.command(statement)
+    lease = Lease(client, LEASE, holder_name(), LEASE_TIMING)
+    while not lease.hold():
+        sleep(POLL_SECONDS)
+
+    def still_ours() -> None:
+        if not lease.is_fresh and not lease.hold():
+            raise Retryable("another migrator took over; run it again once that one is done")
+
+    try:
+        yield still_ours
+    finally:
+        lease.release()
+
+
+def _lease_table(layout: Layout) -> list[str]:
+    """Return the statements of the lease's table: it is needed before its migration ran."""
+    every = (s for m in migrations() for s in m.statements(layout))
+    made = [s for s in every if s.startswith("CREATE TABLE IF NOT EXISTS lease")]
+    return [*made, *layout.twins(made)]
 
 
 def _applied(client: Client) -> dict[int, str]:
@@ -101,8 +197,25 @@ def _applied(client: Client) -> dict[int, str]:
     return {int(number): str(checksum) for number, checksum in rows}
 
 
-def _apply(client: Client, migration: Migration, layout: Layout) -> None:
-    for statement in migration.statements(layout):
+def _apply(
+    client: Client,
+    migration: Migration,
+    layout: Layout,
+    shards: Sequence[Client],
+    still_ours: Callable[[], None],
+) -> None:
+    statements = migration.statements(layout)
+    for statement in statements:
+        still_ours()
+        if statement.startswith("INSERT"):
+            for shard in shards:
+                shard.command(statement)
+        elif is_mutation(statement):
+            client.command(f"{statement} SETTINGS mutations_sync = 0")
+        else:
+            client.command(statement)
+    for statement in layout.twins(statements):
+        still_ours()
         client.command(statement)
     client.insert(
         "migration",
@@ -127,7 +240,3 @@ def _check(known: Sequence[Migration], applied: dict[int, str]) -> None:
                 f"migration {migration.number:04d}_{migration.name} was edited after it was "
                 "applied; migrations are immutable, add a new one"
             )
-
-
-def _ttl(column: str, days: int) -> str:
-    return f"TTL {column} + INTERVAL {days} DAY" if days else ""

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from . import ledger_state
 from .client import Client
-from .migrate import Layout, migrations
+from .layout import Layout
+from .migrate import migrations
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ _RULE = re.compile(r"\{\{(\w+_TTL)\}\}")
 _DAYS = re.compile(r"\bTTL\b[^()]*\(?.*?toIntervalDay\((\d+)\)")
 _TABLES = """
 SELECT name, engine_full FROM system.tables
-WHERE database = currentDatabase() AND name IN {names:Array(String)}
+WHERE database = {database:String} AND name IN {names:Array(String)}
 """
 _OLDEST_DAY = """
 SELECT partition_id, groupUniqArray(table) FROM system.parts
@@ -65,12 +66,13 @@ def apply(client: Client, layout: Layout, now: Callable[[], float] = time.time) 
     """Make the tables keep their rows as ``layout`` says; return what that changed."""
     known = rules()
     placeholders = layout.placeholders()
+    asked = {"database": layout.shard_database, "names": sorted(known)}
     changes = []
-    for name, engine in sorted(client.rows(_TABLES, {"names": sorted(known)})):
+    for name, engine in sorted(client.rows(_TABLES, asked)):
         wanted = placeholders[known[name]]
         change = Change(str(name), days(str(engine)), _written_days(wanted))
         if change.before != change.after:
-            _change(client, change, wanted, placeholders["ON_CLUSTER"], now())
+            _change(client, change, wanted, layout, now())
             changes.append(change)
     return changes
 
@@ -105,12 +107,12 @@ def _written_days(clause: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _change(client: Client, change: Change, clause: str, on_cluster: str, now: float) -> None:
+def _change(client: Client, change: Change, clause: str, layout: Layout, now: float) -> None:
     if change.table == RAW and change.before and not change.shortens:
         # What was dropped stays dropped, and hours without their readings must not be computed.
         gone = round(now) - change.before * 86_400
         ledger_state.keep_raw_since(client, max(gone, ledger_state.raw_since(client)))
-    alter = f"ALTER TABLE {change.table} {on_cluster} "
+    alter = f"ALTER TABLE `{layout.shard_database}`.{change.table} {layout.on_cluster} "
     if clause:
         client.command(f"{alter} MODIFY SETTING materialize_ttl_recalculate_only = 1")
         client.command(f"{alter} MODIFY {clause} SETTINGS mutations_sync = 0")

@@ -48,6 +48,12 @@ arrayMap(within -> arrayMap(margin -> arrayMap(status -> (
 inside have left in acc.1. It leaves its own measure there, or theirs where it does not stand; acc.2
 keeps its status and that sum. arrayMap over one element gives a value a name."""
 
+_EACH_HOUR = """
+SELECT toDateTime(arrayJoin(range(toUInt32({lo:Int64} / 1000), toUInt32({hi:Int64} / 1000),
+                                  3600)), 'UTC'),
+       0, 0, 0, NULL, 0, 0, '', [], {version:UInt64}
+"""
+
 RECONCILE = f"""
 INSERT INTO reconcile_1h (t, device_id, outer_joules, inner_joules, remainder_joules,
                           uncovered_joules, seconds, status, remainders, version)
@@ -110,10 +116,15 @@ SELECT hour, device_id, outer_joules, covered_joules - arraySum(covered),
        60. * length(covered), status, if(status = 'ok', remainders, []), {{version:UInt64}}
 FROM member
 UNION ALL
-SELECT toDateTime(arrayJoin(range(toUInt32({{lo:Int64}} / 1000), toUInt32({{hi:Int64}} / 1000),
-                                  3600)), 'UTC'),
-       0, 0, 0, NULL, 0, 0, '', [], {{version:UInt64}}
+{_EACH_HOUR}
 """
+
+RECONCILED = f"""
+INSERT INTO reconcile_1h (t, device_id, outer_joules, inner_joules, remainder_joules,
+                          uncovered_joules, seconds, status, remainders, version)
+{_EACH_HOUR}
+"""
+"""Says on a shard of its own that these hours are reconciled, also where it has no outer meter."""
 
 REMAINDER = f"""
 INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)

@@ -15,6 +15,7 @@ from wattshed_collector.ledger import Policy
 from wattshed_collector.ledger_job import LedgerJob
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.read import Reader
+from wattshed_collector.store.shards import Shards
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 
@@ -72,7 +73,7 @@ def test_others_are_answered_while_the_ledger_computes(bed: Bed) -> None:
     )
     bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml"),), ticks=ticks))
     gate = Gate(bed.store.client())
-    job = LedgerJob(lambda: gate, Policy(raw_days=0), Telemetry(), 60.0)
+    job = LedgerJob(lambda: Shards(gate), Policy(raw_days=0), Telemetry(), 60.0)
     reader = Reader(bed.store.client)
     try:
         job.ask(lambda ledger: None).result(WAIT_S)

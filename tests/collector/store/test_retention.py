@@ -12,7 +12,7 @@ import pytest
 
 from wattshed_collector.store import ledger_state
 from wattshed_collector.store.client import Client
-from wattshed_collector.store.migrate import Layout
+from wattshed_collector.store.layout import Layout
 from wattshed_collector.store.retention import Change, apply, rules
 from wattshed_exporter.model import Batch, Method, Tick
 

@@ -1,0 +1,72 @@
+"""The store that the settings name, opened and made ready: for collector and command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+from wattshed_exporter.settings import load
+
+from .config import PREFIX, Config, Migrate
+from .store import memory, retention
+from .store.client import Store
+from .store.migrate import Layout, await_migrated, migrate, migrate_server
+from .store.server import is_url
+
+
+def store(config: Config) -> Store:
+    """Open the store. Raises StoreError."""
+    if is_url(config.data):
+        return Store(config.data, told=config.store.server(config.data))
+    folder = config.durability.backup_folder
+    return Store(config.data, memory_bytes=engine_bytes(config), backup_folder=folder)
+
+
+def engine_bytes(config: Config) -> int:
+    """Return the cap of the embedded engine's memory, 0 where it chooses itself."""
+    return config.durability.engine_memory_bytes or memory.engine_bytes()
+
+
+def layout(config: Config, store: Store) -> Layout:
+    """Return how the store's tables are laid out."""
+    days = config.retention.raw_days, config.retention.minute_days
+    return config.store.layout(*days, store.server.database if store.is_server else "default")
+
+
+def ready(config: Config, store: Store, layout: Layout, told: Callable[[str], None]) -> None:
+    """Make the tables, or wait until somebody has. Raises StoreError.
+
+    Who makes them also has them keep their rows for as long as the settings say by now.
+    """
+    if not store.is_server:
+        client = store.client()
+        migrate(client, layout)
+        retention.apply(client, layout)
+        client.close()
+    elif config.store.migrate is Migrate.AUTO:
+        migrate_server(store, layout)
+        client = store.client(database=layout.shard_database)
+        retention.apply(client, layout)
+        client.close()
+    else:
+        await_migrated(
+            lambda: store.client(database=layout.shard_database),
+            wait=config.store.migrate is Migrate.WAIT,
+            told=told,
+        )
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add where the collector's settings are."""
+    command.add_argument("--config", metavar="FILE", help="the collector's settings file")
+    command.add_argument(
+        "--data", metavar="PLACE", help="data folder or URL, where the file does not say it"
+    )
+
+
+def configured(arguments: argparse.Namespace) -> Config:
+    """Return the collector's settings of the command line and the environment; ConfigError."""
+    said = {"--config": arguments.config, "--data": arguments.data}
+    flags = [word for name, value in said.items() if value for word in (name, value)]
+    return load(Config, flags, os.environ, prog="wattshed", prefix=PREFIX)

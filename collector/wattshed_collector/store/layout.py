@@ -1,0 +1,169 @@
+"""How the tables are laid out: the same statements for a folder, a server and a cluster.
+
+* embedded, or one server: as the files say.
+* replicated: every node of a cluster has every row; engines are Replicated, statements run ON
+  CLUSTER.
+* sharded: each shard is a store of its own devices. Its tables and views have the names of the
+  files, in the database ``<database>_shard``; ``<database>`` has a Distributed twin of each, which
+  is what writers and readers know. A device's rows meet on the shard of its hash, so that repeated
+  rows, FINAL and joins by device stay there. What everybody joins (devices, workloads, policies,
+  factors, the tree) and what only one may hold (the lease) is whole on every node.
+
+The zookeeper path has the table's UUID, which is one on all nodes of an ON CLUSTER statement, so
+that CREATE OR REPLACE does not meet the table that it replaces.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BY_DEVICE = "cityHash64(device_id)"
+SHARDED = {
+    "activity_hour": _BY_DEVICE,
+    "allocation": _BY_DEVICE,
+    "allocation_hour": "",
+    "charge_1h": _BY_DEVICE,
+    "charge_1m": _BY_DEVICE,
+    "dirty": "cityHash64(hour)",
+    "idle_hour": _BY_DEVICE,
+    "ledger_hour": "",
+    "ledger_open": "",
+    "measured_1m": _BY_DEVICE,
+    "outcome": "cityHash64(workload_id)",
+    "piece": _BY_DEVICE,
+    "quarantine": "cityHash64(device)",
+    "reconcile_1h": _BY_DEVICE,
+    "sample": _BY_DEVICE,
+    "tick": _BY_DEVICE,
+    "tick_beside": _BY_DEVICE,
+    "tick_day": _BY_DEVICE,
+    "tick_hour": _BY_DEVICE,
+    "workload_1d": "",
+    "workload_1h": "",
+}
+"""Tables of which each shard has a part, and where a row belongs; "": only a shard itself writes
+them. What is summed over devices (``workload_1h``) has a row for each shard that has such devices.
+"""
+WHOLE = frozenset(
+    {
+        "device",
+        "factor",
+        "lease",
+        "ledger_state",
+        "migration",
+        "policy",
+        "tree",
+        "workload",
+        "workload_seen",
+    }
+)
+"""Tables that are whole on every node."""
+WHOLE_VIEWS = frozenset({"v_device", "v_tree", "v_workload"})
+"""Views over such tables alone; a view over any other is the union of the shards'."""
+
+_TABLE = re.compile(r"^CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+)")
+_NAMED = re.compile(
+    r"^(?:CREATE (?:OR REPLACE )?(?:TABLE|VIEW)|ALTER TABLE) (?:IF NOT EXISTS )?(\w+)"
+)
+_ENGINE = re.compile(r"ENGINE = Replicated(\w*MergeTree)(?:\(([^()]*)\))?")
+_MUTATION = re.compile(r"^ALTER TABLE [^;]*?\b(UPDATE|DELETE WHERE|MATERIALIZE)\b", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Embedded by default, replicated where a cluster is named, sharded where a whole one is too.
+
+    ``whole_cluster`` has one shard with every node as its replica. 0 days keep rows for ever.
+    """
+
+    cluster: str = ""
+    raw_days: int = 30
+    minute_days: int = 180
+    whole_cluster: str = ""
+    database: str = "default"
+
+    @property
+    def is_sharded(self) -> bool:
+        return bool(self.whole_cluster)
+
+    @property
+    def shard_database(self) -> str:
+        """Where the tables themselves are."""
+        return f"{self.database}_shard" if self.is_sharded else self.database
+
+    def placeholders(self) -> dict[str, str]:
+        return {
+            "ON_CLUSTER": self.on_cluster,
+            "REPLICATED": "Replicated" if self.cluster else "",
+            "RAW_TTL": _ttl("toDateTime(ts)", self.raw_days),
+            "HELD_TTL": _ttl("toDateTime(end_ts)", self.raw_days),
+            "HOUR_TTL": _ttl("hour", self.raw_days),
+            "DAY_TTL": _ttl("day", self.raw_days),
+            "MINUTE_TTL": _ttl("t", self.minute_days),
+        }
+
+    @property
+    def on_cluster(self) -> str:
+        return f"ON CLUSTER '{self.cluster}'" if self.cluster else ""
+
+    def render(self, template: str) -> list[str]:
+        """Return the statements of a file; an unknown placeholder or table is a KeyError."""
+        values = self.placeholders()
+        text = re.sub(r"--[^\n]*", "", template)
+        text = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], text)
+        return [self._replicated(s.strip()) for s in text.split(";") if s.strip()]
+
+    def databases(self) -> list[str]:
+        """Return the statements that make the databases of a sharded layout."""
+        if not self.is_sharded:
+            return []
+        return [
+            f"CREATE DATABASE IF NOT EXISTS `{name}` {self.on_cluster}".strip()
+            for name in (self.database, self.shard_database)
+        ]
+
+    def twins(self, statements: list[str]) -> list[str]:
+        """Return what gives each table and view of ``statements`` its twin, once each, in order."""
+        if not self.is_sharded:
+            return []
+        found = (_NAMED.match(statement) for statement in statements)
+        return [self.twin(name) for name in dict.fromkeys(m[1] for m in found if m)]
+
+    def twin(self, name: str) -> str:
+        """Return the statement that makes the twin of ``name`` anew; it holds no rows."""
+        is_whole = name in WHOLE or name in WHOLE_VIEWS
+        key = "" if is_whole or name.startswith("v_") else SHARDED[name]
+        place = f"'{self.whole_cluster if is_whole else self.cluster}', '{self.shard_database}'"
+        return (
+            f"CREATE OR REPLACE TABLE `{self.database}`.{name} {self.on_cluster} "
+            f"AS `{self.shard_database}`.{name} "
+            f"ENGINE = Distributed({place}, '{name}'{f', {key}' if key else ''})"
+        )
+
+    def _replicated(self, statement: str) -> str:
+        named = _TABLE.match(statement)
+        if not self.cluster or named is None:
+            return statement
+        of_shard = self.is_sharded and named[1] in SHARDED
+        if self.is_sharded and not of_shard and named[1] not in WHOLE:
+            raise KeyError(
+                f"nobody says whether table {named[1]} is whole or has a part on a shard"
+            )
+        path = "/clickhouse/tables/{uuid}/" + ("{shard}" if of_shard else "whole")
+        replica = "{replica}" if of_shard or not self.is_sharded else "{shard}-{replica}"
+
+        def engine(found: re.Match[str]) -> str:
+            more = f", {found[2]}" if found[2] else ""
+            return f"ENGINE = Replicated{found[1]}('{path}', '{replica}'{more})"
+
+        return _ENGINE.sub(engine, statement, count=1)
+
+
+def is_mutation(statement: str) -> bool:
+    """Return whether a statement only starts something that goes on in the background."""
+    return _MUTATION.match(statement) is not None
+
+
+def _ttl(column: str, days: int) -> str:
+    return f"TTL {column} + INTERVAL {days} DAY" if days else ""
