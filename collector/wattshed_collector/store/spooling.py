@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from wattshed_collector.errors import Permanent, Retryable
+from wattshed_collector.errors import Permanent, Retryable, StoreError
 
 from .client import Client
+from .faults import SCHEMA_CODES, code_of
 from .held import Held, Key, stored
 from .insert import Insert
 from .spool import Kept, Spool
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
+PATIENCE_S = 600.0
+"""A table or column that a server lacks may be on its way: so long everything waits for it."""
 DRAIN_BYTES = 8 * 2**20
 """What is read back at once, and inserted with one statement per table."""
 FIRST_TABLE = "dirty"
@@ -83,12 +87,17 @@ class Spooling:
         spool: Spool,
         *,
         first_retry_seconds: float = FIRST_RETRY_S,
+        patience_seconds: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Drained()
         self.spool = spool
         self._direct = Connection(open_client)
         self._drain = Connection(open_client)
         self._first_retry_seconds = first_retry_seconds
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._lacking_since: float | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._wake.set()
@@ -157,11 +166,23 @@ class Spooling:
         try:
             for insert in joined(groups):
                 self._drain.insert(insert)
-        except Permanent:
+        except StoreError as error:
+            if not self._is_for_good(error):
+                raise
             self._one_by_one(groups)
         else:
+            self._lacking_since = None
             self._delivered(groups)
         return False
+
+    def _is_for_good(self, error: StoreError) -> bool:
+        """Return whether waiting is of no use, or was not for long enough."""
+        if code_of(error) not in SCHEMA_CODES:
+            return isinstance(error, Permanent)
+        if self._lacking_since is None:
+            self._lacking_since = self._clock()
+            log.warning("the store lacks a table or a column, rows wait for it: %s", error)
+        return self._clock() - self._lacking_since >= self._patience_seconds
 
     def _one_by_one(self, groups: Iterable[Kept]) -> None:
         """Deliver each insert by itself; set aside what the store refuses."""
@@ -169,7 +190,9 @@ class Spooling:
             for number, insert in enumerate(kept.inserts):
                 try:
                     self._drain.insert(insert)
-                except Permanent as error:
+                except StoreError as error:
+                    if not self._is_for_good(error):
+                        raise
                     self.spool.set_aside(kept, number, str(error))
                     self.counters.aside_rows += insert.rows
                     log.error("%d rows of %s are set aside: %s", insert.rows, insert.table, error)
@@ -186,7 +209,9 @@ class Spooling:
         for aside in self.spool.aside():
             try:
                 self._drain.insert(aside.insert)
-            except Permanent as error:
+            except StoreError as error:
+                if not isinstance(error, Permanent) and code_of(error) not in SCHEMA_CODES:
+                    raise
                 log.warning("%s is still refused: %s", aside.path, error)
             else:
                 self.spool.forget_aside(aside)

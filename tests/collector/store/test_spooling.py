@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.fixtures.clickhouse import Front, served
 
 from wattshed_collector.errors import Permanent, Retryable
-from wattshed_collector.store.client import Client
+from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.insert import Insert
 from wattshed_collector.store.spool import Kept, Spool
 from wattshed_collector.store.spooling import Spooling, joined
@@ -23,36 +24,25 @@ MIB = 2**20
 
 
 class Server:
-    """The real store behind a line that may be cut."""
+    """The stand-in for a server over the real store, which may be switched off."""
 
-    def __init__(self, bed: Bed) -> None:
+    def __init__(self, bed: Bed, front: Front) -> None:
         self.bed = bed
-        self.away = False
-        self.tables: list[str] = []
+        self._front = front
+        self._store = Store(front.url)
+        self._away = False
 
     def open(self) -> Client:
-        if self.away:
-            raise Retryable("connection refused")
-        return Line(self)
+        return self._store.client()
 
+    @property
+    def away(self) -> bool:
+        return self._away
 
-class Line(Client):
-    """A connection of a ``Server``."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__(server.bed.store.client()._connection)
-        self._server = server
-
-    def insert_native(self, insert: Insert) -> None:
-        if self._server.away:
-            raise Retryable("connection reset")
-        super().insert_native(insert)
-        self._server.tables.append(insert.table)
-
-    def rows(self, sql: str, parameters: object = None) -> list[tuple[object, ...]]:
-        if self._server.away:
-            raise Retryable("connection reset")
-        return super().rows(sql, parameters)  # type: ignore[arg-type]
+    @away.setter
+    def away(self, away: bool) -> None:
+        (self._front.stop if away else self._front.start)()
+        self._away = away
 
 
 def native(bed: Bed, table: str, sql: str) -> Insert:
@@ -81,16 +71,22 @@ def tick(bed: Bed) -> Callable[[int], list[Insert]]:
 
 
 class Rig:
-    def __init__(self, bed: Bed, folder: Path, limit: int = MIB) -> None:
-        self.server = Server(bed)
+    def __init__(self, bed: Bed, front: Front, folder: Path, limit: int = MIB) -> None:
+        self.server = Server(bed, front)
         self._folder = folder
         self._limit = limit
         self._open: list[Spooling] = []
 
-    def sink(self) -> Spooling:
+    def sink(self, patience_seconds: float = 0.0) -> Spooling:
         spool = Spool(self._folder, self._limit)
-        self._open.append(Spooling(self.server.open, spool, first_retry_seconds=0.01))
-        return self._open[-1]
+        sink = Spooling(
+            self.server.open,
+            spool,
+            first_retry_seconds=0.01,
+            patience_seconds=patience_seconds,
+        )
+        self._open.append(sink)
+        return sink
 
     def close(self) -> None:
         while self._open:
@@ -102,8 +98,14 @@ class Rig:
 
 
 @pytest.fixture
-def rig(bed: Bed, tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(bed, tmp_path)
+def front(bed: Bed) -> Iterator[Front]:
+    with served(str(Path(bed.store.target) / "chdb")) as front:
+        yield front
+
+
+@pytest.fixture
+def rig(bed: Bed, front: Front, tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(bed, front, tmp_path)
     yield made
     made.close()
 
@@ -207,15 +209,31 @@ def test_what_was_set_aside_is_tried_again_at_the_next_start(rig: Rig) -> None:
         client.command("DROP TABLE later")
 
 
+def test_a_table_that_is_on_its_way_is_waited_for(rig: Rig, tick: Make) -> None:
+    sink = rig.sink(patience_seconds=600.0)
+    sink.write([native(rig.server.bed, "later", "SELECT 1::UInt8 AS a")])
+    sink.write(tick(1))
+    assert sink.spool.level().groups == 2
+    client = rig.server.bed.client
+    client.command("CREATE TABLE later (a UInt8) ENGINE = MergeTree ORDER BY a")
+    try:
+        until_empty(sink)
+        assert client.rows("SELECT a FROM later") == [(1,)]
+    finally:
+        rig.close()
+        client.command("DROP TABLE later")
+    assert (rig.powers(), sink.counters.aside_rows) == ([1], 0)
+
+
 def test_a_refusal_for_good_is_told_at_once_while_the_store_answers(rig: Rig) -> None:
     sink = rig.sink()
-    with pytest.raises(Permanent, match="nowhere"):
-        sink.write([native(rig.server.bed, "nowhere", "SELECT 1 AS a")])
+    with pytest.raises(Permanent, match="CANNOT_READ_ALL_DATA"):
+        sink.write([Insert("tick", ("ts",), 1, b"this is not Native")])
     assert sink.spool.empty
 
 
-def test_a_full_spool_says_come_again(bed: Bed, tmp_path: Path, tick: Make) -> None:
-    rig = Rig(bed, tmp_path, limit=350)
+def test_a_full_spool_says_come_again(bed: Bed, front: Front, tmp_path: Path, tick: Make) -> None:
+    rig = Rig(bed, front, tmp_path, limit=350)
     rig.server.away = True
     sink = rig.sink()
     sink.write(tick(1))
