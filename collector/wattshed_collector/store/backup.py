@@ -178,7 +178,10 @@ def _load(client: Client, folder: Path, base: Path | None, made: Manifest) -> No
 
 
 def _say_again(client: Client, made: Manifest) -> None:
-    """Insert once more what came while the backup was made, for the tables that hang on it."""
+    """Insert once more what came while the backup was made, for the tables that hang on it.
+
+    Its hours are marked as well, because the marks may have been copied before it came.
+    """
     rows = client.rows(
         """
         SELECT table, groupArray(name) FROM system.columns
@@ -196,6 +199,11 @@ def _say_again(client: Client, made: Manifest) -> None:
             "WHERE ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')",
             since,
         )
+    client.command(
+        "INSERT INTO dirty (hour) SELECT DISTINCT toStartOfHour(ts) FROM tick "
+        "WHERE ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')",
+        since,
+    )
     client.command(
         """
         INSERT INTO dirty (hour) SELECT DISTINCT toDateTime(arrayJoin(range(

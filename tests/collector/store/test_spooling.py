@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -223,6 +224,22 @@ def test_a_table_that_is_on_its_way_is_waited_for(rig: Rig, tick: Make) -> None:
         rig.close()
         client.command("DROP TABLE later")
     assert (rig.powers(), sink.counters.aside_rows) == ([1], 0)
+
+
+def test_marks_of_rows_that_took_long_come_once_more(
+    bed: Bed, front: Front, tmp_path: Path, tick: Make
+) -> None:
+    rig, ticking = Rig(bed, front, tmp_path), itertools.count(0, 60)
+    for clock, marks in ((lambda: 0.0, 1), (lambda: next(ticking), 2)):
+        bed.client.command("TRUNCATE TABLE dirty")
+        rig.server.away = True
+        spool = Spool(tmp_path, MIB)
+        sink = Spooling(rig.server.open, spool, first_retry_seconds=0.01, clock=clock)
+        sink.write([native(bed, "dirty", "SELECT toDateTime(3600, 'UTC') AS hour")])
+        rig.server.away = False
+        until_empty(sink)
+        sink.close()
+        assert bed.client.rows("SELECT count() FROM dirty") == [(marks,)]
 
 
 def test_a_refusal_for_good_is_told_at_once_while_the_store_answers(rig: Rig) -> None:
