@@ -67,6 +67,13 @@ print("empty", sink.spool.level().damaged, flush=True)
 """
 
 
+class Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients are killed here."""
+
+
 class Server:
     """Remembers what it was given, in order; ``mood`` says how it answers."""
 
@@ -95,8 +102,7 @@ class Server:
             def log_message(self, *said: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = Http(("127.0.0.1", 0), Handler)
         self.port = int(self._http.server_address[1])
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
         self._thread.start()
@@ -134,6 +140,8 @@ class Run:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            if not line.endswith("\n"):  # it was killed while it said so
+                return
             word, _, number = line.strip().partition(" ")
             {"sent": self.sent, "acknowledged": self.acknowledged}.get(word, []).append(int(number))
             self.last = line.strip()
