@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ from aiohttp import web
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address, place
+from .api.backup import BackupApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
-from .config import Config
+from .config import Config, Durability
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -30,12 +32,16 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
-from .store import lease, shards
+from .store import lease, memory, shards
+from .store.budget import Budget, always_open
 from .store.client import Store
+from .store.disk import DiskWatch
 from .store.layout import Layout
 from .store.ledger_state import LEASE
 from .store.read import Reader
 from .store.server import hidden
+from .store.spool import Spool
+from .store.spooling import Spooling
 from .store.tenures import recent_tenures
 from .store.write import Writer
 from .telemetry import Telemetry
@@ -45,6 +51,8 @@ log = logging.getLogger(__name__)
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
 
+DROP_SECONDS = 120.0
+"""Time in which the ledger must have found the time to drop old readings, or it is tried again."""
 LATE_SECONDS = 3600.0
 """How far the clocks of a cluster's nodes may be apart, and a replica may lag, beside the longest
 statement: marks of that time are counted, which costs a few milliseconds a run."""
@@ -59,6 +67,9 @@ async def running(config: Config) -> AsyncIterator[str]:
     async with AsyncExitStack() as stack:
         store = place.store(config)
         stack.callback(store.close)
+        # Before the engine opens the folder: it may need the room that the ballast takes.
+        disk = _watched(config.durability, store)
+        budget = Budget(config.durability.queue_bytes, closed=disk.refusal if disk else always_open)
         layout = place.layout(config, store)
         place.ready(config, store, layout, log.warning)
         client = store.client()
@@ -68,15 +79,26 @@ async def running(config: Config) -> AsyncIterator[str]:
         foreign = Foreign(tenure)
         client.close()
         telemetry = Telemetry()
+        spooling = _spooling(config.durability, store)
+        if spooling:
+            stack.callback(spooling.close)
         writer = Writer(
             store.client,
+            sink=spooling,
             window_seconds=config.ingest.group_seconds,
             longest_seconds=config.ingest.group_longest_seconds,
             queue_rows=config.ingest.queue_rows,
+            budget=budget,
         )
         stack.callback(writer.close)
         job = _ledger(config, store, layout, telemetry)
         stack.callback(job.close)
+        if disk:
+            if config.durability.drop_oldest:
+                disk.drops_by(_dropping(job, config.durability.keep_days))
+            stack.callback(disk.close)
+            disk.start()
+        _follow(telemetry, budget, disk, spooling, place.engine_bytes(config))
         reader = Reader(partial(store.client, only_reads=True))
         stack.callback(reader.close)
         clerk = Reader(store.client)
@@ -87,12 +109,14 @@ async def running(config: Config) -> AsyncIterator[str]:
             _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
         )
         app = web.Application(middlewares=[errors])
-        app.add_routes(Api(reader, writer, telemetry).routes())
+        app.add_routes(Api(reader, writer, telemetry, budget).routes())
         for receiver in (OtlpReceiver, RemoteWriteReceiver):
             parts = writer, normaliser, foreign, telemetry, config.ingest
             app.add_routes(receiver(*parts).routes())
         app.add_routes(HistoryReceiver(clerk, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
+        if not store.is_server:
+            app.add_routes(BackupApi(job, config.durability.backup_folder).routes())
         app.add_routes(FactsApi(reader).routes())
         app.add_routes(FleetApi(reader).routes())
         documents = DocumentReceiver(writer, clerk, telemetry, config.ingest, limits.oldest_seconds)
@@ -101,6 +125,48 @@ async def running(config: Config) -> AsyncIterator[str]:
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
         yield url
+
+
+def _watched(told: Durability, store: Store) -> DiskWatch | None:
+    if store.is_server:
+        return None
+    return DiskWatch(Path(store.target), told.disk_free_bytes, told.ballast_bytes)
+
+
+def _spooling(told: Durability, store: Store) -> Spooling | None:
+    if not store.is_server or told.spool_folder is None:
+        return None
+    return Spooling(store.client, Spool(told.spool_folder, told.spool_bytes))
+
+
+def _dropping(job: LedgerJob, keep_days: int) -> Callable[[], str]:
+    return lambda: job.ask(lambda ledger: ledger.drop_oldest(keep_days)).result(DROP_SECONDS)
+
+
+def _follow(
+    telemetry: Telemetry,
+    budget: Budget,
+    disk: DiskWatch | None,
+    spooling: Spooling | None,
+    engine_bytes: int,
+) -> None:
+    """Have the gauges of what waits and of what is left say what it is when they are read."""
+    telemetry.set("engine_memory_limit_bytes", engine_bytes)
+    telemetry.set("memory_limit_bytes", memory.limit_bytes() or math.nan)
+    telemetry.set("queue_limit_bytes", budget.limit_bytes)
+    telemetry.follow("queued_bytes", lambda: budget.used_bytes)
+    telemetry.follow("turned_away", lambda: budget.refused)
+    if disk:
+        telemetry.follow("disk_free_bytes", lambda: disk.level.free_bytes)
+        telemetry.follow("disk_days_left", lambda: disk.level.days_left)
+        telemetry.follow("disk_full", lambda: disk.level.is_full)
+    if spooling:
+        spool, counters = spooling.spool, spooling.counters
+        telemetry.follow("spool_bytes", lambda: spool.level().size_bytes)
+        telemetry.follow("spool_rows", lambda: spool.level().rows)
+        telemetry.follow("spool_oldest_seconds", spool.oldest_seconds)
+        telemetry.follow("spool_aside", lambda: spool.level().aside)
+        telemetry.follow("spooled_rows", lambda: counters.spooled_rows)
 
 
 def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from wattshed_exporter.model import IdlePolicy
@@ -34,6 +34,7 @@ from .store.ledger_sql import (
 )
 from .store.marks import Marks
 from .store.policies import HostRemainder, Override, Policies, Rule
+from .store.retention import drop_oldest
 from .store.shards import Shards
 from .store.tree import Containment
 from .topology import Topology
@@ -64,6 +65,8 @@ class Policy:
     """Which meter lies inside which, as the operator says it; None: as was said before."""
     slice_ticks: int = 4_000_000
     """Readings that one statement takes up: memory grows with them, about 150 bytes each."""
+    raw_since: int = 0
+    """Nor are hours from before this time (Unix seconds): retention was shorter then."""
 
     @property
     def rule(self) -> Rule:
@@ -154,6 +157,13 @@ class Ledger:
     def is_divided(self) -> bool:
         """Whether the tables are divided among the shards of a cluster."""
         return self._shards.are_several
+
+    def drop_oldest(self, keep_days: int) -> str:
+        """Drop the oldest day of raw readings early; return what that was, "" for nothing."""
+        dropped = drop_oldest(self._client, keep_days, self._now())
+        since = ledger_state.raw_since(self._client)
+        self._policy = replace(self._policy, raw_since=since)
+        return dropped
 
     def leads(self) -> bool:
         """Take or renew the lease; return whether this ledger is the one that computes."""
@@ -293,9 +303,12 @@ class Ledger:
     @property
     def oldest(self) -> int:
         """The oldest hour (Unix seconds) of which every raw row is there; 0: all of them are."""
-        if not self._policy.raw_days:
+        kept, since = self._policy.raw_days, self._policy.raw_since
+        if not kept and not since:
             return 0
-        oldest = int(self._now()) - (self._policy.raw_days - 1) * DAY_S
+        oldest = since + DAY_S if since else 0
+        if kept:
+            oldest = max(oldest, int(self._now()) - (kept - 1) * DAY_S)
         return -(-oldest // HOUR_S) * HOUR_S
 
     def _recompute(self, wanted: Sequence[int], progress: Progress | None = None) -> None:

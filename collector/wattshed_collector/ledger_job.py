@@ -113,8 +113,12 @@ class LedgerJob:
             client = self._shards.client
             if self._make_lease and self._lease is None:
                 self._lease = self._make_lease(client)
-            # How long raw rows are kept was decided when the store was created.
-            policy = replace(self._policy, raw_days=ledger_state.raw_days(client))
+            # The store knows for how long it has kept raw rows.
+            policy = replace(
+                self._policy,
+                raw_days=ledger_state.raw_days(client),
+                raw_since=ledger_state.raw_since(client),
+            )
             self._ledger = Ledger(
                 client,
                 policy,

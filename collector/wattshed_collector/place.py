@@ -9,6 +9,7 @@ from collections.abc import Callable
 from wattshed_exporter.settings import load
 
 from .config import PREFIX, Config, Migrate
+from .store import memory, retention
 from .store.client import Store
 from .store.migrate import Layout, await_migrated, migrate, migrate_server
 from .store.server import is_url
@@ -18,7 +19,13 @@ def store(config: Config) -> Store:
     """Open the store. Raises StoreError."""
     if is_url(config.data):
         return Store(config.data, told=config.store.server(config.data))
-    return Store(config.data)
+    folder = config.durability.backup_folder
+    return Store(config.data, memory_bytes=engine_bytes(config), backup_folder=folder)
+
+
+def engine_bytes(config: Config) -> int:
+    """Return the cap of the embedded engine's memory, 0 where it chooses itself."""
+    return config.durability.engine_memory_bytes or memory.engine_bytes()
 
 
 def layout(config: Config, store: Store) -> Layout:
@@ -28,13 +35,20 @@ def layout(config: Config, store: Store) -> Layout:
 
 
 def ready(config: Config, store: Store, layout: Layout, told: Callable[[str], None]) -> None:
-    """Make the tables, or wait until somebody has. Raises StoreError."""
+    """Make the tables, or wait until somebody has. Raises StoreError.
+
+    Who makes them also has them keep their rows for as long as the settings say by now.
+    """
     if not store.is_server:
         client = store.client()
         migrate(client, layout)
+        retention.apply(client, layout)
         client.close()
     elif config.store.migrate is Migrate.AUTO:
         migrate_server(store, layout)
+        client = store.client(database=layout.shard_database)
+        retention.apply(client, layout)
+        client.close()
     else:
         await_migrated(
             lambda: store.client(database=layout.shard_database),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -46,6 +47,22 @@ COUNTERS: tuple[Health, ...] = (
 )
 GAUGES: tuple[Health, ...] = (
     Health("queued_rows", "Rows that wait to be written."),
+    Health("queued_bytes", "Memory that requests being read and rows that wait take."),
+    Health("queue_limit_bytes", "Memory that they may take; beyond, senders wait."),
+    Health("turned_away", "Requests and rows for which there was no room, since start."),
+    Health("disk_free_bytes", "Free room of the embedded store's file system."),
+    Health(
+        "disk_days_left",
+        "Days until it is full, as it went the last day; +Inf while it does not fill.",
+    ),
+    Health("disk_full", "1 while input is refused because the disk is full, else 0."),
+    Health("spool_bytes", "Room that rows take which wait for the server."),
+    Health("spool_rows", "Rows that wait in the spool for the server."),
+    Health("spool_oldest_seconds", "How long the oldest of them have waited."),
+    Health("spool_aside", "Inserts that the server refused for good, kept aside in the spool."),
+    Health("spooled_rows", "Rows that went into the spool since start."),
+    Health("memory_limit_bytes", "Memory of the container or the machine."),
+    Health("engine_memory_limit_bytes", "Most memory of the embedded engine; 0: its own choice."),
     Health("commits", "Groups written since start."),
     Health("failed_batches", "Batches that could not be written since start."),
     Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("target",)),
@@ -88,6 +105,10 @@ class Telemetry:
     def set(self, name: str, value: float, **labels: str) -> None:
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def follow(self, name: str, read: Callable[[], float]) -> None:
+        """Have a gauge say what ``read`` returns whenever it is asked."""
+        self._gauges[name].set_function(read)
 
     def reject(self, receiver: str, rejected: dict[str, int]) -> None:
         for reason, amount in rejected.items():

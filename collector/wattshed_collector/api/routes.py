@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -10,10 +11,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from wattshed_collector import report
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.errors import InvalidInput, Retryable, StoreError
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
 from wattshed_collector.store import queries
+from wattshed_collector.store.budget import Budget, always_open
 from wattshed_collector.store.read import Reader
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
@@ -28,8 +30,11 @@ FRESH_SECONDS = 2.0
 class Api:
     """Answers questions; it never writes."""
 
-    def __init__(self, reader: Reader, writer: Writer, telemetry: Telemetry) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, telemetry: Telemetry, budget: Budget | None = None
+    ) -> None:
         self._reader = reader
+        self._closed = budget.closed if budget else always_open
         self._writer = writer
         self._telemetry = telemetry
         self._reports: dict[tuple[str, str], tuple[float, Report]] = {}
@@ -97,7 +102,9 @@ class Api:
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """200 while the store answers."""
+        """200 while the store answers and input is taken."""
+        if (refusal := self._closed()) is not None:
+            return _json({"error": str(refusal), "reason": refusal.reason}, status=503)
         await self._reader.ask(queries.newest)
         return _json({"status": "ready"})
 
@@ -132,7 +139,10 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
     except InvalidInput as error:
         return _json({"error": str(error)}, status=400)
     except StoreError as error:
-        return _json({"error": str(error)}, status=503)
+        answer = _json({"error": str(error)}, status=503)
+        if isinstance(error, Retryable):
+            answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+        return answer
 
 
 def _window(request: web.Request) -> tuple[int, int]:

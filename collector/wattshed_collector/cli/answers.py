@@ -170,7 +170,9 @@ def computing(store: Store, client: Client) -> Iterator[Ledger]:
     """Give the store's ledger; on a server it computes only while no collector leads."""
     if ledger_state.is_divided(client):
         raise StoreError("on a sharded cluster the leading collector computes: name it with --url")
-    policy = Policy(raw_days=ledger_state.raw_days(client))
+    policy = Policy(
+        raw_days=ledger_state.raw_days(client), raw_since=ledger_state.raw_since(client)
+    )
     candidate = lease.candidate(store, client, ledger_state.LEASE)
     try:
         yield Ledger(client, policy, lease=candidate)

@@ -72,6 +72,7 @@ def _shown(config: Any, store: Any) -> dict[str, Any]:
 def _applied(config: Any, store: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from wattshed_collector.store import retention
     from wattshed_collector.store.migrate import background, migrate, migrate_server
 
     layout = place.layout(config, store)
@@ -81,6 +82,7 @@ def _applied(config: Any, store: Any) -> dict[str, Any]:
     else:
         client = store.client()
         done = migrate(client, layout)
+    retention.apply(client, layout)
     steps = [asdict(step) for step in background(client)]
     client.close()
     return {"migrations": _names(done), "statements": [], "background": steps}

@@ -11,12 +11,14 @@ from wattshed_collector.store.server import is_url
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
+from .durability import Durability
 from .ingest import Ingest, Scrape, named_target
 from .store import Migrate, Store
 
 __all__ = (
     "PREFIX",
     "Config",
+    "Durability",
     "Ingest",
     "Ledger",
     "Migrate",
@@ -43,6 +45,7 @@ class Config:
     ingest: Ingest = field(default_factory=Ingest)
     scrape: Scrape = field(default_factory=Scrape)
     retention: Retention = field(default_factory=Retention)
+    durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
 

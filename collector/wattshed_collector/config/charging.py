@@ -16,7 +16,7 @@ from .ingest import above_zero
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long rows are kept; set when the store is created. 0 keeps them for ever."""
+    """How long rows are kept; what is stored follows a change at the next start. 0: for ever."""
 
     raw_days: int = option(30, "Days that ticks and outcomes are kept.")
     minute_days: int = option(180, "Days that charges per minute are kept; hours stay.")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from xml.sax.saxutils import escape
 
 import zstandard
 
@@ -196,11 +197,17 @@ class ServerClient(Client):
 class Store:
     """Where the rows are: a folder (embedded chDB) or a ClickHouse URL; gives out clients.
 
-    ``told`` says more of a server than its URL does. ``name`` is the target without a password.
+    ``told`` says more of a server than its URL does. ``name`` is the target without a password. The
+    embedded engine reads and writes backups below ``backup_folder`` alone.
     """
 
     def __init__(
-        self, target: str | Path, *, memory_bytes: int = 0, told: Server | None = None
+        self,
+        target: str | Path,
+        *,
+        memory_bytes: int = 0,
+        told: Server | None = None,
+        backup_folder: Path | None = None,
     ) -> None:
         self.target = str(target)
         self.name = server.hidden(self.target)
@@ -213,6 +220,9 @@ class Store:
         else:
             self._lock = _lock_folder(Path(self.target))
             _temporary_files_in_memory()
+        self._settings = ""
+        if backup_folder is not None and not self.is_server:
+            self._settings = _backup_settings(Path(self.target), backup_folder)
 
     @property
     def is_server(self) -> bool:
@@ -254,6 +264,8 @@ class Store:
         options = dict(ENGINE)
         if self._memory_bytes:
             options["max_server_memory_usage"] = str(self._memory_bytes)
+        if self._settings:
+            options["config-file"] = self._settings
         path = str(Path(self.target) / "chdb")
         with _translated():
             return Client(
@@ -368,6 +380,15 @@ def _lock_folder(folder: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def _backup_settings(folder: Path, allowed: Path) -> str:
+    """Write the file that tells the engine where backups may be; it is told in no other way."""
+    file = folder / "engine.xml"
+    path = escape(str(allowed))
+    text = f"<clickhouse><backups><allowed_path>{path}</allowed_path></backups></clickhouse>"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
 
 
 def _temporary_files_in_memory() -> None:

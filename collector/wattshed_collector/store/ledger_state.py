@@ -179,13 +179,26 @@ def measured(client: Client) -> tuple[int, int, int]:
 
 
 def raw_days(client: Client) -> int:
-    """Return for how many days the store keeps raw readings, as it was created; 0: for ever."""
+    """Return for how many days the store keeps raw readings; 0: for ever."""
     rows = client.rows(
         "SELECT engine_full FROM system.tables WHERE name = 'tick' AND database IN "
         "(currentDatabase(), currentDatabase() || '_shard') ORDER BY database DESC"
     )
     found = re.search(r"TTL .*?toIntervalDay\((\d+)\)", str(rows[0][0])) if rows else None
     return int(found[1]) if found else 0
+
+
+def raw_since(client: Client) -> int:
+    """Return since when (Unix seconds) raw readings are whole, whatever their retention is now."""
+    rows = client.rows(
+        "SELECT toUnixTimestamp64Milli(settled) FROM ledger_state FINAL WHERE name = 'raw'"
+    )
+    return int(rows[0][0]) // 1000 if rows else 0
+
+
+def keep_raw_since(client: Client, at: int) -> None:
+    """Note that raw readings from before ``at`` (Unix seconds) may be gone."""
+    _insert(client, "raw", 0, at * 1000, 0)
 
 
 def _insert(client: Client, name: str, watermark_us: int, settled_ms: int, version: int) -> None:

@@ -1,0 +1,81 @@
+"""``/v1/backup``: a backup of the embedded store while the collector runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector.errors import InvalidInput, Retryable
+from wattshed_collector.ledger_job import LedgerJob
+from wattshed_collector.store import backup
+
+
+class BackupApi:
+    """Writes below ``root`` alone; None: nowhere. For administrators.
+
+    A backup is made between two runs of the ledger, so that no half of one is in it; what is
+    received meanwhile is written as ever.
+    """
+
+    def __init__(self, job: LedgerJob, root: Path | None) -> None:
+        self._job = job
+        self._root = root
+        self._folder: Path | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/v1/backup", self.make), web.get("/v1/backup", self.state)]
+
+    async def make(self, request: web.Request) -> web.Response:
+        """Back up into ``{"folder", "base"}``; answers when done, with what it holds."""
+        folder, base = self._asked(await request.read())
+        if self._folder is not None:
+            raise Retryable("another backup is being made")
+        self._folder = folder
+        try:
+            answer = self._job.ask(lambda ledger: backup.make(ledger.client, folder, base))
+            made = await asyncio.wrap_future(answer)
+        finally:
+            self._folder = None
+        return web.json_response({"folder": str(folder), **made.summary()})
+
+    async def state(self, request: web.Request) -> web.Response:
+        """Say which backup is being made, and how many bytes it has."""
+        folder = self._folder
+        size = await asyncio.to_thread(written, folder) if folder else None
+        return web.json_response({"folder": folder and str(folder), "bytes": size})
+
+    def _asked(self, body: bytes) -> tuple[Path, Path | None]:
+        try:
+            document = json.loads(body)
+            folder, base = document["folder"], document.get("base")
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            raise InvalidInput('the body is not {"folder": ..., "base": ...}', "json") from None
+        return self._below(folder), None if base is None else self._below(base)
+
+    def _below(self, told: Any) -> Path:
+        if self._root is None:
+            raise InvalidInput(
+                "the collector may not write backups: name a folder for them with "
+                "durability.backup_folder, or stop the collector and run wattshed backup again",
+                "backup_folder",
+            )
+        root = self._root.resolve()
+        folder = Path(str(told)).resolve()
+        if folder == root or not folder.is_relative_to(root):
+            raise InvalidInput(f"{folder} is not below durability.backup_folder, {root}", "folder")
+        return folder
+
+
+def written(folder: Path) -> int:
+    """Return how many bytes the files in a folder have, while others may come and go."""
+    size = 0
+    for path in folder.rglob("*"):
+        try:
+            size += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue
+    return size
