@@ -11,12 +11,15 @@ from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
 from .ingest import Ingest, Scrape, named_target
+from .intake import DeadLetterFolder, OtherMetrics
 
 __all__ = (
     "PREFIX",
     "Config",
+    "DeadLetterFolder",
     "Ingest",
     "Ledger",
+    "OtherMetrics",
     "Retention",
     "Scrape",
     "TopologyFile",
@@ -37,6 +40,8 @@ class Config:
     log_level: str = option("info", "debug, info, warning or error.")
     ingest: Ingest = field(default_factory=Ingest)
     scrape: Scrape = field(default_factory=Scrape)
+    other_metrics: OtherMetrics = field(default_factory=OtherMetrics)
+    dead_letters: DeadLetterFolder = field(default_factory=DeadLetterFolder)
     retention: Retention = field(default_factory=Retention)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
