@@ -28,13 +28,14 @@ from .normalise.tenure import Tenure
 from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
-from .receivers.intake import Intake
+from .receivers.intake import Intake, Means
 from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
 from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease
+from .store.budget import Budget
 from .store.client import Store
 from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
@@ -68,10 +69,13 @@ async def running(config: Config) -> AsyncIterator[str]:
         foreign = Foreign(tenure)
         client.close()
         telemetry = Telemetry()
+        budget = Budget(config.durability.queue_bytes)
         writer = Writer(
             store.client,
             window_seconds=config.ingest.group_seconds,
+            longest_seconds=config.ingest.group_longest_seconds,
             queue_rows=config.ingest.queue_rows,
+            budget=budget,
         )
         stack.callback(writer.close)
         job = _ledger(config, store, telemetry)
@@ -90,15 +94,14 @@ async def running(config: Config) -> AsyncIterator[str]:
         app.add_routes(SamplesApi(reader).routes())
         threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
         stack.callback(threads.shutdown)
-        parts = writer, telemetry, config.ingest, _dead_letters(config), threads
-        app.add_routes(_otlp(config, Intake("otlp", *parts), normaliser, foreign, limits).routes())
+        means = Means(writer, telemetry, config.ingest, _dead_letters(config), threads, budget)
+        app.add_routes(_otlp(config, Intake("otlp", means), normaliser, foreign, limits).routes())
         kept = config.other_metrics
         others = Others(kept.prometheus, kept.max_series, limits)
-        # A Prometheus drops what is answered with 429.
-        intake = Intake("remote_write", *parts, busy=503)
+        intake = Intake("remote_write", means)
         app.add_routes(RemoteWriteReceiver(intake, normaliser, foreign, others).routes())
-        app.add_routes(HistoryReceiver(Intake("history", *parts), reader).routes())
-        documents = DocumentReceiver(Intake("json", *parts), reader, limits.oldest_seconds)
+        app.add_routes(HistoryReceiver(Intake("history", means), reader).routes())
+        documents = DocumentReceiver(Intake("json", means), reader, limits.oldest_seconds)
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:

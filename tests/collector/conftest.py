@@ -99,7 +99,7 @@ class Bed:
             self.client.command(f"TRUNCATE TABLE {table}")
 
     def writer(self, **how: float) -> Writer:
-        return Writer(self.store.client, **{"window_seconds": 0.0, **how})  # type: ignore[arg-type]
+        return Writer(self.store.client, **{"window_seconds": 0.0, "share": 1.0, **how})  # type: ignore[arg-type]
 
     def write(self, *batches: Batch) -> None:
         """Write each batch durably, in order."""

@@ -11,7 +11,9 @@ import pytest
 from wattshed_collector import report
 from wattshed_collector.report import CLASSES, STEPS_S
 from wattshed_collector.store import queries
+from wattshed_collector.store.frames import frame
 from wattshed_collector.store.pulse import Pulse
+from wattshed_collector.store.rows import Ids, tick_columns
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -254,21 +256,19 @@ def test_live_power_counts_the_innermost_meters_that_say_it(
 
 
 def test_the_status_line_counts_a_wall_meter_while_nothing_inside_says_its_power() -> None:
-    pulse = Pulse(lambda: BASE + 1.0)
+    ids = Ids()
+    pulse = Pulse(ids, lambda: BASE + 1.0)
     wall = Device("w", Kind.GPU, "n", "s", overlap=Overlap.OUTER)
     other = Device("w2", Kind.GPU, "m", "s", overlap=Overlap.OUTER)
-    pulse.observe(
-        Batch(
-            devices=(wall, other, Device("g", Kind.GPU, "n", "s")),
-            ticks=tuple(
-                Tick(key, BASE * 1000, 1000, Method.COUNTER, power)
-                for key, power in (("w", 500.0), ("w2", 70.0), ("g", 300.0))
-            ),
-        )
-    )
+    pulse.know((wall, other, Device("g", Kind.GPU, "n", "s")))
+    said = [
+        Tick(key, BASE * 1000, 1000, Method.COUNTER, power)
+        for key, power in (("w", 500.0), ("w2", 70.0), ("g", 300.0))
+    ]
+    pulse.observe(frame("tick", tick_columns(said, ids)))
     assert pulse.power_watts() == 370.0
     gap = Tick("g", BASE * 1000 + 500, 1000, Method.COUNTER, gap="deadline")
-    pulse.observe(Batch(ticks=(gap,)))
+    pulse.observe(frame("tick", tick_columns([gap], ids)))
     assert pulse.power_watts() == 570.0
 
 

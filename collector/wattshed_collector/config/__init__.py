@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
+from .durability import Durability
 from .ingest import Ingest, Scrape, named_target
 from .intake import DeadLetterFolder, OtherMetrics
 
@@ -17,6 +18,7 @@ __all__ = (
     "PREFIX",
     "Config",
     "DeadLetterFolder",
+    "Durability",
     "Ingest",
     "Ledger",
     "OtherMetrics",
@@ -43,6 +45,7 @@ class Config:
     other_metrics: OtherMetrics = field(default_factory=OtherMetrics)
     dead_letters: DeadLetterFolder = field(default_factory=DeadLetterFolder)
     retention: Retention = field(default_factory=Retention)
+    durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
 

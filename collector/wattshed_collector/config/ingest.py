@@ -19,6 +19,9 @@ class Ingest:
     )
     future_seconds: float = option(600.0, "How far ahead of our clock an event time may be.")
     group_seconds: float = option(0.1, "Time that a write waits for others to share its insert.")
+    group_longest_seconds: float = option(
+        1.5, "Longest that it waits once writing takes more than a tenth of the time."
+    )
     queue_rows: int = option(500_000, "Rows that may wait to be written; beyond, senders wait.")
     remote_write_interval_seconds: float = option(
         30.0,

@@ -16,7 +16,6 @@ from wattshed_collector.normalise import json_documents
 from wattshed_collector.store import factors
 from wattshed_collector.store.read import Reader
 
-from . import body
 from .intake import Arrival, Intake, Refusal
 
 T = TypeVar("T")
@@ -58,12 +57,12 @@ class DocumentReceiver:
         batch = await document(
             self._intake, arrival, json_documents.allocations, round(oldest_s * 1000)
         )
-        quarantined = await self._intake.store(batch, (), arrival.sender)
+        stored = await self._intake.store(arrival, batch)
         return web.json_response(
             {
-                "accepted": len(batch.allocations),
-                "quarantined": quarantined,
-                "rejected": batch.rejected,
+                "accepted": len(stored.batch.allocations),
+                "quarantined": stored.quarantined,
+                "rejected": stored.batch.rejected,
             }
         )
 
@@ -75,11 +74,10 @@ class DocumentReceiver:
 
 async def document(intake: Intake, arrival: Arrival, load: Callable[..., T], *arguments: Any) -> T:
     """Read the request's document, decompress it within the limit of JSON, and ``load`` it."""
-    raw = await arrival.read()
+    await arrival.read()
 
     def decoded() -> T:
-        limit = intake.limits.max_json_bytes
-        return load(body.decode(raw, arrival.encoding, limit), *arguments)
+        return load(arrival.unpacked(intake.limits.max_json_bytes), *arguments)
 
     return await intake.decoded(decoded)
 

@@ -51,15 +51,15 @@ class HistoryReceiver:
             jobs,
             query.get("cluster", ""),
             query.get("dry_run") == "1",
-            arrival.sender,
+            arrival,
         )
         return web.json_response(counted)
 
     def _import(
-        self, client: Client, jobs: list[Job], cluster: str, dry_run: bool, sender: str
+        self, client: Client, jobs: list[Job], cluster: str, dry_run: bool, arrival: Arrival
     ) -> Counter[str]:
         def deliver(batch: Batch) -> None:
-            queued = None if dry_run else self._intake.submit(batch, (), sender)
+            queued = None if dry_run else self._intake.submit(arrival, batch).future
             if queued is not None:
                 queued.result()
 

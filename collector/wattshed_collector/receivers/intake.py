@@ -8,8 +8,11 @@ and keeps aside what can never be taken (``dead_letters``).
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -17,9 +20,9 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from wattshed_collector.config import Ingest
-from wattshed_collector.errors import InvalidInput, Permanent, StoreError
+from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
+from wattshed_collector.store.budget import Budget, Entry
 from wattshed_collector.store.insert import Frame
-from wattshed_collector.store.queue import Busy
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -52,11 +55,12 @@ class Refusal:
         return bool(self.reason) and self.reason not in NOT_OF_THE_BODY
 
 
-def refusal(error: Exception, busy: int = 429) -> Refusal:
-    """Return what is answered to an error; ``busy`` is the status of a queue that is full.
+def refusal(error: Exception) -> Refusal:
+    """Return what is answered to an error.
 
     400: the same will never be taken. 413: it is too large. 415: it is written in a way that is not
-    read here. 503: it was not stored, and may be sent again.
+    read here. 503: it was not stored, and may be sent again. A full queue is 503 as well, because a
+    Prometheus drops what is answered with 429 unless it is told otherwise.
     """
     if isinstance(error, body.TooLarge):
         return Refusal(413, error, error.reason)
@@ -64,7 +68,8 @@ def refusal(error: Exception, busy: int = 429) -> Refusal:
         return Refusal(415 if error.reason in NOT_READ else 400, error, error.reason)
     if isinstance(error, Permanent):
         return Refusal(400, error, "not_storable")
-    return Refusal(busy if isinstance(error, Busy) else 503, error, retry_after_seconds=1)
+    seconds = error.retry_after_seconds if isinstance(error, Retryable) else 1.0
+    return Refusal(503, error, retry_after_seconds=math.ceil(seconds))
 
 
 @dataclass(slots=True)
@@ -72,7 +77,9 @@ class Arrival:
     """A request that is being read. ``body`` is what came of it so far, as sent."""
 
     request: web.Request
-    limit: int
+    limits: Ingest
+    room: Entry | None = None
+    """The memory that was promised to it."""
     body: bytes = b""
 
     @property
@@ -81,13 +88,26 @@ class Arrival:
         return str(self.request.get("sender", ""))
 
     @property
-    def encoding(self) -> str:
-        return self.request.headers.get("Content-Encoding", "")
+    def turn(self) -> str:
+        """Under which name it waits: who was authenticated, else the address."""
+        return turn(self.request)
 
     async def read(self) -> bytes:
         """Read the body, as sent; raises TooLarge, and InvalidInput where it breaks off."""
-        self.body = await body.read(self.request, self.limit)
+        self.body = await body.read(self.request, self.limits.max_body_bytes)
+        self.holds(len(self.body))
         return self.body
+
+    def unpacked(self, limit: int) -> bytes:
+        """Return the body without its compression; raises TooLarge, Busy and InvalidInput."""
+        found = body.decode(self.body, self.request.headers.get("Content-Encoding", ""), limit)
+        self.holds(len(self.body) + len(found))
+        return found
+
+    def holds(self, size: int) -> None:
+        """Note how many bytes it takes in memory now. Raises Busy where there are not so many."""
+        if self.room is not None:
+            self.room.holds(size)
 
     def letter(self, receiver: str, refused: Refusal) -> Letter:
         """Return what is kept of it: of the headers only those two that say how to read the body,
@@ -101,35 +121,45 @@ class Arrival:
             refused.reason,
             str(refused.error),
             self.request.headers.get("Content-Type", ""),
-            self.encoding,
+            self.request.headers.get("Content-Encoding", ""),
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What of a request is on its way to the store; ``future`` is None where that is nothing."""
+
+    batch: Batch
+    frames: tuple[Frame, ...]
+    future: Future[None] | None
+
+    @property
+    def quarantined(self) -> dict[str, int]:
+        """Return how much is in doubt, by reason."""
+        return dict(Counter(member.reason for member in self.batch.quarantine))
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all receivers work with. ``threads`` decode, the event loop's own where there are none;
+    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken."""
+
+    writer: Writer
+    telemetry: Telemetry
+    limits: Ingest
+    letters: DeadLetters | None = None
+    threads: Executor | None = None
+    budget: Budget | None = None
+
+
 class Intake:
-    """The way in of one receiver.
+    """The way in of one receiver."""
 
-    ``threads`` decode, the event loop's own where there are none; ``busy`` is the status of a queue
-    that is full.
-    """
-
-    def __init__(
-        self,
-        receiver: str,
-        writer: Writer,
-        telemetry: Telemetry,
-        limits: Ingest,
-        letters: DeadLetters | None = None,
-        threads: Executor | None = None,
-        *,
-        busy: int = 429,
-    ) -> None:
+    def __init__(self, receiver: str, means: Means) -> None:
         self.receiver = receiver
-        self.telemetry = telemetry
-        self.limits = limits
-        self._writer = writer
-        self._letters = letters
-        self._busy = busy
-        self._threads = threads
+        self.telemetry = means.telemetry
+        self.limits = means.limits
+        self._means = means
 
     async def answer(
         self,
@@ -138,11 +168,12 @@ class Intake:
         refuse: Callable[[Refusal], web.Response],
     ) -> web.Response:
         """Return what ``take`` answers, or what ``refuse`` makes of the error that it raised."""
-        arrival = Arrival(request, self.limits.max_body_bytes)
+        arrival = Arrival(request, self.limits)
         try:
-            response = await take(arrival)
+            with self._room(request) as arrival.room:
+                response = await take(arrival)
         except (InvalidInput, StoreError) as error:
-            refused = refusal(error, self._busy)
+            refused = refusal(error)
             await self._note(arrival, refused)
             response = refuse(refused)
             if refused.retry_after_seconds:
@@ -153,38 +184,40 @@ class Intake:
     async def decoded(self, decode: Callable[..., T], *arguments: Any) -> T:
         """Run ``decode`` on one of the threads, whose number bounds the memory that it takes."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, decode, *arguments)
+        return await loop.run_in_executor(self._means.threads, decode, *arguments)
 
-    def submit(
-        self, batch: Batch, frames: tuple[Frame, ...] = (), sender: str = ""
-    ) -> Future[None] | None:
-        """Queue what is to be written, None where there is nothing. Raises Busy."""
+    def submit(self, arrival: Arrival, batch: Batch, frames: tuple[Frame, ...] = ()) -> Queued:
+        """Queue what is to be written; may be called from any thread. Raises Busy."""
         if not batch and not any(map(len, frames)):
-            return None
-        return self._writer.submit(batch, frames, sender)
+            return Queued(batch, frames, None)
+        return Queued(batch, frames, self._means.writer.submit(batch, frames, arrival.turn))
 
-    async def durable(
-        self, queued: Future[None] | None, batch: Batch, frames: tuple[Frame, ...] = ()
-    ) -> dict[str, int]:
-        """Wait until it is stored, count it, and return how much of it is in quarantine.
+    async def durable(self, queued: Queued) -> Queued:
+        """Wait until it is stored, and count it.
 
         Raises Retryable and Permanent, and counts nothing then: the sender comes again, or the
         whole body is a dead letter.
         """
-        if queued is not None:
-            await asyncio.wrap_future(queued)
+        batch = queued.batch
+        if queued.future is not None:
+            await asyncio.wrap_future(queued.future)
             self._count("ticks_total", len(batch.ticks))
             self._count("details_total", len(batch.details))
-            for frame in frames:
+            for frame in queued.frames:
                 self._count(ROWS[frame.table], len(frame))
         self.telemetry.reject(self.receiver, batch.rejected)
-        return self.telemetry.quarantine(self.receiver, batch)
+        self.telemetry.quarantine(self.receiver, batch)
+        return queued
 
-    async def store(
-        self, batch: Batch, frames: tuple[Frame, ...] = (), sender: str = ""
-    ) -> dict[str, int]:
+    async def store(self, arrival: Arrival, batch: Batch, frames: tuple[Frame, ...] = ()) -> Queued:
         """Queue, wait and count: ``submit`` and ``durable`` in one."""
-        return await self.durable(self.submit(batch, frames, sender), batch, frames)
+        return await self.durable(self.submit(arrival, batch, frames))
+
+    def _room(self, request: web.Request) -> AbstractContextManager[Entry | None]:
+        budget = self._means.budget
+        if budget is None:
+            return nullcontext()
+        return budget.entered(turn(request), request.content_length)
 
     def _count(self, counter: str, amount: int) -> None:
         self.telemetry.count(counter, amount, receiver=self.receiver)
@@ -193,9 +226,14 @@ class Intake:
         if not refused.reason:
             return
         self.telemetry.reject(self.receiver, {refused.reason: 1})
-        if refused.is_poison and arrival.body and self._letters is not None:
+        letters = self._means.letters
+        if refused.is_poison and arrival.body and letters is not None:
             letter = arrival.letter(self.receiver, refused)
-            for result, count in (
-                await asyncio.to_thread(self._letters.keep, letter, arrival.body)
-            ).items():
+            done = await asyncio.to_thread(letters.keep, letter, arrival.body)
+            for result, count in done.items():
                 self.telemetry.count("dead_letters_total", count, result=result)
+
+
+def turn(request: web.Request) -> str:
+    """Return whose turn a request is: who was authenticated, else its address."""
+    return str(request.get("sender", "")) or request.remote or ""

@@ -19,10 +19,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise import wire
-from wattshed_exporter.model import Batch
 
-from . import body
-from .intake import Arrival, Intake, Refusal
+from .intake import Arrival, Intake, Queued, Refusal
 from .otlp_decoding import Decoded, Decoder
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -56,24 +54,22 @@ class OtlpReceiver:
                 f"content type {kind!r} is not read here; send {PROTOBUF} or {JSON}",
                 "content_type",
             )
-        raw = await arrival.read()
-        batch, frames = await self._intake.decoded(
-            self._decode, decoder, raw, arrival.encoding, arrival.sender
-        )
-        kept_aside = await self._intake.store(batch, frames, arrival.sender)
-        return _encoded(_response(batch, kept_aside), kind)
+        await arrival.read()
+        batch, frames = await self._intake.decoded(self._decode, decoder, arrival)
+        return _encoded(_response(await self._intake.store(arrival, batch, frames)), kind)
 
-    def _decode(self, decoder: Decoder, raw: bytes, encoding: str, sender: str) -> Decoded:
-        decoded = body.decode(raw, encoding, self._intake.limits.max_decoded_bytes)
-        return decoder.decode(decoded, sender)
+    def _decode(self, decoder: Decoder, arrival: Arrival) -> Decoded:
+        raw = arrival.unpacked(self._intake.limits.max_decoded_bytes)
+        return decoder.decode(raw, arrival.sender)
 
 
-def _response(batch: Batch, kept_aside: Mapping[str, int]) -> ExportMetricsServiceResponse:
+def _response(stored: Queued) -> ExportMetricsServiceResponse:
     answer = ExportMetricsServiceResponse()
-    if batch.rejected or kept_aside:
+    rejected, quarantined = stored.batch.rejected, stored.quarantined
+    if rejected or quarantined:
         # What is in quarantine is stored: a warning, as OTLP has it, and no rejection.
-        answer.partial_success.rejected_data_points = sum(batch.rejected.values())
-        told = ("rejected", batch.rejected), ("quarantined", kept_aside)
+        answer.partial_success.rejected_data_points = sum(rejected.values())
+        told = ("rejected", rejected), ("quarantined", quarantined)
         answer.partial_success.error_message = "; ".join(
             _reasons(verb, reasons) for verb, reasons in told if reasons
         )

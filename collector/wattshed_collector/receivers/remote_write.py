@@ -140,16 +140,17 @@ class RemoteWriteReceiver:
 
     async def _take(self, arrival: Arrival) -> web.Response:
         _check_headers(arrival.request)
-        raw = await arrival.read()
+        await arrival.read()
         async with self._turn:
-            batch, frames = await self._intake.decoded(self._parse, raw, arrival.sender)
-            queued = self._intake.submit(batch, frames, arrival.sender)
-        await self._intake.durable(queued, batch, frames)
+            batch, frames = await self._intake.decoded(self._parse, arrival)
+            queued = self._intake.submit(arrival, batch, frames)
+        await self._intake.durable(queued)
         return web.Response(status=204)
 
-    def _parse(self, raw: bytes, sender: str) -> tuple[Batch, tuple[Frame, ...]]:
+    def _parse(self, arrival: Arrival) -> tuple[Batch, tuple[Frame, ...]]:
         rejected: Counter[str] = Counter()
-        request = decompress(raw, self._intake.limits.max_decoded_bytes)
+        request = decompress(arrival.body, self._intake.limits.max_decoded_bytes)
+        arrival.holds(len(arrival.body) + len(request))
         try:
             read = self._requests.read(request, rejected)
         except wire.TooMany as error:
@@ -159,7 +160,7 @@ class RemoteWriteReceiver:
         found, ignored = self._foreign.points(read.samples, self._origin, rejected)
         self._intake.telemetry.count("ignored_total", ignored + read.unwanted, receiver=RECEIVER)
         others = of_prometheus(read.others, rejected)
-        frames = self._others.frame(others, sender, rejected)
+        frames = self._others.frame(others, arrival.sender, rejected)
         return self._normaliser.batch(found, rejected), frames
 
 

@@ -1,32 +1,44 @@
 """Group commit: one thread owns the writing client, many requests share one insert.
 
-A request waits until its rows are in the store (fsynced), so an acknowledgement means durable. The
-thread takes everything that has queued up during ``window_seconds``, writes each table once and
-releases all the waiting requests. When a group fails it is tried batch by batch, so that one bad
-batch cannot hold back its neighbours. Sending again is harmless: every table is replacing.
+A request waits until its rows are durable (in the store and fsynced), so an acknowledgement means
+just that. The thread takes everything that has queued up during ``window_seconds``, writes each
+table once and releases all the waiting requests. Between two groups it rests, so that writing takes
+a small share of a core while there is little to write: an insert costs the same whatever its size.
+A group that fails is halved until what cannot be written stands alone. Sending again is harmless:
+every table is replacing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 
-from wattshed_collector.errors import Permanent, StoreError
+from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_exporter.model import Batch
 
+from .budget import Budget
 from .client import Client
-from .dimensions import Dimensions
-from .held import stored
+from .dimensions import Dimensions, News
+from .frames import frame, joined
 from .insert import Frame
+from .native import encode
+from .pace import Pace
 from .pulse import Pulse
 from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
+from .schema import TABLES
+from .sink import Sink, Straight
 
 log = logging.getLogger(__name__)
+
+AWAY_AFTER = 2
+"""So many deliveries in a row that fail alone, and may work later, mean that the store is away."""
+LOOK_SECONDS = 0.1
+"""Time between two looks at the queue during a rest."""
 
 
 @dataclass(slots=True)
@@ -41,24 +53,36 @@ class Counters:
 
 
 class Writer:
-    """Writes batches on a thread of its own. ``submit`` from any thread; ``close`` drains."""
+    """Writes deliveries on a thread of its own. ``submit`` from any thread; ``close`` drains.
+
+    ``sink`` takes the rows; without one they go straight into the store. Writing takes at most
+    ``share`` of the time, as far as a rest of ``longest_seconds`` after each group makes it so.
+    """
 
     def __init__(
         self,
         open_client: Callable[[], Client],
         *,
+        sink: Sink | None = None,
         window_seconds: float = 0.1,
+        longest_seconds: float = 1.5,
+        share: float = 0.1,
         queue_rows: int = 500_000,
         group_rows: int = 100_000,
+        budget: Budget | None = None,
     ) -> None:
         self.counters = Counters()
-        self.pulse = Pulse()
         self._open_client = open_client
+        self._sink = sink or Straight(self._connected)
         self._window_seconds = window_seconds
-        self._queue = Queue(queue_rows, group_rows)
+        self._group_rows = group_rows
+        self._pace = Pace(share, longest_seconds)
+        self._queue = Queue(queue_rows, group_rows, budget)
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
+        self.pulse = Pulse(self._ids)
         self._client: Client | None = None
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
@@ -77,60 +101,102 @@ class Writer:
 
     def close(self, timeout_seconds: float = 4.0) -> None:
         """Write what is queued, then stop."""
+        self._closing.set()
         self._queue.close()
         self._thread.join(timeout_seconds)
 
     def _work(self) -> None:
         while group := self._queue.take(self._window_seconds):
+            began = time.monotonic()
             self._commit(group)
+            ended = time.monotonic()
+            self._rest(self._pace.rest_seconds(ended, ended - began))
         if self._client is not None:
             self._client.close()
 
-    def _commit(self, group: Sequence[Delivery]) -> None:
-        try:
-            self._write(group)
-        except Exception as error:  # the thread must outlive whatever the driver raises
-            if len(group) > 1:
-                for member in group:
-                    self._commit([member])
+    def _rest(self, seconds: float) -> None:
+        """Wait, unless a whole group waits already or everything is to be written now."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and self._queue.rows < self._group_rows:
+            if self._closing.wait(min(left, LOOK_SECONDS)):
                 return
-            self._fail(group[0].future, error)
-            return
-        self.counters.commits += 1
-        self.counters.batches += len(group)
-        self.counters.ticks += sum(len(delivery.batch.ticks) for delivery in group)
-        self.counters.details += sum(len(delivery.batch.details) for delivery in group)
-        for delivery in group:
-            if not delivery.future.cancelled():
-                delivery.future.set_result(None)
 
-    def _fail(self, future: Future[None], error: Exception) -> None:
-        self.counters.failed_batches += 1
-        if isinstance(error, StoreError):
-            log.error("could not write a batch: %s", error)
-        else:
+    def _commit(self, group: Sequence[Delivery]) -> None:
+        waiting, failed_alone = [group], 0
+        while waiting:
+            members = waiting.pop()
+            try:
+                self._write(members)
+            except Exception as error:  # the thread must outlive whatever the driver raises
+                if len(members) > 1 and failed_alone < AWAY_AFTER:
+                    middle = len(members) // 2
+                    waiting += [members[middle:], members[:middle]]
+                    continue
+                failed_alone = failed_alone + 1 if isinstance(error, Retryable) else 0
+                self._fail(members, error)
+                if failed_alone >= AWAY_AFTER:
+                    self._fail([member for left in waiting for member in left], error)
+                    return
+                continue
+            failed_alone = 0
+            self._acknowledge(members)
+
+    def _acknowledge(self, members: Sequence[Delivery]) -> None:
+        self.counters.commits += 1
+        self.counters.batches += len(members)
+        self.counters.ticks += sum(map(_ticks, members))
+        self.counters.details += sum(map(_details, members))
+        for member in members:
+            if not member.future.cancelled():
+                member.future.set_result(None)
+
+    def _fail(self, members: Sequence[Delivery], error: Exception) -> None:
+        self.counters.failed_batches += len(members)
+        if not isinstance(error, StoreError):
             log.error("could not write a batch", exc_info=error)
             error = Permanent(str(error))
-        if not future.cancelled():
-            future.set_exception(error)
+        for member in members:
+            if not member.future.cancelled():
+                member.future.set_exception(error)
 
-    def _connect(self) -> Client:
-        self._client = self._open_client()
+    def _connected(self) -> Client:
+        if self._client is None:
+            self._client = self._open_client()
         return self._client
 
     def _write(self, group: Sequence[Delivery]) -> None:
-        client = self._client or self._connect()
-        news = self._dimensions.news(
-            [delivery.batch for delivery in group], partial(stored, client)
-        )
+        news = self._dimensions.news([delivery.batch for delivery in group], self._sink.stored)
+        facts = self._facts(news.batch, [f for delivery in group for f in delivery.frames])
+        self._sink.write([encode(rows) for rows in (*self._marks(news), *facts)])
+        self._dimensions.remember(news)
+        self.pulse.know(news.batch.devices)
+        for rows in facts:
+            if rows.table == "tick":
+                self.pulse.observe(rows)
+
+    def _marks(self, news: News) -> Iterator[Frame]:
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         if news.dirty_hours:
-            client.insert("dirty", {"hour": sorted(news.dirty_hours)})
+            yield frame("dirty", {"hour": sorted(news.dirty_hours)})
         if news.undescribed:
-            client.insert("device", undescribed_columns(sorted(news.undescribed), self._ids))
+            yield frame("device", undescribed_columns(sorted(news.undescribed), self._ids))
         if news.unnamed:
-            client.insert("workload", unnamed_columns(sorted(news.unnamed), self._ids))
-        for table, columns in tables(news.batch, self._ids).items():
-            client.insert(table, columns)
-        self._dimensions.remember(news)
-        self.pulse.observe(news.batch)
+            yield frame("workload", unnamed_columns(sorted(news.unnamed), self._ids))
+
+    def _facts(self, batch: Batch, frames: Iterable[Frame]) -> list[Frame]:
+        """Return the rows by table, dimensions first."""
+        said: dict[str, list[Frame]] = {table: [] for table in TABLES}
+        for table, columns in tables(batch, self._ids).items():
+            said[table].append(frame(table, columns))
+        for rows in frames:
+            if len(rows):
+                said[rows.table].append(rows)
+        return [joined(parts) for parts in said.values() if parts]
+
+
+def _ticks(delivery: Delivery) -> int:
+    return len(delivery.batch.ticks) + sum(len(f) for f in delivery.frames if f.table == "tick")
+
+
+def _details(delivery: Delivery) -> int:
+    return len(delivery.batch.details) + sum(len(f) for f in delivery.frames if f.table == "sample")

@@ -15,7 +15,7 @@ from wattshed_collector.config import Ingest
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.samples import samples
-from wattshed_collector.receivers.intake import Intake
+from wattshed_collector.receivers.intake import Intake, Means
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.remote_write import PROTOBUF, RemoteWriteReceiver
 from wattshed_collector.store.write import Writer
@@ -34,7 +34,7 @@ def scraped(at_ms: int) -> bytes:
 
 
 async def answer(writer: Writer, foreign: Foreign, body: bytes) -> tuple[int, str]:
-    intake = Intake("remote_write", writer, Telemetry(), Ingest(), busy=503)
+    intake = Intake("remote_write", Means(writer, Telemetry(), Ingest()))
     others = Others((), 1, Limits())
     app = web.Application()
     app.add_routes(RemoteWriteReceiver(intake, Normaliser(Limits()), foreign, others).routes())

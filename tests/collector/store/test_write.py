@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 import pytest
 
-from wattshed_collector.errors import Permanent, Retryable
+from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_collector.store.client import Client
+from wattshed_collector.store.frames import frame
+from wattshed_collector.store.held import Held, Key
+from wattshed_collector.store.insert import Insert
 from wattshed_collector.store.queue import Busy
+from wattshed_collector.store.rows import Ids, tick_columns
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import (
     Allocation,
@@ -38,6 +43,27 @@ def batch(*times: int, device: str = "d") -> Batch:
 
 POISON = Batch(ticks=(Tick("poison", BASE, 1000, Method.COUNTER, 1.0, temperature_celsius=1e6),))
 """Ten million tenths of a degree: no Int16, so the driver refuses the whole insert."""
+
+
+class Refusing:
+    """A sink that keeps nothing and refuses rows of some devices."""
+
+    def __init__(self, refused: Set[str], error: StoreError | None = None) -> None:
+        self.tried = 0
+        self._refused = {stable_id(key).to_bytes(8, "little") for key in refused}
+        self._error = error or Permanent("refused")
+
+    def write(self, inserts: Sequence[Insert]) -> None:
+        self.tried += 1
+        if any(known in insert.body for insert in inserts for known in self._refused):
+            raise self._error
+
+    def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return {}
+
+
+def no_client() -> Client:
+    raise AssertionError("nothing is to be asked of the store")
 
 
 def count(bed: Bed, table: str = "tick") -> int:
@@ -69,6 +95,19 @@ class TestGroupCommit:
             future.result(10)
         writer.close()
         assert writer.counters.commits == 3
+
+    def test_rows_that_come_as_arrays_are_rows_like_others(self, bed: Bed) -> None:
+        now = int(time.time() * 1000)
+        said = [Tick("a", now + n, 1000, Method.COUNTER, 7.0) for n in range(3)]
+        rows = frame("tick", tick_columns(said, Ids()))
+        devices = (Device("a", Kind.GPU, "n", "s"),)
+        writer = bed.writer(window_seconds=0.2)
+        both = writer.submit(Batch(devices=devices), (rows,)), writer.submit(batch(1), (rows,))
+        for future in both:
+            future.result(10)
+        writer.close()
+        assert count(bed) == 4
+        assert (writer.counters.ticks, writer.pulse.power_watts()) == (7, 7.0)
 
     def test_repeating_changes_nothing(self, bed: Bed) -> None:
         bed.write(batch(1, 2), batch(2, 3), batch(1, 2))
@@ -176,6 +215,34 @@ class TestFailure:
         writer.close()
         assert count(bed) == 2
         assert (writer.counters.batches, writer.counters.failed_batches) == (2, 1)
+
+    def test_one_bad_batch_of_many_costs_few_inserts(self) -> None:
+        sink = Refusing({"d77"})
+        writer = Writer(no_client, sink=sink, window_seconds=0.3)
+        futures = [writer.submit(batch(n, device=f"d{n}")) for n in range(200)]
+        failed = [n for n, future in enumerate(futures) if future.exception(10)]
+        writer.close()
+        assert failed == [77]
+        assert sink.tried <= 2 + 2 * 8
+        assert writer.counters.batches == 199
+
+    def test_a_store_that_is_away_is_not_asked_for_every_batch(self) -> None:
+        sink = Refusing({f"d{n}" for n in range(200)}, Retryable("away"))
+        writer = Writer(no_client, sink=sink, window_seconds=0.3)
+        futures = [writer.submit(batch(n, device=f"d{n}")) for n in range(200)]
+        errors = [future.exception(10) for future in futures]
+        writer.close()
+        assert all(isinstance(error, Retryable) for error in errors)
+        assert sink.tried <= 2 + 2 * 8
+        assert (writer.counters.batches, writer.counters.failed_batches) == (0, 200)
+
+    def test_a_batch_that_may_work_later_leaves_its_neighbours_alone(self) -> None:
+        sink = Refusing({"d3"}, Retryable("too large for now"))
+        writer = Writer(no_client, sink=sink, window_seconds=0.3)
+        futures = [writer.submit(batch(n, device=f"d{n}")) for n in range(20)]
+        failed = [n for n, future in enumerate(futures) if future.exception(10)]
+        writer.close()
+        assert failed == [3]
 
     def test_what_the_driver_chokes_on_is_permanent_and_the_thread_lives(self, bed: Bed) -> None:
         writer = bed.writer()

@@ -1,0 +1,80 @@
+"""Rows as arrays: from lists, and several frames of one table as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wattshed_collector.errors import Permanent
+
+from .insert import Column, Frame
+from .schema import KINDS, TABLES, Kind
+
+
+def frame(table: str, columns: Mapping[str, Sequence[Any]]) -> Frame:
+    """Return lists as arrays; None is NULL. Raises Permanent where a value is not of the type."""
+    types = TABLES[table]
+    return Frame(
+        table, {name: _column(name, KINDS[types[name]], said) for name, said in columns.items()}
+    )
+
+
+def joined(frames: Sequence[Frame]) -> Frame:
+    """Return the rows of some frames of one table, in their order, as one frame.
+
+    A Nullable column that only some of them have is NULL in the others. Raises Permanent where a
+    column is unknown, or lacking and never NULL.
+    """
+    if len(frames) == 1:
+        return frames[0]
+    table = frames[0].table
+    types = TABLES[table]
+    given = {name for member in frames for name in member.columns}
+    if unknown := given - set(types):
+        raise Permanent(f"{table} has no column {', '.join(sorted(unknown))}")
+    return Frame(
+        table,
+        {
+            name: _joined(f"{table}.{name}", KINDS[types[name]], name, frames)
+            for name in types
+            if name in given
+        },
+    )
+
+
+def _column(name: str, kind: Kind, said: Sequence[Any]) -> Column:
+    missing = None in said
+    present = np.fromiter((v is not None for v in said), bool, len(said)) if missing else None
+    if missing and not kind.nullable:
+        raise Permanent(f"{name}: a value is missing")
+    if kind.dtype is None:
+        return Column(np.array([v or "" for v in said] if missing else said, object), present)
+    try:
+        filled = [0 if v is None else v for v in said] if missing else said
+        return Column(np.array(filled, kind.dtype), present)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise Permanent(f"{name}: {error}") from error
+
+
+def _joined(place: str, kind: Kind, name: str, frames: Sequence[Frame]) -> Column:
+    parts = [_part(place, kind, member.columns.get(name), len(member)) for member in frames]
+    present = None
+    if any(part.present is not None for part in parts):
+        present = np.concatenate(
+            [
+                np.ones(len(part.values), bool) if part.present is None else part.present
+                for part in parts
+            ]
+        )
+    return Column(np.concatenate([part.values for part in parts]), present)
+
+
+def _part(place: str, kind: Kind, column: Column | None, rows: int) -> Column:
+    if column is not None:
+        return column
+    if not kind.nullable:
+        raise Permanent(f"{place} is lacking in some of the rows")
+    empty = np.full(rows, "", object) if kind.dtype is None else np.zeros(rows, kind.dtype)
+    return Column(empty, np.zeros(rows, bool))

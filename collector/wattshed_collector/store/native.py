@@ -1,0 +1,120 @@
+"""Rows of one table to FORMAT Native: the only place that knows the bytes.
+
+Per block: number of columns and of rows, then per column its name, its type and its values; a
+Nullable column has a byte per row before them, and a LowCardinality one a dictionary and indexes.
+Source: https://clickhouse.com/docs/interfaces/specs/NativeFormat, revision 0.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wattshed_collector.errors import Permanent
+
+from .insert import Column, Frame, Insert
+from .schema import KINDS, TABLES, Kind
+
+Array = NDArray[Any]
+
+ADDITIONAL_KEYS = 1 << 9
+"""Of a dictionary: its keys come with the block (SerializationLowCardinality.cpp)."""
+INDEXES: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, ("<u1", "<u2", "<u4", "<u8")))
+
+
+def encode(frame: Frame) -> Insert:
+    """Return the rows as one block.
+
+    Raises Permanent where a column is unknown, or a value does not go into its type without loss.
+    """
+    types = TABLES[frame.table]
+    if unknown := set(frame.columns) - set(types):
+        raise Permanent(f"{frame.table} has no column {', '.join(sorted(unknown))}")
+    body = bytearray(_varint(len(frame.columns)) + _varint(len(frame)))
+    for name, column in frame.columns.items():
+        body += _text(name) + _text(types[name])
+        body += _bytes(f"{frame.table}.{name}", KINDS[types[name]], column)
+    return Insert(frame.table, tuple(frame.columns), len(frame), bytes(body))
+
+
+def _bytes(name: str, kind: Kind, column: Column) -> bytes:
+    if column.present is not None and not kind.nullable:
+        raise Permanent(f"{name} is never NULL")
+    if kind.dtype is None:
+        return _texts(name, kind, column)
+    values = column.values
+    if column.present is not None:
+        values = np.where(column.present, values, values.dtype.type(0))
+    absent = _absent(column) if kind.nullable else b""
+    return absent + _cast(name, values, kind.dtype).tobytes()
+
+
+def _absent(column: Column) -> bytes:
+    if column.present is None:
+        return bytes(len(column.values))
+    return (~column.present).astype(np.uint8).tobytes()
+
+
+def _cast(name: str, values: Array, dtype: np.dtype[Any]) -> Array:
+    if np.can_cast(values.dtype, dtype, "safe"):
+        return values.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = values.astype(dtype)
+        # A value out of range wraps around, and may even compare equal again as a float.
+        fits = (cast == values) & ((cast < 0) == (values < 0))
+    if not fits.all():
+        raise Permanent(f"{name}: {values[~fits][0]} is no {dtype.name}")
+    return cast
+
+
+def _texts(name: str, kind: Kind, column: Column) -> bytes:
+    texts: list[str] = column.values.tolist()
+    if column.present is not None:
+        said = column.present.tolist()
+        texts = [text if known else "" for text, known in zip(texts, said, strict=True)]
+    try:
+        if kind.dictionary:
+            return _dictionary(kind, texts, column.present)
+        return (_absent(column) if kind.nullable else b"") + b"".join(map(_text, texts))
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise Permanent(f"{name}: {error}") from error
+
+
+def _dictionary(kind: Kind, texts: Sequence[str], present: Array | None) -> bytes:
+    places: dict[str, int] = {}
+    codes = np.array([places.setdefault(text, len(places)) for text in texts], np.int64)
+    keys = list(places)
+    if kind.nullable:  # the first key stands for NULL
+        keys.insert(0, "")
+        codes += 1
+        if present is not None:
+            codes[~present] = 0
+    width = next(n for n, dtype in enumerate(INDEXES) if len(keys) <= 256**dtype.itemsize)
+    return b"".join(
+        (
+            struct.pack("<QQQ", 1, width | ADDITIONAL_KEYS, len(keys)),
+            *map(_text, keys),
+            struct.pack("<Q", len(codes)),
+            codes.astype(INDEXES[width]).tobytes(),
+        )
+    )
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return _varint(len(encoded)) + encoded
+
+
+def _varint(number: int) -> bytes:
+    if number < 128:
+        return bytes((number,))
+    said = bytearray()
+    while number > 127:
+        said.append(number & 127 | 128)
+        number >>= 7
+    said.append(number)
+    return bytes(said)

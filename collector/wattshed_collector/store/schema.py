@@ -1,0 +1,147 @@
+"""The columns that the collector writes, by table, with the types that the migrations give them.
+
+Rows are encoded without asking the engine, which may be away; a test holds this against it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Types = Mapping[str, str]
+"""Type by name of column."""
+
+TEXT = "String"
+WORD = "LowCardinality(String)"
+TIME = "DateTime64(3, 'UTC')"
+TIME_US = "DateTime64(6, 'UTC')"
+HOUR = "DateTime('UTC')"
+
+
+def _maybe(type_name: str) -> str:
+    return f"Nullable({type_name})"
+
+
+TICK: Types = {
+    "ts": TIME,
+    "device_id": "UInt64",
+    "power_uw": _maybe("UInt64"),
+    "energy_uj": _maybe("UInt64"),
+    "start_ts": _maybe(TIME),
+    "interval_ms": "UInt32",
+    "util_e4": _maybe("UInt16"),
+    "mem_used_bytes": _maybe("UInt64"),
+    "temp_e1": _maybe("Int16"),
+    "method": WORD,
+    "gap": f"LowCardinality({_maybe(TEXT)})",
+    "withdrawn": _maybe("UInt8"),
+    "ingested_at": TIME_US,
+}
+SAMPLE: Types = {
+    "device_id": "UInt64",
+    "metric": WORD,
+    "labels": WORD,
+    "ts": TIME,
+    "value": "Float64",
+    "start_ts": _maybe(TIME),
+    "ingested_at": TIME_US,
+}
+DEVICE: Types = {
+    "device_id": "UInt64",
+    "key": TEXT,
+    **dict.fromkeys(("kind", "node", "name", "vendor", "model"), WORD),
+    "serial": TEXT,
+    **dict.fromkeys(("driver", "firmware"), WORD),
+    "parent": TEXT,
+    **dict.fromkeys(("site", "tier", "cluster", "scope", "source", "method", "overlap"), WORD),
+    "uncertainty_ratio": _maybe("Float64"),
+    "power_limit_watts": _maybe("Float64"),
+    "version": TIME_US,
+}
+WORKLOAD: Types = {
+    "workload_id": "UInt64",
+    "key": TEXT,
+    "name": TEXT,
+    "kind": WORD,
+    "instance": TEXT,
+    **dict.fromkeys(("namespace", "team", "owner", "project", "cost_center", "queue"), WORD),
+    **dict.fromkeys(("model", "precision", "cluster"), WORD),
+    "version": TIME_US,
+}
+ALLOCATION: Types = {
+    "device_id": "UInt64",
+    "workload_id": "UInt64",
+    "start_ts": TIME,
+    "end_ts": TIME,
+    "share": "Float64",
+    "activity": _maybe("Float64"),
+    "method": WORD,
+    "revision": "UInt32",
+}
+QUARANTINE: Types = {
+    "start_ms": "Int64",
+    "end_ms": "Int64",
+    "device": TEXT,
+    "workload": TEXT,
+    "share": "Float64",
+    "activity": _maybe("Float64"),
+    "method": WORD,
+    "revision": "UInt32",
+    "reason": WORD,
+}
+OUTCOME: Types = {
+    "workload_id": "UInt64",
+    "kind": WORD,
+    "source": TEXT,
+    "ts": TIME,
+    "start_ts": _maybe(TIME),
+    "total": "Float64",
+}
+METRIC_SAMPLE: Types = {
+    **dict.fromkeys(("metric", "sender", "labels"), WORD),
+    "ts": TIME,
+    "value": "Float64",
+    **dict.fromkeys(("kind", "unit"), WORD),
+}
+TABLES: Mapping[str, Types] = {
+    "dirty": {"hour": HOUR},
+    "device": DEVICE,
+    "workload": WORKLOAD,
+    "allocation": ALLOCATION,
+    "quarantine": QUARANTINE,
+    "outcome": OUTCOME,
+    "sample": SAMPLE,
+    "metric_sample": METRIC_SAMPLE,
+    "tick": TICK,
+}
+"""In the order in which they are written: what others refer to comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a type is to numpy; ``dtype`` is None for text."""
+
+    dtype: np.dtype[Any] | None
+    nullable: bool
+    dictionary: bool
+
+
+def _kind(type_name: str) -> Kind:
+    inner = re.sub(r"^(?:LowCardinality|Nullable)\((.*)\)$", r"\1", type_name)
+    inner = re.sub(r"^Nullable\((.*)\)$", r"\1", inner)
+    plain = re.match(r"(UInt|Int|Float|DateTime64|DateTime|String)(\d*)", inner)
+    assert plain is not None, type_name
+    letters = {"UInt": "u", "Int": "i", "Float": "f"}
+    if plain[1] in letters:
+        dtype: np.dtype[Any] | None = np.dtype(f"<{letters[plain[1]]}{int(plain[2]) // 8}")
+    else:
+        times = {"DateTime64": "<i8", "DateTime": "<u4"}
+        dtype = np.dtype(times[plain[1]]) if plain[1] in times else None
+    return Kind(dtype, "Nullable(" in type_name, type_name.startswith("LowCardinality"))
+
+
+KINDS = {name: _kind(name) for types in TABLES.values() for name in types.values()}
