@@ -32,7 +32,7 @@ from .receivers.intake import Intake, Means
 from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
 from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
-from .receivers.remote_write import RemoteWriteReceiver
+from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease
 from .store.budget import Budget
@@ -96,10 +96,9 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(threads.shutdown)
         means = Means(writer, telemetry, config.ingest, _dead_letters(config), threads, budget)
         app.add_routes(_otlp(config, Intake("otlp", means), normaliser, foreign, limits).routes())
-        kept = config.other_metrics
-        others = Others(kept.prometheus, kept.max_series, limits)
-        intake = Intake("remote_write", means)
-        app.add_routes(RemoteWriteReceiver(intake, normaliser, foreign, others).routes())
+        decoder = _remote_write(config, normaliser, foreign, limits, telemetry)
+        remote_write = RemoteWriteReceiver(Intake("remote_write", means), decoder)
+        app.add_routes(remote_write.routes())
         app.add_routes(HistoryReceiver(Intake("history", means), reader).routes())
         documents = DocumentReceiver(Intake("json", means), reader, limits.oldest_seconds)
         app.add_routes(documents.routes())
@@ -116,6 +115,19 @@ def _otlp(
     others = Others(kept.otlp, kept.max_series, limits)
     protobuf = ProtobufDecoder(normaliser, foreign, others, intake.telemetry)
     return OtlpReceiver(intake, protobuf, JsonDecoder(protobuf, config.ingest.max_json_bytes))
+
+
+def _remote_write(
+    config: Config,
+    normaliser: Normaliser,
+    foreign: Foreign,
+    limits: Limits,
+    telemetry: Telemetry,
+) -> RemoteWriteDecoder:
+    kept = config.other_metrics
+    others = Others(kept.prometheus, kept.max_series, limits)
+    interval_seconds = config.ingest.remote_write_interval_seconds
+    return RemoteWriteDecoder(normaliser, foreign, others, telemetry, interval_seconds)
 
 
 def _dead_letters(config: Config) -> DeadLetters | None:

@@ -54,7 +54,9 @@ DATA_FIELDS = frozenset({5, 7, 9, 10, 11})
 PIECE_BYTES = 1 << 16
 """A metric beyond is taken apart; what is parsed at once takes up to thirty times that."""
 MOST_PARTS = wire.MOST_FIELDS
-"""Points, or metrics, or scopes, of one request; an OpenTelemetry Collector sends 8,192 points."""
+"""Points, or metrics, of one request; an OpenTelemetry Collector sends 8,192 points."""
+MOST_SCOPES = 20_000
+"""Resources and scopes of one request."""
 
 Scalar = str | float | int | bool
 
@@ -88,8 +90,9 @@ def pieces(raw: bytes, rejected: Counter[str]) -> Iterator[tuple[Context, Metric
     Never much more than ``PIECE_BYTES`` are parsed at once. Raises DecodeError where the bytes are
     no request, and ``wire.TooMany``.
     """
-    scopes, metrics, found = _Allowance(), _Allowance(), _Allowance()
+    scopes, metrics, found = _Allowance(MOST_SCOPES), _Allowance(MOST_PARTS), _Allowance(MOST_PARTS)
     for resource_metrics in wire.messages(raw, 1):
+        scopes.take(1)
         context = _context(_resource(resource_metrics))
         for scope in wire.messages(resource_metrics, 2):
             scopes.take(1)
@@ -143,14 +146,15 @@ def is_distribution(metric: Metric) -> bool:
 class _Allowance:
     """How many of one thing a request may have."""
 
-    def __init__(self) -> None:
-        self._left = MOST_PARTS
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
 
     def take(self, amount: int) -> None:
-        self._left -= amount
-        if self._left < 0:
+        self._taken += amount
+        if self._taken > self._most:
             raise wire.TooMany(
-                f"the request has more than {MOST_PARTS} parts; send smaller batches"
+                f"the request has more than {self._most} parts; send smaller batches"
             )
 
 

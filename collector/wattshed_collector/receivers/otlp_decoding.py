@@ -74,7 +74,7 @@ class ProtobufDecoder:
         batch = self._normaliser.batch(self._points(pieces, others, rejected), rejected)
         frames = self._others.frame(others, sender, rejected)
         self._foreign.saw(batch)
-        return replace(batch, rejected=dict(rejected)), frames
+        return replace(batch, rejected={why: n for why, n in rejected.items() if n}), frames
 
     def _points(
         self, pieces: Pieces, others: list[Other], rejected: Counter[str]
@@ -129,7 +129,8 @@ def _document(raw: bytes, max_bytes: int) -> Any:
             "send smaller batches, or protobuf",
             "decoded_too_large",
         )
-    document = json.loads(raw, object_hook=_without_exemplars)
+    # NaN without quotes is no JSON, and still what some write: it is a bad value, no bad body.
+    document = json.loads(raw, object_hook=_without_exemplars, parse_constant=str)
     if not isinstance(document, dict):
         raise ValueError("it is no object")
     return document

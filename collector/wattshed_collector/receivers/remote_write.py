@@ -26,10 +26,11 @@ from wattshed_collector.normalise.dialect import Origin, Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
 from wattshed_collector.store.insert import Frame
+from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
-from . import body
 from . import remote_write_pb as pb
+from .body import TooLarge, UnknownEncoding
 from .intake import Arrival, Intake, Refusal
 from .others import Others, of_prometheus
 
@@ -72,7 +73,7 @@ class RequestReader:
         unwanted = 0
         for count, raw in enumerate(pb.series(request)):
             if max(count, len(read.samples) + len(read.others)) > MOST_SAMPLES:
-                raise body.TooLarge(
+                raise TooLarge(
                     f"the request has more than {MOST_SAMPLES} samples; lower max_samples_per_send",
                     "too_many_samples",
                 )
@@ -115,19 +116,46 @@ class RequestReader:
         return series
 
 
-class RemoteWriteReceiver:
-    """Answers POST /api/v1/write."""
+class RemoteWriteDecoder:
+    """Reads requests that were decompressed, of any exporter."""
 
     def __init__(
-        self, intake: Intake, normaliser: Normaliser, foreign: Foreign, others: Others
+        self,
+        normaliser: Normaliser,
+        foreign: Foreign,
+        others: Others,
+        telemetry: Telemetry,
+        interval_seconds: float,
     ) -> None:
-        self._intake = intake
         self._normaliser = normaliser
         self._foreign = foreign
         self._others = others
+        self._telemetry = telemetry
         self._requests = RequestReader(others.wants)
-        interval_seconds = intake.limits.remote_write_interval_seconds
         self._origin = Origin(interval_ms=round(interval_seconds * 1000), whole=False)
+
+    def decode(self, body: bytes, sender: str) -> tuple[Batch, tuple[Frame, ...]]:
+        """Return what a request says. Raises InvalidInput where it is none."""
+        rejected: Counter[str] = Counter()
+        try:
+            read = self._requests.read(body, rejected)
+        except wire.TooMany as error:
+            raise TooLarge(str(error), "too_many_parts") from error
+        except DecodeError as error:
+            raise InvalidInput("the body is not a remote write request", "malformed") from error
+        found, ignored = self._foreign.points(read.samples, self._origin, rejected)
+        self._telemetry.count("ignored_total", ignored + read.unwanted, receiver=RECEIVER)
+        others = of_prometheus(read.others, rejected)
+        frames = self._others.frame(others, sender, rejected)
+        return self._normaliser.batch(found, rejected), frames
+
+
+class RemoteWriteReceiver:
+    """Answers POST /api/v1/write."""
+
+    def __init__(self, intake: Intake, decoder: RemoteWriteDecoder) -> None:
+        self._intake = intake
+        self._decoder = decoder
         # Parts of one scrape are read in the order in which they are written.
         self._turn = asyncio.Lock()
 
@@ -142,26 +170,15 @@ class RemoteWriteReceiver:
         _check_headers(arrival.request)
         await arrival.read()
         async with self._turn:
-            batch, frames = await self._intake.decoded(self._parse, arrival)
+            batch, frames = await self._intake.decoded(self._decode, arrival)
             queued = self._intake.submit(arrival, batch, frames)
         await self._intake.durable(queued)
         return web.Response(status=204)
 
-    def _parse(self, arrival: Arrival) -> tuple[Batch, tuple[Frame, ...]]:
-        rejected: Counter[str] = Counter()
+    def _decode(self, arrival: Arrival) -> tuple[Batch, tuple[Frame, ...]]:
         request = decompress(arrival.body, self._intake.limits.max_decoded_bytes)
         arrival.holds(len(arrival.body) + len(request))
-        try:
-            read = self._requests.read(request, rejected)
-        except wire.TooMany as error:
-            raise body.TooLarge(str(error), "too_many_parts") from error
-        except DecodeError as error:
-            raise InvalidInput("the body is not a remote write request", "malformed") from error
-        found, ignored = self._foreign.points(read.samples, self._origin, rejected)
-        self._intake.telemetry.count("ignored_total", ignored + read.unwanted, receiver=RECEIVER)
-        others = of_prometheus(read.others, rejected)
-        frames = self._others.frame(others, arrival.sender, rejected)
-        return self._normaliser.batch(found, rejected), frames
+        return self._decoder.decode(request, arrival.sender)
 
 
 def decompress(raw: bytes, limit: int) -> bytes:
@@ -174,7 +191,7 @@ def decompress(raw: bytes, limit: int) -> bytes:
     try:
         size = cramjam.snappy.decompress_raw_len(raw)
         if size > limit:
-            raise body.TooLarge(
+            raise TooLarge(
                 f"the decompressed body has {size} bytes, the limit is {limit}; "
                 "lower max_samples_per_send",
                 "decoded_too_large",
@@ -196,7 +213,7 @@ def _refused(refused: Refusal) -> web.Response:
 def _check_headers(request: web.Request) -> None:
     encoding = request.headers.get("Content-Encoding", "snappy").strip().lower()
     if encoding != "snappy":
-        raise body.UnknownEncoding(
+        raise UnknownEncoding(
             f"content encoding {encoding!r} is not read here; send snappy", "unknown_encoding"
         )
     message = request.headers.get("Content-Type", PROTOBUF).partition("proto=")[2].strip(' ";')
