@@ -9,8 +9,9 @@ Source: https://opentelemetry.io/docs/specs/otel/metrics/data-model/
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError
@@ -21,8 +22,11 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     DataPointFlags,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
     Metric,
     NumberDataPoint,
+    SummaryDataPoint,
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -58,7 +62,21 @@ MOST_PARTS = wire.MOST_FIELDS
 MOST_SCOPES = 20_000
 """Resources and scopes of one request."""
 
+WHOLE_BYTES = 1 << 20
+"""A request up to this size is parsed at once."""
+
 Scalar = str | float | int | bool
+DataPoint = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint | SummaryDataPoint
+Naming = Callable[[DataPoint], str | None]
+BESIDE_ATTRIBUTES = {
+    kind: tuple(field.name for field in kind.DESCRIPTOR.fields if field.name != "attributes")
+    for kind in (
+        NumberDataPoint,
+        HistogramDataPoint,
+        ExponentialHistogramDataPoint,
+        SummaryDataPoint,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,48 @@ class Context:
 
     inherited: dict[str, Scalar]
     labels: dict[str, str]
+
+    @property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        return tuple(sorted(self.labels.items()))
+
+
+class SeriesNames:
+    """Remembers the labels of series by the bytes of their attributes: most come again and again.
+
+    May be used by several threads: who loses a race writes the same once more.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._count = 0
+        self._known: dict[tuple[tuple[str, str], ...], dict[bytes, str | None]] = {}
+
+    def of(self, context: Context) -> Callable[[DataPoint], str | None]:
+        """Return what names the series of a resource: a JSON object, None where it is too long.
+
+        What it is given loses its times, values and all else that is not an attribute.
+        """
+        known = self._known.setdefault(context.key, {})
+
+        def name(point: DataPoint) -> str | None:
+            clear: Callable[[Any], None] = point.ClearField
+            for field in BESIDE_ATTRIBUTES[type(point)]:
+                clear(field)
+            raw = point.SerializeToString()
+            if raw not in known:
+                self._make_room()
+                pairs = {pair.key: _text(pair) for pair in point.attributes}
+                known[raw] = labels_text({**context.labels, **pairs})
+            return known[raw]
+
+        return name
+
+    def _make_room(self) -> None:
+        self._count += 1
+        if self._count > self._most:
+            self._known = {}
+            self._count = 1
 
 
 def points(request: ExportMetricsServiceRequest, rejected: Counter[str]) -> Iterator[Point]:
@@ -84,20 +144,25 @@ def metrics(request: ExportMetricsServiceRequest) -> Iterator[tuple[Context, Met
                 yield context, metric
 
 
-def pieces(raw: bytes, rejected: Counter[str]) -> Iterator[tuple[Context, Metric]]:
+def pieces(
+    raw: bytes, rejected: Counter[str], whole_bytes: int = WHOLE_BYTES
+) -> Iterator[tuple[Context, Metric]]:
     """Yield the metrics of a request as sent, large ones in several pieces.
 
-    Never much more than ``PIECE_BYTES`` are parsed at once. Raises DecodeError where the bytes are
-    no request, and ``wire.TooMany``.
+    Of more than ``whole_bytes`` not much more than ``PIECE_BYTES`` are parsed at once. Raises
+    DecodeError where the bytes are no request, and ``wire.TooMany``.
     """
-    scopes, metrics, found = _Allowance(MOST_SCOPES), _Allowance(MOST_PARTS), _Allowance(MOST_PARTS)
+    if len(raw) <= whole_bytes:
+        yield from metrics(ExportMetricsServiceRequest.FromString(raw))
+        return
+    scopes, named, found = _Allowance(MOST_SCOPES), _Allowance(MOST_PARTS), _Allowance(MOST_PARTS)
     for resource_metrics in wire.messages(raw, 1):
         scopes.take(1)
         context = _context(_resource(resource_metrics))
         for scope in wire.messages(resource_metrics, 2):
             scopes.take(1)
             for metric in wire.messages(scope, 2):
-                metrics.take(1)
+                named.take(1)
                 for piece in _pieces(metric, rejected):
                     parsed = Metric.FromString(piece)
                     found.take(count(parsed))
@@ -119,18 +184,21 @@ def of_metric(
         )
 
 
-def others(metric: Metric, labels: dict[str, str], rejected: Counter[str]) -> Iterator[Other]:
-    """Yield the samples of a metric that is not about energy."""
+def others(metric: Metric, name: Naming, rejected: Counter[str]) -> Iterator[Other]:
+    """Yield the samples of a metric that is not about energy; ``name`` is of ``SeriesNames``."""
     kind = metric.WhichOneof("data")
     if kind in DISTRIBUTIONS:
-        yield from _distribution(metric, labels, rejected)
+        yield from _distribution(metric, name, rejected)
         return
     told = COUNTER if kind == "sum" and metric.sum.is_monotonic else GAUGE
+    metric_name, unit = metric.name, metric.unit
     for point in _numbers(metric, rejected, "no_data"):
-        series = _labels(point.attributes, labels, rejected)
-        if series is not None:
-            ts_ms = point.time_unix_nano // 1_000_000
-            yield Other(metric.name, series, ts_ms, _value(point), told, metric.unit)
+        ts_ms, value = point.time_unix_nano // 1_000_000, _value(point)
+        series = name(point)
+        if series is None:
+            rejected["labels_too_long"] += 1
+        else:
+            yield Other(metric_name, series, ts_ms, value, told, unit)
 
 
 def count(metric: Metric) -> int:
@@ -223,32 +291,25 @@ def _numbers(metric: Metric, rejected: Counter[str], otherwise: str) -> Iterator
             yield point
 
 
-def _distribution(
-    metric: Metric, labels: dict[str, str], rejected: Counter[str]
-) -> Iterator[Other]:
+def _distribution(metric: Metric, name: Naming, rejected: Counter[str]) -> Iterator[Other]:
     kind = metric.WhichOneof("data") or ""
     data = getattr(metric, kind)
     if kind != "summary" and data.aggregation_temporality != CUMULATIVE:
         rejected["delta_temporality"] += count(metric)
         return
     for point in data.data_points:
-        series = _labels(point.attributes, labels, rejected)
         if point.flags & NOT_RECORDED:
             rejected["no_recorded_value"] += 1
-        elif series is not None:
-            ts_ms = point.time_unix_nano // 1_000_000
-            yield Other(f"{metric.name}_count", series, ts_ms, float(point.count), COUNTER, "1")
-            if kind == "summary" or point.HasField("sum"):
-                yield Other(f"{metric.name}_sum", series, ts_ms, point.sum, COUNTER, metric.unit)
-
-
-def _labels(
-    pairs: Iterable[KeyValue], inherited: dict[str, str], rejected: Counter[str]
-) -> str | None:
-    said = labels_text({**inherited, **{pair.key: _text(pair) for pair in pairs}})
-    if said is None:
-        rejected["labels_too_long"] += 1
-    return said
+            continue
+        ts_ms, number, total = point.time_unix_nano // 1_000_000, float(point.count), point.sum
+        has_sum = kind == "summary" or point.HasField("sum")
+        series = name(point)
+        if series is None:
+            rejected["labels_too_long"] += 1
+            continue
+        yield Other(f"{metric.name}_count", series, ts_ms, number, COUNTER, "1")
+        if has_sum:
+            yield Other(f"{metric.name}_sum", series, ts_ms, total, COUNTER, metric.unit)
 
 
 def _text(pair: KeyValue) -> str:

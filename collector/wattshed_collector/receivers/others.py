@@ -6,12 +6,12 @@ a label with a new value in each request would fill the store with series that n
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from math import isfinite
 from operator import attrgetter
 
 import numpy as np
@@ -70,7 +70,11 @@ class Others:
         with self._lock:
             known = self._known(sender, now)
             for sample in samples:
-                reason = self._doubt(sample, now * 1000) or self._new(sample, known)
+                reason = self._limits.doubt(sample.ts_ms, now * 1000)
+                if not isfinite(sample.value):
+                    reason = "not_finite"
+                elif not reason and hash(sample[:2]) not in known:
+                    reason = self._new(sample, known)
                 if reason:
                     rejected[reason] += 1
                 else:
@@ -84,19 +88,12 @@ class Others:
             self._hour = hour
         return self._series.setdefault(sender, set())
 
-    def _doubt(self, sample: Other, now_ms: float) -> str:
+    def _new(self, sample: Other, known: set[int]) -> str:
         if not sample.metric or len(sample.metric) > MOST_NAME:
             return "bad_name"
-        if not math.isfinite(sample.value):
-            return "not_finite"
-        return self._limits.doubt(sample.ts_ms, now_ms)
-
-    def _new(self, sample: Other, known: set[int]) -> str:
-        series = hash((sample.metric, sample.labels))
-        if series not in known:
-            if len(known) >= self._max_series:
-                return "too_many_series"
-            known.add(series)
+        if len(known) >= self._max_series:
+            return "too_many_series"
+        known.add(hash(sample[:2]))
         return ""
 
 

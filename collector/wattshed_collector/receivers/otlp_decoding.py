@@ -48,21 +48,29 @@ class Decoder(Protocol):
 
 
 class ProtobufDecoder:
-    """Reads protobuf piece by piece with the stock parser."""
+    """Reads protobuf with the stock parser, what is larger than ``whole_bytes`` in pieces."""
 
     def __init__(
-        self, normaliser: Normaliser, foreign: Foreign, others: Others, telemetry: Telemetry
+        self,
+        normaliser: Normaliser,
+        foreign: Foreign,
+        others: Others,
+        telemetry: Telemetry,
+        whole_bytes: int = otlp.WHOLE_BYTES,
     ) -> None:
         self._normaliser = normaliser
         self._foreign = foreign
         self._others = others
         self._telemetry = telemetry
+        self._whole_bytes = whole_bytes
+        self._names = otlp.SeriesNames()
 
     def decode(self, body: bytes, sender: str) -> Decoded:
         """Read a protobuf request."""
         rejected: Counter[str] = Counter()
         try:
-            return self.facts(otlp.pieces(body, rejected), sender, rejected)
+            pieces = otlp.pieces(body, rejected, self._whole_bytes)
+            return self.facts(pieces, sender, rejected)
         except wire.TooMany as error:
             raise too_many(error) from error
         except DecodeError as error:
@@ -85,7 +93,7 @@ class ProtobufDecoder:
             elif self._others.wants(metric.name):
                 if otlp.is_distribution(metric):
                     self._telemetry.count("simplified_total", otlp.count(metric), receiver="otlp")
-                others += otlp.others(metric, context.labels, rejected)
+                others += otlp.others(metric, self._names.of(context), rejected)
             else:
                 rejected["unknown_metric"] += otlp.count(metric)
 
