@@ -6,10 +6,12 @@ import gzip
 import http.client
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cramjam
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 NOW_MS = int(time.time() * 1000)
 NANO = 10**6
 JSON = "application/json"
+MANUAL = Path(__file__).parents[3] / "docs" / "RECEIVING.md"
 Document = dict[str, Any]
 
 
@@ -313,6 +316,13 @@ class TestAsked:
             for n in (1, 0)
         ]  # fmt: skip
         assert collector.get("/v1/samples/asked?since=never").status == 400
+
+
+def test_the_sql_of_the_manual_works(collector: Running) -> None:
+    fan = {"name": "hw.fan.speed", "gauge": {"dataPoints": [number(900.0, NOW_MS - 1000)]}}
+    assert send(collector, document(fan, host__name="manual")).status == 200
+    (sql,) = re.findall(r"```sql\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
+    assert ("manual", 900.0) in [row[1:] for row in collector.rows(sql)]
 
 
 def others(*keep: str, max_series: int = 2, now: Callable[[], float] = time.time) -> Others:
