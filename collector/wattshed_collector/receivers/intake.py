@@ -35,8 +35,6 @@ T = TypeVar("T")
 ROWS = {"tick": "ticks_total", "sample": "details_total", "metric_sample": "other_samples_total"}
 """The counter of each table that frames may fill."""
 NOT_READ = frozenset({"content_type", "unknown_encoding"})
-NOT_OF_THE_BODY = frozenset({*NOT_READ, "broken_off", "body_too_large", "decoded_too_large"})
-"""Reasons that say nothing against what was sent: it was not looked at, or not held."""
 QUERY = frozenset({"cluster", "dry_run"})
 
 
@@ -52,7 +50,7 @@ class Refusal:
     @property
     def is_poison(self) -> bool:
         """Whether the same body will never be taken, however often it comes."""
-        return bool(self.reason) and self.reason not in NOT_OF_THE_BODY
+        return self.status == 400 and self.reason != "broken_off"
 
 
 def refusal(error: Exception) -> Refusal:
@@ -78,19 +76,16 @@ class Arrival:
 
     request: web.Request
     limits: Ingest
+    sender: str = ""
+    """Who was authenticated, "" where nobody was asked."""
     room: Entry | None = None
     """The memory that was promised to it."""
     body: bytes = b""
 
     @property
-    def sender(self) -> str:
-        """Who was authenticated, "" where nobody was asked."""
-        return str(self.request.get("sender", ""))
-
-    @property
     def turn(self) -> str:
         """Under which name it waits: who was authenticated, else the address."""
-        return turn(self.request)
+        return self.sender or self.request.remote or ""
 
     async def read(self) -> bytes:
         """Read the body, as sent; raises TooLarge, and InvalidInput where it breaks off."""
@@ -139,10 +134,16 @@ class Queued:
         return dict(Counter(member.reason for member in self.batch.quarantine))
 
 
+def nobody(request: web.Request) -> str:
+    """Say that no sender was authenticated."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What all receivers work with. ``threads`` decode, the event loop's own where there are none;
-    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken."""
+    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken, ``sender``
+    says who was authenticated."""
 
     writer: Writer
     telemetry: Telemetry
@@ -150,6 +151,7 @@ class Means:
     letters: DeadLetters | None = None
     threads: Executor | None = None
     budget: Budget | None = None
+    sender: Callable[[web.Request], str] = nobody
 
 
 class Intake:
@@ -168,9 +170,9 @@ class Intake:
         refuse: Callable[[Refusal], web.Response],
     ) -> web.Response:
         """Return what ``take`` answers, or what ``refuse`` makes of the error that it raised."""
-        arrival = Arrival(request, self.limits)
+        arrival = Arrival(request, self.limits, self._means.sender(request))
         try:
-            with self._room(request) as arrival.room:
+            with self._room(arrival) as arrival.room:
                 response = await take(arrival)
         except (InvalidInput, StoreError) as error:
             refused = refusal(error)
@@ -213,11 +215,11 @@ class Intake:
         """Queue, wait and count: ``submit`` and ``durable`` in one."""
         return await self.durable(self.submit(arrival, batch, frames))
 
-    def _room(self, request: web.Request) -> AbstractContextManager[Entry | None]:
+    def _room(self, arrival: Arrival) -> AbstractContextManager[Entry | None]:
         budget = self._means.budget
         if budget is None:
             return nullcontext()
-        return budget.entered(turn(request), request.content_length)
+        return budget.entered(arrival.turn, arrival.request.content_length)
 
     def _count(self, counter: str, amount: int) -> None:
         self.telemetry.count(counter, amount, receiver=self.receiver)
@@ -232,8 +234,3 @@ class Intake:
             done = await asyncio.to_thread(letters.keep, letter, arrival.body)
             for result, count in done.items():
                 self.telemetry.count("dead_letters_total", count, result=result)
-
-
-def turn(request: web.Request) -> str:
-    """Return whose turn a request is: who was authenticated, else its address."""
-    return str(request.get("sender", "")) or request.remote or ""
