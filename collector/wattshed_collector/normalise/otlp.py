@@ -62,6 +62,8 @@ MOST_PARTS = wire.MOST_FIELDS
 MOST_SCOPES = 20_000
 """Resources and scopes of one request."""
 
+ENTRY_BYTES = 200
+"""What an entry of a dictionary takes beside its bytes."""
 WHOLE_BYTES = 1 << 20
 """A request up to this size is parsed at once."""
 
@@ -97,9 +99,9 @@ class SeriesNames:
     May be used by several threads: who loses a race writes the same once more.
     """
 
-    def __init__(self, most: int = 100_000) -> None:
-        self._most = most
-        self._count = 0
+    def __init__(self, most_bytes: int = 32 << 20) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._known: dict[tuple[tuple[str, str], ...], dict[bytes, str | None]] = {}
 
     def of(self, context: Context) -> Callable[[DataPoint], str | None]:
@@ -107,26 +109,33 @@ class SeriesNames:
 
         What it is given loses its times, values and all else that is not an attribute.
         """
-        known = self._known.setdefault(context.key, {})
+        key = context.key
+        known = self._known.get(key)
+        if known is None:
+            self._make_room(sum(len(name) + len(text) for name, text in key))
+            known = self._known.setdefault(key, {})
 
         def name(point: DataPoint) -> str | None:
             clear: Callable[[Any], None] = point.ClearField
             for field in BESIDE_ATTRIBUTES[type(point)]:
                 clear(field)
             raw = point.SerializeToString()
-            if raw not in known:
-                self._make_room()
-                pairs = {pair.key: _text(pair) for pair in point.attributes}
-                known[raw] = labels_text({**context.labels, **pairs})
-            return known[raw]
+            if raw in known:
+                return known[raw]
+            pairs = {pair.key: _text(pair) for pair in point.attributes}
+            said = labels_text({**context.labels, **pairs})
+            self._make_room(len(raw) + len(said or ""))
+            known[raw] = said
+            return said
 
         return name
 
-    def _make_room(self) -> None:
-        self._count += 1
-        if self._count > self._most:
+    def _make_room(self, size: int) -> None:
+        self._bytes += ENTRY_BYTES + size
+        if self._bytes > self._most_bytes:
+            # Who is in the middle of a request keeps what it works with.
             self._known = {}
-            self._count = 1
+            self._bytes = 0
 
 
 def points(request: ExportMetricsServiceRequest, rejected: Counter[str]) -> Iterator[Point]:

@@ -55,7 +55,8 @@ class Others:
             told = any(fnmatchcase(metric, glob) for glob in self._globs)
             if len(self._wanted) >= MOST_NAMES:
                 self._wanted.clear()
-            self._wanted[metric] = told
+            if len(metric) <= MOST_NAME:
+                self._wanted[metric] = told
         return told
 
     def frame(

@@ -20,10 +20,12 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from tests.fixtures.prompb import request as write_request
 from tests.fixtures.prompb import time_series
 
 from wattshed_collector.config import Config, Ingest, Ledger, OtherMetrics
+from wattshed_collector.normalise import otlp
 from wattshed_collector.normalise.dialect import Sample, Series
 from wattshed_collector.normalise.facts import Limits
 from wattshed_collector.normalise.other import Other, labels_text
@@ -366,6 +368,15 @@ def test_in_the_next_hour_it_may_have_others() -> None:
 def test_globs(globs: tuple[str, ...], metric: str, *, wanted: bool) -> None:
     kept = others(*globs)
     assert [kept.wants(metric) for _ in range(2)] == [wanted] * 2
+
+
+def test_names_of_series_are_remembered_within_bounds() -> None:
+    names = otlp.SeriesNames(most_bytes=10_000)
+    context = otlp.Context({}, {"host.name": "n"})
+    for n in range(500):
+        point = json_format.ParseDict(number(float(n), user=str(n % 250)), NumberDataPoint())
+        assert names.of(context)(point) == f'{{"host.name":"n","user":"{n % 250}"}}'
+        assert sum(len(known) for known in names._known.values()) < 50
 
 
 def test_labels_are_written_one_way_and_bounded() -> None:
