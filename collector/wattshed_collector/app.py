@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -21,16 +22,21 @@ from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
+from .api.samples import SamplesApi
 from .config import Config, Durability
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
+from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
+from .receivers.intake import Intake, Means
+from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
-from .receivers.remote_write import RemoteWriteReceiver
+from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
+from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease, memory, shards
 from .store.budget import Budget, always_open
@@ -50,6 +56,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
+DECODING_THREADS = 4
+"""Bodies that are unpacked at once; more would take memory and no less time."""
 
 DROP_SECONDS = 120.0
 """Time in which the ledger must have found the time to drop old readings, or it is tried again."""
@@ -110,16 +118,21 @@ async def running(config: Config) -> AsyncIterator[str]:
         )
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry, budget).routes())
-        for receiver in (OtlpReceiver, RemoteWriteReceiver):
-            parts = writer, normaliser, foreign, telemetry, config.ingest
-            app.add_routes(receiver(*parts).routes())
-        app.add_routes(HistoryReceiver(clerk, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         if not store.is_server:
             app.add_routes(BackupApi(job, config.durability.backup_folder).routes())
         app.add_routes(FactsApi(reader).routes())
         app.add_routes(FleetApi(reader).routes())
-        documents = DocumentReceiver(writer, clerk, telemetry, config.ingest, limits.oldest_seconds)
+        app.add_routes(SamplesApi(reader).routes())
+        threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
+        stack.callback(threads.shutdown)
+        means = Means(writer, telemetry, config.ingest, _dead_letters(config), threads, budget)
+        app.add_routes(_otlp(config, Intake("otlp", means), normaliser, foreign, limits).routes())
+        decoder = _remote_write(config, normaliser, foreign, limits, telemetry)
+        remote_write = RemoteWriteReceiver(Intake("remote_write", means), decoder)
+        app.add_routes(remote_write.routes())
+        app.add_routes(HistoryReceiver(Intake("history", means), clerk).routes())
+        documents = DocumentReceiver(Intake("json", means), clerk, limits.oldest_seconds)
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
@@ -167,6 +180,34 @@ def _follow(
         telemetry.follow("spool_oldest_seconds", spool.oldest_seconds)
         telemetry.follow("spool_aside", lambda: spool.level().aside)
         telemetry.follow("spooled_rows", lambda: counters.spooled_rows)
+
+
+def _otlp(
+    config: Config, intake: Intake, normaliser: Normaliser, foreign: Foreign, limits: Limits
+) -> OtlpReceiver:
+    kept = config.other_metrics
+    others = Others(kept.otlp, kept.max_series, limits)
+    protobuf = ProtobufDecoder(normaliser, foreign, others, intake.telemetry)
+    return OtlpReceiver(intake, protobuf, JsonDecoder(protobuf, config.ingest.max_json_bytes))
+
+
+def _remote_write(
+    config: Config,
+    normaliser: Normaliser,
+    foreign: Foreign,
+    limits: Limits,
+    telemetry: Telemetry,
+) -> RemoteWriteDecoder:
+    kept = config.other_metrics
+    others = Others(kept.prometheus, kept.max_series, limits)
+    interval_seconds = config.ingest.remote_write_interval_seconds
+    return RemoteWriteDecoder(normaliser, foreign, others, telemetry, interval_seconds)
+
+
+def _dead_letters(config: Config) -> DeadLetters | None:
+    told = config.dead_letters
+    folder = told.where(config.data)
+    return DeadLetters(folder, told.max_bytes, told.max_letters) if folder is not None else None
 
 
 def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:

@@ -43,6 +43,7 @@ FACTS = (
     "tick",
     "sample",
     "detail",
+    "metric_sample",
     "device",
     "workload",
     "allocation",

@@ -11,7 +11,7 @@ from wattshed_collector.errors import CollectorError, InvalidInput
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
-from . import backup, imports, ledger, migrate, move, show, sql, up, validate
+from . import backup, dead_letters, imports, ledger, migrate, move, show, sql, up, validate
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   wattshed energy --by team --since 24h --json joules per team
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
+  wattshed dead-letters list                   what could not be taken, and why
   wattshed validate DIR --json                 check against an MLPerf result folder
 """
 
@@ -37,7 +38,18 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"wattshed {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for module in (up, show, ledger, imports, backup, migrate, move, sql, validate):
+    for module in (
+        up,
+        show,
+        ledger,
+        imports,
+        dead_letters,
+        backup,
+        migrate,
+        move,
+        sql,
+        validate,
+    ):
         module.register(commands)
     _register_completion(commands, root)
     return root

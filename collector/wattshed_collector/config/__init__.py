@@ -13,15 +13,18 @@ from wattshed_exporter.settings import option
 from .charging import Ledger, Retention, TopologyFile
 from .durability import Durability
 from .ingest import Ingest, Scrape, named_target
+from .intake import DeadLetterFolder, OtherMetrics
 from .store import Migrate, Store
 
 __all__ = (
     "PREFIX",
     "Config",
+    "DeadLetterFolder",
     "Durability",
     "Ingest",
     "Ledger",
     "Migrate",
+    "OtherMetrics",
     "Retention",
     "Scrape",
     "Store",
@@ -44,6 +47,8 @@ class Config:
     store: Store = field(default_factory=Store)
     ingest: Ingest = field(default_factory=Ingest)
     scrape: Scrape = field(default_factory=Scrape)
+    other_metrics: OtherMetrics = field(default_factory=OtherMetrics)
+    dead_letters: DeadLetterFolder = field(default_factory=DeadLetterFolder)
     retention: Retention = field(default_factory=Retention)
     durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)

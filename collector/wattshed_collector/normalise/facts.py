@@ -45,6 +45,14 @@ LARGEST = {
 """Largest value of each field: what the column holds, or what the quantity can be."""
 LARGEST_OUTCOME = 1e18
 """More tokens than that make no sense, and their sums must stay finite."""
+OURS = frozenset(
+    {
+        *FIELDS,
+        *details.KNOWN,
+        *(m.otel for m in (semconv.GAP, semconv.POWER_LIMIT, semconv.ALLOCATION, semconv.OUTCOMES)),
+    }
+)
+"""OpenTelemetry names of the metrics that say something of energy or of who used it."""
 ABSOLUTE_ZERO = -273.15
 ANNOTATION = re.compile(r"\{[!-z|~]*\}")
 """What UCUM puts in braces names what is counted, and is the unit 1: ``{error}``, ``{row}``."""
@@ -57,6 +65,14 @@ class Limits:
 
     future_seconds: float = 600.0
     oldest_seconds: float = 29 * 86400.0
+
+    def doubt(self, ts_ms: int, now_ms: float) -> str:
+        """Return why an event time is not believed, "" where it is."""
+        if ts_ms <= 0:
+            return "no_timestamp"
+        if ts_ms > now_ms + self.future_seconds * 1000:
+            return "future_timestamp"
+        return "too_old" if 0 < self.oldest_seconds * 1000 < now_ms - ts_ms else ""
 
 
 class Rejected(Exception):

@@ -32,6 +32,7 @@ SHARDED = {
     "ledger_hour": "",
     "ledger_open": "",
     "measured_1m": _BY_DEVICE,
+    "metric_sample": "cityHash64(metric, labels)",
     "outcome": "cityHash64(workload_id)",
     "piece": _BY_DEVICE,
     "quarantine": "cityHash64(device)",

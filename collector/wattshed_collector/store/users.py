@@ -18,6 +18,7 @@ WRITES = (
     "device",
     "dirty",
     "factor",
+    "metric_sample",
     "outcome",
     "quarantine",
     "sample",
