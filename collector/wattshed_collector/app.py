@@ -17,6 +17,7 @@ from . import address
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
+from .api.targets import TargetsApi
 from .config import Config
 from .ledger import Policy
 from .ledger_job import LedgerJob
@@ -28,6 +29,7 @@ from .receivers.history import HistoryReceiver
 from .receivers.otlp import OtlpReceiver
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
+from .receivers.scrape.pages import Pages
 from .store import lease
 from .store.client import Store
 from .store.ledger_state import LEASE
@@ -72,9 +74,9 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(reader.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         normaliser = Normaliser(limits)
-        await stack.enter_async_context(
-            _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
-        )
+        pages = Pages(normaliser, foreign)
+        scraper = Scraper(writer, pages, telemetry, config.scrape)
+        await stack.enter_async_context(_scraping(scraper))
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
         for receiver in (OtlpReceiver, RemoteWriteReceiver):
@@ -83,6 +85,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         app.add_routes(FactsApi(reader).routes())
+        app.add_routes(TargetsApi(scraper.status).routes())
         documents = DocumentReceiver(
             writer, reader, telemetry, config.ingest, limits.oldest_seconds
         )

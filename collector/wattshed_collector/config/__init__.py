@@ -10,15 +10,29 @@ from dataclasses import dataclass, field
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
-from .ingest import Ingest, Scrape, named_target
+from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
+from .ingest import Ingest
+from .relabel import Action, Relabel
+from .scrape import NAMED_ALONE, Job, Scrape, named_target
 
 __all__ = (
+    "NAMED_ALONE",
     "PREFIX",
+    "Action",
+    "Auth",
     "Config",
+    "FileSd",
+    "HttpSd",
     "Ingest",
+    "Job",
+    "KubernetesSd",
     "Ledger",
+    "Relabel",
     "Retention",
+    "Role",
     "Scrape",
+    "Static",
+    "Tls",
     "TopologyFile",
     "named_target",
 )
