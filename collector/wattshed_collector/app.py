@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -116,6 +117,7 @@ def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:
 
 async def serve(config: Config) -> None:
     """Run until SIGINT or SIGTERM."""
+    _allow_connections()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -125,6 +127,13 @@ async def serve(config: Config) -> None:
         loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")
+
+
+def _allow_connections() -> None:
+    """Take as many open files as we may have: each target keeps a connection."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @asynccontextmanager

@@ -160,26 +160,25 @@ async def test_bad_targets_leave_good_ones_alone(
             interval_seconds=0.3, timeout_seconds=0.2, max_body_bytes=100_000,
         )  # fmt: skip
 
+        expected = {**dict.fromkeys(reasons, "down"), good: "up", empty: "up"}
+
         def all_seen() -> bool:
-            failed = [
+            health = {each["url"]: each["health"] for each in scraper.status()["targets"]}
+            failures = [
                 station.sample("scrape_failures_total", job="targets", reason=reason) or 0
                 for reason in reasons.values()
             ]
-            ok = station.sample("scrapes_total", job="targets", result="ok") or 0
-            return min(failed) >= 2 and ok >= 4
+            return health == expected and min(failures) >= 2
 
         async with run(scraper):
-            await wait(all_seen)
             await wait(station.ticks)
+            await wait(all_seen)
             health = {each["url"]: each for each in scraper.status()["targets"]}
-    assert {url: each["health"] for url, each in health.items()} == {
-        **dict.fromkeys(reasons, "down"), good: "up", empty: "up",
-    }  # fmt: skip
+            assert station.sample("scrape_targets", job="targets", health="up") == 2
+            assert station.sample("scrape_targets", job="targets", health="down") == len(reasons)
+            assert station.sample("scrape_up", job="targets", target=good) == 1
     assert (health[late]["last_samples"], health[empty]["last_samples"]) == (None, 0)
     assert "within 0.2 s" in health[late]["last_error"]
-    assert station.sample("scrape_targets", job="targets", health="up") == 2
-    assert station.sample("scrape_targets", job="targets", health="down") == len(reasons)
-    assert station.sample("scrape_up", job="targets", target=good) == 1
     for target in reasons:
         assert station.sample("scrape_up", job="targets", target=target) == 0
         said = [r for r in caplog.records if f"cannot scrape {target}" in r.getMessage()]
@@ -262,25 +261,27 @@ async def test_of_many_targets_only_some_have_gauges(
 async def test_a_slow_target_is_never_asked_twice_at_once(
     station: Station, run: Wait, wait: Wait
 ) -> None:
-    under_way: list[int] = [0, 0]
-
-    async def slow(request: web.Request) -> web.Response:
-        under_way[0] += 1
-        under_way[1] = max(under_way)
-        await asyncio.sleep(0.25)
-        under_way[0] -= 1
-        return web.Response()
-
     class Patient(Spy):
+        reading = False
+
         def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
-            time.sleep(0.15)  # longer than the interval, on the thread that reads
+            self.reading = True
+            time.sleep(0.5)  # longer than the interval, on the thread that reads
+            self.reading = False
             return super().read(page, scraped_ms, state)
 
-    async with serving(slow) as url:
-        options = Scrape(targets=(url,), interval_seconds=0.3, timeout_seconds=0.3)
-        async with run(Scraper(station.writer, Patient(), station.telemetry, options)):
+    patient, overlapped = Patient(), []
+
+    async def answer(request: web.Request) -> web.Response:
+        overlapped.append(patient.reading)
+        return web.Response()
+
+    async with serving(answer) as url:
+        options = Scrape(targets=(url,), interval_seconds=0.3)
+        async with run(Scraper(station.writer, patient, station.telemetry, options)):
             await wait(lambda: station.sample("scrapes_total", job="targets", result="skipped"))
-    assert under_way[1] == 1
+            await wait(lambda: len(overlapped) > 1)
+    assert not any(overlapped)
 
 
 async def test_a_store_that_is_away_is_no_fault_of_the_target(run: Wait, wait: Wait) -> None:

@@ -89,8 +89,7 @@ def endpointslice(value: Json) -> list[Labels]:
         {**told, **_port(port), **_endpoint(endpoint), "__address__": _joined(address, port)}
         for port in _dicts(value.get("ports"))
         for endpoint in _dicts(value.get("endpoints"))
-        for address in endpoint.get("addresses") or []
-        if isinstance(address, str)
+        for address in _texts(endpoint.get("addresses"))
     ]
 
 
@@ -165,6 +164,10 @@ def _dict(value: Any) -> Json:
 
 def _dicts(value: Any) -> list[Json]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str:
