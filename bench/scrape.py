@@ -4,7 +4,8 @@ Usage: ``python -m bench.scrape [--targets N] [--rounds N] [--repeats N] [--seco
 process serves every target from memory (8 GPUs with 15 series each); the scrapers run one after
 another in processes of their own. Printed are CPU-seconds (user and system, of the scraper alone)
 per million samples, median and spread of the repeats. ``whole`` is the scraper as it is in the
-collector, at its own schedule, with a writer that takes batches and throws them away.
+collector, at its own schedule, with a writer that takes batches and throws them away; spread over
+the interval it wakes up cold for every few pages.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.client import Client
-from wattshed_collector.receivers.scrape.pages import Desk, Pages, TargetState
+from wattshed_collector.receivers.scrape.pages import Desk, PageReader, Pages, Read, TargetState
 from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.store.write import Writer
@@ -160,11 +161,17 @@ class Away:
         return done
 
 
-async def whole(port: int, targets: int, seconds: float) -> float:
+class Unread:
+    """Reads nothing of any page: what is left is what finding, asking and telling cost."""
+
+    def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
+        return Read(Batch())
+
+
+async def whole(port: int, targets: int, seconds: float, pages: PageReader) -> float:
     telemetry, writer = Telemetry(), Away()
     urls = tuple(f"http://127.0.0.1:{port}/{node}" for node in range(targets))
     options = Scrape(targets=urls, interval_seconds=10.0, timeout_seconds=5.0)
-    pages = Pages(Normaliser(Limits()), Foreign())
     scraper = Scraper(cast(Writer, writer), pages, telemetry, options)
     task = asyncio.create_task(scraper.run())
 
@@ -197,12 +204,22 @@ def measured(kind: str, port: int, options: argparse.Namespace) -> float:
         "ours, GET": lambda: ours(port, targets, count, read=False),
         "ours, GET and read": lambda: ours(port, targets, count, read=True),
         "ours, GET gzip and read": lambda: ours(port, targets, count, read=True, packed=True),
-        "whole": lambda: whole(port, targets, options.seconds),
+        "whole, pages unread": lambda: whole(port, targets, options.seconds, Unread()),
+        "whole": lambda: whole(
+            port, targets, options.seconds, Pages(Normaliser(Limits()), Foreign())
+        ),
     }
     return float(asyncio.run(made[kind]()))
 
 
-KINDS = ("aiohttp, GET", "ours, GET", "ours, GET and read", "ours, GET gzip and read", "whole")
+KINDS = (
+    "aiohttp, GET",
+    "ours, GET",
+    "ours, GET and read",
+    "ours, GET gzip and read",
+    "whole, pages unread",
+    "whole",
+)
 
 
 def main() -> None:

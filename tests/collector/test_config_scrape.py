@@ -68,6 +68,7 @@ def problem(folder: Path, text: str) -> str:
         ("{name: j, file_sd: [{}]}", "files: none is named"),
         ("{name: j, http_sd: [{url: 'inventory'}]}", "is not an http or https URL"),
         ("{name: j, http_sd: [{url: 'http://[::bad'}]}", "is not an http or https URL"),
+        ("{name: j, http_sd: [{url: 'http://me:hush@h/'}]}", "belongs into auth"),
         ("{name: j, kubernetes_sd: [{role: node}]}", "is none of pod, endpointslice"),
         ("{name: j, kubernetes_sd: [{role: endpointslice, annotations: true}]}", "only pods"),
         ("{name: j, relabel_configs: [{regex: '(', target_label: a}]}", "no regular expression"),

@@ -99,7 +99,11 @@ class HttpSd:
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, each as one sentence."""
-        found = [] if is_web(self.url) else [f"url: {self.url!r} is not an http or https URL"]
+        found = []
+        if not is_web(self.url):
+            found.append(f"url: {self.url!r} is not an http or https URL")
+        elif "@" in urlsplit(self.url).netloc:
+            found.append("url: who asks belongs into auth, where it is never shown")
         told = {
             "refresh_seconds": self.refresh_seconds,
             "timeout_seconds": self.timeout_seconds,

@@ -25,6 +25,9 @@ from wattshed_exporter.model import Batch
 from .relabel import Rules
 from .reply import Failed
 
+LARGEST_GROUP = 32
+"""Pages that are handed over at once; so many wait for one another."""
+
 
 @dataclass(slots=True)
 class TargetState:
@@ -167,7 +170,8 @@ class Desk:
 
     def _next(self) -> None:
         if self._waiting and not self._busy:
-            group, self._waiting, self._busy = self._waiting, [], True
+            group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+            self._busy = True
             self._pool.submit(self._work, group, asyncio.get_running_loop())
 
     def _work(self, group: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:

@@ -96,3 +96,31 @@ def test_what_a_page_shows_no_more_is_not_held_on_to() -> None:
     read(WATTS % (b"d1", 1), of)
     assert len(of.rewritten) <= 2
     assert watts(read(WATTS % (b"d1", 7), of)) == {"d1": 7}
+
+
+def test_what_was_live_ends_with_the_last_page_that_showed_it() -> None:
+    pages, of = Pages(Normaliser(Limits()), Foreign()), state()
+    row = b'DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1",pod="%s",namespace="ml"} 70\n'
+    free = b'DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1"} 70\n'
+    start_ms = NOW_MS - NOW_MS % 3_600_000 - 1_800_000  # no full hour lies between
+
+    def held(second: int, text: bytes) -> set[tuple[str, int, int]]:
+        batch = pages.read(text, start_ms + 1000 * second, of).batch
+        return {
+            (
+                a.workload.rpartition("/")[2],
+                (a.start_ms - start_ms) // 1000,
+                (a.end_ms - start_ms) // 1000,
+            )
+            for a in batch.allocations
+        }
+
+    assert held(0, row % b"a") == set()
+    assert held(10, row % b"a") == {("a", 0, 10)}
+    assert held(20, free) == {("a", 0, 20)}  # sample and hold: until the page that shows it no more
+    assert held(30, free) == set()
+    assert held(40, row % b"b") == set()
+    assert held(50, row % b"b") == {("b", 40, 50)}
+    # Scrapes failed for more than three intervals: nobody is known to have held it meanwhile.
+    assert held(90, row % b"b") == set()
+    assert held(100, row % b"b") == {("b", 90, 100)}

@@ -129,6 +129,14 @@ async def test_a_page_beyond_the_limit_is_refused(station: Station, encoding: st
     assert station.ticks() == []
 
 
+async def test_a_redirect_is_not_followed(station: Station) -> None:
+    moved = b"HTTP/1.1 302 Found\r\nLocation: http://other/\r\nContent-Length: 0\r\n\r\n"
+    async with Wire(moved).listening() as wire:
+        with pytest.raises(InvalidInput, match="302 and points to 'http://other/'"):
+            await station.scrape(f"http://me:hush@127.0.0.1:{wire.port}/metrics")
+    assert len(wire.requests) == 1
+
+
 async def test_bad_targets_leave_good_ones_alone(
     station: Station, caplog: pytest.LogCaptureFixture, run: Wait, wait: Wait
 ) -> None:
