@@ -30,7 +30,7 @@ class Fleet:
         self._found: dict[str, frozenset[Target]] = {}
         self._dropped: Counter[str] = Counter()
         self._times: Counter[Target] = Counter()
-        self._active: frozenset[Target] = frozenset()
+        self._over = False
 
     def put(
         self, source: str, found: Sequence[Mapping[str, str]]
@@ -45,12 +45,13 @@ class Fleet:
         before, now = self._found.pop(source, frozenset()), frozenset(targets)
         if now:
             self._found[source] = now
+        came = frozenset(target for target in now if target not in self._times)
         self._times.update(now)
         self._times.subtract(before)
-        for target in before - now:
-            if not self._times[target]:
-                del self._times[target]
-        return self._changed()
+        went = frozenset(target for target in before if not self._times[target])
+        for target in went:
+            del self._times[target]
+        return self._limited(came, went)
 
     def _resolved(self, source: str, found: Sequence[Mapping[str, str]]) -> list[Target]:
         targets, dropped = [], 0
@@ -69,11 +70,14 @@ class Fleet:
             self._dropped[source] = dropped
         return targets
 
-    def _changed(self) -> tuple[frozenset[Target], frozenset[Target]]:
-        limit, now = self.job.target_limit, frozenset(self._times)
-        if limit and len(now) > limit:
-            told = f"{len(now)} targets, the limit is {limit}: none is scraped"
+    def _limited(
+        self, came: frozenset[Target], went: frozenset[Target]
+    ) -> tuple[frozenset[Target], frozenset[Target]]:
+        limit, count = self.job.target_limit, len(self._times)
+        was_over, self._over = self._over, 0 < limit < count
+        if self._over:
+            told = f"{count} targets, the limit is {limit}: none is scraped"
             self._failing(self.job.name, "target_limit", told)
-            now = frozenset()
-        before, self._active = self._active, now
-        return now - before, before - now
+            there = (frozenset(self._times) - came) | went
+            return frozenset(), frozenset() if was_over else there
+        return (frozenset(self._times), frozenset()) if was_over else (came, went)

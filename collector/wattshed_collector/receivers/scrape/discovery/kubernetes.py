@@ -98,17 +98,24 @@ class Kubernetes:
                 try:
                     if not self._version:
                         await self._list(session, put)
-                    self._pause = self._first_pause
                     await self._watch(session, put)
+                    self._pause = self._first_pause
                     # A server that ends every watch at once is not asked without pause.
                     rest = self._first_pause - (loop.time() - began)
                 except _Gone:
-                    self._version, rest = "", self._first_pause * random.uniform(0.5, 1.0)
-                except (aiohttp.ClientError, TimeoutError, OSError, ValueError, Failed) as error:
-                    failing(getattr(error, "reason", None) or "unreachable", self._said(error))
-                    rest, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-                    rest *= random.uniform(0.5, 1.0)
+                    self._version, rest = "", self._longer()
+                except Failed as error:
+                    failing(error.reason, self._said(error))
+                    rest = self._longer()
+                except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                    failing("unreachable", self._said(error))
+                    rest = self._longer()
                 await asyncio.sleep(max(0.0, rest))
+
+    def _longer(self) -> float:
+        """Return how long to wait; the next time it is twice that."""
+        rest, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        return rest * random.uniform(0.5, 1.0)
 
     async def _list(self, session: aiohttp.ClientSession, put: Put) -> None:
         """Take all objects, and forget those that are no longer among them."""
@@ -116,9 +123,7 @@ class Kubernetes:
         query = {"resourceVersion": "0", "limit": PORTION}
         while True:
             answer = await self._get(session, query)
-            for item in answer.get("items") or []:
-                if (name := source(item)) is not None:
-                    seen[name] = self._read(item)
+            seen |= await asyncio.to_thread(self._all, answer.get("items") or [])
             metadata = answer.get("metadata") or {}
             more = metadata.get("continue")
             if not more:
@@ -129,6 +134,10 @@ class Kubernetes:
         for name, found in seen.items():
             self._tell(name, found, put)
         self._version = str(metadata.get("resourceVersion") or "0")
+
+    def _all(self, items: list[Any]) -> dict[str, list[dict[str, str]]]:
+        named = ((source(item), item) for item in items)
+        return {name: self._read(item) for name, item in named if name is not None}
 
     async def _watch(self, session: aiohttp.ClientSession, put: Put) -> None:
         """Apply what a watch says until the server ends it."""
@@ -145,6 +154,7 @@ class Kubernetes:
             await self._check(response)
             async for line in _lines(response.content):
                 self._apply(json.loads(line), put)
+                self._pause = self._first_pause
 
     def _apply(self, event: Any, put: Put) -> None:
         kind = event.get("type") if isinstance(event, dict) else None
