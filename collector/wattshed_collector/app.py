@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
+from .api.targets import TargetsApi
 from .config import Config, Durability
 from .ledger import Policy
 from .ledger_job import LedgerJob
@@ -38,6 +40,7 @@ from .receivers.otlp import OtlpReceiver
 from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
+from .receivers.scrape.pages import Pages
 from .store import lease, memory, shards
 from .store.budget import Budget, always_open
 from .store.client import Store
@@ -113,9 +116,9 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(clerk.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         normaliser = Normaliser(limits)
-        await stack.enter_async_context(
-            _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
-        )
+        pages = Pages(normaliser, foreign)
+        scraper = Scraper(writer, pages, telemetry, config.scrape)
+        await stack.enter_async_context(_scraping(scraper))
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry, budget).routes())
         app.add_routes(LedgerApi(reader, job).routes())
@@ -133,6 +136,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         app.add_routes(remote_write.routes())
         app.add_routes(HistoryReceiver(Intake("history", means), clerk).routes())
         documents = DocumentReceiver(Intake("json", means), clerk, limits.oldest_seconds)
+        app.add_routes(TargetsApi(scraper.status).routes())
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
@@ -231,6 +235,7 @@ def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) 
 
 async def serve(config: Config) -> None:
     """Run until SIGINT or SIGTERM."""
+    _allow_connections()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running(config) as url:
@@ -241,6 +246,13 @@ async def serve(config: Config) -> None:
         loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")
+
+
+def _allow_connections() -> None:
+    """Take as many open files as we may have: each target keeps a connection."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @asynccontextmanager

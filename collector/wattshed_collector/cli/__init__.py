@@ -11,7 +11,19 @@ from wattshed_collector.errors import CollectorError, InvalidInput
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
-from . import backup, dead_letters, imports, ledger, migrate, move, show, sql, up, validate
+from . import (
+    backup,
+    dead_letters,
+    imports,
+    ledger,
+    migrate,
+    move,
+    show,
+    sql,
+    targets,
+    up,
+    validate,
+)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -24,6 +36,7 @@ EXAMPLES = """examples:
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
+  wattshed targets --health down               what cannot be scraped, and why
   wattshed validate DIR --json                 check against an MLPerf result folder
 """
 
@@ -42,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         up,
         show,
         ledger,
+        targets,
         imports,
         dead_letters,
         backup,

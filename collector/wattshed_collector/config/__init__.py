@@ -11,23 +11,37 @@ from wattshed_collector.store.server import is_url
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
+from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
-from .ingest import Ingest, Scrape, named_target
+from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
+from .relabel import Action, Relabel
+from .scrape import NAMED_ALONE, Job, Scrape, named_target
 from .store import Migrate, Store
 
 __all__ = (
+    "NAMED_ALONE",
     "PREFIX",
+    "Action",
+    "Auth",
     "Config",
     "DeadLetterFolder",
     "Durability",
+    "FileSd",
+    "HttpSd",
     "Ingest",
+    "Job",
+    "KubernetesSd",
     "Ledger",
     "Migrate",
     "OtherMetrics",
+    "Relabel",
     "Retention",
+    "Role",
     "Scrape",
+    "Static",
     "Store",
+    "Tls",
     "TopologyFile",
     "named_target",
 )

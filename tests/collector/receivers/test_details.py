@@ -190,3 +190,9 @@ def test_pulled_is_the_same_as_pushed(collector: Running) -> None:
     assert collector.counter("details_total", receiver="scrape") >= len(pulled)
     labels = [labels for name, labels in collector.health() if name.endswith("_rejected_total")]
     assert not [told for told in labels if ("receiver", "scrape") in told]
+
+
+def test_the_collector_says_how_its_target_is(collector: Running, target: str) -> None:
+    (told,) = collector.get("/v1/targets").json["targets"]
+    assert (told["url"], told["job"]) == (target, "targets")
+    assert told["health"] in ("up", "unknown")
