@@ -60,6 +60,7 @@ class Log:
         self._block: dict[str, str] = {}
         self._begun = 0
         self._round: dict[str, float | None] = {}
+        self._first = 0
         self._dcmi = self._meter(DCMI)
 
     def read(self, lines: Iterable[Line]) -> Iterator[Reading]:
@@ -143,7 +144,7 @@ class Log:
         if name in self._round or (stamp is not None and stamp != self._stamp):
             yield from self._end_round()
         self._stamp = self._stamp if stamp is None else stamp
-        self._begun = self._begun if self._round else number
+        self._first = self._first if self._round else number
         self._round[name] = _watts(value)
 
     def _chosen(self, name: str) -> bool:
@@ -152,8 +153,8 @@ class Log:
         return name in self._sensors
 
     def _end_round(self) -> Iterator[Reading]:
-        values, number = self._round, self._begun
-        self._round, self._begun = {}, 0
+        values, number = self._round, self._first
+        self._round = {}
         if not values:
             return
         at = self._instant("")

@@ -23,6 +23,7 @@ from .reading import Line, Tally
 LONGEST = 1 << 20
 STEP = 1 << 16
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+CUT = (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError)
 BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 """PowerShell writes UTF-16 where a tool's output is redirected into a file."""
 
@@ -89,8 +90,11 @@ class Lines:
     def __init__(self, stream: IO[bytes], tally: Tally) -> None:
         self.number = 0
         self._raw = Counted(stream)
-        self._text = _text(io.BufferedReader(self._raw, STEP))
         self._tally = tally
+        try:
+            self._text = _text(io.BufferedReader(self._raw, STEP))
+        except CUT:
+            self._text = self._cut()
 
     @property
     def bytes_read(self) -> int:
@@ -109,11 +113,14 @@ class Lines:
     def _next(self) -> str | None:
         try:
             return self._text.readline(LONGEST) or None
-        except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
-            # What was whole before the cut is as good as any.
-            self._tally.add("cut_off", self.number + 1)
-            self._text = io.StringIO("")
+        except CUT:
+            self._text = self._cut()
             return None
+
+    def _cut(self) -> IO[str]:
+        # What was whole before the cut is as good as any.
+        self._tally.add("cut_off", self.number + 1)
+        return io.StringIO("")
 
 
 def _text(buffered: io.BufferedReader) -> IO[str]:
@@ -123,10 +130,7 @@ def _text(buffered: io.BufferedReader) -> IO[str]:
         plain = io.BufferedReader(gzip.GzipFile(fileobj=buffered))
     elif head.startswith(ZSTD):
         plain = io.BufferedReader(Unzstd(buffered))
-    try:
-        start = plain.peek(4)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError):
-        start = b""
+    start = plain.peek(4)
     encoding = next((name for bom, name in BOMS.items() if start.startswith(bom)), "utf-8")
     return io.TextIOWrapper(plain, encoding, errors="replace")
 

@@ -184,8 +184,8 @@ def sniffed(head: Sequence[str]) -> str:
     """Return the delimiter that cuts the first lines into the most columns, the same in each."""
     lines = [text for text in head if text.strip()]
 
-    def rating(mark: str) -> tuple[bool, int]:
+    def rating(mark: str) -> tuple[bool, bool, int]:
         widths = [len(row) for row in csv.reader(lines, delimiter=mark)]
-        return widths.count(widths[0]) * 2 > len(widths), widths[0]
+        return widths[0] > 1, widths.count(widths[0]) * 2 > len(widths), widths[0]
 
     return max(DELIMITERS, key=rating)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from functools import cache
 
 from wattshed_collector.errors import InvalidInput
@@ -23,7 +22,7 @@ from wattshed_collector.normalise.jetson import JETSON, RAILS
 from .reading import Line, Place, Reading, Tally
 from .times import Clock
 
-OWN_TIME = re.compile(r"(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d)\s+")
+OWN_TIME = re.compile(r"(\d\d-\d\d)-(\d{4}) (\d\d:\d\d:\d\d)\s+")
 OTHER_TIME = re.compile(r"\[?(\d{4}[-/]\d\d[-/]\d\d[T ][0-9:.,]+(?:Z|[-+]\d\d:?\d\d)?)\]?:?\s+")
 RAIL = re.compile(r"(?<!\S)([A-Za-z][A-Za-z0-9_]*) (\d{1,9})(?:mW)?/\d{1,9}(?:mW)?(?!\S)")
 
@@ -52,7 +51,7 @@ def read(
 
 def _time(text: str, clock: Clock) -> tuple[int | None, str]:
     if found := OWN_TIME.match(text):
-        said = datetime.strptime(found[1], "%m-%d-%Y %H:%M:%S").isoformat()
+        said = f"{found[2]}-{found[1]} {found[3]}"
     elif found := OTHER_TIME.match(text):
         said = found[1].replace(",", ".")
     else:
