@@ -52,8 +52,13 @@ def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str
 
 def test_the_same_bytes_until_they_are_taken() -> None:
     slept: list[float] = []
-    busy = (503, {}, b"")
-    with answering((429, {"Retry-After": "7"}, b""), busy, busy, (200, {}, b"")) as (url, bodies):
+    answers: list[tuple[int, dict[str, str], bytes]] = [
+        (429, {"Retry-After": "7"}, b""),
+        (503, {}, b""),
+        (503, {}, b""),
+        (200, {}, b""),
+    ]
+    with answering(*answers) as (url, bodies):
         assert not Sender(Remote(url), sleep=slept.append).deliver(BATCH)
     assert slept == [7, 2, 4]
     assert len(bodies) == 4
