@@ -24,12 +24,13 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.app import running
 from wattshed_collector.config import Config
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.migrate import Layout
 from wattshed_collector.store.rows import Ids, allocation_columns
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Allocation, Batch, Joules, Span, Tick, stable_id
@@ -78,7 +79,6 @@ class Bed:
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
         self.client: Client = self.store.client()
-        migrate(self.client, KEEP_ALL)
 
     def close(self) -> None:
         self.client.close()
@@ -124,9 +124,16 @@ class Bed:
         return {(t, d, str(m), str(r)): (joules, seconds) for t, d, m, r, joules, seconds in rows}
 
 
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
+    return Stores(tmp_path_factory.mktemp("stores"))
+
+
 @pytest.fixture(scope="module")
-def shared_bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    bed = Bed(tmp_path_factory.mktemp("store"))
+def shared_bed(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("store")
+    stores.prepare(folder, KEEP_ALL)
+    bed = Bed(folder)
     yield bed
     bed.close()
 
@@ -357,5 +364,11 @@ def collecting(config: Config) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def collect() -> Callable[[Config], AbstractContextManager[Running]]:
-    return collecting
+def collect(stores: Stores) -> Callable[[Config], AbstractContextManager[Running]]:
+    def collect(config: Config) -> AbstractContextManager[Running]:
+        kept = config.retention
+        if "://" not in config.data:
+            stores.prepare(Path(config.data), Layout("", kept.raw_days, kept.minute_days))
+        return collecting(config)
+
+    return collect
