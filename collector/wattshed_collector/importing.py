@@ -5,8 +5,8 @@ The time of a reading is that of the file, so a second import of the same writes
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wattshed_exporter.model import Batch
@@ -17,6 +17,8 @@ from .receivers.files.reading import Told
 
 PORTION = 5000
 """Lines that are written at once; as an OTLP request that is a few megabytes."""
+LONGEST_WAIT_S = 5.0
+"""How long a reading waits for others, where they come slowly."""
 Deliver = Callable[[Batch], Mapping[str, int]]
 """Writes a batch durably; returns what was refused there, by reason."""
 
@@ -49,21 +51,38 @@ class Done:
 class Importer:
     """Takes readings over; ``tally`` gets what could not be used."""
 
-    def __init__(self, normaliser: Normaliser, deliver: Deliver, tally: Tally) -> None:
+    def __init__(
+        self,
+        normaliser: Normaliser,
+        deliver: Deliver,
+        tally: Tally,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.done = Done()
+        self._monotonic = monotonic
         self._normaliser = normaliser
         self._deliver = deliver
         self._tally = tally
 
     def take(self, told: Iterable[Told]) -> None:
-        """Take readings over, a bounded number at a time."""
-        rest = iter(told)
-        while portion := list(itertools.islice(rest, PORTION)):
+        """Take readings over, a bounded number at a time; those of a live log within seconds."""
+        for portion in self._portions(told):
             self.done.readings += len(portion)
             points = (point for one in portion for point in one.points)
             batch = self._normaliser.batch(points)
             self._reject(batch.rejected, portion)
             self.write(replace(batch, rejected={}))
+
+    def _portions(self, told: Iterable[Told]) -> Iterator[list[Told]]:
+        portion, begun = list[Told](), self._monotonic()
+        for one in told:
+            begun = begun if portion else self._monotonic()
+            portion.append(one)
+            if len(portion) == PORTION or self._monotonic() - begun >= LONGEST_WAIT_S:
+                yield portion
+                portion = []
+        if portion:
+            yield portion
 
     def write(self, batch: Batch) -> None:
         """Take over facts that need no more checks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wattshed_collector.importing import PORTION, Importer
+from wattshed_collector.importing import LONGEST_WAIT_S, PORTION, Importer
 from wattshed_collector.normalise.dialect import POWER
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.receivers.files import Place, Reading, Tally, paced
@@ -35,9 +36,13 @@ def told(text: str, tally: Tally) -> Iterator[Told]:
     return paced(Table(MEANING, Place("n1"), tally).read(enumerate(text.split("\n"), 1)))
 
 
-def taken(text: str, deliver: Callable[[Batch], Mapping[str, int]]) -> tuple[Importer, Tally]:
+def taken(
+    text: str,
+    deliver: Callable[[Batch], Mapping[str, int]],
+    monotonic: Callable[[], float] = time.monotonic,
+) -> tuple[Importer, Tally]:
     tally = Tally()
-    importer = Importer(Normaliser(KEEP, lambda: NOW), deliver, tally)
+    importer = Importer(Normaliser(KEEP, lambda: NOW), deliver, tally, monotonic)
     importer.take(told(text, tally))
     return importer, tally
 
@@ -80,8 +85,22 @@ def test_portions_are_bounded() -> None:
         sizes.append(len(batch.ticks))
         return {}
 
-    taken("\n".join(["t,p,d", *rows]), deliver)
+    taken("\n".join(["t,p,d", *rows]), deliver, lambda: 0.0)
     assert sizes == [PORTION, PORTION, 1]
+
+
+def test_a_live_log_is_written_while_it_goes_on() -> None:
+    sizes: list[int] = []
+    seconds = itertools.count()
+
+    def deliver(batch: Batch) -> Mapping[str, int]:
+        sizes.append(len(batch.ticks))
+        return {}
+
+    rows = [f"{START + n * 10},1,a" for n in range(20)]
+    taken("\n".join(["t,p,d", *rows]), deliver, lambda: float(next(seconds)))
+    assert sum(sizes) == 20
+    assert max(sizes) <= LONGEST_WAIT_S
 
 
 def rows(bed: Bed) -> list[tuple[Any, ...]]:

@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.cli import main
 from wattshed_collector.receivers.files.mapping import QUANTITIES, TEXTS, TIMES
-from wattshed_collector.store.client import Store
-from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.migrate import Layout
 
 PAGE = (Path(__file__).parents[2] / "docs/IMPORTING.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```\w+ file=(\S+)\n(.*?)```", PAGE, re.DOTALL))
@@ -19,14 +19,13 @@ COMMANDS = re.findall(r"```console\n\$ wattshed (.*?)\n(.*?)```", PAGE, re.DOTAL
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page's files, and a store that keeps everything."""
     path = tmp_path_factory.mktemp("page")
     for name, text in FILES.items():
         (path / name).write_text(text, encoding="utf-8")
-    store = Store(path / "data")
-    migrate(store.client(), Layout(raw_days=0, minute_days=0))
-    store.close()
+    (path / "data").mkdir()
+    stores.prepare(path / "data", Layout(raw_days=0, minute_days=0))
     return path
 
 

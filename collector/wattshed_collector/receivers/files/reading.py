@@ -116,8 +116,8 @@ def paced(readings: Iterable[Reading], interval_ms: int | None = None) -> Iterat
     a second. It decides how long a silence may be and still be integrated over.
     """
     rest = iter(readings)
-    head = list(itertools.islice(rest, HEAD))
-    paces = {} if interval_ms else spacings(head)
+    head = [] if interval_ms else list(itertools.islice(rest, HEAD))
+    paces = spacings(head)
     usual = interval_ms or round(statistics.median(paces.values() or (SHORTEST_INTERVAL_MS,)))
     known: dict[str, tuple[Attributes, Attributes]] = {}
     limits: dict[str, float] = {}
