@@ -74,7 +74,7 @@ def test_into_a_store(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "power.csv.gz"
     file.write_bytes(gzip.compress(TABLE.encode()))
     how = ("csv", file, *HOW, "--data", folder, "--json")
-    bad = left_out(file, no_value=62, not_a_number=62, too_old=63)
+    bad = left_out(file, not_a_number=62, too_old=63)
     tried = run(capsys, *how, "--dry-run")
     assert answer(tried) == {**EXPECTED, "dry_run": True, "left_out": bad}
     assert "more than 29 days ago" in tried[1]
@@ -126,7 +126,7 @@ def test_a_terminal_sees_bytes_rows_and_reasons(folder: Path, tmp_path: Path) ->
     assert process.returncode == 0
     assert "power.csv" in shown
     assert "1,500 rows" in shown
-    assert "1 no_value" in shown
+    assert "1 not_a_number" in shown
     assert f"{file.stat().st_size / 1000:.1f}" in shown
 
 
@@ -212,7 +212,7 @@ class TestCollector:
         sql = "SELECT count(), sum(power_uw) FROM tick FINAL"
         assert answer(run(capsys, *how, "--dry-run"))["dry_run"]
         assert running.rows("SELECT count() FROM tick") == [(0,)]
-        bad = left_out(file, no_value=62, not_a_number=62)
+        bad = left_out(file, not_a_number=62)
         for _ in range(2):
             said = answer(run(capsys, *how))
             assert (said["readings"], said["ticks"], said["left_out"]) == (61, 61, bad)

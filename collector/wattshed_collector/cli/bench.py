@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     from wattshed_collector.bench.fleet import Fleet
     from wattshed_collector.bench.measure import measure
 
+    # As Ctrl-C does, so that the folder is removed then, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Whole hours that are over, so that the ledger computes each of them once.
     hours = -(-arguments.minutes // 60) + 1
     start_s = int(time.time()) // HOUR_S * HOUR_S - hours * HOUR_S

@@ -29,7 +29,9 @@ CSV = """A table with a time, a power or an energy counter, and perhaps more, by
 columns. A field is time (or time_s, time_ms, time_us, time_ns), a quantity with its unit
 (power_watts, energy_kilowatt_hours, utilization_percent, ...) or a text of the device (device,
 node, kind, name, model, ...). quantity:name is the quantity of one of several devices side by side.
-A column is named by its header or its number from 1. """
+A column is named by its header or its number from 1.
+
+"""
 CSV_EXAMPLES = """examples:
   wattshed import csv power.csv --map time=timestamp --map power_watts=gpu_power \\
       --map device=uuid --set node=host1
@@ -38,7 +40,9 @@ CSV_EXAMPLES = """examples:
   wattshed import csv meter.csv --mapping meter.yaml --dry-run
 """
 SMI = """Logs of nvidia-smi --query-gpu=... --format=csv, with or without header and units, and of
-nvidia-smi dmon. Times are local: --timezone says where. """
+nvidia-smi dmon. Times are local: --timezone says where.
+
+"""
 SMI_EXAMPLES = """examples:
   nvidia-smi --query-gpu=timestamp,uuid,index,name,power.draw,utilization.gpu \\
       --format=csv -l 1 > gpus.csv
@@ -48,14 +52,18 @@ SMI_EXAMPLES = """examples:
   nvidia-smi dmon -s pum -o DT | wattshed import nvidia-smi - --node gpu1
 """
 TEGRA = """Logs of tegrastats, with or without times; the rails are the meters that a scrape of
-jetson_stats_node_exporter has. """
+jetson_stats_node_exporter has.
+
+"""
 TEGRA_EXAMPLES = """examples:
   wattshed import tegrastats tegra.log --node orin1 --timezone UTC
   wattshed import tegrastats old.log --node nano1 --start 2026-01-31T08:00:00Z --interval 1
 """
 IPMI = """Logs of ipmitool dcmi power reading, and of rows of ipmitool sdr or sensor. Only the
 machine's own power is read: DCMI's instantaneous one, or the sensor that is named like a total.
-Tables have no times of their own. """
+Tables have no times of their own.
+
+"""
 IPMI_EXAMPLES = """examples:
   while sleep 10; do date -Is; ipmitool dcmi power reading; done > dcmi.log
   wattshed import ipmi dcmi.log --node host1
@@ -63,7 +71,9 @@ IPMI_EXAMPLES = """examples:
       --start 2026-01-31T08:00:00Z --interval 10
 """
 MLPERF = """Result folders of MLPerf Inference, Training (with power logs) and Tiny: readings, runs
-as workloads, and what they produced. """
+as workloads, and what they produced.
+
+"""
 MLPERF_EXAMPLES = """examples:
   wattshed import mlperf results/h200x8/llama2-70b/Server
   wattshed validate results/h200x8/llama2-70b/Server   the figures alone, without a store

@@ -28,8 +28,8 @@ from .times import Clock
 SOURCE = "ipmi"
 DCMI = "dcmi"
 TOTAL = re.compile(
-    r"(pwr|power)[ _]?(consumption|meter|usage)|(sys(tem)?|total)[ _.]?(pwr|power)([ _]?\w+)?"
-    r"|node[ _]?power",
+    r"(pwr?|power)[ _]?(consumption|meter|usage)|system level|node[ _]?power"
+    r"|(sys(tem)?|total)[ _.]?(pwr|power)([ _]?\w+)?",
     re.IGNORECASE,
 )
 TIMES = ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p")

@@ -24,6 +24,7 @@ from .times import Clock
 SOURCE = "csv"
 DELIMITERS = (",", ";", "\t", "|")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+NO_NUMBER = "not_a_number"
 SNIFFED = 20
 """Lines by which the delimiter is found."""
 
@@ -113,7 +114,7 @@ class Table:
             ]
 
     def _row(self, number: int, cells: Sequence[str]) -> Iterator[Reading]:
-        empty = True
+        empty, bad = True, self._tally.counts[NO_NUMBER]
         for device, quantities in self._numbers.items():
             values = tuple(self._values(number, cells, quantities))
             if not values:
@@ -128,7 +129,7 @@ class Table:
                 self._tally.add(error.reason, number)
                 return
             yield Reading(number, attributes, ts_ms, values)
-        if empty:
+        if empty and self._tally.counts[NO_NUMBER] == bad:
             self._tally.add("no_value", number)
 
     def _values(
@@ -142,7 +143,7 @@ class Table:
             if NUMBER.fullmatch(text):
                 yield metric, unit, float(text)
             else:
-                self._tally.add("not_a_number", number)
+                self._tally.add(NO_NUMBER, number)
 
     def _device(self, device: str, cells: Sequence[str]) -> Attributes:
         said = (device, *(cells[at].strip() for at in self._texts.values()))

@@ -107,6 +107,27 @@ def test_rows_of_sensor_sdr_and_csv() -> None:
     assert readings[0].attributes["wattshed.overlap"] == "outer"
 
 
+@pytest.mark.parametrize(
+    ("name", "total"),
+    [
+        ("Pwr Consumption", True),
+        ("PW Consumption", True),
+        ("Power Meter", True),
+        ("System Level", True),
+        ("Sys Power", True),
+        ("Total_Power", True),
+        ("PS1 Input Power", False),
+        ("CPU Power", False),
+        ("GPU1 Power", False),
+        ("Power Supply 1", False),
+    ],
+)
+def test_which_sensor_is_the_machine(name: str, total: bool) -> None:
+    found, tally, _ = read(f"{name},240,Watts,ok", beats(START, 1000))
+    assert found == ([(START, 240.0)] if total else [])
+    assert tally.counts == ({} if total else {"other_sensor": 1})
+
+
 def test_supplies_are_added_where_both_are_there() -> None:
     rows = [
         "2025-11-26T03:04:05Z",

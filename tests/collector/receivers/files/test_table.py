@@ -120,7 +120,6 @@ def test_dirt_costs_its_row_alone() -> None:
         "malformed": 3,
         "bad_time": 4,
         "not_a_number": 5,
-        "no_value": 5,
         "no_device": 6,
     }
 
