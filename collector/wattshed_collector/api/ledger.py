@@ -59,7 +59,8 @@ def state(client: Client) -> dict[str, Any]:
     """What the store knows of its ledger; times are Unix seconds."""
     known = policies.read(client, Rule()).rows
     listed = [{"since": start, **rule.parameters()} for start, rule in known]
-    return {**ledger_state.read(client), "policies": listed}
+    raw_days = ledger_state.raw_days(client)
+    return {**ledger_state.read(client), "raw_days": raw_days, "policies": listed}
 
 
 async def _document(request: web.Request) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from wattshed_exporter.errors import ConfigError
 
 from . import (
     backup,
+    bench,
     dead_letters,
     imports,
     ledger,
@@ -37,7 +38,9 @@ EXAMPLES = """examples:
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
   wattshed targets --health down               what cannot be scraped, and why
+  wattshed import nvidia-smi gpus.csv --node gpu1   take over logs of other tools
   wattshed validate DIR --json                 check against an MLPerf result folder
+  wattshed bench                               what this machine carries
 """
 
 
@@ -63,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         move,
         sql,
         validate,
+        bench,
     ):
         module.register(commands)
     _register_completion(commands, root)

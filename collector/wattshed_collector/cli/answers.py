@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 from wattshed_collector import address, report
 from wattshed_collector.api.window import window
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.errors import InvalidInput, Retryable, StoreError
 from wattshed_collector.ledger import Ledger, NotLeader, Policy
 from wattshed_collector.report import Report
 from wattshed_collector.store import lease, ledger_state, queries
@@ -32,6 +32,7 @@ from wattshed_collector.store.queries import Record
 DEFAULT_DATA = "wattshed-data"
 TIMEOUT_S = 60
 WORK_TIMEOUT_S = 24 * 3600
+BUSY = (429, 503)
 
 
 class Answers(Protocol):
@@ -67,19 +68,28 @@ class Remote:
         headers = {"Content-Type": "application/json"}
         return self._ask(Request(self._url + path, body, headers), WORK_TIMEOUT_S)
 
+    def send(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        """POST bytes and return the answer's; raises Retryable where the same may work later."""
+        return self._answer(Request(self._url + path, body, headers), WORK_TIMEOUT_S)
+
     def _ask(self, request: Request, timeout_seconds: float) -> Any:
         try:
+            return json.loads(self._answer(request, timeout_seconds))
+        except ValueError as error:
+            raise StoreError(f"{self._url} is no collector: it does not answer in JSON") from error
+
+    def _answer(self, request: Request, timeout_seconds: float) -> bytes:
+        try:
             with urlopen(request, timeout=timeout_seconds) as response:
-                return json.load(response)
+                return bytes(response.read())
         except HTTPError as error:
             said = _said(error)
             if said and error.code == 400:
                 raise InvalidInput(said, "query") from error
-            raise StoreError(
+            kind = Retryable if error.code in BUSY else StoreError
+            raise kind(
                 said or f"{self._url} is no collector: it answers {error.code} {error.reason}"
             ) from error
-        except ValueError as error:
-            raise StoreError(f"{self._url} is no collector: it does not answer in JSON") from error
         except (OSError, HTTPException) as error:
             raise StoreError(
                 f"no collector answers at {self._url} ({getattr(error, 'reason', error)}); "
@@ -88,9 +98,13 @@ class Remote:
 
 
 def _said(error: HTTPError) -> str:
+    """Return what a refusal says: our JSON, or OTLP's google.rpc.Status with a message alone."""
     try:
-        return str(json.loads(error.read())["error"])
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        raw = error.read()
+        if raw.startswith(b"\x12"):
+            return raw[2 if raw[1] < 0x80 else 3 :].decode(errors="replace")
+        return str(json.loads(raw)["error"])
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
         return ""
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import tzinfo
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from wattshed_collector.errors import InvalidInput
-
-from . import answers
+from . import answers, import_files
 from .answers import DEFAULT_DATA, Remote
 
 if TYPE_CHECKING:
@@ -40,8 +36,8 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     """Add the group; each source is a command of its own."""
     group = commands.add_parser(
         "import",
-        help="take over history from elsewhere, such as Slurm's accounting",
-        epilog="example: sacct -P -X -S now-7days | wattshed import sacct -",
+        help="take over history from elsewhere: logs of other tools, Slurm's accounting",
+        epilog="example: wattshed import nvidia-smi gpus.csv.gz --node gpu1",
     )
     sources = group.add_subparsers(metavar="SOURCE", required=True)
     sacct = sources.add_parser(
@@ -68,15 +64,18 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         help="data folder; a collector that runs on it is found by itself (default: %(default)s)",
     )
     sacct.set_defaults(run=run_sacct)
+    import_files.register(sources)
 
 
 def run_sacct(arguments: argparse.Namespace) -> int:
     """Import one file; 0 done."""
+    from wattshed_collector.receivers.files.lines import opened
+    from wattshed_collector.receivers.files.times import zone
     from wattshed_collector.receivers.sacct import Reader
 
-    zone = _zone(arguments.timezone)
-    with _opened(arguments.file) as stream:
-        reader = Reader(stream, zone)
+    place = zone(arguments.timezone)
+    with opened(arguments.file) as stream:
+        reader = Reader(stream, place)
         with _progress(reader, arguments.file) as jobs:
             done = _take(arguments, jobs)
     answer = {
@@ -141,24 +140,6 @@ def _write(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
             with answers.computing(store, client) as ledger:
                 ledger.run()
         return history.counted
-
-
-def _zone(name: str | None) -> tzinfo | None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name) if name else None
-    except (ValueError, OSError, LookupError):
-        raise InvalidInput(f"{name!r} is no time zone such as Europe/Berlin", "timezone") from None
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[IO[bytes]]:
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    with Path(file).open("rb") as stream:
-        yield stream
 
 
 @contextmanager

@@ -7,36 +7,25 @@ data folder and the terminal keeps one line of status. They stop when this proce
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
-from wattshed_collector import address
-from wattshed_collector.errors import CollectorError
+from wattshed_collector.children import Child, ChildError, get, running, wait_for
 from wattshed_collector.present import units
 
 Subparsers = argparse._SubParsersAction
 
-START_SECONDS = 60.0
 EXPORTER_STOP_SECONDS = 2.5
 COLLECTOR_STOP_SECONDS = 4.5
 RATE_SECONDS = 10.0
 """Readings arrive in portions, seconds apart: their rate is a mean over this time."""
 QUIET_STATUS_SECONDS = 10.0
 """Time between two status lines where the output is not a terminal."""
-
-
-class ChildError(CollectorError):
-    """One of the two programs did not start or ended by itself."""
 
 
 def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
@@ -100,7 +89,7 @@ def _start(
     logs = data / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     collector = stack.enter_context(
-        _running(
+        running(
             "collector",
             "wattshed_collector",
             ["--data", str(data), "--listen", arguments.listen],
@@ -108,14 +97,14 @@ def _start(
             COLLECTOR_STOP_SECONDS,
         )
     )
-    url = _wait_for(collector, data)
+    url = wait_for(collector, data)
     push = ["--otlp.endpoint", url]
     exporter = ["--web.listen-address", arguments.exporter_listen, *push]
     exporter += ["--state-dir", str(data / "exporter")]
     children = [
         collector,
         stack.enter_context(
-            _running("exporter", "wattshed_exporter", exporter, logs, EXPORTER_STOP_SECONDS)
+            running("exporter", "wattshed_exporter", exporter, logs, EXPORTER_STOP_SECONDS)
         ),
     ]
     if demo:
@@ -123,76 +112,10 @@ def _start(
         fleet += ["--simulate.history-hours", arguments.history_hours]
         children.append(
             stack.enter_context(
-                _running("fleet", "wattshed_exporter", fleet, logs, EXPORTER_STOP_SECONDS)
+                running("fleet", "wattshed_exporter", fleet, logs, EXPORTER_STOP_SECONDS)
             )
         )
     return url, children
-
-
-class Child:
-    """One of the programs; ``check`` raises ChildError with the end of its log if it ended.
-
-    ``start`` is where in the log what it says begins.
-    """
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path, start: int) -> None:
-        self.name = name
-        self.process = process
-        self._log = log
-        self._start = start
-
-    def check(self) -> None:
-        status = self.process.poll()
-        if status is not None:
-            log = self._log.read_bytes()[self._start :].decode(errors="replace")
-            tail = log.strip().splitlines()[-3:]
-            said = "\n  ".join(tail) or "it said nothing"
-            raise ChildError(f"the {self.name} ended with status {status}:\n  {said}")
-
-
-@contextmanager
-def _running(
-    name: str, module: str, flags: Sequence[str], logs: Path, stop_seconds: float
-) -> Iterator[Child]:
-    path = logs / f"{name}.log"
-    # Appended to: another wattshed may be running on this folder and writing to the same file.
-    with path.open("ab") as log:
-        # A session of its own, so that Ctrl-C reaches only us and we stop them in order.
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *flags],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,
-        )
-        try:
-            yield Child(name, process, path, log.tell())
-        finally:
-            process.terminate()
-            try:
-                process.wait(stop_seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _end_with_parent() -> None:
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-def _wait_for(collector: Child, data: Path) -> str:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        collector.check()
-        url = address.find(data, collector.process.pid)
-        if url and _get(url, "/healthz") is not None:
-            return url
-        time.sleep(0.1)
-    raise ChildError(f"the collector did not answer within {START_SECONDS:.0f} s")
 
 
 def _statuses(url: str, children: Sequence[Child]) -> Iterator[str]:
@@ -200,7 +123,7 @@ def _statuses(url: str, children: Sequence[Child]) -> Iterator[str]:
     while True:
         for child in children:
             child.check()
-        status = _get(url, "/v1/status")
+        status = get(url, "/v1/status")
         if status is None:
             yield "waiting for the collector"
         else:
@@ -230,11 +153,3 @@ def _show(line: str) -> None:
         sys.stdout.flush()
     else:
         print(line, flush=True)
-
-
-def _get(url: str, path: str) -> Any:
-    try:
-        with urlopen(url + path, timeout=5) as response:
-            return json.load(response)
-    except (URLError, TimeoutError, OSError, ValueError):
-        return None
