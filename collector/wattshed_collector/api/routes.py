@@ -19,7 +19,7 @@ from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter import __version__
 
-from .window import window
+from .window import LONGEST_S, asked_window
 
 FRESH_SECONDS = 2.0
 """A report younger than this is served again, so that many open pages cost as much as one."""
@@ -28,10 +28,21 @@ FRESH_SECONDS = 2.0
 class Api:
     """Answers questions; it never writes."""
 
-    def __init__(self, reader: Reader, writer: Writer, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        telemetry: Telemetry,
+        longest_seconds: float = LONGEST_S,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._telemetry = telemetry
+        self._longest_seconds = longest_seconds
+        counters = writer.counters
+        telemetry.watch("queued_rows", lambda: {(): writer.queued_rows})
+        telemetry.watch("commits", lambda: {(): counters.commits})
+        telemetry.watch("failed_batches", lambda: {(): counters.failed_batches})
         self._reports: dict[tuple[str, str], tuple[float, Report]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -61,7 +72,7 @@ class Api:
         by = request.query.get("by", "workload")
         if by not in queries.GROUPS:
             raise InvalidInput(f"by={by!r}: choose one of {', '.join(queries.GROUPS)}", "by")
-        since, until = _window(request)
+        since, until = self._window(request)
         records = await self._reader.ask(queries.energy, by, since, until)
         return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
 
@@ -89,10 +100,6 @@ class Api:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The collector's own health for Prometheus."""
-        counters = self._writer.counters
-        self._telemetry.set("queued_rows", self._writer.queued_rows)
-        self._telemetry.set("commits", counters.commits)
-        self._telemetry.set("failed_batches", counters.failed_batches)
         body = generate_latest(self._telemetry.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -106,10 +113,13 @@ class Api:
         made, known = self._reports.get(key, (0.0, None))
         if known is not None and time.monotonic() - made < FRESH_SECONDS:
             return known
-        since, until = _window(request)
+        since, until = self._window(request)
         fresh = await self._reader.ask(report.build, since, until)
         self._reports = {key: (time.monotonic(), fresh)}
         return fresh
+
+    def _window(self, request: web.Request) -> tuple[int, int]:
+        return asked_window(request, self._longest_seconds)
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -133,11 +143,6 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
         return _json({"error": str(error)}, status=400)
     except StoreError as error:
         return _json({"error": str(error)}, status=503)
-
-
-def _window(request: web.Request) -> tuple[int, int]:
-    query = request.query
-    return window(query.get("since", "24h"), query.get("until", ""), time.time())
 
 
 def _json(document: Any, status: int = 200) -> web.Response:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from wattshed_collector import address
 from wattshed_collector.errors import CollectorError
@@ -44,7 +45,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     up = commands.add_parser(
         "up",
         help="measure this machine: exporter, collector and page, until Ctrl-C",
-        epilog="example: wattshed up --data /var/lib/wattshed --listen 0.0.0.0:9740",
+        epilog="example: wattshed up --data /var/lib/wattshed --listen 0.0.0.0:9740 --anonymous",
     )
     _add_arguments(up, "wattshed-data")
     up.set_defaults(run=lambda arguments: run(arguments, demo=False))
@@ -66,6 +67,11 @@ def _add_arguments(command: argparse.ArgumentParser, data: str) -> None:
         "--listen", default="127.0.0.1:9740", help="where the page is (default: %(default)s)"
     )
     command.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="where other machines reach it, let anybody see and send everything",
+    )
+    command.add_argument(
         "--exporter-listen",
         default="127.0.0.1:9741",
         help="where the exporter's /metrics is (default: %(default)s)",
@@ -83,7 +89,8 @@ def run(arguments: argparse.Namespace, *, demo: bool) -> int:
             print(f"page     {url}")
             print(f"metrics  http://{arguments.exporter_listen}/metrics", flush=True)
             try:
-                for line in _statuses(url, children):
+                token, _ = address.key(data, url)
+                for line in _statuses(url, children, token):
                     _show(line)
             except ChildError:
                 if sys.stdout.isatty():
@@ -92,6 +99,10 @@ def run(arguments: argparse.Namespace, *, demo: bool) -> int:
     except KeyboardInterrupt:
         print("\nstopped" if sys.stdout.isatty() else "stopped")
     return 0
+
+
+def _anonymous(arguments: argparse.Namespace) -> list[str]:
+    return ["--security.anonymous"] if arguments.anonymous else []
 
 
 def _start(
@@ -103,19 +114,22 @@ def _start(
         _running(
             "collector",
             "wattshed_collector",
-            ["--data", str(data), "--listen", arguments.listen],
+            ["--data", str(data), "--listen", arguments.listen, *_anonymous(arguments)],
             logs,
             COLLECTOR_STOP_SECONDS,
         )
     )
     url = _wait_for(collector, data)
+    environment = _environment(data, url)
     push = ["--otlp.endpoint", url]
     exporter = ["--web.listen-address", arguments.exporter_listen, *push]
     exporter += ["--state-dir", str(data / "exporter")]
     children = [
         collector,
         stack.enter_context(
-            _running("exporter", "wattshed_exporter", exporter, logs, EXPORTER_STOP_SECONDS)
+            _running(
+                "exporter", "wattshed_exporter", exporter, logs, EXPORTER_STOP_SECONDS, environment
+            )
         ),
     ]
     if demo:
@@ -123,10 +137,23 @@ def _start(
         fleet += ["--simulate.history-hours", arguments.history_hours]
         children.append(
             stack.enter_context(
-                _running("fleet", "wattshed_exporter", fleet, logs, EXPORTER_STOP_SECONDS)
+                _running(
+                    "fleet", "wattshed_exporter", fleet, logs, EXPORTER_STOP_SECONDS, environment
+                )
             )
         )
     return url, children
+
+
+def _environment(data: Path, url: str) -> dict[str, str]:
+    """Return what the exporter is given where a security.file in the environment asks who it is."""
+    if url.startswith("https:"):
+        raise ChildError(
+            "this speaks http on one machine; for https run wattshed-collector and "
+            "wattshed-exporter by themselves"
+        )
+    token, _ = address.key(data, url)
+    return {"WATTSHED_OTLP_TOKEN": token} if token else {}
 
 
 class Child:
@@ -152,7 +179,12 @@ class Child:
 
 @contextmanager
 def _running(
-    name: str, module: str, flags: Sequence[str], logs: Path, stop_seconds: float
+    name: str,
+    module: str,
+    flags: Sequence[str],
+    logs: Path,
+    stop_seconds: float,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
     path = logs / f"{name}.log"
     # Appended to: another wattshed may be running on this folder and writing to the same file.
@@ -165,6 +197,7 @@ def _running(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_end_with_parent,
+            env={**os.environ, **(environment or {})},
         )
         try:
             yield Child(name, process, path, log.tell())
@@ -195,12 +228,12 @@ def _wait_for(collector: Child, data: Path) -> str:
     raise ChildError(f"the collector did not answer within {START_SECONDS:.0f} s")
 
 
-def _statuses(url: str, children: Sequence[Child]) -> Iterator[str]:
+def _statuses(url: str, children: Sequence[Child], token: str) -> Iterator[str]:
     seen: deque[tuple[float, int]] = deque()
     while True:
         for child in children:
             child.check()
-        status = _get(url, "/v1/status")
+        status = _get(url, "/v1/status", token)
         if status is None:
             yield "waiting for the collector"
         else:
@@ -232,9 +265,12 @@ def _show(line: str) -> None:
         print(line, flush=True)
 
 
-def _get(url: str, path: str) -> Any:
+def _get(url: str, path: str, token: str = "") -> Any:
+    request = Request(url + path)
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urlopen(url + path, timeout=5) as response:
+        with urlopen(request, timeout=5) as response:
             return json.load(response)
     except (URLError, TimeoutError, OSError, ValueError):
         return None

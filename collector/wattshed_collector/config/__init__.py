@@ -11,14 +11,19 @@ from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
 from .ingest import Ingest, Scrape, named_target
+from .security import ClientCertificates, Requests, Security, SelfReport
 
 __all__ = (
     "PREFIX",
+    "ClientCertificates",
     "Config",
     "Ingest",
     "Ledger",
+    "Requests",
     "Retention",
     "Scrape",
+    "Security",
+    "SelfReport",
     "TopologyFile",
     "named_target",
 )
@@ -40,6 +45,9 @@ class Config:
     retention: Retention = field(default_factory=Retention)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
+    security: Security = field(default_factory=Security)
+    requests: Requests = field(default_factory=Requests)
+    telemetry: SelfReport = field(default_factory=SelfReport)
 
     def problems(self) -> list[str]:
         """Return what is wrong beside what the sections find, each as one sentence."""
@@ -47,4 +55,6 @@ class Config:
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             found.append(f"listen: {self.listen!r} is not host:port")
+        else:
+            found += self.security.exposed(self.listen)
         return found

@@ -8,6 +8,7 @@ partial_success and do no harm to those beside them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 from aiohttp import web
@@ -27,6 +28,7 @@ from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
 from . import body
+from .tenant import mine, sender
 
 PROTOBUF = "application/x-protobuf"
 RECEIVER = "otlp"
@@ -78,11 +80,14 @@ class OtlpReceiver:
             )
         raw = await body.read(request, self._limits.max_body_bytes)
         encoding = request.headers.get("Content-Encoding", "")
-        batch = await asyncio.to_thread(self._parse, raw, encoding)
-        if batch:
-            await asyncio.wrap_future(self._writer.submit(batch))
-            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
-            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
+        with self._telemetry.span("parse", bytes=len(raw)):
+            batch = await asyncio.to_thread(self._parse, raw, encoding)
+        left = mine(request, batch)
+        if batch := left.batch:
+            written = self._writer.submit(batch, left.frames, sender(request))
+            with self._telemetry.span("queue", rows=len(batch.ticks)):
+                await asyncio.wrap_future(written)
+            self._telemetry.durable(RECEIVER, batch, time.time())
         self._telemetry.reject(RECEIVER, batch.rejected)
         answer = ExportMetricsServiceResponse()
         kept_aside = self._telemetry.quarantine(RECEIVER, batch)

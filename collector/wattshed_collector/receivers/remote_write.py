@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections import Counter
 
 import cramjam
@@ -27,6 +28,7 @@ from wattshed_exporter.model import Batch
 
 from . import body
 from . import remote_write_pb as pb
+from .tenant import mine, sender
 
 PROTOBUF, VERSION_1 = "application/x-protobuf", "prometheus.WriteRequest"
 RECEIVER = "remote_write"
@@ -146,12 +148,15 @@ class RemoteWriteReceiver:
         _check_headers(request)
         raw = await body.read(request, self._limits.max_body_bytes)
         async with self._turn:
-            batch = await asyncio.to_thread(self._parse, raw)
-            durable = self._writer.submit(batch) if batch else None
+            with self._telemetry.span("parse", bytes=len(raw)):
+                batch = await asyncio.to_thread(self._parse, raw)
+            left = mine(request, batch)
+            batch = left.batch
+            durable = self._writer.submit(batch, left.frames, sender(request)) if batch else None
         if durable is not None:
-            await asyncio.wrap_future(durable)
-            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
-            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
+            with self._telemetry.span("queue", rows=len(batch.ticks)):
+                await asyncio.wrap_future(durable)
+            self._telemetry.durable(RECEIVER, batch, time.time())
         self._telemetry.reject(RECEIVER, batch.rejected)
 
     def _parse(self, raw: bytes) -> Batch:

@@ -110,8 +110,7 @@ class Scraper:
         batch = await asyncio.to_thread(self._parse, page, scraped_ms, of)
         if batch:
             await asyncio.wrap_future(self._writer.submit(batch))
-            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
-            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
+            self._telemetry.durable(RECEIVER, batch, time.time())
         self._telemetry.reject(RECEIVER, batch.rejected)
         self._telemetry.quarantine(RECEIVER, batch)
 

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,8 +41,15 @@ class Counters:
     failed_batches: int = 0
 
 
+def _alone(rows: int, deliveries: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Writer:
-    """Writes batches on a thread of its own. ``submit`` from any thread; ``close`` drains."""
+    """Writes batches on a thread of its own. ``submit`` from any thread; ``close`` drains.
+
+    ``around_commit`` is entered with the rows and deliveries of each group while it is written.
+    """
 
     def __init__(
         self,
@@ -50,11 +58,13 @@ class Writer:
         window_seconds: float = 0.1,
         queue_rows: int = 500_000,
         group_rows: int = 100_000,
+        around_commit: Callable[[int, int], AbstractContextManager[None]] = _alone,
     ) -> None:
         self.counters = Counters()
         self.pulse = Pulse()
         self._open_client = open_client
         self._window_seconds = window_seconds
+        self._around_commit = around_commit
         self._queue = Queue(queue_rows, group_rows)
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
@@ -88,7 +98,8 @@ class Writer:
 
     def _commit(self, group: Sequence[Delivery]) -> None:
         try:
-            self._write(group)
+            with self._around_commit(sum(delivery.rows for delivery in group), len(group)):
+                self._write(group)
         except Exception as error:  # the thread must outlive whatever the driver raises
             if len(group) > 1:
                 for member in group:
