@@ -49,7 +49,11 @@ def metrics() -> str:
         "| Prometheus | type | meaning | labels |",
         "|---|---|---|---|",
     ]
-    for kind, table_ in (("counter", telemetry.COUNTERS), ("gauge", telemetry.GAUGES)):
+    for kind, table_ in (
+        ("counter", (*telemetry.COUNTERS, *telemetry.WATCHED_COUNTERS)),
+        ("gauge", (*telemetry.GAUGES, *telemetry.WATCHED_GAUGES)),
+        ("histogram", telemetry.HISTOGRAMS),
+    ):
         lines += [
             f"| `{telemetry.PREFIX}{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |"
             for h in table_

@@ -12,10 +12,12 @@ from wattshed_exporter.settings import load
 
 from .config import PREFIX, Config
 from .errors import StoreError
+from .redact import Redacting, redacted
 
 EXAMPLES = (
     "wattshed-collector",
-    "wattshed-collector --listen 0.0.0.0:9740 --data /var/lib/wattshed",
+    "wattshed-collector --listen 0.0.0.0:9740 --data /var/lib/wattshed "
+    "--security.file /etc/wattshed/security.yaml",
     "wattshed-collector --scrape.targets http://node1:9741/metrics,http://node2:9741/metrics",
     "WATTSHED_COLLECTOR_DATA=/var/lib/wattshed wattshed-collector",
 )
@@ -41,12 +43,10 @@ def main() -> None:
 
 
 def run(config: Config) -> int:
-    """Run the collector and return the exit code: 0 stopped, 1 could not start."""
-    logging.basicConfig(
-        level=config.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    """Run the collector and return the exit code: 0 stopped, 1 could not start, 2 bad settings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
     try:
         # Imported here because it loads the engine, which --help need not wait for.
         from .app import serve
@@ -58,8 +58,12 @@ def run(config: Config) -> int:
             file=sys.stderr,
         )
         return 1
+    except ConfigError as error:  # a file that changed since it was checked
+        for problem in error.problems:
+            print(f"wattshed-collector: {problem}", file=sys.stderr)
+        return 2
     except (StoreError, OSError) as error:
-        print(f"wattshed-collector: {error}", file=sys.stderr)
+        print(f"wattshed-collector: {redacted(str(error))}", file=sys.stderr)
         return 1
     return 0
 

@@ -5,32 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import resource
+import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address, place
+from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
+from .api.patience import Patience
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
 from .api.targets import TargetsApi
+from .api.traced import traced
 from .config import Config, Durability
+from .config.security import is_loopback
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
+from .own_energy import OwnEnergy
 from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
@@ -41,13 +50,18 @@ from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .receivers.scrape.pages import Pages
-from .store import lease, memory, shards
+from .security.guard import Guard
+from .security.keys import TENANCY
+from .security.tenancy import Tenancy
+from .self_report import SELF_HEADER, reporting
+from .self_watch import SelfWatch
+from .store import lease, memory, places, shards
 from .store.budget import Budget, always_open
 from .store.client import Store
 from .store.disk import DiskWatch
 from .store.layout import Layout
 from .store.ledger_state import LEASE
-from .store.read import Reader
+from .store.read import QueryLimits, Reader
 from .store.server import hidden
 from .store.spool import Spool
 from .store.spooling import Spooling
@@ -57,11 +71,11 @@ from .telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
+KEEPALIVE_SECONDS = 75.0
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
 DECODING_THREADS = 4
 """Bodies that are unpacked at once; more would take memory and no less time."""
-
 DROP_SECONDS = 120.0
 """Time in which the ledger must have found the time to drop old readings, or it is tried again."""
 LATE_SECONDS = 3600.0
@@ -69,13 +83,65 @@ LATE_SECONDS = 3600.0
 statement: marks of that time are counted, which costs a few milliseconds a run."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the receivers and the API work with. ``clerk`` sets what is sent against the store: that
+    may be more than any answer is, and ``reader`` answers."""
+
+    config: Config
+    store: Store
+    telemetry: Telemetry
+    budget: Budget
+    writer: Writer
+    job: LedgerJob
+    reader: Reader
+    clerk: Reader
+    limits: Limits
+    normaliser: Normaliser
+    foreign: Foreign
+    tenancy: Tenancy
+
+
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[str]:
+async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncIterator[str]:
     """Run a collector for the length of the block; gives its URL.
+
+    When ``reload`` is set, who may do what and the certificates are read anew.
 
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
     async with AsyncExitStack() as stack:
+        local_token = secrets.token_urlsafe(32)
+        guard = Guard(config.security.file, config.security.tls(), local_token)
+        report = stack.enter_context(reporting(config.telemetry))
+        telemetry = Telemetry(report.span if report is not None else None)
+        parts = stack.enter_context(_parts(config, telemetry))
+        pages = Pages(parts.normaliser, parts.foreign)
+        scraper = Scraper(parts.writer, pages, telemetry, config.scrape)
+        await stack.enter_async_context(_beside(scraper.run()))
+        patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
+        app = _application(parts, guard, patience)
+        app.add_routes(TargetsApi(scraper.status).routes())
+        threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
+        stack.callback(threads.shutdown)
+        _receive(app, parts, threads)
+        if report is not None:
+            report.mirror(telemetry)
+        watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
+        await stack.enter_async_context(_beside(watch.keep()))
+        url = await stack.enter_async_context(_served(app, config, guard, patience))
+        await stack.enter_async_context(_beside(guard.keep_fresh(reload or asyncio.Event())))
+        if not parts.store.is_server:
+            token, certificate = local_token if guard.asks else "", config.security.cert_file
+            target = Path(parts.store.target)
+            stack.enter_context(address.announced(target, url, token, certificate))
+        yield url
+
+
+@contextmanager
+def _parts(config: Config, telemetry: Telemetry) -> Iterator[Parts]:
+    """Open the store and start what works on it; ended in the reverse order."""
+    with ExitStack() as stack:
         store = place.store(config)
         stack.callback(store.close)
         # Before the engine opens the folder: it may need the room that the ballast takes.
@@ -83,13 +149,11 @@ async def running(config: Config) -> AsyncIterator[str]:
         budget = Budget(config.durability.queue_bytes, closed=disk.refusal if disk else always_open)
         layout = place.layout(config, store)
         place.ready(config, store, layout, log.warning)
-        client = store.client()
-        retention = config.retention
         tenure = Tenure()
+        client = store.client()
         tenure.learn(recent_tenures(client, SOURCES))
-        foreign = Foreign(tenure)
+        tenancy = Tenancy(places.places(client), places.clusters(client))
         client.close()
-        telemetry = Telemetry()
         spooling = _spooling(config.durability, store)
         if spooling:
             stack.callback(spooling.close)
@@ -100,6 +164,7 @@ async def running(config: Config) -> AsyncIterator[str]:
             longest_seconds=config.ingest.group_longest_seconds,
             queue_rows=config.ingest.queue_rows,
             budget=budget,
+            around_commit=telemetry.commit,
         )
         stack.callback(writer.close)
         job = _ledger(config, store, layout, telemetry)
@@ -109,39 +174,80 @@ async def running(config: Config) -> AsyncIterator[str]:
                 disk.drops_by(_dropping(job, config.durability.keep_days))
             stack.callback(disk.close)
             disk.start()
-        _follow(telemetry, budget, disk, spooling, place.engine_bytes(config))
-        reader = Reader(partial(store.client, only_reads=True))
+        _watch(telemetry, budget, disk, spooling, place.engine_bytes(config))
+        asks = QueryLimits(config.requests.query_seconds, config.requests.answer_rows)
+        reader = Reader(partial(store.client, only_reads=True), asks)
         stack.callback(reader.close)
         clerk = Reader(store.client)
         stack.callback(clerk.close)
-        limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
-        normaliser = Normaliser(limits)
-        pages = Pages(normaliser, foreign)
-        scraper = Scraper(writer, pages, telemetry, config.scrape)
-        await stack.enter_async_context(_scraping(scraper))
-        app = web.Application(middlewares=[errors])
-        app.add_routes(Api(reader, writer, telemetry, budget).routes())
-        app.add_routes(LedgerApi(reader, job).routes())
-        if not store.is_server:
-            app.add_routes(BackupApi(job, config.durability.backup_folder).routes())
-        app.add_routes(FactsApi(reader).routes())
-        app.add_routes(FleetApi(reader).routes())
-        app.add_routes(SamplesApi(reader).routes())
-        threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
-        stack.callback(threads.shutdown)
-        means = Means(writer, telemetry, config.ingest, _dead_letters(config), threads, budget)
-        app.add_routes(_otlp(config, Intake("otlp", means), normaliser, foreign, limits).routes())
-        decoder = _remote_write(config, normaliser, foreign, limits, telemetry)
-        remote_write = RemoteWriteReceiver(Intake("remote_write", means), decoder)
-        app.add_routes(remote_write.routes())
-        app.add_routes(HistoryReceiver(Intake("history", means), clerk).routes())
-        documents = DocumentReceiver(Intake("json", means), clerk, limits.oldest_seconds)
-        app.add_routes(TargetsApi(scraper.status).routes())
-        app.add_routes(documents.routes())
-        url = await stack.enter_async_context(_served(app, config.listen))
-        if not store.is_server:
-            stack.enter_context(address.announced(Path(store.target), url))
-        yield url
+        oldest_seconds = max(0, config.retention.raw_days - 1) * 86400.0
+        limits = Limits(config.ingest.future_seconds, oldest_seconds)
+        normaliser, foreign = Normaliser(limits), Foreign(tenure)
+        yield Parts(
+            config, store, telemetry, budget, writer, job, reader, clerk, limits, normaliser,
+            foreign, tenancy,
+        )  # fmt: skip
+
+
+def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Application:
+    """Return the application with everything that answers."""
+    config, telemetry, reader = parts.config, parts.telemetry, parts.reader
+    gate = Access(guard, config.requests, telemetry, _hosts(config))
+    app = web.Application(
+        middlewares=[
+            traced(telemetry, SELF_HEADER),
+            gate.middleware,
+            unexpected,
+            patience.middleware,
+            errors,
+        ]
+    )
+    app[TENANCY] = parts.tenancy
+    longest_seconds = config.requests.window_days * 86400
+    api = Api(reader, parts.writer, telemetry, parts.budget, longest_seconds)
+    app.add_routes(api.routes())
+    app.add_routes(LedgerApi(reader, parts.job).routes())
+    if not parts.store.is_server:
+        app.add_routes(BackupApi(parts.job, config.durability.backup_folder).routes())
+    app.add_routes(FactsApi(reader, longest_seconds).routes())
+    app.add_routes(FleetApi(reader, longest_seconds).routes())
+    app.add_routes(SamplesApi(reader, longest_seconds).routes())
+    return app
+
+
+def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) -> None:
+    """Add everything that takes in."""
+    config, telemetry = parts.config, parts.telemetry
+    means = Means(
+        parts.writer, telemetry, config.ingest, _dead_letters(config), threads, parts.budget
+    )
+    app.add_routes(_otlp(parts, Intake("otlp", means)).routes())
+    kept = config.other_metrics
+    decoder = RemoteWriteDecoder(
+        parts.normaliser,
+        parts.foreign,
+        Others(kept.prometheus, kept.max_series, parts.limits),
+        telemetry,
+        config.ingest.remote_write_interval_seconds,
+    )
+    app.add_routes(RemoteWriteReceiver(Intake("remote_write", means), decoder).routes())
+    app.add_routes(HistoryReceiver(Intake("history", means), parts.clerk).routes())
+    oldest_seconds = parts.limits.oldest_seconds
+    documents = DocumentReceiver(Intake("json", means), parts.clerk, oldest_seconds)
+    app.add_routes(documents.routes())
+
+
+def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
+    kept = parts.config.other_metrics
+    others = Others(kept.otlp, kept.max_series, parts.limits)
+    protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
+    return OtlpReceiver(intake, protobuf, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
+
+
+def _dead_letters(config: Config) -> DeadLetters | None:
+    told = config.dead_letters
+    folder = told.where(config.data)
+    return DeadLetters(folder, told.max_bytes, told.max_letters) if folder is not None else None
 
 
 def _watched(told: Durability, store: Store) -> DiskWatch | None:
@@ -160,7 +266,7 @@ def _dropping(job: LedgerJob, keep_days: int) -> Callable[[], str]:
     return lambda: job.ask(lambda ledger: ledger.drop_oldest(keep_days)).result(DROP_SECONDS)
 
 
-def _follow(
+def _watch(
     telemetry: Telemetry,
     budget: Budget,
     disk: DiskWatch | None,
@@ -170,48 +276,20 @@ def _follow(
     """Have the gauges of what waits and of what is left say what it is when they are read."""
     telemetry.set("engine_memory_limit_bytes", engine_bytes)
     telemetry.set("memory_limit_bytes", memory.limit_bytes() or math.nan)
-    telemetry.set("queue_limit_bytes", budget.limit_bytes)
-    telemetry.follow("queued_bytes", lambda: budget.used_bytes)
-    telemetry.follow("turned_away", lambda: budget.refused)
+    telemetry.watch("queue_limit_bytes", lambda: {(): budget.limit_bytes})
+    telemetry.watch("queued_bytes", lambda: {(): budget.used_bytes})
+    telemetry.watch("turned_away", lambda: {(): budget.refused})
     if disk:
-        telemetry.follow("disk_free_bytes", lambda: disk.level.free_bytes)
-        telemetry.follow("disk_days_left", lambda: disk.level.days_left)
-        telemetry.follow("disk_full", lambda: disk.level.is_full)
+        telemetry.watch("disk_free_bytes", lambda: {(): disk.level.free_bytes})
+        telemetry.watch("disk_days_left", lambda: {(): disk.level.days_left})
+        telemetry.watch("disk_full", lambda: {(): disk.level.is_full})
     if spooling:
         spool, counters = spooling.spool, spooling.counters
-        telemetry.follow("spool_bytes", lambda: spool.level().size_bytes)
-        telemetry.follow("spool_rows", lambda: spool.level().rows)
-        telemetry.follow("spool_oldest_seconds", spool.oldest_seconds)
-        telemetry.follow("spool_aside", lambda: spool.level().aside)
-        telemetry.follow("spooled_rows", lambda: counters.spooled_rows)
-
-
-def _otlp(
-    config: Config, intake: Intake, normaliser: Normaliser, foreign: Foreign, limits: Limits
-) -> OtlpReceiver:
-    kept = config.other_metrics
-    others = Others(kept.otlp, kept.max_series, limits)
-    protobuf = ProtobufDecoder(normaliser, foreign, others, intake.telemetry)
-    return OtlpReceiver(intake, protobuf, JsonDecoder(protobuf, config.ingest.max_json_bytes))
-
-
-def _remote_write(
-    config: Config,
-    normaliser: Normaliser,
-    foreign: Foreign,
-    limits: Limits,
-    telemetry: Telemetry,
-) -> RemoteWriteDecoder:
-    kept = config.other_metrics
-    others = Others(kept.prometheus, kept.max_series, limits)
-    interval_seconds = config.ingest.remote_write_interval_seconds
-    return RemoteWriteDecoder(normaliser, foreign, others, telemetry, interval_seconds)
-
-
-def _dead_letters(config: Config) -> DeadLetters | None:
-    told = config.dead_letters
-    folder = told.where(config.data)
-    return DeadLetters(folder, told.max_bytes, told.max_letters) if folder is not None else None
+        telemetry.watch("spool_bytes", lambda: {(): spool.level().size_bytes})
+        telemetry.watch("spool_rows", lambda: {(): spool.level().rows})
+        telemetry.watch("spool_oldest_seconds", lambda: {(): spool.oldest_seconds()})
+        telemetry.watch("spool_aside", lambda: {(): spool.level().aside})
+        telemetry.watch("spooled_rows", lambda: {(): counters.spooled_rows})
 
 
 def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:
@@ -233,12 +311,25 @@ def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) 
     )
 
 
+def _hosts(config: Config) -> Collection[str] | None:
+    """Return the names by which a collector that asks for nothing may be called, None: any.
+
+    A page on the Internet may give its own name this machine's address, and ask in the name of
+    whoever looks at it.
+    """
+    host = config.listen.rpartition(":")[0].strip("[]").lower()
+    if config.security.file is not None or not is_loopback(host):
+        return None
+    return {host, *(name.lower() for name in config.security.hosts)}
+
+
 async def serve(config: Config) -> None:
-    """Run until SIGINT or SIGTERM."""
+    """Run until SIGINT or SIGTERM; SIGHUP reads anew who may do what."""
     _allow_connections()
-    stop = asyncio.Event()
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with running(config) as url:
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    async with running(config, reload) as url:
         # Not before: whoever waits for its store may be ended as any program.
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
@@ -256,24 +347,36 @@ def _allow_connections() -> None:
 
 
 @asynccontextmanager
-async def _served(app: web.Application, listen: str) -> AsyncIterator[str]:
-    host, _, port = listen.rpartition(":")
+async def _served(
+    app: web.Application, config: Config, guard: Guard, patience: Patience
+) -> AsyncIterator[str]:
+    host, _, port = config.listen.rpartition(":")
     # Bodies stay as sent: our own decompression has a limit, aiohttp's has none.
-    runner = web.AppRunner(app, auto_decompress=False, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(
+        app,
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=1.0,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+    )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        context = guard.listener()
+        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context)
         await site.start()
         name = runner.addresses[0]
         shown = f"[{name[0]}]" if ":" in name[0] else name[0]
-        yield f"http://{shown}:{name[1]}"
+        assert runner.server is not None
+        async with _beside(patience.keep(runner.server)):
+            yield f"{'http' if context is None else 'https'}://{shown}:{name[1]}"
     finally:
         await runner.cleanup()
 
 
 @asynccontextmanager
-async def _scraping(scraper: Scraper) -> AsyncIterator[None]:
-    task = asyncio.create_task(scraper.run())
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have ``work`` done until the block ends."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:

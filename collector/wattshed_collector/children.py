@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from . import address
 from .errors import CollectorError
@@ -47,7 +48,12 @@ class Child:
 
 @contextmanager
 def running(
-    name: str, module: str, flags: Sequence[str], logs: Path, stop_seconds: float
+    name: str,
+    module: str,
+    flags: Sequence[str],
+    logs: Path,
+    stop_seconds: float,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
     """Run ``python -m module`` for the length of the block; it does not outlive this process."""
     path = logs / f"{name}.log"
@@ -61,6 +67,7 @@ def running(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_end_with_parent,
+            env={**os.environ, **(environment or {})},
         )
         try:
             yield Child(name, process, path, log.tell())
@@ -92,10 +99,13 @@ def wait_for(collector: Child, data: Path) -> str:
     raise ChildError(f"the collector did not answer within {START_SECONDS:.0f} s")
 
 
-def get(url: str, path: str) -> Any:
+def get(url: str, path: str, token: str = "") -> Any:
     """Return a JSON answer, None where there is none."""
+    request = Request(url + path)
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urlopen(url + path, timeout=5) as response:
+        with urlopen(request, timeout=5) as response:
             return json.load(response)
     except (URLError, TimeoutError, OSError, ValueError):
         return None

@@ -138,7 +138,9 @@ class LedgerJob:
             if self.leads and self._rule is None:
                 self._rule = ledger.adopt()
             result = "ok" if self.leads else "follows"
-            hours = len(ledger.run()) if self.leads else 0
+            if self.leads:
+                with self._telemetry.span("ledger.run"):
+                    hours = len(ledger.run())
         except Stopped:
             return
         except NotLeader:

@@ -1,25 +1,41 @@
-"""The collector's own health, declared as data and served with prometheus-client."""
+"""The collector's own health, declared as data and served with prometheus-client.
+
+What others count is asked for when somebody scrapes (``watch``); one that cannot tell has no
+series. Who else wants to have it, as the OpenTelemetry SDK, reads the same registry.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter as Tally
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from wattshed_collector.store.insert import Frame
 from wattshed_exporter import __version__
 from wattshed_exporter.model import Batch
+
+log = logging.getLogger(__name__)
+
+Labels = tuple[str, ...]
+Watched = Callable[[], Mapping[Labels, float]]
+"""Values by label values, in the order of the declaration; empty where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One metric about the collector itself."""
+    """One metric about the collector itself; ``buckets`` are those of a histogram."""
 
     name: str
     help: str
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
+    buckets: tuple[float, ...] = ()
 
 
 COUNTERS: tuple[Health, ...] = (
@@ -46,6 +62,17 @@ COUNTERS: tuple[Health, ...] = (
         ("receiver", "reason"),
     ),
     Health(
+        "refused_total",
+        "Requests refused before they were read: unauthenticated, forbidden, rate, ...",
+        ("reason",),
+    ),
+    Health(
+        "sender_requests_total",
+        'Requests by who was authenticated, "" where nobody was; (others) beyond 200 names.',
+        ("sender",),
+    ),
+    Health("sender_bytes_total", "Bytes of their bodies, as sent.", ("sender",)),
+    Health(
         "scrapes_total",
         "Scrapes, by result (ok, failed, skipped: the one before was not done, not_written).",
         ("job", "result"),
@@ -69,6 +96,44 @@ COUNTERS: tuple[Health, ...] = (
     ),
 )
 GAUGES: tuple[Health, ...] = (
+    Health("memory_limit_bytes", "Memory of the container or the machine."),
+    Health("engine_memory_limit_bytes", "Most memory of the embedded engine; 0: its own choice."),
+    Health("scrape_targets", "Targets by health (up, down, unknown).", ("job", "health")),
+    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("job", "target")),
+    Health("scrape_duration_seconds", "Time that the last scrape took.", ("job", "target")),
+    Health("scrape_samples", "Samples of the last page that was read.", ("job", "target")),
+    Health("ledger_last_run_timestamp_seconds", "Unix time of the last complete ledger run."),
+    Health("ledger_leader", "1 while this collector's ledger is the one that computes, else 0."),
+    Health(
+        "ledger_policy",
+        "Always 1; how hours are charged that begin from now on.",
+        ("idle_policy", "idle_below_e4", "host_remainder"),
+    ),
+    Health("build_info", "Always 1; the version that runs.", ("version",)),
+)
+HISTOGRAMS: tuple[Health, ...] = (
+    Health(
+        "lag_seconds",
+        "From the newest reading of a request to when it was durable; one observation a request.",
+        ("receiver",),
+        (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400),
+    ),
+    Health(
+        "commit_seconds",
+        "Time that one group of deliveries took to become durable.",
+        (),
+        (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    ),
+    Health("commit_rows", "Rows of one group.", (), (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)),
+)
+WATCHED_COUNTERS: tuple[Health, ...] = (
+    Health(
+        "energy_joules_total",
+        "Energy of this process: its part of the busy CPU time, of what the CPU packages of this "
+        "machine were measured to use; absent where this store has no such meter.",
+    ),
+)
+WATCHED_GAUGES: tuple[Health, ...] = (
     Health("queued_rows", "Rows that wait to be written."),
     Health("queued_bytes", "Memory that requests being read and rows that wait take."),
     Health("queue_limit_bytes", "Memory that they may take; beyond, senders wait."),
@@ -84,45 +149,62 @@ GAUGES: tuple[Health, ...] = (
     Health("spool_oldest_seconds", "How long the oldest of them have waited."),
     Health("spool_aside", "Inserts that the server refused for good, kept aside in the spool."),
     Health("spooled_rows", "Rows that went into the spool since start."),
-    Health("memory_limit_bytes", "Memory of the container or the machine."),
-    Health("engine_memory_limit_bytes", "Most memory of the embedded engine; 0: its own choice."),
     Health("commits", "Groups written since start."),
     Health("failed_batches", "Batches that could not be written since start."),
-    Health("scrape_targets", "Targets by health (up, down, unknown).", ("job", "health")),
-    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("job", "target")),
-    Health("scrape_duration_seconds", "Time that the last scrape took.", ("job", "target")),
-    Health("scrape_samples", "Samples of the last page that was read.", ("job", "target")),
-    Health("ledger_last_run_timestamp_seconds", "Unix time of the last complete ledger run."),
-    Health("ledger_leader", "1 while this collector's ledger is the one that computes, else 0."),
+    Health("requests_active", "Requests that are being answered."),
+    Health("requests_active_bytes", "Bytes of their bodies, as sent."),
     Health(
-        "ledger_policy",
-        "Always 1; how hours are charged that begin from now on.",
-        ("idle_policy", "idle_below_e4", "host_remainder"),
+        "table_parts", "Active parts of a table; many mean that merges do not keep up.", ("table",)
     ),
-    Health("build_info", "Always 1; the version that runs.", ("version",)),
+    Health("table_rows", "Rows of a table as stored, before duplicates are merged.", ("table",)),
+    Health("table_bytes", "Bytes of a table on disk.", ("table",)),
+    Health("ledger_dirty_hours", "Hours that wait to be computed."),
+    Health(
+        "ledger_settled_timestamp_seconds",
+        "Unix time up to which everything measured is charged; now minus this is the ledger's lag.",
+    ),
 )
 PREFIX = "wattshed_collector_"
+ROWS = {
+    "tick": "ticks_total",
+    "detail": "details_total",
+    "sample": "details_total",
+    "metric_sample": "other_samples_total",
+}
+"""The counter of each table that frames may fill."""
+MOST_SENDERS = 200
+OTHERS = "(others)"
 
 
 class Telemetry:
-    """Counters and gauges of one collector; nothing of it is global."""
+    """Counters and gauges of one collector; nothing of it is global.
 
-    def __init__(self) -> None:
+    ``span`` opens a span of the collector's own traces by its name and attributes; without one
+    there are none.
+    """
+
+    def __init__(self, span: Callable[..., AbstractContextManager[Any]] | None = None) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        registry, prefix = self.registry, PREFIX
         self._counters = {
-            health.name: Counter(
-                PREFIX + health.name, health.help, health.labels, registry=self.registry
-            )
-            for health in COUNTERS
+            h.name: Counter(prefix + h.name, h.help, h.labels, registry=registry) for h in COUNTERS
         }
         self._gauges = {
-            health.name: Gauge(
-                PREFIX + health.name, health.help, health.labels, registry=self.registry
-            )
-            for health in GAUGES
+            h.name: Gauge(prefix + h.name, h.help, h.labels, registry=registry) for h in GAUGES
         }
         self._labels = {health.name: health.labels for health in GAUGES}
+        self._histograms = {
+            h.name: Histogram(
+                prefix + h.name, h.help, h.labels, registry=registry, buckets=h.buckets
+            )
+            for h in HISTOGRAMS
+        }
+        self._watched: dict[str, Watched] = {}
+        self._senders: set[str] = set()
+        self._also: Callable[[str, float, Mapping[str, str]], object] | None = None
+        self._span = span
+        registry.register(_Asked(self._watched))
         self.set("build_info", 1, version=__version__)
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
@@ -133,14 +215,62 @@ class Telemetry:
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
 
-    def follow(self, name: str, read: Callable[[], float]) -> None:
-        """Have a gauge say what ``read`` returns whenever it is asked."""
-        self._gauges[name].set_function(read)
-
     def forget(self, name: str, **labels: str) -> None:
         """Show a gauge no more, until it is set again."""
         with suppress(KeyError):
             self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(value)
+        if self._also is not None:
+            self._also(name, value, labels)
+
+    def also(self, observed: Callable[[str, float, Mapping[str, str]], object]) -> None:
+        """Have each observation of a histogram told, which cannot be read from the registry."""
+        self._also = observed
+
+    def watch(self, name: str, watched: Watched) -> None:
+        """Ask ``watched`` for the values of a declared metric at each scrape."""
+        if name not in _DECLARED:
+            raise KeyError(name)
+        self._watched[name] = watched
+
+    def span(self, name: str, **attributes: str | float) -> AbstractContextManager[Any]:
+        """Return a span of the collector's own traces; nothing where they are off."""
+        return nullcontext() if self._span is None else self._span(name, attributes)
+
+    @contextmanager
+    def commit(self, rows: int, deliveries: int) -> Iterator[None]:
+        """Note how long the writer takes over a group."""
+        started = time.perf_counter()
+        with self.span("commit", rows=rows, deliveries=deliveries):
+            yield
+        self.observe("commit_seconds", time.perf_counter() - started)
+        self.observe("commit_rows", rows)
+
+    def durable(
+        self, receiver: str, batch: Batch, now: float, frames: Sequence[Frame] = ()
+    ) -> None:
+        """Note that a batch is in the store; ``now`` in Unix seconds."""
+        self.count("ticks_total", len(batch.ticks), receiver=receiver)
+        self.count("details_total", len(batch.details), receiver=receiver)
+        for frame in frames:
+            self.count(ROWS[frame.table], len(frame), receiver=receiver)
+        newest_ms = [tick.ts_ms for tick in batch.ticks]
+        newest_ms += [int(f.columns["ts"].values.max()) for f in frames if f.table == "tick" and f]
+        if newest_ms:
+            lag_seconds = max(0.0, now - max(newest_ms) / 1000)
+            self.observe("lag_seconds", lag_seconds, receiver=receiver)
+
+    def answered(self, sender: str, size: int) -> None:
+        """Note a request of ``size`` bytes by who was authenticated."""
+        if sender not in self._senders:
+            if len(self._senders) >= MOST_SENDERS:
+                sender = OTHERS
+            self._senders.add(sender)
+        self.count("sender_requests_total", sender=sender)
+        self.count("sender_bytes_total", size, sender=sender)
 
     def reject(self, receiver: str, rejected: dict[str, int]) -> None:
         for reason, amount in rejected.items():
@@ -152,3 +282,28 @@ class Telemetry:
         for reason, amount in found.items():
             self.count("quarantined_total", amount, receiver=receiver, reason=reason)
         return found
+
+
+_DECLARED = {h.name: (CounterMetricFamily, h) for h in WATCHED_COUNTERS} | {
+    h.name: (GaugeMetricFamily, h) for h in WATCHED_GAUGES
+}
+
+
+class _Asked:
+    """What prometheus-client asks for the watched metrics."""
+
+    def __init__(self, watched: Mapping[str, Watched]) -> None:
+        self._watched = watched
+
+    def collect(self) -> Iterator[Metric]:
+        for name, watched in list(self._watched.items()):
+            family, health = _DECLARED[name]
+            try:
+                values = watched()
+            except Exception:  # one that cannot be asked must not take the others with it
+                log.exception("cannot tell %s", name)
+                continue
+            metric = family(PREFIX + name.removesuffix("_total"), health.help, labels=health.labels)
+            for labels, value in values.items():
+                metric.add_metric(list(labels), value)
+            yield metric

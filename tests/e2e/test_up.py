@@ -164,3 +164,12 @@ def test_the_demo_has_a_day_of_a_simulated_fleet(tmp_path: Path) -> None:
         methods = {row["method"] for row in report["live"] if row["device"].startswith("sim-")}
         assert methods == {"simulated"}
         assert demo.stop() < STOP_SECONDS
+
+
+def test_it_is_not_open_to_other_machines_by_accident(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wattshed_collector.cli", "up", "--data", str(tmp_path)]
+    command += ["--listen", f"0.0.0.0:{free_port()}"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "nothing says who may do what" in refused.stderr
+    assert "--anonymous" in refused.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from typing import Any
 
 from aiohttp import web
@@ -12,14 +11,15 @@ from aiohttp import web
 from wattshed_collector.store import factors, quarantine, tree_queries
 from wattshed_collector.store.read import Reader
 
-from .window import window
+from .window import LONGEST_S, asked_window
 
 
 class FactsApi:
     """Answers questions about allocations in doubt, factors, and meters around others."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, longest_seconds: float = LONGEST_S) -> None:
         self._reader = reader
+        self._longest_seconds = longest_seconds
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -31,8 +31,7 @@ class FactsApi:
 
     async def quarantine(self, request: web.Request) -> web.Response:
         """Allocations in doubt that came within ``?since=24h&until=``, newest first."""
-        query = request.query
-        since, until = window(query.get("since", "24h"), query.get("until", ""), time.time())
+        since, until = asked_window(request, self._longest_seconds)
         rows = await self._reader.ask(quarantine.listed, since, until)
         return _json({"window": {"start": since, "end": until}, "rows": rows})
 
@@ -46,8 +45,7 @@ class FactsApi:
 
     async def reconciliation(self, request: web.Request) -> web.Response:
         """What each outer meter measured beside what is inside of it, ``?since=24h&until=``."""
-        query = request.query
-        since, until = window(query.get("since", "24h"), query.get("until", ""), time.time())
+        since, until = asked_window(request, self._longest_seconds)
         hour = since - since % 3600
         rows = await self._reader.ask(tree_queries.reconciliation, hour, until)
         return _json({"window": {"start": hour, "end": until}, "rows": rows})

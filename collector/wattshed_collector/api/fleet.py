@@ -12,7 +12,7 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.store import fleet_queries
 from wattshed_collector.store.read import Reader
 
-from .window import window
+from .window import LONGEST_S, asked_window, window
 
 MOST_POINTS = 11_000
 """Of one series: what Prometheus gives as well."""
@@ -23,8 +23,9 @@ MINUTE_S = 60
 class FleetApi:
     """Answers questions about power and use."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, longest_seconds: float = LONGEST_S) -> None:
         self._reader = reader
+        self._longest_seconds = longest_seconds
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -44,7 +45,8 @@ class FleetApi:
         if "since" not in query and not device:
             rows = await self._reader.ask(fleet_queries.power_now, by)
             return _json({"by": by, "rows": rows})
-        since, until = window(query.get("since", "1h"), query.get("until", ""), time.time())
+        told = query.get("since", "1h"), query.get("until", "")
+        since, until = window(*told, time.time(), self._longest_seconds)
         step = _step(query.get("step", "60"), since, until)
         span = {"start": since, "end": until, "step": step}
         if device:
@@ -55,9 +57,8 @@ class FleetApi:
 
     async def least_used(self, request: web.Request) -> web.Response:
         """The ``?limit=50`` devices of lowest mean utilisation in ``&since=24h&until=``."""
-        query = request.query
-        since, until = window(query.get("since", "24h"), query.get("until", ""), time.time())
-        most = _whole(query.get("limit", "50"), "limit", MOST_DEVICES)
+        since, until = asked_window(request, self._longest_seconds)
+        most = _whole(request.query.get("limit", "50"), "limit", MOST_DEVICES)
         rows = await self._reader.ask(fleet_queries.least_used, since, until, most)
         return _json({"window": {"start": since, "end": until}, "rows": rows})
 

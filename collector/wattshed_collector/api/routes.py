@@ -21,7 +21,7 @@ from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter import __version__
 
-from .window import window
+from .window import LONGEST_S, asked_window
 
 FRESH_SECONDS = 2.0
 """A report younger than this is served again, so that many open pages cost as much as one."""
@@ -31,12 +31,22 @@ class Api:
     """Answers questions; it never writes."""
 
     def __init__(
-        self, reader: Reader, writer: Writer, telemetry: Telemetry, budget: Budget | None = None
+        self,
+        reader: Reader,
+        writer: Writer,
+        telemetry: Telemetry,
+        budget: Budget | None = None,
+        longest_seconds: float = LONGEST_S,
     ) -> None:
         self._reader = reader
         self._closed = budget.closed if budget else always_open
         self._writer = writer
         self._telemetry = telemetry
+        self._longest_seconds = longest_seconds
+        counters = writer.counters
+        telemetry.watch("queued_rows", lambda: {(): writer.queued_rows})
+        telemetry.watch("commits", lambda: {(): counters.commits})
+        telemetry.watch("failed_batches", lambda: {(): counters.failed_batches})
         self._reports: dict[tuple[str, str], tuple[float, Report]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -66,7 +76,7 @@ class Api:
         by = request.query.get("by", "workload")
         if by not in queries.GROUPS:
             raise InvalidInput(f"by={by!r}: choose one of {', '.join(queries.GROUPS)}", "by")
-        since, until = _window(request)
+        since, until = self._window(request)
         records = await self._reader.ask(queries.energy, by, since, until)
         return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
 
@@ -94,10 +104,6 @@ class Api:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The collector's own health for Prometheus."""
-        counters = self._writer.counters
-        self._telemetry.set("queued_rows", self._writer.queued_rows)
-        self._telemetry.set("commits", counters.commits)
-        self._telemetry.set("failed_batches", counters.failed_batches)
         body = generate_latest(self._telemetry.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -113,10 +119,13 @@ class Api:
         made, known = self._reports.get(key, (0.0, None))
         if known is not None and time.monotonic() - made < FRESH_SECONDS:
             return known
-        since, until = _window(request)
+        since, until = self._window(request)
         fresh = await self._reader.ask(report.build, since, until)
         self._reports = {key: (time.monotonic(), fresh)}
         return fresh
+
+    def _window(self, request: web.Request) -> tuple[int, int]:
+        return asked_window(request, self._longest_seconds)
 
 
 async def healthz(request: web.Request) -> web.Response:
@@ -143,11 +152,6 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
         if isinstance(error, Retryable):
             answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
         return answer
-
-
-def _window(request: web.Request) -> tuple[int, int]:
-    query = request.query
-    return window(query.get("since", "24h"), query.get("until", ""), time.time())
 
 
 def _json(document: Any, status: int = 200) -> web.Response:

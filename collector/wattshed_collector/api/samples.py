@@ -9,14 +9,15 @@ from aiohttp import web
 from wattshed_collector.store import metric_queries
 from wattshed_collector.store.read import Reader
 
-from .window import window
+from .window import LONGEST_S, window
 
 
 class SamplesApi:
     """Answers questions about any metric that was kept."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, longest_seconds: float = LONGEST_S) -> None:
         self._reader = reader
+        self._longest_seconds = longest_seconds
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -26,14 +27,14 @@ class SamplesApi:
 
     async def names(self, request: web.Request) -> web.Response:
         """Each metric with samples in ``?since=24h&until=``, its kind, unit and series."""
-        since, until = _window(request, "24h")
+        since, until = self._window(request, "24h")
         rows = await self._reader.ask(metric_queries.names, since, until)
         return web.json_response({"window": {"start": since, "end": until}, "rows": rows})
 
     async def samples(self, request: web.Request) -> web.Response:
         """The samples of a metric in ``?since=1h&until=``, the newest first, at most 10,000."""
         metric = request.match_info["metric"]
-        since, until = _window(request, "1h")
+        since, until = self._window(request, "1h")
         rows = await self._reader.ask(metric_queries.samples, metric, since, until)
         return web.json_response(
             {
@@ -44,7 +45,6 @@ class SamplesApi:
             }
         )
 
-
-def _window(request: web.Request, since: str) -> tuple[int, int]:
-    query = request.query
-    return window(query.get("since", since), query.get("until", ""), time.time())
+    def _window(self, request: web.Request, since: str) -> tuple[int, int]:
+        told = request.query.get("since", since), request.query.get("until", "")
+        return window(*told, time.time(), self._longest_seconds)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from wattshed_collector.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 LONGEST_S = 10 * 366 * 86400
@@ -13,7 +18,9 @@ LATEST_S = 4_291_747_199
 """The end of 2105: what the store's times can hold."""
 
 
-def window(since: str, until: str, now: float) -> tuple[int, int]:
+def window(
+    since: str, until: str, now: float, longest_seconds: float = LONGEST_S
+) -> tuple[int, int]:
     """Return [start, end) in Unix seconds. ``until`` may be empty for now.
 
     ``since`` is a length before the end (``24h``) or an instant (``2026-01-31T08:00Z``). Raises
@@ -27,11 +34,18 @@ def window(since: str, until: str, now: float) -> tuple[int, int]:
         start = _instant(since, "write a length such as 90m, 24h or 7d, or an instant")
     if end > LATEST_S:
         raise InvalidInput(f"{until!r} is later than the year 2105", "window")
-    if end - start > LONGEST_S:
-        raise InvalidInput(f"the window from {since!r} is longer than ten years", "window")
+    if end - start > longest_seconds:
+        said = "ten years" if longest_seconds == LONGEST_S else f"{longest_seconds / 86400:g} days"
+        raise InvalidInput(f"the window from {since!r} is longer than {said}", "window")
     if not 0 <= start < end:
         raise InvalidInput(f"the window from {since!r} to {until or 'now'!r} is empty", "window")
     return start, end
+
+
+def asked_window(request: web.Request, longest_seconds: float = LONGEST_S) -> tuple[int, int]:
+    """Return the window that a request names by ``?since=24h&until=``."""
+    since, until = request.query.get("since", "24h"), request.query.get("until", "")
+    return window(since, until, time.time(), longest_seconds)
 
 
 def _instant(text: str, advice: str) -> int:

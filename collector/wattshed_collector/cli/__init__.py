@@ -22,6 +22,7 @@ from . import (
     show,
     sql,
     targets,
+    token,
     up,
     validate,
 )
@@ -39,6 +40,7 @@ EXAMPLES = """examples:
   wattshed dead-letters list                   what could not be taken, and why
   wattshed targets --health down               what cannot be scraped, and why
   wattshed import nvidia-smi gpus.csv --node gpu1   take over logs of other tools
+  wattshed token new gpu-pool --role ingest    a token for exporters on other machines
   wattshed validate DIR --json                 check against an MLPerf result folder
   wattshed bench                               what this machine carries
 """
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         migrate,
         move,
         sql,
+        token,
         validate,
         bench,
     ):

@@ -29,7 +29,11 @@ from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import Layout, await_migrated, migrate
 from wattshed_collector.store.queries import Record
 
+from . import access
+from .access import Key, from_environment
+
 DEFAULT_DATA = "wattshed-data"
+ADVICE = "name a token with --token-file or WATTSHED_TOKEN (`wattshed token new` makes one)"
 TIMEOUT_S = 60
 WORK_TIMEOUT_S = 24 * 3600
 BUSY = (429, 503)
@@ -44,12 +48,14 @@ class Answers(Protocol):
 
 
 class Remote:
-    """Asks a running collector."""
+    """Asks a running collector; ``key`` is what is shown to it, None: what the environment says."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: Key | None = None) -> None:
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"{url!r} is no URL such as http://127.0.0.1:9740", "url")
         self._url = url.rstrip("/")
+        self._key = from_environment() if key is None else key
+        self._context = self._key.context() if url.startswith("https://") else None
 
     def report(self, since: str, until: str) -> Report:
         return cast(Report, self.get("/v1/report", since=since, until=until))
@@ -79,13 +85,20 @@ class Remote:
             raise StoreError(f"{self._url} is no collector: it does not answer in JSON") from error
 
     def _answer(self, request: Request, timeout_seconds: float) -> bytes:
+        if self._key.token:
+            # Where a redirect leads, the token does not go.
+            request.add_unredirected_header("Authorization", f"Bearer {self._key.token}")
         try:
-            with urlopen(request, timeout=timeout_seconds) as response:
+            with urlopen(request, timeout=timeout_seconds, context=self._context) as response:
                 return bytes(response.read())
         except HTTPError as error:
             said = _said(error)
             if said and error.code == 400:
                 raise InvalidInput(said, "query") from error
+            if error.code in (401, 403):
+                raise StoreError(
+                    f"{self._url} refuses: {said or error.reason}; {ADVICE}"
+                ) from error
             kind = Retryable if error.code in BUSY else StoreError
             raise kind(
                 said or f"{self._url} is no collector: it answers {error.code} {error.reason}"
@@ -137,6 +150,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def add_place(command: argparse.ArgumentParser) -> None:
     """Add where to ask."""
     command.add_argument("--url", help="URL of a running collector")
+    access.add_arguments(command)
     command.add_argument(
         "--data",
         default=os.environ.get("WATTSHED_COLLECTOR_DATA", DEFAULT_DATA),
@@ -148,9 +162,8 @@ def add_place(command: argparse.ArgumentParser) -> None:
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Answers]:
     """Give the answers for the command line; raises StoreError where there is nothing to ask."""
-    url = found(arguments)
-    if url:
-        yield Remote(url)
+    if remote := connect(arguments):
+        yield remote
         return
     with existing(arguments.data) as (store, client):
         if not store.is_server:  # there, the collectors that share it keep the ledger
@@ -162,6 +175,12 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answers]:
 def found(arguments: argparse.Namespace) -> str:
     """Return the URL of the collector to ask, "" where none runs on the data folder."""
     return arguments.url or address.find(Path(arguments.data))
+
+
+def connect(arguments: argparse.Namespace) -> Remote | None:
+    """Return the collector to ask, with what it is to be shown; None where none runs."""
+    url = found(arguments)
+    return Remote(url, access.key(arguments, url)) if url else None
 
 
 @contextmanager

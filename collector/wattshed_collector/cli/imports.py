@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import answers, import_files
+from . import access, answers, import_files
 from .answers import DEFAULT_DATA, Remote
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     )
     sacct.add_argument("--json", action="store_true", help="print the summary as JSON")
     sacct.add_argument("--url", help="URL of a running collector")
+    access.add_arguments(sacct)
     sacct.add_argument(
         "--data",
         default=os.environ.get("WATTSHED_COLLECTOR_DATA", DEFAULT_DATA),
@@ -100,13 +101,12 @@ LEFT_OUT = ("unknown_node", "gpus_not_said", "other_cluster")
 
 def _take(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     """Set the jobs against the store: through the collector that has it open, or directly."""
-    url = answers.found(arguments)
-    if url:
-        return _send(url.rstrip("/"), arguments, jobs)
+    if remote := answers.connect(arguments):
+        return _send(remote, arguments, jobs)
     return _write(arguments, jobs)
 
 
-def _send(url: str, arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
+def _send(remote: Remote, arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     from urllib.parse import urlencode
 
     from wattshed_collector.history import portions
@@ -115,7 +115,7 @@ def _send(url: str, arguments: argparse.Namespace, jobs: Iterator[Job]) -> Count
     query = urlencode({"cluster": arguments.cluster, "dry_run": int(arguments.dry_run)})
     counted: Counter[str] = Counter()
     for portion in portions(jobs):
-        counted.update(Remote(url).post(f"{PATH}?{query}", documents(portion)))
+        counted.update(remote.post(f"{PATH}?{query}", documents(portion)))
     return counted
 
 

@@ -131,9 +131,8 @@ def _print(answer: dict[str, Any]) -> None:
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Asked]:
     """Give the ledger of the running collector, or of the store where none runs."""
-    url = answers.found(arguments)
-    if url:
-        yield RemoteLedger(answers.Remote(url))
+    if remote := answers.connect(arguments):
+        yield RemoteLedger(remote)
         return
     with answers.existing(arguments.data) as (store, client):
         yield LocalLedger(store, client)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from wattshed_collector import address
 from wattshed_collector.children import Child, ChildError, get, running, wait_for
 from wattshed_collector.present import units
 
@@ -33,7 +34,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     up = commands.add_parser(
         "up",
         help="measure this machine: exporter, collector and page, until Ctrl-C",
-        epilog="example: wattshed up --data /var/lib/wattshed --listen 0.0.0.0:9740",
+        epilog="example: wattshed up --data /var/lib/wattshed --listen 0.0.0.0:9740 --anonymous",
     )
     _add_arguments(up, "wattshed-data")
     up.set_defaults(run=lambda arguments: run(arguments, demo=False))
@@ -55,6 +56,11 @@ def _add_arguments(command: argparse.ArgumentParser, data: str) -> None:
         "--listen", default="127.0.0.1:9740", help="where the page is (default: %(default)s)"
     )
     command.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="where other machines reach it, let anybody see and send everything",
+    )
+    command.add_argument(
         "--exporter-listen",
         default="127.0.0.1:9741",
         help="where the exporter's /metrics is (default: %(default)s)",
@@ -72,7 +78,8 @@ def run(arguments: argparse.Namespace, *, demo: bool) -> int:
             print(f"page     {url}")
             print(f"metrics  http://{arguments.exporter_listen}/metrics", flush=True)
             try:
-                for line in _statuses(url, children):
+                token, _ = address.key(data, url)
+                for line in _statuses(url, children, token):
                     _show(line)
             except ChildError:
                 if sys.stdout.isatty():
@@ -81,6 +88,10 @@ def run(arguments: argparse.Namespace, *, demo: bool) -> int:
     except KeyboardInterrupt:
         print("\nstopped" if sys.stdout.isatty() else "stopped")
     return 0
+
+
+def _anonymous(arguments: argparse.Namespace) -> list[str]:
+    return ["--security.anonymous"] if arguments.anonymous else []
 
 
 def _start(
@@ -92,19 +103,22 @@ def _start(
         running(
             "collector",
             "wattshed_collector",
-            ["--data", str(data), "--listen", arguments.listen],
+            ["--data", str(data), "--listen", arguments.listen, *_anonymous(arguments)],
             logs,
             COLLECTOR_STOP_SECONDS,
         )
     )
     url = wait_for(collector, data)
+    environment = _environment(data, url)
     push = ["--otlp.endpoint", url]
     exporter = ["--web.listen-address", arguments.exporter_listen, *push]
     exporter += ["--state-dir", str(data / "exporter")]
     children = [
         collector,
         stack.enter_context(
-            running("exporter", "wattshed_exporter", exporter, logs, EXPORTER_STOP_SECONDS)
+            running(
+                "exporter", "wattshed_exporter", exporter, logs, EXPORTER_STOP_SECONDS, environment
+            )
         ),
     ]
     if demo:
@@ -112,18 +126,31 @@ def _start(
         fleet += ["--simulate.history-hours", arguments.history_hours]
         children.append(
             stack.enter_context(
-                running("fleet", "wattshed_exporter", fleet, logs, EXPORTER_STOP_SECONDS)
+                running(
+                    "fleet", "wattshed_exporter", fleet, logs, EXPORTER_STOP_SECONDS, environment
+                )
             )
         )
     return url, children
 
 
-def _statuses(url: str, children: Sequence[Child]) -> Iterator[str]:
+def _environment(data: Path, url: str) -> dict[str, str]:
+    """Return what the exporter is given where a security.file in the environment asks who it is."""
+    if url.startswith("https:"):
+        raise ChildError(
+            "this speaks http on one machine; for https run wattshed-collector and "
+            "wattshed-exporter by themselves"
+        )
+    token, _ = address.key(data, url)
+    return {"WATTSHED_OTLP_TOKEN": token} if token else {}
+
+
+def _statuses(url: str, children: Sequence[Child], token: str) -> Iterator[str]:
     seen: deque[tuple[float, int]] = deque()
     while True:
         for child in children:
             child.check()
-        status = get(url, "/v1/status")
+        status = get(url, "/v1/status", token)
         if status is None:
             yield "waiting for the collector"
         else:

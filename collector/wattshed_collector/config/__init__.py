@@ -17,6 +17,7 @@ from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
 from .relabel import Action, Relabel
 from .scrape import NAMED_ALONE, Job, Scrape, named_target
+from .security import ClientCertificates, Requests, Security, SelfReport
 from .store import Migrate, Store
 
 __all__ = (
@@ -24,6 +25,7 @@ __all__ = (
     "PREFIX",
     "Action",
     "Auth",
+    "ClientCertificates",
     "Config",
     "DeadLetterFolder",
     "Durability",
@@ -36,9 +38,12 @@ __all__ = (
     "Migrate",
     "OtherMetrics",
     "Relabel",
+    "Requests",
     "Retention",
     "Role",
     "Scrape",
+    "Security",
+    "SelfReport",
     "Static",
     "Store",
     "Tls",
@@ -67,6 +72,9 @@ class Config:
     durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
+    security: Security = field(default_factory=Security)
+    requests: Requests = field(default_factory=Requests)
+    telemetry: SelfReport = field(default_factory=SelfReport)
 
     def problems(self) -> list[str]:
         """Return what is wrong beside what the sections find, each as one sentence."""
@@ -74,6 +82,8 @@ class Config:
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             found.append(f"listen: {self.listen!r} is not host:port")
+        else:
+            found += self.security.exposed(self.listen)
         if is_url(self.data):
             try:
                 self.store.server(self.data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
@@ -29,11 +30,10 @@ from wattshed_exporter.model import Batch
 
 from . import body
 from .dead_letters import DeadLetters, Letter
+from .tenant import authenticated, mine
 
 T = TypeVar("T")
 
-ROWS = {"tick": "ticks_total", "sample": "details_total", "metric_sample": "other_samples_total"}
-"""The counter of each table that frames may fill."""
 NOT_READ = frozenset({"content_type", "unknown_encoding"})
 QUERY = frozenset({"cluster", "dry_run"})
 
@@ -134,16 +134,10 @@ class Queued:
         return dict(Counter(member.reason for member in self.batch.quarantine))
 
 
-def nobody(request: web.Request) -> str:
-    """Say that no sender was authenticated."""
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
     """What all receivers work with. ``threads`` decode, the event loop's own where there are none;
-    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken, ``sender``
-    says who was authenticated."""
+    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken."""
 
     writer: Writer
     telemetry: Telemetry
@@ -151,7 +145,6 @@ class Means:
     letters: DeadLetters | None = None
     threads: Executor | None = None
     budget: Budget | None = None
-    sender: Callable[[web.Request], str] = nobody
 
 
 class Intake:
@@ -170,7 +163,7 @@ class Intake:
         refuse: Callable[[Refusal], web.Response],
     ) -> web.Response:
         """Return what ``take`` answers, or what ``refuse`` makes of the error that it raised."""
-        arrival = Arrival(request, self.limits, self._means.sender(request))
+        arrival = Arrival(request, self.limits, authenticated(request))
         try:
             with self._room(arrival) as arrival.room:
                 response = await take(arrival)
@@ -186,10 +179,13 @@ class Intake:
     async def decoded(self, decode: Callable[..., T], *arguments: Any) -> T:
         """Run ``decode`` on one of the threads, whose number bounds the memory that it takes."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._means.threads, decode, *arguments)
+        with self.telemetry.span("parse"):
+            return await loop.run_in_executor(self._means.threads, decode, *arguments)
 
     def submit(self, arrival: Arrival, batch: Batch, frames: tuple[Frame, ...] = ()) -> Queued:
-        """Queue what is to be written; may be called from any thread. Raises Busy."""
+        """Queue what of it its sender may write. Raises Busy."""
+        left = mine(arrival.request, batch, frames)
+        batch, frames = left.batch, left.frames
         if not batch and not any(map(len, frames)):
             return Queued(batch, frames, None)
         return Queued(batch, frames, self._means.writer.submit(batch, frames, arrival.turn))
@@ -202,11 +198,9 @@ class Intake:
         """
         batch = queued.batch
         if queued.future is not None:
-            await asyncio.wrap_future(queued.future)
-            self._count("ticks_total", len(batch.ticks))
-            self._count("details_total", len(batch.details))
-            for frame in queued.frames:
-                self._count(ROWS[frame.table], len(frame))
+            with self.telemetry.span("queue", rows=_rows(queued)):
+                await asyncio.wrap_future(queued.future)
+            self.telemetry.durable(self.receiver, batch, time.time(), queued.frames)
         self.telemetry.reject(self.receiver, batch.rejected)
         self.telemetry.quarantine(self.receiver, batch)
         return queued
@@ -221,9 +215,6 @@ class Intake:
             return nullcontext()
         return budget.entered(arrival.turn, arrival.request.content_length)
 
-    def _count(self, counter: str, amount: int) -> None:
-        self.telemetry.count(counter, amount, receiver=self.receiver)
-
     async def _note(self, arrival: Arrival, refused: Refusal) -> None:
         if not refused.reason:
             return
@@ -234,3 +225,8 @@ class Intake:
             done = await asyncio.to_thread(letters.keep, letter, arrival.body)
             for result, count in done.items():
                 self.telemetry.count("dead_letters_total", count, result=result)
+
+
+def _rows(queued: Queued) -> int:
+    batch = queued.batch
+    return len(batch.ticks) + len(batch.details) + sum(map(len, queued.frames))

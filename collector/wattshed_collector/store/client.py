@@ -99,6 +99,11 @@ class Client:
         told = dict(parameters or {})
         return bytes(self._run(lambda c: c.raw_query(sql, parameters=told, fmt="Native")))
 
+    def limit(self, seconds: float, rows: int) -> None:
+        """Have each query from now on fail beyond ``seconds`` or ``rows`` of its answer."""
+        self._connection.set_client_setting("max_execution_time", seconds)
+        self._connection.set_client_setting("max_result_rows", rows)
+
     def close(self) -> None:
         self._connection.close()
 

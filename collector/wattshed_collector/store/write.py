@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +57,16 @@ class Counters:
     failed_batches: int = 0
 
 
+def _alone(rows: int, deliveries: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Writer:
     """Writes deliveries on a thread of its own. ``submit`` from any thread; ``close`` drains.
 
     ``sink`` takes the rows; without one they go straight into the store. Writing takes at most
     ``share`` of the time, as far as a rest of ``longest_seconds`` after each group makes it so.
+    ``around_commit`` is entered with the rows and deliveries of each group while it is written.
     """
 
     def __init__(
@@ -75,12 +81,14 @@ class Writer:
         queue_rows: int = 500_000,
         group_rows: int = 100_000,
         budget: Budget | None = None,
+        around_commit: Callable[[int, int], AbstractContextManager[None]] = _alone,
     ) -> None:
         self.counters = Counters()
         self._open_client = open_client
         self._sink = sink or Straight(self._connected, mark_seconds=mark_seconds)
         self._window_seconds = window_seconds
         self._group_rows = group_rows
+        self._around_commit = around_commit
         self._pace = Pace(share, longest_seconds)
         self._queue = Queue(queue_rows, group_rows, budget)
         self._ids = Ids()
@@ -131,7 +139,8 @@ class Writer:
         while waiting:
             members = waiting.pop()
             try:
-                self._write(members)
+                with self._around_commit(sum(member.rows for member in members), len(members)):
+                    self._write(members)
             except Exception as error:  # the thread must outlive whatever the driver raises
                 if len(members) > 1 and failed_alone < AWAY_AFTER:
                     middle = len(members) // 2

@@ -223,3 +223,29 @@ def test_the_page_and_its_library(collector: Running) -> None:
     library = collector.get("/static/plotly.min.js")
     assert library.status == 200
     assert len(library.body) > 2**20
+
+
+def test_a_page_that_calls_itself_this_machine_is_kept_out(collector: Running) -> None:
+    for host, status in (("evil.example", 421), ("evil.example:9740", 421), ("localhost", 200)):
+        answer = collector._ask("GET", "/v1/status", None, {"Host": host})
+        assert answer.status == status, host
+    assert collector._ask("GET", "/v1/status", None, {"Host": "[::1]:9740"}).status == 200
+    other = {"Origin": "http://evil.example"}
+    assert collector._ask("POST", "/v1/ledger/recompute", b"{}", other).status == 403
+    assert collector.counter("refused_total", reason="host") == 2
+    assert collector.counter("refused_total", reason="cross_site") == 1
+
+
+def test_the_page_says_which_scripts_may_run_and_cannot_be_framed(collector: Running) -> None:
+    answer = collector.get("/?since=1h")
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "script-src 'sha256-" in answer.body.decode()
+
+
+def test_what_does_not_exist_is_said_in_json(collector: Running) -> None:
+    assert (collector.get("/v1/nothing").status, collector.get("/v1/nothing").json) == (
+        404,
+        {"error": "Not Found"},
+    )
+    answer = collector._ask("POST", "/v1/report", b"", {})
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")

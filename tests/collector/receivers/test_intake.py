@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 
 from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.receivers.body import TooLarge, UnknownEncoding
 from wattshed_collector.receivers.intake import Arrival, Intake, Means, Refusal, refusal
+from wattshed_collector.security.keys import IDENTITY, TENANCY
+from wattshed_collector.security.rules import Identity, Role
+from wattshed_collector.security.tenancy import Tenancy
 from wattshed_collector.store.budget import LEAST_ENTRY_BYTES, Budget, Busy
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -61,8 +65,10 @@ class Echo:
         return web.Response(text=f"{len(raw)} {self._budget.used_bytes} {arrival.turn}")
 
 
-def _who(request: web.Request) -> str:
-    return request.headers.get("X-Who", "")
+@web.middleware
+async def _gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[IDENTITY] = Identity(request.headers.get("X-Who", ""), frozenset({Role.INGEST}))
+    return await handler(request)
 
 
 def _refused(refused: Refusal) -> web.Response:
@@ -71,9 +77,10 @@ def _refused(refused: Refusal) -> web.Response:
 
 async def test_room_is_held_while_a_request_is_read_and_no_longer(bed: Bed) -> None:
     budget, telemetry, writer = Budget(4 * LEAST_ENTRY_BYTES), Telemetry(), bed.writer()
-    means = Means(writer, telemetry, Ingest(), budget=budget, sender=_who)
+    means = Means(writer, telemetry, Ingest(), budget=budget)
     intake = Intake("echo", means)
-    app = web.Application()
+    app = web.Application(middlewares=[_gate])
+    app[TENANCY] = Tenancy()
     app.add_routes([web.post("/", Echo(intake, budget).take)])
     async with TestClient(TestServer(app, skip_url_asserts=True)) as client:
         body = bytes(LEAST_ENTRY_BYTES)

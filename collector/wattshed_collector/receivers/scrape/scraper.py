@@ -219,8 +219,7 @@ class Scraper:
         self._telemetry.count("ignored_total", read.ignored, receiver=RECEIVER)
         if batch or read.frames:
             await asyncio.wrap_future(self._writer.submit(batch, read.frames))
-            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
-            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
+            self._telemetry.durable(RECEIVER, batch, time.time(), read.frames)
         self._telemetry.reject(RECEIVER, batch.rejected)
         self._telemetry.quarantine(RECEIVER, batch)
 

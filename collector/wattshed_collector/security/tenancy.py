@@ -1,0 +1,170 @@
+"""What a sender may write: points of devices and workloads that are another's are taken out.
+
+Whose a device is, is told by its node and cluster as it was described last by somebody who may
+describe it; so a device cannot be taken over by describing it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+import numpy as np
+
+from wattshed_collector.store.insert import Column, Frame
+from wattshed_exporter.model import Batch, Device, Workload, stable_id
+
+from .rules import Identity
+
+NOT_YOURS = "not_yours"
+MOST_KNOWN = 1_000_000
+
+T = TypeVar("T", Device, Workload)
+
+Place = tuple[str, str]
+"""Cluster and node of a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """What is left of a delivery."""
+
+    batch: Batch
+    frames: tuple[Frame, ...] = ()
+
+
+class Tenancy:
+    """Checks deliveries; remembers where devices and in which cluster workloads are.
+
+    ``places`` and ``clusters`` are what the store knows at start.
+    """
+
+    def __init__(
+        self,
+        places: MutableMapping[str, Place] | None = None,
+        clusters: MutableMapping[str, str] | None = None,
+    ) -> None:
+        self._places = {} if places is None else places
+        self._clusters = {} if clusters is None else clusters
+
+    def check(self, who: Identity, batch: Batch, frames: Sequence[Frame] = ()) -> Mine:
+        """Return what ``who`` may write, the rest counted in ``rejected`` as ``not_yours``."""
+        if not who.bounded:
+            self._learn(batch.devices, batch.workloads)
+            return Mine(batch, tuple(frames))
+        devices = [in_cluster(who, device) for device in batch.devices]
+        workloads = [in_cluster(who, workload) for workload in batch.workloads]
+        places = {d.key: (d.cluster, d.node) for d in devices}
+        clusters = {w.key: w.cluster for w in workloads}
+        mine = _Kept(
+            {key for key in _named(batch) | places.keys() if self._owns(who, key, places)},
+            {key for key in clusters if self._runs(who, key, clusters)},
+        )
+        left = mine.batch(replace(batch, devices=tuple(devices), workloads=tuple(workloads)))
+        self._learn(left.devices, left.workloads)
+        kept, dropped = mine.frames(frames)
+        return Mine(_rejecting(left, dropped), kept)
+
+    def _owns(self, who: Identity, key: str, said: Mapping[str, Place]) -> bool:
+        """Return whether the device is ``who``'s, both as it is said now and as it was known."""
+        told = [place for place in (said.get(key), self._places.get(key)) if place is not None]
+        return bool(told) and all(place_allowed(who, place) for place in told)
+
+    def _runs(self, who: Identity, key: str, said: Mapping[str, str]) -> bool:
+        told = said[key], self._clusters.get(key, said[key])
+        return all(cluster_allowed(who, cluster) for cluster in told)
+
+    def _learn(self, devices: Iterable[Device], workloads: Iterable[Workload]) -> None:
+        # Full, it knows no more, and guards what it knows.
+        full = len(self._places) + len(self._clusters) >= MOST_KNOWN
+        for device in devices:
+            if not full or device.key in self._places:
+                self._places[device.key] = device.cluster, device.node
+        for workload in workloads:
+            if workload.cluster and (not full or workload.key in self._clusters):
+                self._clusters[workload.key] = workload.cluster
+
+
+def place_allowed(who: Identity, place: Place) -> bool:
+    """Return whether ``who`` may write of devices in this cluster and on this node."""
+    cluster, node = place
+    return cluster_allowed(who, cluster) and (not who.nodes or _any(node, who.nodes))
+
+
+def cluster_allowed(who: Identity, cluster: str) -> bool:
+    """Return whether ``who`` may write of things in this cluster."""
+    return not who.clusters or _any(cluster, who.clusters)
+
+
+def in_cluster(who: Identity, thing: T) -> T:
+    """Return the thing in the one cluster of ``who`` where it names none."""
+    if thing.cluster or len(who.clusters) != 1 or set(who.clusters[0]) & set("*?["):
+        return thing
+    return replace(thing, cluster=who.clusters[0])
+
+
+def _any(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _rejecting(batch: Batch, count: int) -> Batch:
+    if not count:
+        return batch
+    known = batch.rejected.get(NOT_YOURS, 0)
+    return replace(batch, rejected={**batch.rejected, NOT_YOURS: known + count})
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Keys of the devices and workloads that may be written."""
+
+    devices: set[str]
+    workloads: set[str]
+
+    def batch(self, batch: Batch) -> Batch:
+        """Return the batch without what is not kept; facts that go are counted."""
+        devices, workloads = self.devices, self.workloads
+        left = replace(
+            batch,
+            devices=tuple(d for d in batch.devices if d.key in devices),
+            workloads=tuple(w for w in batch.workloads if w.key in workloads),
+            ticks=tuple(t for t in batch.ticks if t.device in devices),
+            details=tuple(d for d in batch.details if d.device in devices),
+            allocations=tuple(
+                a for a in batch.allocations if a.device in devices and a.workload in workloads
+            ),
+            outcomes=tuple(o for o in batch.outcomes if o.workload in workloads),
+            quarantine=tuple(d for d in batch.quarantine if d.allocation.device in devices),
+        )
+        return _rejecting(left, _facts(batch) - _facts(left))
+
+    def frames(self, frames: Iterable[Frame]) -> tuple[tuple[Frame, ...], int]:
+        """Return the frames' rows of kept devices, and how many rows went."""
+        allowed = np.array(sorted(stable_id(key) for key in self.devices), dtype=np.uint64)
+        kept, dropped = [], 0
+        for frame in frames:
+            rows = np.isin(frame.columns["device_id"].values, allowed)
+            dropped += int(len(rows) - rows.sum())
+            if rows.all():
+                kept.append(frame)
+            elif rows.any():
+                columns = {
+                    name: Column(c.values[rows], None if c.present is None else c.present[rows])
+                    for name, c in frame.columns.items()
+                }
+                kept.append(Frame(frame.table, columns))
+        return tuple(kept), dropped
+
+
+def _named(batch: Batch) -> set[str]:
+    said = {
+        fact.device for facts in (batch.ticks, batch.details, batch.allocations) for fact in facts
+    }
+    return said | {doubtful.allocation.device for doubtful in batch.quarantine}
+
+
+def _facts(batch: Batch) -> int:
+    facts = batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine
+    return sum(map(len, facts))
