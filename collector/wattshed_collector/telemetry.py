@@ -22,6 +22,11 @@ class Health:
 
 COUNTERS: tuple[Health, ...] = (
     Health("requests_total", "Requests answered.", ("receiver", "code")),
+    Health(
+        "bodies_total",
+        "Bodies read, by way: layout (its series were known), scanned, parsed (the long way).",
+        ("receiver", "way"),
+    ),
     Health("ticks_total", "Ticks that became durable.", ("receiver",)),
     Health("details_total", "Details that became durable.", ("receiver",)),
     Health("rejected_total", "Data points refused.", ("receiver", "reason")),

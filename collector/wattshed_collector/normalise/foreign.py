@@ -67,10 +67,13 @@ class Foreign:
         self._scraped: dict[str, tuple[int, int]] = {}
         """From when to when our own scrapes of a target hold good."""
 
-    def saw(self, batch: Batch) -> None:
-        """Note what came from our own exporters another way, which is then not taken twice."""
+    def saw(self, batch: Batch, newest_ms: int = 0) -> None:
+        """Note what came from our own exporters another way, which is then not taken twice.
+
+        ``newest_ms`` is the latest event time of what came as rows beside the batch.
+        """
         with self._lock:
-            self._precedence.saw(batch, SOURCES)
+            self._precedence.saw(batch, SOURCES, newest_ms)
 
     def points(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]

@@ -29,7 +29,7 @@ INHERITED = frozenset({NODE, "wattshed.site", "wattshed.tier", "wattshed.cluster
 def points(request: ExportMetricsServiceRequest, rejected: Counter[str]) -> Iterator[Point]:
     """Yield the number data points; what is not one is counted in ``rejected`` by reason."""
     for resource in request.resource_metrics:
-        inherited = _inherited(resource.resource.attributes)
+        inherited = taken_over(resource.resource.attributes)
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 yield from _of_metric(metric, inherited, rejected)
@@ -61,7 +61,7 @@ def _of_metric(
             metric.unit,
             _value(point),
             point.time_unix_nano // 1_000_000,
-            {**inherited, **_attributes(point)},
+            {**inherited, **attributes(point)},
             point.start_time_unix_nano // 1_000_000,
         )
 
@@ -70,11 +70,13 @@ def _value(point: NumberDataPoint) -> float:
     return float(point.as_int) if point.WhichOneof("value") == "as_int" else point.as_double
 
 
-def _attributes(point: NumberDataPoint) -> Attributes:
+def attributes(point: NumberDataPoint) -> Attributes:
+    """Return a point's own attributes; a value that is no scalar is ""."""
     return {pair.key: _scalar(pair) for pair in point.attributes}
 
 
-def _inherited(pairs: object) -> dict[str, str | float | int | bool]:
+def taken_over(pairs: object) -> dict[str, str | float | int | bool]:
+    """Return what the points of a resource inherit from its attributes."""
     said = {pair.key: _scalar(pair) for pair in pairs}  # type: ignore[attr-defined]
     inherited = {key: value for key, value in said.items() if key in INHERITED}
     if NODE not in inherited and "host.name" in said:

@@ -29,9 +29,9 @@ class Precedence:
         until[rank] = max(until.get(rank, 0), ts_ms + 3 * interval_ms)
         return all(end < ts_ms for other, end in until.items() if other < rank)
 
-    def saw(self, batch: Batch, others: Container[str]) -> None:
+    def saw(self, batch: Batch, others: Container[str], newest_ms: int = 0) -> None:
         """Note what our own exporters measure: devices whose source is none of ``others``."""
-        newest = max((tick.ts_ms for tick in batch.ticks), default=0)
+        newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms)
         for device in batch.devices:
             if device.source in others:
                 continue

@@ -8,25 +8,21 @@ partial_success and do no harm to those beside them.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
 from aiohttp import web
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
 from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable
-from wattshed_collector.normalise import otlp
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
-from wattshed_exporter.model import Batch
 
 from . import body
+from .otlp_layout import Decoded, OtlpDecoder
 
 PROTOBUF = "application/x-protobuf"
 RECEIVER = "otlp"
@@ -44,7 +40,7 @@ class OtlpReceiver:
         limits: Ingest,
     ) -> None:
         self._writer = writer
-        self._normaliser = normaliser
+        self._decoder = OtlpDecoder(normaliser)
         self._foreign = foreign
         self._telemetry = telemetry
         self._limits = limits
@@ -78,11 +74,13 @@ class OtlpReceiver:
             )
         raw = await body.read(request, self._limits.max_body_bytes)
         encoding = request.headers.get("Content-Encoding", "")
-        batch = await asyncio.to_thread(self._parse, raw, encoding)
-        if batch:
-            await asyncio.wrap_future(self._writer.submit(batch))
-            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
-            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
+        decoded = await asyncio.to_thread(self._parse, raw, encoding)
+        batch = decoded.batch
+        self._telemetry.count("bodies_total", receiver=RECEIVER, way=decoded.way)
+        if batch or decoded.frames:
+            await asyncio.wrap_future(self._writer.submit(batch, decoded.frames))
+            self._telemetry.count("ticks_total", decoded.ticks, receiver=RECEIVER)
+            self._telemetry.count("details_total", decoded.details, receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
         answer = ExportMetricsServiceResponse()
         kept_aside = self._telemetry.quarantine(RECEIVER, batch)
@@ -95,18 +93,10 @@ class OtlpReceiver:
             )
         return web.Response(body=answer.SerializeToString(), content_type=PROTOBUF)
 
-    def _parse(self, raw: bytes, encoding: str) -> Batch:
-        decoded = body.decode(raw, encoding, self._limits.max_decoded_bytes)
-        try:
-            request = ExportMetricsServiceRequest.FromString(decoded)
-        except DecodeError as error:
-            raise InvalidInput(
-                "the body is not an OTLP ExportMetricsServiceRequest", "malformed"
-            ) from error
-        rejected: Counter[str] = Counter()
-        batch = self._normaliser.batch(otlp.points(request, rejected), rejected)
-        self._foreign.saw(batch)
-        return batch
+    def _parse(self, raw: bytes, encoding: str) -> Decoded:
+        decoded = self._decoder.decode(body.decode(raw, encoding, self._limits.max_decoded_bytes))
+        self._foreign.saw(decoded.batch, decoded.newest_ms)
+        return decoded
 
     def _refuse(self, status: int, error: InvalidInput) -> web.Response:
         self._telemetry.reject(RECEIVER, {error.reason: 1})
