@@ -146,7 +146,7 @@ def written(nodes: int, at: int, at_ms: int, reading: Reading, reader: RequestRe
     def read() -> int:
         count = 0
         for body in bodies:
-            said, others = reader.samples(decompress(body, MOST_BYTES), reading.rejected)
+            said, _, others = reader.read(decompress(body, MOST_BYTES), reading.rejected)
             count += len(said) + others
             reading.take(said, WRITTEN)
         return count

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXPORTER = ROOT / "exporter" / "wattshed_exporter"
 COLLECTOR = ROOT / "collector" / "wattshed_collector"
-SHARED = {"model", "semconv", "split", "settings", "errors", "trim", "__version__"}
+SHARED = {"model", "semconv", "split", "settings", "errors", "trim", "segments", "__version__"}
 """What of the exporter's package the collector may use."""
 ON_EVERY_NODE = {"prometheus_client"}
 """The only third party that a node agent may load before it knows its configuration."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -17,18 +18,25 @@ from . import address
 from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
+from .api.samples import SamplesApi
 from .config import Config
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
+from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
+from .receivers.intake import Intake, Means
+from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
+from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
+from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .store import lease
+from .store.budget import Budget
 from .store.client import Store
 from .store.ledger_state import LEASE
 from .store.migrate import Layout, migrate
@@ -41,6 +49,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
+DECODING_THREADS = 4
+"""Bodies that are unpacked at once; more would take memory and no less time."""
 
 
 @asynccontextmanager
@@ -60,11 +70,13 @@ async def running(config: Config) -> AsyncIterator[str]:
         foreign = Foreign(tenure)
         client.close()
         telemetry = Telemetry()
+        budget = Budget(config.durability.queue_bytes)
         writer = Writer(
             store.client,
             window_seconds=config.ingest.group_seconds,
             longest_seconds=config.ingest.group_longest_seconds,
             queue_rows=config.ingest.queue_rows,
+            budget=budget,
         )
         stack.callback(writer.close)
         job = _ledger(config, store, telemetry)
@@ -78,20 +90,40 @@ async def running(config: Config) -> AsyncIterator[str]:
         )
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
-        for receiver in (OtlpReceiver, RemoteWriteReceiver):
-            parts = writer, normaliser, foreign, telemetry, config.ingest
-            app.add_routes(receiver(*parts).routes())
-        app.add_routes(HistoryReceiver(reader, writer, config.ingest).routes())
         app.add_routes(LedgerApi(reader, job).routes())
         app.add_routes(FactsApi(reader).routes())
-        documents = DocumentReceiver(
-            writer, reader, telemetry, config.ingest, limits.oldest_seconds
-        )
+        app.add_routes(SamplesApi(reader).routes())
+        threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
+        stack.callback(threads.shutdown)
+        means = Means(writer, telemetry, config.ingest, _dead_letters(config), threads, budget)
+        app.add_routes(_otlp(config, Intake("otlp", means), normaliser, foreign, limits).routes())
+        kept = config.other_metrics
+        others = Others(kept.prometheus, kept.max_series, limits)
+        intake = Intake("remote_write", means)
+        app.add_routes(RemoteWriteReceiver(intake, normaliser, foreign, others).routes())
+        app.add_routes(HistoryReceiver(Intake("history", means), reader).routes())
+        documents = DocumentReceiver(Intake("json", means), reader, limits.oldest_seconds)
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:
             stack.enter_context(address.announced(Path(store.target), url))
         yield url
+
+
+def _otlp(
+    config: Config, intake: Intake, normaliser: Normaliser, foreign: Foreign, limits: Limits
+) -> OtlpReceiver:
+    kept = config.other_metrics
+    others = Others(kept.otlp, kept.max_series, limits)
+    protobuf = ProtobufDecoder(normaliser, foreign, others, intake.telemetry)
+    layouts = LayoutDecoder(normaliser, foreign, protobuf, intake.telemetry)
+    return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, config.ingest.max_json_bytes))
+
+
+def _dead_letters(config: Config) -> DeadLetters | None:
+    told = config.dead_letters
+    folder = told.where(config.data)
+    return DeadLetters(folder, told.max_bytes, told.max_letters) if folder is not None else None
 
 
 def _ledger(config: Config, store: Store, telemetry: Telemetry) -> LedgerJob:

@@ -3,7 +3,8 @@
     CollectorError
     ├── StoreError            the store cannot be opened or used
     │   ├── StoreLocked       another process has the embedded store open
-    │   ├── Retryable         try the same again later (the engine is away, the disk is full)
+    │   ├── Retryable         try the same again later (the engine is away, the disk is full);
+    │   │                     ``retry_after_seconds`` says when, ``reason`` is one word for counters
     │   └── Permanent         the same will never work
     └── InvalidInput          what was sent cannot be read; ``reason`` is one word for the counter
 
@@ -26,7 +27,14 @@ class StoreLocked(StoreError):
 
 
 class Retryable(StoreError):
-    """The same may work later."""
+    """The same may work later: in ``retry_after_seconds``, by what is known now."""
+
+    def __init__(
+        self, message: str, retry_after_seconds: float = 1.0, reason: str = "unavailable"
+    ) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        self.reason = reason
+        super().__init__(message)
 
 
 class Permanent(StoreError):

@@ -29,6 +29,18 @@ COUNTERS: tuple[Health, ...] = (
     ),
     Health("ticks_total", "Ticks that became durable.", ("receiver",)),
     Health("details_total", "Details that became durable.", ("receiver",)),
+    Health("other_samples_total", "Samples of metrics not about energy, durable.", ("receiver",)),
+    Health(
+        "simplified_total",
+        "Histograms and summaries of which count and sum are kept, not buckets or quantiles.",
+        ("receiver",),
+    ),
+    Health(
+        "dead_letters_total",
+        "Bodies that can never be taken, by what was done (kept, again, dropped, failed, "
+        "too_large).",
+        ("result",),
+    ),
     Health("rejected_total", "Data points refused.", ("receiver", "reason")),
     Health("ignored_total", "Samples that say nothing of energy.", ("receiver",)),
     Health(

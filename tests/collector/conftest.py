@@ -38,7 +38,17 @@ from wattshed_exporter.split import Policy as SplitPolicy
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-FACTS = ("tick", "sample", "device", "workload", "allocation", "outcome", "quarantine", "factor")
+FACTS = (
+    "tick",
+    "sample",
+    "metric_sample",
+    "device",
+    "workload",
+    "allocation",
+    "outcome",
+    "quarantine",
+    "factor",
+)
 DERIVED = (
     "tick_hour",
     "dirty",

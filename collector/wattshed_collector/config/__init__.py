@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
+from .durability import Durability
 from .ingest import Ingest, Scrape, named_target
+from .intake import DeadLetterFolder, OtherMetrics
 
 __all__ = (
     "PREFIX",
     "Config",
+    "DeadLetterFolder",
+    "Durability",
     "Ingest",
     "Ledger",
+    "OtherMetrics",
     "Retention",
     "Scrape",
     "TopologyFile",
@@ -37,7 +42,10 @@ class Config:
     log_level: str = option("info", "debug, info, warning or error.")
     ingest: Ingest = field(default_factory=Ingest)
     scrape: Scrape = field(default_factory=Scrape)
+    other_metrics: OtherMetrics = field(default_factory=OtherMetrics)
+    dead_letters: DeadLetterFolder = field(default_factory=DeadLetterFolder)
     retention: Retention = field(default_factory=Retention)
+    durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
 

@@ -14,6 +14,9 @@ class Ingest:
 
     max_body_bytes: int = option(16 * 2**20, "Largest request body, as sent.")
     max_decoded_bytes: int = option(64 * 2**20, "Largest request body, decompressed.")
+    max_json_bytes: int = option(
+        8 * 2**20, "Largest JSON document, decompressed: in memory it takes 25 times its size."
+    )
     future_seconds: float = option(600.0, "How far ahead of our clock an event time may be.")
     group_seconds: float = option(0.1, "Time that a write waits for others to share its insert.")
     group_longest_seconds: float = option(
@@ -31,6 +34,7 @@ class Ingest:
         return above_zero(
             {
                 "max_body_bytes": self.max_body_bytes,
+                "max_json_bytes": self.max_json_bytes,
                 "queue_rows": self.queue_rows,
                 "remote_write_interval_seconds": self.remote_write_interval_seconds,
             }

@@ -45,6 +45,14 @@ LARGEST = {
 """Largest value of each field: what the column holds, or what the quantity can be."""
 LARGEST_OUTCOME = 1e18
 """More tokens than that make no sense, and their sums must stay finite."""
+OURS = frozenset(
+    {
+        *FIELDS,
+        *details.KNOWN,
+        *(m.otel for m in (semconv.GAP, semconv.POWER_LIMIT, semconv.ALLOCATION, semconv.OUTCOMES)),
+    }
+)
+"""OpenTelemetry names of the metrics that say something of energy or of who used it."""
 ABSOLUTE_ZERO = -273.15
 ANNOTATION = re.compile(r"\{[!-z|~]*\}")
 """What UCUM puts in braces names what is counted, and is the unit 1: ``{error}``, ``{row}``."""
@@ -57,6 +65,14 @@ class Limits:
 
     future_seconds: float = 600.0
     oldest_seconds: float = 29 * 86400.0
+
+    def doubt(self, ts_ms: int, now_ms: float) -> str:
+        """Return why an event time is not believed, "" where it is."""
+        if ts_ms <= 0:
+            return "no_timestamp"
+        if ts_ms > now_ms + self.future_seconds * 1000:
+            return "future_timestamp"
+        return "too_old" if 0 < self.oldest_seconds * 1000 < now_ms - ts_ms else ""
 
 
 class Rejected(Exception):
@@ -75,21 +91,20 @@ class Normaliser:
     def batch(self, points: Iterable[Point], rejected: Counter[str] | None = None) -> Batch:
         """Check ``points``; the batch's ``rejected`` holds the count of bad ones by reason."""
         draft = _Draft(rejected if rejected is not None else Counter())
-        oldest_ms, newest_ms = self.believed_ms()
+        now_ms = self._now() * 1000
         for point in points:
             try:
-                _check_time(point, oldest_ms, newest_ms)
+                if doubt := self._limits.doubt(point.ts_ms, now_ms):
+                    raise Rejected(doubt)
                 self._take(point, draft)
             except Rejected as reason:
                 draft.rejected[str(reason)] += 1
         return draft.batch()
 
-    def believed_ms(self) -> tuple[float, float]:
-        """Return the oldest and the newest event time that are believed now."""
+    def believes(self, first_ms: int, last_ms: int) -> bool:
+        """Return whether all event times from the first to the last are believed now."""
         now_ms = self._now() * 1000
-        oldest = self._limits.oldest_seconds
-        oldest_ms = now_ms - oldest * 1000 if oldest else float("-inf")
-        return oldest_ms, now_ms + self._limits.future_seconds * 1000
+        return not (self._limits.doubt(first_ms, now_ms) or self._limits.doubt(last_ms, now_ms))
 
     def _take(self, point: Point, draft: _Draft) -> None:
         if field := FIELDS.get(point.metric):
@@ -211,15 +226,6 @@ class _Draft:
             quarantine=tuple(self.quarantine),
             rejected=dict(self.rejected),
         )
-
-
-def _check_time(point: Point, oldest_ms: float, newest_ms: float) -> None:
-    if point.ts_ms <= 0:
-        raise Rejected("no_timestamp")
-    if point.ts_ms > newest_ms:
-        raise Rejected("future_timestamp")
-    if point.ts_ms < oldest_ms:
-        raise Rejected("too_old")
 
 
 def _parse_workload(attributes: Attributes) -> Workload:

@@ -25,7 +25,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from wattshed_exporter import semconv
 
 from . import Attributes, otlp
-from .facts import Normaliser
+from .facts import OURS, Normaliser
 from .slots import Odd, Slot, slot
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -40,6 +40,9 @@ _NAME = semconv.ALLOCATION_ACTIVITY_ATTRIBUTE.encode()
 ACTIVITY = bytes((0x0A, len(_NAME))) + _NAME + b"\x12\x09\x21"
 """The attribute whose value, eight bytes that follow, changes like that of a point."""
 MOST_BYTES = 64 * 2**20
+"""Of what is remembered, in memory."""
+MOST_SAID = otlp.PIECE_BYTES // 2
+"""Bytes of one piece of text or attributes; what is longer is cut or refused elsewhere."""
 NUMBER = bytes(8)
 
 
@@ -107,6 +110,7 @@ class Scanner:
             else:
                 raise Odd("a field of ResourceMetrics")
             at = stop
+        _check_size(own)
         if own not in self._resources:
             said = ResourceMetrics.FromString(own).resource.attributes
             self._resources[own] = otlp.taken_over(said)
@@ -126,6 +130,7 @@ class Scanner:
             else:
                 raise Odd("a field of ScopeMetrics")
             at = stop
+        _check_size(own)
         if own not in self._scopes:
             ScopeMetrics.FromString(own)  # which says whether its text is text
             self._scopes.add(own)
@@ -155,15 +160,21 @@ class Scanner:
             if found is None:
                 found = self._slot(context, resource, said, rest, spots)
             spots.slots.append(found)
+        if len(spots.slots) > otlp.MOST_PARTS:
+            raise Odd("more points than are taken at once")
 
     def _context(self, resource: bytes, head: bytes, tail: bytes) -> _Context:
         known = self._contexts.get((resource, head, tail))
         if known is None:
+            _check_size(head)
+            _check_size(tail)
             metric = Metric.FromString(head)
             data = Sum.FromString(tail[1:])
             cumulative = data.aggregation_temporality == CUMULATIVE
             if len(data.data_points) or (len(tail) > 1 if tail[0] == GAUGE else not cumulative):
                 raise Odd("a sum that is not cumulative, or an order of its own")
+            if metric.name not in OURS:
+                raise Odd("a metric that is not about energy")
             known = self._contexts[resource, head, tail] = _Context(metric.name, metric.unit)
             self._size += len(resource) + len(head)
         return known
@@ -176,6 +187,7 @@ class Scanner:
                 return context.slots[said]
         attributes = self._attributes.get((resource, said))
         if attributes is None:
+            _check_size(said)
             point = NumberDataPoint.FromString(said)
             if point.flags & UNSAID or point.exemplars:
                 raise Odd("flags or exemplars")
@@ -188,6 +200,11 @@ class Scanner:
         context.slots[said] = found
         self._size += 500
         return found
+
+
+def _check_size(said: bytes) -> None:
+    if len(said) > MOST_SAID:
+        raise Odd("more text than makes sense")
 
 
 def _inside(body: bytes, at: int, end: int, tag: int) -> tuple[int, int]:

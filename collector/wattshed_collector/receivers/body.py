@@ -42,6 +42,8 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo gzip, deflate or zstd; raises TooLarge before more than ``limit`` bytes are made."""
     match encoding.strip().lower():
         case "" | "identity":
+            if len(body) > limit:
+                raise TooLarge(_too_large(len(body), limit, decoded=True), "decoded_too_large")
             return body
         case "gzip" | "deflate":
             return _inflate(body, limit)

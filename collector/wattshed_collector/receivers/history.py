@@ -6,7 +6,6 @@ are as for ``wattshed import sacct``. The answer says what was done, by count. 2
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from dataclasses import asdict
@@ -14,17 +13,17 @@ from typing import Any
 
 from aiohttp import web
 
-from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.history import History
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.read import Reader
-from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch
 
-from . import body
+from .documents import document, refused
+from .intake import Arrival, Intake
 from .sacct import LATEST_S, Job
 
+RECEIVER = "history"
 PATH = "/v1/history/slurm"
 MOST_GPUS = 10**9
 TEXTS = ("id", "name", "user", "account", "partition", "cluster")
@@ -33,27 +32,36 @@ TEXTS = ("id", "name", "user", "account", "partition", "cluster")
 class HistoryReceiver:
     """Sets jobs against the store on the reading thread, and writes through the one writer."""
 
-    def __init__(self, reader: Reader, writer: Writer, limits: Ingest) -> None:
+    def __init__(self, intake: Intake, reader: Reader) -> None:
+        self._intake = intake
         self._reader = reader
-        self._writer = writer
-        self._limits = limits
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post(PATH, self.take)]
 
     async def take(self, request: web.Request) -> web.Response:
         """Take over one portion."""
-        raw = await body.read(request, self._limits.max_body_bytes)
-        jobs = await asyncio.to_thread(load, raw)
-        dry_run = request.query.get("dry_run") == "1"
-        cluster = request.query.get("cluster", "")
-        counted = await self._reader.ask(self._import, jobs, cluster, dry_run)
+        return await self._intake.answer(request, self._take, refused)
+
+    async def _take(self, arrival: Arrival) -> web.Response:
+        jobs = await document(self._intake, arrival, load)
+        query = arrival.request.query
+        counted = await self._reader.ask(
+            self._import,
+            jobs,
+            query.get("cluster", ""),
+            query.get("dry_run") == "1",
+            arrival,
+        )
         return web.json_response(counted)
 
-    def _import(self, client: Client, jobs: list[Job], cluster: str, dry_run: bool) -> Counter[str]:
+    def _import(
+        self, client: Client, jobs: list[Job], cluster: str, dry_run: bool, arrival: Arrival
+    ) -> Counter[str]:
         def deliver(batch: Batch) -> None:
-            if not dry_run:
-                self._writer.submit(batch).result()
+            queued = None if dry_run else self._intake.submit(arrival, batch).future
+            if queued is not None:
+                queued.result()
 
         history = History(client, deliver, cluster)
         history.take(jobs)

@@ -17,23 +17,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 
-from wattshed_collector.errors import InvalidInput
-from wattshed_collector.normalise import otlp
 from wattshed_collector.normalise.facts import Normaliser, Rejected
+from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.otlp_scan import Scanner, Spots
 from wattshed_collector.normalise.slots import Moved, Odd
 from wattshed_collector.store.insert import Frame
+from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 from wattshed_exporter.semconv import ALLOCATION_ACTIVITY_ATTRIBUTE
 
 from .arrays import Floats, Places, Tables, Times
+from .otlp_decoding import Decoded, Decoder
 
+RECEIVER = "otlp"
 NANOS_PER_MS = 1_000_000
 MOST_BYTES = 256 * 2**20
 """Of layouts that are kept."""
@@ -56,21 +54,12 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """What a body says. ``newest_ms`` is the latest event time of the ticks in ``frames``."""
+class Reading:
+    """What a body says; ``newest_ms`` is the latest event time in it."""
 
     batch: Batch
     frames: tuple[Frame, ...]
-    way: Way
-    newest_ms: int = 0
-
-    @property
-    def ticks(self) -> int:
-        return len(self.batch.ticks) + sum(len(f) for f in self.frames if f.table == "tick")
-
-    @property
-    def details(self) -> int:
-        return len(self.batch.details) + sum(len(f) for f in self.frames if f.table == "sample")
+    newest_ms: int
 
 
 class Layout:
@@ -105,14 +94,13 @@ class Layout:
         """Return whether a body of the same length differs in nothing but numbers."""
         return self._without_numbers(body) == self.constant
 
-    def read(self, body: bytes, normaliser: Normaliser) -> Decoded:
+    def read(self, body: bytes, normaliser: Normaliser) -> Reading:
         """Return what a body that fits says. Raises Odd where its numbers do not."""
         count = self._count
         words = _words(body)[self._places]
         times_ms = (words[:count] // NANOS_PER_MS).view(np.int64)
         first_ms, last_ms = int(times_ms.min()), int(times_ms.max())
-        oldest_ms, newest_ms = normaliser.believed_ms()
-        if first_ms <= 0 or first_ms < oldest_ms or last_ms > newest_ms:
+        if not normaliser.believes(first_ms, last_ms):
             raise Odd("a time that is not believed")
         values = words[count : 2 * count].view(np.float64)
         if len(self._integers):
@@ -125,7 +113,7 @@ class Layout:
         frames = self.tables.frames(times_ms, values, starts_ms)
         activities = words[2 * count + begun :].view(np.float64)
         batch = self._others(times_ms, values, starts_ms, activities, normaliser)
-        return Decoded(batch, frames, Way.LAYOUT, last_ms)
+        return Reading(batch, frames, last_ms)
 
     def _others(
         self,
@@ -244,41 +232,46 @@ class Layouts:
         return self.size + layout.size <= self._most_bytes
 
 
-class OtlpDecoder:
-    """Decodes request bodies; may be called from several threads."""
+class LayoutDecoder:
+    """Decodes protobuf bodies; ``parser`` takes what is odd. May be called from several threads."""
 
-    def __init__(self, normaliser: Normaliser, layouts: Layouts | None = None) -> None:
+    def __init__(
+        self,
+        normaliser: Normaliser,
+        foreign: Foreign,
+        parser: Decoder,
+        telemetry: Telemetry,
+        layouts: Layouts | None = None,
+    ) -> None:
         self._normaliser = normaliser
+        self._foreign = foreign
+        self._parser = parser
+        self._telemetry = telemetry
         self._layouts = layouts or Layouts()
         self._scanner = Scanner(normaliser)
         self._lock = threading.Lock()
 
-    def decode(self, body: bytes) -> Decoded:
+    def decode(self, body: bytes, sender: str) -> Decoded:
         """Return what an ``ExportMetricsServiceRequest`` says. Raises InvalidInput."""
         try:
-            with self._lock:
-                known = self._layouts.find(body)
-            if known is not None:
-                try:
-                    return known.read(body, self._normaliser)
-                except Moved:
-                    with self._lock:
-                        self._layouts.drop(known)
-            learned = self._learn(body)
-            return replace(learned.read(body, self._normaliser), way=Way.SCANNED)
+            reading, way = self._read(body)
         except Odd:
-            return Decoded(self.parse(body), (), Way.PARSED)
+            self._telemetry.count("bodies_total", receiver=RECEIVER, way=Way.PARSED)
+            return self._parser.decode(body, sender)
+        self._telemetry.count("bodies_total", receiver=RECEIVER, way=way)
+        self._foreign.saw(reading.batch, reading.newest_ms)
+        return reading.batch, reading.frames
 
-    def parse(self, body: bytes) -> Batch:
-        """Return the same, read point by point. Raises InvalidInput."""
-        try:
-            request = ExportMetricsServiceRequest.FromString(body)
-        except DecodeError as error:
-            raise InvalidInput(
-                "the body is not an OTLP ExportMetricsServiceRequest", "malformed"
-            ) from error
-        rejected: Counter[str] = Counter()
-        return self._normaliser.batch(otlp.points(request, rejected), rejected)
+    def _read(self, body: bytes) -> tuple[Reading, Way]:
+        with self._lock:
+            known = self._layouts.find(body)
+        if known is not None:
+            try:
+                return known.read(body, self._normaliser), Way.LAYOUT
+            except Moved:
+                with self._lock:
+                    self._layouts.drop(known)
+        return self._learn(body).read(body, self._normaliser), Way.SCANNED
 
     def _learn(self, body: bytes) -> Layout:
         with self._lock:

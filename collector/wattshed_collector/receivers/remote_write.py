@@ -1,9 +1,11 @@
 """Prometheus remote write 1.0: POST /api/v1/write, snappy and protobuf, of any known exporter.
 
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/
-204 means durable. What the sender must not send again is answered with 400, what it may with 503.
+204 means durable. What the sender must not send again is answered with 4xx, what it may with 503,
+a full queue as well: a Prometheus drops what is answered with 429 unless it is told otherwise.
 A request of version 2.0 is refused with 415, as its specification asks. A stale marker says that a
-series ended and is no value. What cannot be used is counted and does no harm beside it.
+series ended and is no value. What cannot be used is counted and does no harm beside it. Samples may
+come in any order and again: each is a row of its own key.
 """
 
 from __future__ import annotations
@@ -11,22 +13,25 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cramjam
 from aiohttp import web
 from google.protobuf.message import DecodeError
 
-from wattshed_collector.config import Ingest
-from wattshed_collector.errors import InvalidInput, Permanent, Retryable
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.normalise import wire
 from wattshed_collector.normalise.dialect import Origin, Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
-from wattshed_collector.store.write import Writer
-from wattshed_collector.telemetry import Telemetry
+from wattshed_collector.store.insert import Frame
 from wattshed_exporter.model import Batch
 
 from . import body
 from . import remote_write_pb as pb
+from .intake import Arrival, Intake, Refusal
+from .others import Others, of_prometheus
 
 PROTOBUF, VERSION_1 = "application/x-protobuf", "prometheus.WriteRequest"
 RECEIVER = "remote_write"
@@ -43,20 +48,30 @@ STALE_BITS = 0x7FF0_0000_0000_0002
 """The NaN by which Prometheus marks the end of a series."""
 
 
-class RequestReader:
-    """Reads requests; remembers the series that say something of energy."""
+class Read(NamedTuple):
+    """What a request holds, but for the marks that a series ended."""
 
-    def __init__(self) -> None:
+    samples: list[Sample]
+    others: list[Sample]
+    """Of metrics that are not about energy, and are kept."""
+    unwanted: int
+    """How many samples are neither."""
+
+
+class RequestReader:
+    """Reads requests; remembers the series that are wanted."""
+
+    def __init__(self, wants: Callable[[str], bool] = lambda name: False) -> None:
+        self._wants = wants
         self._known: dict[tuple[bytes, ...], Series] = {}
         self._older: dict[tuple[bytes, ...], Series] = {}
 
-    def samples(self, request: bytes, rejected: Counter[str]) -> tuple[list[Sample], int]:
-        """Return the samples of a request but for those that mark an end, and how many say nothing
-        of energy. Raises DecodeError and TooLarge."""
-        found: list[Sample] = []
+    def read(self, request: bytes, rejected: Counter[str]) -> Read:
+        """Return what a request says. Raises DecodeError and TooLarge."""
+        read = Read([], [], 0)
         unwanted = 0
         for count, raw in enumerate(pb.series(request)):
-            if max(count, len(found)) > MOST_SAMPLES:
+            if max(count, len(read.samples) + len(read.others)) > MOST_SAMPLES:
                 raise body.TooLarge(
                     f"the request has more than {MOST_SAMPLES} samples; lower max_samples_per_send",
                     "too_many_samples",
@@ -73,11 +88,12 @@ class RequestReader:
             if series is None:
                 unwanted += len(message.samples)
                 continue
+            found = read.samples if series.name in BY_METRIC else read.others
             for said in message.samples:
                 value = said.value
                 if value == value or not is_stale(value):
                     found.append(Sample(series, value, said.timestamp))
-        return found, unwanted
+        return read._replace(unwanted=unwanted)
 
     def _series(self, told: tuple[bytes, ...]) -> Series | None:
         series = self._known.get(told)
@@ -86,12 +102,13 @@ class RequestReader:
         series = self._older.get(told)
         if series is None:
             name = next((raw[len(NAME) :] for raw in told if raw.startswith(NAME)), b"")
-            # Its length comes first, in one byte: no name of ours has more than 127.
-            if name[1:] not in WANTED:
+            size, at = wire.varint(name, 0) if name else (0, 0)
+            known = name[at : at + size]
+            if known not in WANTED and not (known and self._wants(known.decode(errors="replace"))):
                 return None
             said = map(pb.Label.FromString, told)
             labels = {label.name: label.value for label in said}
-            series = Series(labels.pop("__name__"), labels)
+            series = Series(labels.pop("__name__", ""), labels)
         if len(self._known) >= MOST_KNOWN:
             self._older, self._known = self._known, {}
         self._known[told] = series
@@ -102,22 +119,15 @@ class RemoteWriteReceiver:
     """Answers POST /api/v1/write."""
 
     def __init__(
-        self,
-        writer: Writer,
-        normaliser: Normaliser,
-        foreign: Foreign,
-        telemetry: Telemetry,
-        limits: Ingest,
+        self, intake: Intake, normaliser: Normaliser, foreign: Foreign, others: Others
     ) -> None:
-        self._writer = writer
+        self._intake = intake
         self._normaliser = normaliser
         self._foreign = foreign
-        self._telemetry = telemetry
-        self._limits = limits
-        self._requests = RequestReader()
-        self._origin = Origin(
-            interval_ms=round(limits.remote_write_interval_seconds * 1000), whole=False
-        )
+        self._others = others
+        self._requests = RequestReader(others.wants)
+        interval_seconds = intake.limits.remote_write_interval_seconds
+        self._origin = Origin(interval_ms=round(interval_seconds * 1000), whole=False)
         # Parts of one scrape are read in the order in which they are written.
         self._turn = asyncio.Lock()
 
@@ -126,48 +136,32 @@ class RemoteWriteReceiver:
 
     async def write(self, request: web.Request) -> web.Response:
         """Take one write request."""
-        try:
-            await self._write(request)
-            response = web.Response(status=204)
-        except body.TooLarge as error:
-            response = self._refuse(413, error)
-        except body.UnknownEncoding as error:
-            response = self._refuse(415, error)
-        except InvalidInput as error:
-            response = self._refuse(400 if error.reason != "content_type" else 415, error)
-        except Retryable as error:
-            response = web.Response(status=503, text=str(error), headers={"Retry-After": "1"})
-        except Permanent as error:
-            response = self._refuse(400, InvalidInput(str(error), "not_storable"))
-        self._telemetry.count("requests_total", receiver=RECEIVER, code=str(response.status))
-        return response
+        return await self._intake.answer(request, self._take, _refused)
 
-    async def _write(self, request: web.Request) -> None:
-        _check_headers(request)
-        raw = await body.read(request, self._limits.max_body_bytes)
+    async def _take(self, arrival: Arrival) -> web.Response:
+        _check_headers(arrival.request)
+        await arrival.read()
         async with self._turn:
-            batch = await asyncio.to_thread(self._parse, raw)
-            durable = self._writer.submit(batch) if batch else None
-        if durable is not None:
-            await asyncio.wrap_future(durable)
-            self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
-            self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
-        self._telemetry.reject(RECEIVER, batch.rejected)
+            batch, frames = await self._intake.decoded(self._parse, arrival)
+            queued = self._intake.submit(arrival, batch, frames)
+        await self._intake.durable(queued)
+        return web.Response(status=204)
 
-    def _parse(self, raw: bytes) -> Batch:
+    def _parse(self, arrival: Arrival) -> tuple[Batch, tuple[Frame, ...]]:
         rejected: Counter[str] = Counter()
-        request = decompress(raw, self._limits.max_decoded_bytes)
+        request = decompress(arrival.body, self._intake.limits.max_decoded_bytes)
+        arrival.holds(len(arrival.body) + len(request))
         try:
-            said, unwanted = self._requests.samples(request, rejected)
+            read = self._requests.read(request, rejected)
+        except wire.TooMany as error:
+            raise body.TooLarge(str(error), "too_many_parts") from error
         except DecodeError as error:
             raise InvalidInput("the body is not a remote write request", "malformed") from error
-        found, ignored = self._foreign.points(said, self._origin, rejected)
-        self._telemetry.count("ignored_total", ignored + unwanted, receiver=RECEIVER)
-        return self._normaliser.batch(found, rejected)
-
-    def _refuse(self, status: int, error: InvalidInput) -> web.Response:
-        self._telemetry.reject(RECEIVER, {error.reason: 1})
-        return web.Response(status=status, text=str(error))
+        found, ignored = self._foreign.points(read.samples, self._origin, rejected)
+        self._intake.telemetry.count("ignored_total", ignored + read.unwanted, receiver=RECEIVER)
+        others = of_prometheus(read.others, rejected)
+        frames = self._others.frame(others, arrival.sender, rejected)
+        return self._normaliser.batch(found, rejected), frames
 
 
 def decompress(raw: bytes, limit: int) -> bytes:
@@ -195,6 +189,10 @@ def is_stale(value: float) -> bool:
     return bool(struct.unpack("<Q", struct.pack("<d", value))[0] == STALE_BITS)
 
 
+def _refused(refused: Refusal) -> web.Response:
+    return web.Response(status=refused.status, text=str(refused.error))
+
+
 def _check_headers(request: web.Request) -> None:
     encoding = request.headers.get("Content-Encoding", "snappy").strip().lower()
     if encoding != "snappy":
@@ -202,9 +200,15 @@ def _check_headers(request: web.Request) -> None:
             f"content encoding {encoding!r} is not read here; send snappy", "unknown_encoding"
         )
     message = request.headers.get("Content-Type", PROTOBUF).partition("proto=")[2].strip(' ";')
+    version = request.headers.get("X-Prometheus-Remote-Write-Version", "0.1.0")
     if request.content_type != PROTOBUF or message not in ("", VERSION_1):
         raise InvalidInput(
             f"content type {request.headers.get('Content-Type')!r} is not read here; send "
             f"{PROTOBUF} with {VERSION_1} (remote write 1.0)",
+            "content_type",
+        )
+    if not version.startswith(("0.", "1.")):
+        raise InvalidInput(
+            f"remote write {version} is not read here; send version 0.1.0 (remote write 1.0)",
             "content_type",
         )

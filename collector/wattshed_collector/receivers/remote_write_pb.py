@@ -5,7 +5,7 @@ would take thirty times its size in memory. Labels are read as the bytes of thei
 are the same on the wire, because by those a series is known from one request to the next. Metadata,
 exemplars and native histograms have no field here, so that they are passed over.
 Source: https://prometheus.io/docs/specs/prw/remote_write_spec/ and prometheus/prometheus,
-``prompb/types.proto``; https://protobuf.dev/programming-guides/encoding/
+``prompb/types.proto``
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+
+from wattshed_collector.normalise import wire
 
 PACKAGE = "wattshed.prometheus"
 Field = descriptor_pb2.FieldDescriptorProto
@@ -24,38 +25,12 @@ MESSAGES: dict[str, tuple[tuple[str, int, int], ...]] = {
     "TimeSeries": (("labels", 1, Field.TYPE_BYTES), ("samples", 2, Field.TYPE_MESSAGE)),
 }
 """Name, number and type of each field; those of a series are repeated."""
-SERIES_TAG = 0x0A
-FIXED = {1: 8, 5: 4}
-"""Bytes of a value by wire type."""
+SERIES = 1
 
 
 def series(raw: bytes) -> Iterator[bytes]:
-    """Yield the series of a WriteRequest (field 1). Raises DecodeError where it is none."""
-    at = 0
-    while at < len(raw):
-        tag, at = _varint(raw, at)
-        kind = tag & 7
-        if kind == 0:
-            at = _varint(raw, at)[1]
-            continue
-        size = FIXED.get(kind, 0)
-        if kind == 2:
-            size, at = _varint(raw, at)
-        if (kind not in FIXED and kind != 2) or at + size > len(raw) or tag < 8:
-            raise DecodeError("the request is cut off or no protobuf")
-        if tag == SERIES_TAG:
-            yield raw[at : at + size]
-        at += size
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    """Return a number of seven bits a byte, the lowest first, and where the next field begins."""
-    number = 0
-    for shift, byte in enumerate(raw[at : at + 10]):
-        number |= (byte & 0x7F) << 7 * shift
-        if byte < 0x80:
-            return number, at + shift + 1
-    raise DecodeError("the request is cut off or no protobuf")
+    """Yield the series of a WriteRequest. Raises DecodeError where it is none."""
+    return wire.messages(raw, SERIES)
 
 
 def _file() -> descriptor_pb2.FileDescriptorProto:

@@ -7,6 +7,7 @@ by primary key. Windows (allocations with an activity) are neither: each is said
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,8 +44,9 @@ class Held:
         return self.share, self.activity
 
 
-Stored = Callable[[Sequence[Key]], dict[Key, Held]]
-"""Says what the store holds of some keys; those it does not know are absent."""
+Stored = Callable[[Sequence[Key]], dict[Key, Held] | None]
+"""Says what the store holds of some keys; those it does not know are absent. None: nobody can tell
+now, because the store is away or has not been given all that it is to have."""
 
 STORED = """
 SELECT device_id, workload_id, toUnixTimestamp64Milli(start_ts) AS start,
@@ -108,9 +110,12 @@ class Changes:
 class Holdings:
     """Remembers the running allocations, of each device and workload the one that began last."""
 
-    def __init__(self, ids: Ids, limit: int = REMEMBERED) -> None:
+    def __init__(
+        self, ids: Ids, limit: int = REMEMBERED, now: Callable[[], float] = time.time
+    ) -> None:
         self._ids = ids
         self._limit = limit
+        self._now = now
         self._running: dict[tuple[int, int], tuple[int, Held]] = {}
 
     def __len__(self) -> int:
@@ -121,10 +126,14 @@ class Holdings:
         said = [(self._key(a), held(a), a) for a in allocations]
         known = {key: self._remembered(key, now) for key, now, _ in said}
         asked = [key for key, now, _ in said if known[key] is None and not _is_new_window(now)]
-        known.update(stored(asked) if asked else {})
+        told = stored(asked) if asked else {}
+        known.update(told or {})
+        untold = frozenset(asked if told is None else ())
         news, spans = [], set[range]()
         for key, now, allocation in said:
             before = known[key]
+            if key in untold and now.revision:
+                spans.add(self._at_most(key[2], now))
             if before is not None and (before == now or before.version > now.version):
                 continue
             news.append(allocation)
@@ -143,6 +152,13 @@ class Holdings:
                 self._running[device, workload] = start_ms, held(allocation)
         while len(self._running) > self._limit:
             del self._running[next(iter(self._running))]
+
+    def _at_most(self, start_ms: int, now: Held) -> range:
+        """Return each hour that a correction may change, whatever it corrects.
+
+        Beyond the hour that runs there are no readings yet; those mark their hours as they come.
+        """
+        return _hours(start_ms, max(now.end_ms, round(self._now() * 1000) + HOUR_MS))
 
     def _key(self, allocation: Allocation) -> Key:
         return self._ids[allocation.device], self._ids[allocation.workload], allocation.start_ms

@@ -1,21 +1,53 @@
-"""What waits to be written: bounded, so that a sender is told to wait before memory grows."""
+"""What waits to be written: bounded in rows and bytes, and given out by turns of its senders."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
-from wattshed_collector.errors import Retryable
 from wattshed_exporter.model import Batch
 
+from .budget import Budget, Busy, Shares
 from .insert import Frame
 
+__all__ = ("Busy", "Delivery", "Queue", "Receipt")
 
-class Busy(Retryable):
-    """The queue is full; nothing was taken."""
+FACT_BYTES = 512
+"""What a tick, a detail or an allocation takes in memory, from above."""
+THING_BYTES = 2048
+"""The same of a device or a workload, with its texts."""
+DELIVERY_BYTES = 2048
+UNLIMITED_BYTES = 1 << 62
+
+
+class Receipt(Future[None]):
+    """Resolves once a delivery is durable; its room is given back before anybody is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settle: Callable[[], None] | None = None
+
+    def on_settled(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+
+    def settle(self) -> None:
+        """Give the room back, once."""
+        settle, self._settle = self._settle, None
+        if settle is not None:
+            settle()
+
+    def set_result(self, result: None) -> None:
+        self.settle()
+        super().set_result(result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        self.settle()
+        super().set_exception(exception)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +61,7 @@ class Delivery:
     batch: Batch
     frames: tuple[Frame, ...] = ()
     sender: str = ""
-    future: Future[None] = field(default_factory=Future)
+    future: Receipt = field(default_factory=Receipt)
 
     @property
     def rows(self) -> int:
@@ -37,29 +69,55 @@ class Delivery:
         facts = batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine
         return 1 + sum(map(len, facts)) + sum(map(len, self.frames))
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, as an estimate from above."""
+        batch = self.batch
+        facts = batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine
+        things = len(batch.devices) + len(batch.workloads)
+        arrays = sum(_array_bytes(frame) for frame in self.frames)
+        counted = FACT_BYTES * sum(map(len, facts)) + THING_BYTES * things
+        return DELIVERY_BYTES + counted + arrays
+
+
+def _array_bytes(frame: Frame) -> int:
+    arrays: list[Any] = [column.values for column in frame.columns.values()]
+    arrays += [c.present for c in frame.columns.values() if c.present is not None]
+    return sum(int(array.nbytes) for array in arrays)
+
 
 class Queue:
-    """Takes deliveries from any thread, gives groups of them to one."""
+    """Takes deliveries from any thread, gives groups of them to one.
 
-    def __init__(self, most_rows: int, group_rows: int) -> None:
-        self.rows = 0
-        """Rows that wait."""
-        self._most_rows = most_rows
+    A delivery counts until it is durable or has failed, not merely until it is given out. A group
+    has one delivery of each sender that waits, in turn, then the next of each, until it is full.
+    """
+
+    def __init__(self, most_rows: int, group_rows: int, budget: Budget | None = None) -> None:
         self._group_rows = group_rows
-        self._waiting: deque[Delivery] = deque()
+        self._budget = budget or Budget(UNLIMITED_BYTES)
+        self._shares = Shares(most_rows, "rows wait to be written")
+        self._waiting: dict[str, deque[Delivery]] = {}
         self._changed = threading.Condition()
         self._closing = False
 
+    @property
+    def rows(self) -> int:
+        """Rows that wait or are being written."""
+        return self._shares.total
+
     def put(self, delivery: Delivery) -> None:
-        """Take a delivery. Raises Busy where it is full or closing."""
-        rows = delivery.rows
+        """Take a delivery. Raises Busy where there is no room or it is closing."""
+        sender, rows, size = delivery.sender, delivery.rows, delivery.size_bytes
         with self._changed:
             if self._closing:
                 raise Busy("the collector is stopping")
-            if self.rows + rows > max(self._most_rows, rows):
-                raise Busy(f"{self.rows} rows wait to be written")
-            self.rows += rows
-            self._waiting.append(delivery)
+            if why := self._shares.refusal(sender, rows):
+                raise self._budget.busy(why, size)
+            self._budget.take(sender, size)
+            self._shares.take(sender, rows)
+            delivery.future.on_settled(lambda: self._settle(sender, rows, size))
+            self._waiting.setdefault(sender, deque()).append(delivery)
             self._changed.notify()
 
     def take(self, window_seconds: float) -> list[Delivery]:
@@ -70,16 +128,12 @@ class Queue:
             closing = self._closing
         if not closing:
             time.sleep(window_seconds)
-        group: list[Delivery] = []
-        rows = 0
         with self._changed:
-            while self._waiting and (not group or rows < self._group_rows):
-                group.append(self._waiting.popleft())
-                rows += group[-1].rows
-            self.rows -= rows
+            group = self._group()
         for delivery in group:
             # From here on nobody can cancel it: a sender that went away is no reason not to write.
-            delivery.future.set_running_or_notify_cancel()
+            if not delivery.future.set_running_or_notify_cancel():
+                delivery.future.settle()
         return group
 
     def close(self) -> None:
@@ -87,3 +141,21 @@ class Queue:
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+    def _group(self) -> list[Delivery]:
+        group: list[Delivery] = []
+        rows = 0
+        while self._waiting and (not group or rows < self._group_rows):
+            # Whoever was served goes to the end of the line.
+            sender = next(iter(self._waiting))
+            line = self._waiting.pop(sender)
+            group.append(line.popleft())
+            rows += group[-1].rows
+            if line:
+                self._waiting[sender] = line
+        return group
+
+    def _settle(self, sender: str, rows: int, size: int) -> None:
+        with self._changed:
+            self._shares.give(sender, rows)
+        self._budget.give(sender, size)

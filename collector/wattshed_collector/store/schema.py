@@ -101,6 +101,12 @@ OUTCOME: Types = {
     "start_ts": _maybe(TIME),
     "total": "Float64",
 }
+METRIC_SAMPLE: Types = {
+    **dict.fromkeys(("metric", "sender", "labels"), WORD),
+    "ts": TIME,
+    "value": "Float64",
+    **dict.fromkeys(("kind", "unit"), WORD),
+}
 TABLES: Mapping[str, Types] = {
     "dirty": {"hour": HOUR},
     "device": DEVICE,
@@ -109,6 +115,7 @@ TABLES: Mapping[str, Types] = {
     "quarantine": QUARANTINE,
     "outcome": OUTCOME,
     "sample": SAMPLE,
+    "metric_sample": METRIC_SAMPLE,
     "tick": TICK,
 }
 """In the order in which they are written: what others refer to comes first."""

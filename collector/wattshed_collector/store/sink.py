@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .client import Client
+from .held import Held, Key, stored
 from .insert import Insert
 
 
@@ -14,6 +15,9 @@ class Sink(Protocol):
 
     def write(self, inserts: Sequence[Insert]) -> None:
         """Raises Permanent or Retryable; some may have been taken then, and may be sent again."""
+
+    def stored(self, keys: Sequence[Key]) -> dict[Key, Held] | None:
+        """Say what the store holds of some allocations, None where that cannot be told now."""
 
 
 class Straight:
@@ -26,3 +30,6 @@ class Straight:
         client = self._client()
         for insert in inserts:
             client.insert_native(insert)
+
+    def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return stored(self._client(), keys)

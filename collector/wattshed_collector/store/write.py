@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_exporter.model import Batch
 
+from .budget import Budget
 from .client import Client
 from .dimensions import Dimensions, News
 from .frames import frame, joined
-from .held import Held, Key, stored
 from .insert import Frame
 from .native import encode
 from .pace import Pace
@@ -69,6 +69,7 @@ class Writer:
         share: float = 0.1,
         queue_rows: int = 500_000,
         group_rows: int = 100_000,
+        budget: Budget | None = None,
     ) -> None:
         self.counters = Counters()
         self._open_client = open_client
@@ -76,7 +77,7 @@ class Writer:
         self._window_seconds = window_seconds
         self._group_rows = group_rows
         self._pace = Pace(share, longest_seconds)
-        self._queue = Queue(queue_rows, group_rows)
+        self._queue = Queue(queue_rows, group_rows, budget)
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
         self.pulse = Pulse(self._ids)
@@ -163,11 +164,8 @@ class Writer:
             self._client = self._open_client()
         return self._client
 
-    def _stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
-        return stored(self._connected(), keys)
-
     def _write(self, group: Sequence[Delivery]) -> None:
-        news = self._dimensions.news([delivery.batch for delivery in group], self._stored)
+        news = self._dimensions.news([delivery.batch for delivery in group], self._sink.stored)
         facts = self._facts(news.batch, [f for delivery in group for f in delivery.frames])
         self._sink.write([encode(rows) for rows in (*self._marks(news), *facts)])
         self._dimensions.remember(news)

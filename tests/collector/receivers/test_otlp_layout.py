@@ -18,11 +18,15 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.facts import Limits, Normaliser
-from wattshed_collector.receivers.otlp_layout import Decoded, Layouts, OtlpDecoder, Way
+from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.receivers.others import Others
+from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
+from wattshed_collector.receivers.otlp_layout import LayoutDecoder, Layouts, Way
 from wattshed_collector.store.frames import frame, joined
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.store.rows import Ids, tables
 from wattshed_collector.store.schema import TABLES
+from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Method, Tick, Workload
 from wattshed_exporter.outputs.protobuf import Encoder
 
@@ -155,8 +159,29 @@ def body(
     return request.SerializeToString()
 
 
-def decoder(layouts: Layouts | None = None) -> OtlpDecoder:
-    return OtlpDecoder(Normaliser(Limits(), lambda: float(NOW_S)), layouts)
+class Both:
+    """A decoder that knows layouts, over one that does not, and the way that each body went."""
+
+    def __init__(self, layouts: Layouts | None = None) -> None:
+        self.telemetry = Telemetry()
+        normaliser = Normaliser(Limits(), lambda: float(NOW_S))
+        foreign, others = Foreign(), Others(("*",), 1000, Limits(), lambda: float(NOW_S))
+        self.parser = ProtobufDecoder(normaliser, foreign, others, self.telemetry)
+        self._decoder = LayoutDecoder(normaliser, foreign, self.parser, self.telemetry, layouts)
+
+    def decode(self, raw: bytes) -> tuple[Batch, tuple[Frame, ...]]:
+        return self._decoder.decode(raw, "")
+
+    def way(self, raw: bytes) -> Way:
+        before = self._ways()
+        self.decode(raw)
+        (way,) = {way for way, count in self._ways().items() if count > before[way]}
+        return way
+
+    def _ways(self) -> dict[Way, float]:
+        name = "wattshed_collector_bodies_total"
+        asked = self.telemetry.registry.get_sample_value
+        return {way: asked(name, {"receiver": "otlp", "way": way}) or 0.0 for way in Way}
 
 
 def rows(table: str, frames: Sequence[Frame]) -> list[str]:
@@ -178,11 +203,10 @@ def rows(table: str, frames: Sequence[Frame]) -> list[str]:
     return sorted(map(repr, zip(*columns, strict=True)))
 
 
-def facts(decoded: Decoded) -> dict[str, Any]:
+def facts(batch: Batch, frames: Sequence[Frame]) -> dict[str, Any]:
     """Return everything that is said, whichever way it was read."""
-    batch = decoded.batch
     made = [frame(table, columns) for table, columns in tables(batch, Ids()).items()]
-    frames = [*made, *decoded.frames]
+    every = [*made, *frames]
     return {
         "devices": {device.key: device for device in batch.devices},
         "workloads": set(batch.workloads),
@@ -190,23 +214,27 @@ def facts(decoded: Decoded) -> dict[str, Any]:
         "outcomes": sorted(map(repr, batch.outcomes)),
         "quarantine": sorted(map(repr, batch.quarantine)),
         "rejected": batch.rejected,
-        "tick": rows("tick", frames),
-        "sample": rows("sample", frames),
+        **{table: rows(table, every) for table in ("tick", "sample", "metric_sample")},
     }
 
 
-def long_way(reader: OtlpDecoder, raw: bytes) -> dict[str, Any] | str:
+def long_way(reader: Both, raw: bytes) -> dict[str, Any] | str:
     try:
-        return facts(Decoded(reader.parse(raw), (), Way.PARSED))
+        return facts(*reader.parser.decode(raw, ""))
     except InvalidInput as error:
         return error.reason
 
 
-def short_way(reader: OtlpDecoder, raw: bytes) -> dict[str, Any] | str:
+def short_way(reader: Both, raw: bytes) -> dict[str, Any] | str:
     try:
-        return facts(reader.decode(raw))
+        return facts(*reader.decode(raw))
     except InvalidInput as error:
         return error.reason
+
+
+def ticks(said: tuple[Batch, tuple[Frame, ...]]) -> int:
+    batch, frames = said
+    return len(batch.ticks) + sum(len(part) for part in frames if part.table == "tick")
 
 
 class TestEqual:
@@ -214,7 +242,7 @@ class TestEqual:
     @given(st.data())
     def test_bodies_of_one_layout(self, data: st.DataObject) -> None:
         layout = data.draw(st.lists(series, min_size=1, max_size=12))
-        fast, slow = decoder(), decoder()
+        fast, slow = Both(), Both()
         for number in range(4):
             said = data.draw(st.lists(numbers, min_size=len(layout), max_size=len(layout)))
             raw = body(layout, said, BASE_MS + 5000 * number)
@@ -226,7 +254,7 @@ class TestEqual:
         layout = data.draw(st.lists(series, min_size=1, max_size=6))
         said = data.draw(st.lists(numbers, min_size=len(layout), max_size=len(layout)))
         raw = body(layout, said)
-        fast, slow = decoder(), decoder()
+        fast, slow = Both(), Both()
         for _ in range(3):
             assert short_way(fast, raw) == long_way(slow, raw)
         for _ in range(5):
@@ -237,11 +265,11 @@ class TestEqual:
             assert short_way(fast, cut) == long_way(slow, cut)
 
     def test_every_number_of_a_real_frame_may_change(self) -> None:
-        fast, slow = decoder(), decoder()
+        fast, slow = Both(), Both()
         bodies = frames(6)
         ways = []
         for raw in bodies:
-            ways.append(fast.decode(raw).way)
+            ways.append(fast.way(raw))
             assert short_way(fast, raw) == long_way(slow, raw)
         assert ways[-3:] == [Way.LAYOUT] * 3
 
@@ -283,25 +311,26 @@ def frames(count: int, reads: int = 3) -> list[bytes]:
 
 class TestLayouts:
     def test_a_number_that_is_none_goes_the_long_way_and_is_counted(self) -> None:
-        reader = decoder()
+        reader = Both()
         layout = [Series(METRICS[2], DEVICES[0], read, False, False) for read in range(3)]
         good = [Numbers(412.5, 0, 0, 0.0)] * 3
-        ways = [reader.decode(body(layout, good)).way for _ in range(3)]
+        ways = [reader.way(body(layout, good)) for _ in range(3)]
         assert ways == [Way.SCANNED, Way.SCANNED, Way.LAYOUT]
-        odd = reader.decode(body(layout, [replace(good[0], value=math.nan), *good[1:]]))
-        assert (odd.way, odd.batch.rejected, odd.ticks) == (Way.PARSED, {"not_finite": 1}, 2)
-        assert reader.decode(body(layout, good)).way == Way.LAYOUT
+        odd = body(layout, [replace(good[0], value=math.nan), *good[1:]])
+        assert reader.way(odd) == Way.PARSED
+        said = reader.decode(odd)
+        assert (said[0].rejected, ticks(said)) == ({"not_finite": 1}, 2)
+        assert reader.way(body(layout, good)) == Way.LAYOUT
 
     def test_readings_that_meet_are_learned_anew(self) -> None:
-        reader = decoder()
+        reader = Both()
         layout = [Series(METRICS[n], DEVICES[0], 0, False, False) for n in (2, 5)]
         apart = [Numbers(0.5, 0, 0, 0.0), Numbers(0.5, 1, 0, 0.0)]
         together = [Numbers(0.5, 0, 0, 0.0)] * 2
-        first = [reader.decode(body(layout, apart)) for _ in range(3)]
-        assert [(found.way, found.ticks) for found in first[2:]] == [(Way.LAYOUT, 2)]
-        then = [reader.decode(body(layout, together)) for _ in range(3)]
-        assert [found.ticks for found in then] == [1, 1, 1]
-        assert then[2].way == Way.LAYOUT
+        assert [reader.way(body(layout, apart)) for _ in range(3)][2] == Way.LAYOUT
+        assert ticks(reader.decode(body(layout, apart))) == 2
+        assert [reader.way(body(layout, together)) for _ in range(3)][2] == Way.LAYOUT
+        assert ticks(reader.decode(body(layout, together))) == 1
 
     def test_what_is_of_use_is_not_pushed_out(self) -> None:
         clock = [0.0]
@@ -309,10 +338,10 @@ class TestLayouts:
         bodies = [body(layout, [Numbers(1.0, 0, 0, 0.0)], host=f"n{n:04}") for n in range(50)]
         size = len(bodies[0])
         layouts = Layouts(10 * (size + 150), lambda: clock[0])
-        reader = decoder(layouts)
+        reader = Both(layouts)
 
         def ways(which: Sequence[bytes]) -> list[Way]:
-            return [reader.decode(raw).way for raw in which]
+            return [reader.way(raw) for raw in which]
 
         told = [ways(bodies) for _ in range(3)]
         assert told[2] == [Way.LAYOUT] * 10 + [Way.SCANNED] * 40
@@ -323,7 +352,7 @@ class TestLayouts:
 
     def test_ones_that_never_come_back_are_not_kept(self) -> None:
         layouts = Layouts()
-        reader = decoder(layouts)
+        reader = Both(layouts)
         for n in range(20):
             layout = [Series(METRICS[2], {"hw.id": f"n1/{n}"}, 0, False, False)]
             reader.decode(body(layout, [Numbers(1.0, 0, 0, 0.0)]))
@@ -331,6 +360,6 @@ class TestLayouts:
 
     def test_a_length_beyond_the_body_is_malformed(self) -> None:
         raw = frames(1)[0]
-        reader = decoder()
-        assert short_way(reader, raw[:-1]) == long_way(decoder(), raw[:-1]) == "malformed"
+        reader = Both()
+        assert short_way(reader, raw[:-1]) == long_way(Both(), raw[:-1]) == "malformed"
         assert short_way(reader, struct.pack("<BI", 0x0A, 2**32 - 1)) == "malformed"

@@ -113,8 +113,8 @@ def test_the_end_of_a_series_is_no_value_and_another_nan_is_counted_by_its_reaso
     assert is_stale(STALE)
     assert not is_stale(math.nan)
     raw = message(POWER, [(STALE, 1), (math.nan, 2), (3.0, 3)])
-    found, unwanted = RequestReader().samples(raw, Counter())
-    assert ([said.ts_ms for said in found], unwanted) == ([2, 3], 0)
+    read = RequestReader().read(raw, Counter())
+    assert ([said.ts_ms for said in read.samples], read.unwanted) == ([2, 3], 0)
 
 
 def test_points_that_cannot_be_used_leave_their_neighbours_alone(collector: Running) -> None:
@@ -178,7 +178,7 @@ from wattshed_collector.receivers.remote_write import RequestReader
 bomb = b"\\x0a\\x00" * 2**23
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    RequestReader().samples(bomb, Counter())
+    RequestReader().read(bomb, Counter())
 except TooLarge as error:
     print(error.reason, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
@@ -197,8 +197,9 @@ def test_series_that_are_too_large_are_counted_and_leave_the_others_alone() -> N
     raw = message(POWER, [(1.0, 1)] * 90_000, UUID="GPU-long")
     raw += message(POWER, [(1.0, 1)], UUID="x" * 8192)
     raw += message(POWER, [(2.0, 1)], UUID="GPU-good")
-    found, unwanted = RequestReader().samples(raw, rejected)
+    found, others, unwanted = RequestReader().read(raw, rejected)
     assert [(said.value, said.series.labels["UUID"]) for said in found] == [(2.0, "GPU-good")]
+    assert others == []
     assert rejected == {"series_too_long": 1, "labels_too_long": 1}
     assert unwanted == 0
 
@@ -206,7 +207,7 @@ def test_series_that_are_too_large_are_counted_and_leave_the_others_alone() -> N
 def test_a_series_is_known_again() -> None:
     reader = RequestReader()
     one, other = (
-        reader.samples(message(POWER, [(1.0, at)], UUID="GPU-a"), Counter())[0] for at in (1, 2)
+        reader.read(message(POWER, [(1.0, at)], UUID="GPU-a"), Counter())[0] for at in (1, 2)
     )
     assert one[0].series is other[0].series
     assert (one[0].ts_ms, other[0].ts_ms) == (1, 2)
@@ -215,9 +216,9 @@ def test_a_series_is_known_again() -> None:
 @given(st.binary(max_size=60))
 def test_bytes_are_a_request_or_are_refused(raw: bytes) -> None:
     with suppress(DecodeError):
-        RequestReader().samples(raw, Counter())
+        RequestReader().read(raw, Counter())
     with suppress(DecodeError):
-        RequestReader().samples(request([raw]), Counter())
+        RequestReader().read(request([raw]), Counter())
 
 
 def test_version_1_may_be_named(collector: Running) -> None:

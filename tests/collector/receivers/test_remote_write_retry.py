@@ -15,6 +15,8 @@ from wattshed_collector.config import Ingest
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.samples import samples
+from wattshed_collector.receivers.intake import Intake, Means
+from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.remote_write import PROTOBUF, RemoteWriteReceiver
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
@@ -32,9 +34,10 @@ def scraped(at_ms: int) -> bytes:
 
 
 async def answer(writer: Writer, foreign: Foreign, body: bytes) -> tuple[int, str]:
-    parts = writer, Normaliser(Limits()), foreign, Telemetry(), Ingest()
+    intake = Intake("remote_write", Means(writer, Telemetry(), Ingest()))
+    others = Others((), 1, Limits())
     app = web.Application()
-    app.add_routes(RemoteWriteReceiver(*parts).routes())
+    app.add_routes(RemoteWriteReceiver(intake, Normaliser(Limits()), foreign, others).routes())
     headers = {"Content-Type": PROTOBUF, "Content-Encoding": "snappy"}
     async with TestClient(TestServer(app, skip_url_asserts=True)) as client:
         response = await client.post("/api/v1/write", data=body, headers=headers)

@@ -95,6 +95,20 @@ def test_every_hour_that_changes_is_dirty(groups: list[list[Allocation]], limit:
         assert len(holdings) <= limit
 
 
+@given(SEQUENCES, st.integers(0, 3), st.lists(st.booleans(), min_size=12, max_size=12))
+def test_nothing_that_changes_is_missed_while_the_store_is_away(
+    groups: list[list[Allocation]], limit: int, away: list[bool]
+) -> None:
+    shelf, now_s = Shelf(), (BASE + 10 * HOUR) / 1000
+    holdings = Holdings(Ids(), limit, lambda: now_s)
+    for group, nobody_answers in zip(groups, away, strict=False):
+        before = {h: shelf.hour(h) for h in range(BASE // 1000, BASE // 1000 + 10 * 3600, 3600)}
+        changes = holdings.changes(latest(group), (lambda _: None) if nobody_answers else shelf)
+        shelf.put(changes.allocations)
+        holdings.remember(changes.allocations)
+        assert {hour for hour, was in before.items() if shelf.hour(hour) != was} <= changes.hours
+
+
 def test_a_running_allocation_is_asked_about_once() -> None:
     shelf, holdings = Shelf(), Holdings(Ids())
     for minutes in range(1, 200):

@@ -12,6 +12,7 @@ import pytest
 from wattshed_collector.errors import Permanent, Retryable, StoreError
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.frames import frame
+from wattshed_collector.store.held import Held, Key
 from wattshed_collector.store.insert import Insert
 from wattshed_collector.store.queue import Busy
 from wattshed_collector.store.rows import Ids, tick_columns
@@ -56,6 +57,9 @@ class Refusing:
         self.tried += 1
         if any(known in insert.body for insert in inserts for known in self._refused):
             raise self._error
+
+    def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return {}
 
 
 def no_client() -> Client:

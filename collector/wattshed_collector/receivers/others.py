@@ -1,0 +1,125 @@
+"""Metrics that are not about energy on their way in: which are kept, how many series, as one frame.
+
+A series is a metric and its labels. What one sender may write to within an hour is bounded, because
+a label with a new value in each request would fill the store with series that nobody can read.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from operator import attrgetter
+
+import numpy as np
+
+from wattshed_collector.normalise.dialect import Sample
+from wattshed_collector.normalise.facts import Limits
+from wattshed_collector.normalise.other import Other, labels_text
+from wattshed_collector.store.insert import Column, Frame
+
+TABLE = "metric_sample"
+HOUR_S = 3600
+MOST_NAMES = 50_000
+"""Names of which it is remembered whether they are kept."""
+MOST_NAME = 256
+TEXTS = ("metric", "labels", "kind", "unit")
+
+
+class Others:
+    """Decides what of other metrics is kept; may be called from several threads."""
+
+    def __init__(
+        self,
+        keep: Iterable[str],
+        max_series: int,
+        limits: Limits,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._globs = tuple(keep)
+        self._max_series = max_series
+        self._limits = limits
+        self._now = now
+        self._lock = threading.Lock()
+        self._wanted: dict[str, bool] = {}
+        self._series: dict[str, set[int]] = {}
+        self._hour = 0
+
+    def wants(self, metric: str) -> bool:
+        """Return whether a metric of that name is kept."""
+        told = self._wanted.get(metric)
+        if told is None:
+            told = any(fnmatchcase(metric, glob) for glob in self._globs)
+            if len(self._wanted) >= MOST_NAMES:
+                self._wanted.clear()
+            self._wanted[metric] = told
+        return told
+
+    def frame(
+        self, samples: Iterable[Other], sender: str, rejected: Counter[str]
+    ) -> tuple[Frame, ...]:
+        """Return the samples that can be kept as rows, none where there are none.
+
+        The others are counted in ``rejected`` by reason.
+        """
+        now = self._now()
+        kept: list[Other] = []
+        with self._lock:
+            known = self._known(sender, now)
+            for sample in samples:
+                reason = self._doubt(sample, now * 1000) or self._new(sample, known)
+                if reason:
+                    rejected[reason] += 1
+                else:
+                    kept.append(sample)
+        return (_frame(kept, sender),) if kept else ()
+
+    def _known(self, sender: str, now: float) -> set[int]:
+        hour = int(now // HOUR_S)
+        if hour != self._hour:
+            self._series.clear()
+            self._hour = hour
+        return self._series.setdefault(sender, set())
+
+    def _doubt(self, sample: Other, now_ms: float) -> str:
+        if not sample.metric or len(sample.metric) > MOST_NAME:
+            return "bad_name"
+        if not math.isfinite(sample.value):
+            return "not_finite"
+        return self._limits.doubt(sample.ts_ms, now_ms)
+
+    def _new(self, sample: Other, known: set[int]) -> str:
+        series = hash((sample.metric, sample.labels))
+        if series not in known:
+            if len(known) >= self._max_series:
+                return "too_many_series"
+            known.add(series)
+        return ""
+
+
+def of_prometheus(samples: Iterable[Sample], rejected: Counter[str]) -> list[Other]:
+    """Return the samples of series of any name; their labels are written once per series."""
+    found: list[Other] = []
+    for series, value, ts_ms in samples:
+        if series.place is None:
+            series.place = labels_text(series.labels) or ""
+        if series.place:
+            found.append(Other(series.name, series.place, ts_ms, value))
+        else:
+            rejected["labels_too_long"] += 1
+    return found
+
+
+def _frame(samples: list[Other], sender: str) -> Frame:
+    columns = {name: _texts(list(map(attrgetter(name), samples))) for name in TEXTS}
+    columns["sender"] = _texts([sender] * len(samples))
+    columns["ts"] = Column(np.array([sample.ts_ms for sample in samples], np.int64))
+    columns["value"] = Column(np.array([sample.value for sample in samples], np.float64))
+    return Frame(TABLE, columns)
+
+
+def _texts(values: list[str]) -> Column:
+    return Column(np.array(values, dtype=object))
