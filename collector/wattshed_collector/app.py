@@ -19,6 +19,7 @@ from .api.facts import FactsApi
 from .api.ledger import LedgerApi
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
+from .api.targets import TargetsApi
 from .config import Config
 from .ledger import Policy
 from .ledger_job import LedgerJob
@@ -35,6 +36,7 @@ from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
 from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
+from .receivers.scrape.pages import Pages
 from .store import lease
 from .store.budget import Budget
 from .store.client import Store
@@ -85,9 +87,9 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(reader.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         normaliser = Normaliser(limits)
-        await stack.enter_async_context(
-            _scraping(Scraper(writer, normaliser, foreign, telemetry, config.scrape))
-        )
+        pages = Pages(normaliser, foreign)
+        scraper = Scraper(writer, pages, telemetry, config.scrape)
+        await stack.enter_async_context(_scraping(scraper))
         app = web.Application(middlewares=[errors])
         app.add_routes(Api(reader, writer, telemetry).routes())
         app.add_routes(LedgerApi(reader, job).routes())
@@ -103,6 +105,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         app.add_routes(RemoteWriteReceiver(intake, normaliser, foreign, others).routes())
         app.add_routes(HistoryReceiver(Intake("history", means), reader).routes())
         documents = DocumentReceiver(Intake("json", means), reader, limits.oldest_seconds)
+        app.add_routes(TargetsApi(scraper.status).routes())
         app.add_routes(documents.routes())
         url = await stack.enter_async_context(_served(app, config.listen))
         if not store.is_server:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -48,7 +49,17 @@ COUNTERS: tuple[Health, ...] = (
         "Allocations that cannot be true: kept aside, charged to nobody.",
         ("receiver", "reason"),
     ),
-    Health("scrapes_total", "Scrapes, by result (ok, failed).", ("target", "result")),
+    Health(
+        "scrapes_total",
+        "Scrapes, by result (ok, failed, skipped: the one before was not done, not_written).",
+        ("job", "result"),
+    ),
+    Health("scrape_failures_total", "Scrapes that failed, by reason.", ("job", "reason")),
+    Health(
+        "discovery_failures_total",
+        "What kept targets from being found, or made none of what was found.",
+        ("job", "reason"),
+    ),
     Health(
         "ledger_runs_total",
         "Runs of the ledger, by result (ok, failed, follows: another one leads).",
@@ -65,7 +76,10 @@ GAUGES: tuple[Health, ...] = (
     Health("queued_rows", "Rows that wait to be written."),
     Health("commits", "Groups written since start."),
     Health("failed_batches", "Batches that could not be written since start."),
-    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("target",)),
+    Health("scrape_targets", "Targets by health (up, down, unknown).", ("job", "health")),
+    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("job", "target")),
+    Health("scrape_duration_seconds", "Time that the last scrape took.", ("job", "target")),
+    Health("scrape_samples", "Samples of the last page that was read.", ("job", "target")),
     Health("ledger_last_run_timestamp_seconds", "Unix time of the last complete ledger run."),
     Health("ledger_leader", "1 while this collector's ledger is the one that computes, else 0."),
     Health(
@@ -96,6 +110,7 @@ class Telemetry:
             )
             for health in GAUGES
         }
+        self._labels = {health.name: health.labels for health in GAUGES}
         self.set("build_info", 1, version=__version__)
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
@@ -105,6 +120,11 @@ class Telemetry:
     def set(self, name: str, value: float, **labels: str) -> None:
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def forget(self, name: str, **labels: str) -> None:
+        """Show a gauge no more, until it is set again."""
+        with suppress(KeyError):
+            self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
 
     def reject(self, receiver: str, rejected: dict[str, int]) -> None:
         for reason, amount in rejected.items():

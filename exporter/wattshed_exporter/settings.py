@@ -338,6 +338,8 @@ def from_yaml(value: object, kind: Any) -> object:
         return _number(value, kind)
     if typing.get_origin(kind) is tuple:
         return _yaml_list(value, typing.get_args(kind)[0])
+    if typing.get_origin(kind) is dict:
+        return _yaml_mapping(value)
     if not isinstance(value, str):
         raise ValueError("is not text; put it in quotes")
     return _word(value, kind)
@@ -351,6 +353,14 @@ def _yaml_list(value: object, inner: Any) -> tuple[object, ...]:
     if is_dataclass(inner):
         return tuple(_yaml_record(entry, inner) for entry in value)
     return tuple(from_yaml(entry, inner) for entry in value)
+
+
+def _yaml_mapping(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError("is not a mapping of names to texts")
+    if not all(isinstance(text, str) for member in value.items() for text in member):
+        raise ValueError("should map names to texts; put them in quotes")
+    return value
 
 
 def _yaml_record(entry: object, cls: Any) -> object:

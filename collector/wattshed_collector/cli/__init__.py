@@ -11,7 +11,7 @@ from wattshed_collector.errors import CollectorError, InvalidInput
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
-from . import imports, ledger, show, up, validate
+from . import imports, ledger, show, targets, up, validate
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   wattshed report --since 7d --html week.html  one self-contained page with plots
   wattshed energy --by team --since 24h --json joules per team
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
+  wattshed targets --health down               what cannot be scraped, and why
   wattshed validate DIR --json                 check against an MLPerf result folder
 """
 
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"wattshed {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for module in (up, show, ledger, imports, validate):
+    for module in (up, show, ledger, targets, imports, validate):
         module.register(commands)
     _register_completion(commands, root)
     return root

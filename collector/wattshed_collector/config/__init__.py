@@ -10,20 +10,34 @@ from dataclasses import dataclass, field
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Retention, TopologyFile
+from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
-from .ingest import Ingest, Scrape, named_target
+from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
+from .relabel import Action, Relabel
+from .scrape import NAMED_ALONE, Job, Scrape, named_target
 
 __all__ = (
+    "NAMED_ALONE",
     "PREFIX",
+    "Action",
+    "Auth",
     "Config",
     "DeadLetterFolder",
     "Durability",
+    "FileSd",
+    "HttpSd",
     "Ingest",
+    "Job",
+    "KubernetesSd",
     "Ledger",
     "OtherMetrics",
+    "Relabel",
     "Retention",
+    "Role",
     "Scrape",
+    "Static",
+    "Tls",
     "TopologyFile",
     "named_target",
 )

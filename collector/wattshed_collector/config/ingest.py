@@ -1,9 +1,8 @@
-"""What is taken in, how it is written, and which exporters are pulled from."""
+"""What is taken in, and how it is written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from wattshed_exporter.settings import option
 
@@ -41,41 +40,6 @@ class Ingest:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scrape:
-    """Exporters to pull from."""
-
-    targets: tuple[str, ...] = option(
-        (),
-        "URLs of /metrics pages of wattshed-exporters or others, such as "
-        "http://node1:9741/metrics; node=URL says which machine it is.",
-    )
-    cluster: str = option("", "Cluster of the targets, where their pages do not name one.")
-    interval_seconds: float = option(10.0, "Time between two scrapes of a target.")
-    timeout_seconds: float = option(5.0, "Time that a scrape may take.")
-    max_body_bytes: int = option(32 * 2**20, "Largest page that is read.")
-
-    def problems(self) -> list[str]:
-        """Return what is wrong with the values, each as one sentence."""
-        found = [
-            f"targets: {target!r} is not an http or https URL"
-            for target in self.targets
-            if urlsplit(named_target(target)[1]).scheme not in ("http", "https")
-        ]
-        return found + above_zero(
-            {
-                "interval_seconds": self.interval_seconds,
-                "timeout_seconds": self.timeout_seconds,
-            }
-        )
-
-
 def above_zero(values: dict[str, float]) -> list[str]:
     """Return a sentence for each value that is not above 0, by its name."""
     return [f"{name}: must be above 0" for name, value in values.items() if value <= 0]
-
-
-def named_target(target: str) -> tuple[str, str]:
-    """Split ``node=URL`` into both; the name is "" where a target is a URL alone."""
-    name, equals, url = target.partition("=")
-    return (name.strip(), url.strip()) if equals and "/" not in name else ("", target)

@@ -1,0 +1,72 @@
+"""``wattshed targets``: what the collector scrapes, and how each target is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from wattshed_collector.errors import StoreError
+
+from . import answers
+
+Subparsers = argparse._SubParsersAction
+
+
+def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "targets",
+        help="what the collector scrapes, and how each target is",
+        epilog="example: wattshed targets --health down",
+    )
+    answers.add_place(command)
+    command.add_argument("--job", default="", metavar="NAME", help="only those of this job")
+    command.add_argument("--health", choices=("up", "down", "unknown"), default="")
+    command.add_argument("--json", action="store_true", help="print them as JSON")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the targets; 1 where one that is shown is down."""
+    url = answers.found(arguments)
+    if not url:
+        raise StoreError("no collector runs here; name one with --url")
+    said = answers.Remote(url).get("/v1/targets", job=arguments.job, health=arguments.health)
+    if arguments.json:
+        print(json.dumps(said, indent=2, allow_nan=False))
+    else:
+        _show(said)
+    return int(any(record["health"] == "down" for record in said["targets"]))
+
+
+def _show(said: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    now, table = time.time(), Table(box=None, pad_edge=False)
+    for title in ("job", "target", "health", "last scrape", "took", "samples", "last error"):
+        table.add_column(title, overflow="fold")
+    for record in said["targets"]:
+        table.add_row(*map(escape, _cells(record, now)))
+    console = Console()
+    console.print(table)
+    for job, count in said["dropped"].items():
+        console.print(f"{count} found for {escape(job)} are dropped by its rules", highlight=False)
+
+
+def _cells(record: dict[str, Any], now: float) -> tuple[str, ...]:
+    scraped, took, samples = (
+        record[key] for key in ("last_scrape", "last_scrape_seconds", "last_samples")
+    )
+    return (
+        record["job"],
+        record["url"],
+        record["health"],
+        "never" if scraped is None else f"{max(0.0, now - scraped):.0f} s ago",
+        "" if took is None else f"{took * 1000:.0f} ms",
+        "" if samples is None else str(samples),
+        record["last_error"],
+    )

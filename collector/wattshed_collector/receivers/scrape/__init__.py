@@ -1,0 +1,10 @@
+"""Pull pages in the Prometheus text format from a fleet of targets.
+
+``discovery`` finds label sets, ``targets`` makes targets of them by ``relabel``, ``fleet`` keeps
+which there are, ``schedule`` says when each is asked, ``client`` and ``reply`` ask, ``pages`` reads
+what was answered on one thread beside the loop, and ``scraper`` brings them together.
+"""
+
+from .scraper import Scraper
+
+__all__ = ("Scraper",)

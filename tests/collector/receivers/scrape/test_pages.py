@@ -1,0 +1,98 @@
+"""Rules for series and limits on pages, beside what the dialects make of them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from wattshed_collector.config import Action, Job, Relabel
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.normalise.dialect import Origin
+from wattshed_collector.normalise.facts import Limits, Normaliser
+from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.receivers.scrape.pages import Pages, Read, TargetState, lines
+from wattshed_collector.receivers.scrape.relabel import Rules
+
+NOW_MS = int(time.time() * 1000)
+
+
+def state(*rules: Relabel, **limits: int) -> TargetState:
+    job = Job(name="j", metric_relabel_configs=rules, **limits)  # type: ignore[arg-type]
+    return TargetState(Origin("h:1"), job, Rules(rules))
+
+
+def read(text: bytes, of: TargetState) -> Read:
+    return Pages(Normaliser(Limits()), Foreign()).read(text, NOW_MS, of)
+
+
+WATTS = b'wattshed_power_watts{device="%s"} %d\n'
+
+
+def watts(said: Read) -> dict[str, float | None]:
+    return {tick.device: tick.power_watts for tick in said.batch.ticks}
+
+
+def test_rules_rename_and_drop_series() -> None:
+    of = state(
+        Relabel(source_labels=("__name__",), regex="shed_(.*)", target_label="__name__",
+                replacement="wattshed_$1"),
+        Relabel(source_labels=("device",), regex="no.*", action=Action.DROP),
+        Relabel(source_labels=("host", "device"), separator="/", regex="(.+)/(.+)",
+                target_label="device", replacement="$1-$2"),
+    )  # fmt: skip
+    text = b'shed_power_watts{device="a",host="h"} %d\nshed_power_watts{device="none"} 1\n'
+    for power in (5, 6):  # the second page is read by what the first one left
+        assert watts(read(text % power, of)) == {"h-a": power}
+        assert of.samples == 1
+
+
+def test_too_many_samples_are_refused_as_a_whole_after_the_rules() -> None:
+    text = b"# HELP x y\n\n" + b"".join(WATTS % (name, 1) for name in (b"a", b"b", b"c"))
+    of = state(sample_limit=2)
+    with pytest.raises(InvalidInput, match="3 samples, the limit is 2"):
+        read(text, of)
+    drop = Relabel(source_labels=("device",), regex="a", action=Action.DROP)
+    of = state(drop, sample_limit=2)
+    assert watts(read(text, of)) == {"b": 1, "c": 1}
+    assert of.samples == 2
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"label_limit": 1},
+        {"label_name_length_limit": 7},
+        {"label_value_length_limit": 19},
+    ],
+)
+def test_labels_beyond_a_limit_refuse_the_page(limits: dict[str, int]) -> None:
+    text = WATTS % (b"d", 1)
+    assert watts(read(text, state(**{name: most + 1 for name, most in limits.items()})))
+    with pytest.raises(InvalidInput):
+        read(text, state(**limits))
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (b"", 0),
+        (b"\n", 0),
+        (b"# a\n", 0),
+        (b"a 1", 1),
+        (b"a 1\n", 1),
+        (b"# a\na 1\n\nb 1\n# b\n", 2),
+    ],
+)
+def test_lines_that_are_samples_are_counted(text: bytes, count: int) -> None:
+    assert lines(text) == count
+
+
+def test_what_a_page_shows_no_more_is_not_held_on_to() -> None:
+    of = state(Relabel(source_labels=("none",), regex="x", action=Action.DROP))
+    many = b"".join(WATTS % (b"d%d" % number, 1) for number in range(50))
+    read(many, of)
+    assert len(of.rewritten) == 50
+    read(WATTS % (b"d1", 1), of)
+    assert len(of.rewritten) <= 2
+    assert watts(read(WATTS % (b"d1", 7), of)) == {"d1": 7}
