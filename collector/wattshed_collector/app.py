@@ -36,6 +36,7 @@ from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
 from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteReceiver
 from .receivers.scrape import Scraper
+from .receivers.scrape.known_pages import KnownPages
 from .receivers.scrape.pages import Pages
 from .store import lease
 from .store.budget import Budget
@@ -87,7 +88,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         stack.callback(reader.close)
         limits = Limits(config.ingest.future_seconds, max(0, retention.raw_days - 1) * 86400.0)
         normaliser = Normaliser(limits)
-        pages = Pages(normaliser, foreign)
+        pages = KnownPages(Pages(normaliser, foreign), normaliser, foreign)
         scraper = Scraper(writer, pages, telemetry, config.scrape)
         await stack.enter_async_context(_scraping(scraper))
         app = web.Application(middlewares=[errors])

@@ -119,10 +119,12 @@ class Normaliser:
             draft.set(self.device(point.attributes), point, "gap", reason)
         elif point.metric == semconv.POWER_LIMIT.otel:
             limit = _checked(point, "W", LARGEST["power_watts"])
-            key = self.device(point.attributes).key
-            self._power_limits[key] = limit
-            self._devices.pop(key, None)
-            draft.devices[key] = self.device(point.attributes)
+            device = self.device(point.attributes)
+            if device.power_limit_watts != limit:
+                self._power_limits[device.key] = limit
+                self._devices.pop(device.key, None)
+                device = self.device(point.attributes)
+            draft.devices[device.key] = device
         elif point.metric == semconv.ALLOCATION.otel:
             draft.add_allocation(point)
         elif point.metric == semconv.OUTCOMES.otel:

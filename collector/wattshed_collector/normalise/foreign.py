@@ -75,6 +75,20 @@ class Foreign:
         with self._lock:
             self._precedence.saw(batch, SOURCES, newest_ms)
 
+    def place(self, series: Series, origin: Origin) -> Place:
+        """Return where the samples of a series belong."""
+        return self._place(series, origin)
+
+    def took(self, origin: Origin, ts_ms: int, ours: Iterable[tuple[str, str, str, int]]) -> None:
+        """Note a whole page of our own exporter that was read another way, as ``points`` does.
+
+        ``ours`` are source, node and key of what measures, and when it did in Unix milliseconds.
+        """
+        with self._lock:
+            self._scrapes(origin, ts_ms)
+            for claim in ours:
+                self._precedence.ours(*claim)
+
     def points(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]
     ) -> tuple[list[Point], int]:

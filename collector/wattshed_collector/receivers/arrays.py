@@ -8,17 +8,20 @@ meet in one row that were apart), ``Odd`` says that it is to be read point by po
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wattshed_collector.normalise import Point
+from wattshed_collector.normalise.facts import Normaliser, Rejected
 from wattshed_collector.normalise.slots import Moved, Odd, Part, Slot
 from wattshed_collector.store.insert import Column, Frame
 from wattshed_collector.store.rows import FROZEN, labels_text
-from wattshed_exporter.model import Detail
+from wattshed_exporter import semconv
+from wattshed_exporter.model import Batch, Detail, Device
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -114,6 +117,56 @@ class Tables:
             }
             made.append(Frame("sample", columns))
         return tuple(made)
+
+
+def facts(
+    tables: Tables,
+    ts_ms: Times,
+    values: Floats,
+    starts_ms: Times,
+    normaliser: Normaliser,
+    activities: Iterable[tuple[int, float]] = (),
+) -> tuple[Batch, tuple[Frame, ...]]:
+    """Return what numbers in the order of ``tables`` say, checked as a normaliser checks points.
+
+    ``activities`` are those of allocations, by place among ``tables.others``. Raises Odd.
+    """
+    if not normaliser.believes(int(ts_ms.min()), int(ts_ms.max())):
+        raise Odd("a time that is not believed")
+    frames = tables.frames(ts_ms, values, starts_ms)
+    try:
+        found = [normaliser.device(attributes) for attributes in tables.devices]
+    except Rejected as reason:
+        raise Odd(str(reason)) from reason
+    devices = {device.key: device for device in found}
+    said = _others(tables, ts_ms, values, starts_ms)
+    for at, activity in activities:
+        told = {**said[at].attributes, semconv.ALLOCATION_ACTIVITY_ATTRIBUTE: activity}
+        said[at] = replace(said[at], attributes=told)
+    news = [point for point in said if not _is_old(point, devices, normaliser)]
+    if not news:
+        return Batch(devices=tuple(devices.values())), frames
+    batch = normaliser.batch(news)
+    devices.update((device.key, device) for device in batch.devices)
+    return replace(batch, devices=tuple(devices.values())), frames
+
+
+def _others(tables: Tables, ts_ms: Times, values: Floats, starts_ms: Times) -> list[Point]:
+    if not tables.others:
+        return []
+    last = (array[-len(tables.others) :].tolist() for array in (values, ts_ms, starts_ms))
+    return [slot.point(*numbers) for slot, *numbers in zip(tables.others, *last, strict=True)]
+
+
+def _is_old(point: Point, devices: Mapping[str, Device], normaliser: Normaliser) -> bool:
+    """Return whether a point repeats the power limit of a device that is described beside it."""
+    if point.metric != semconv.POWER_LIMIT.otel or point.unit != semconv.POWER_LIMIT.unit:
+        return False
+    try:
+        device = normaliser.device(point.attributes)
+    except Rejected:
+        return False
+    return device.power_limit_watts == point.value and device is devices.get(device.key)
 
 
 class _Ticks:

@@ -13,22 +13,21 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wattshed_collector.normalise.facts import Normaliser, Rejected
+from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.otlp_scan import Scanner, Spots
 from wattshed_collector.normalise.slots import Moved, Odd
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
-from wattshed_exporter.semconv import ALLOCATION_ACTIVITY_ATTRIBUTE
 
-from .arrays import Floats, Places, Tables, Times
+from .arrays import Floats, Places, Tables, facts
 from .otlp_decoding import Decoded, Decoder
 
 RECEIVER = "otlp"
@@ -99,9 +98,7 @@ class Layout:
         count = self._count
         words = _words(body)[self._places]
         times_ms = (words[:count] // NANOS_PER_MS).view(np.int64)
-        first_ms, last_ms = int(times_ms.min()), int(times_ms.max())
-        if not normaliser.believes(first_ms, last_ms):
-            raise Odd("a time that is not believed")
+        last_ms = int(times_ms.max())
         values = words[count : 2 * count].view(np.float64)
         if len(self._integers):
             values = values.copy()
@@ -110,35 +107,14 @@ class Layout:
         begun = len(self._begun)
         starts_ms = np.zeros(count, np.int64)
         starts_ms[self._begun] = words[2 * count : 2 * count + begun] // NANOS_PER_MS
-        frames = self.tables.frames(times_ms, values, starts_ms)
         activities = words[2 * count + begun :].view(np.float64)
-        batch = self._others(times_ms, values, starts_ms, activities, normaliser)
+        batch, frames = facts(
+            self.tables, times_ms, values, starts_ms, normaliser, self._changed(activities)
+        )
         return Reading(batch, frames, last_ms)
 
-    def _others(
-        self,
-        times_ms: Times,
-        values: Floats,
-        starts_ms: Times,
-        activities: Floats,
-        normaliser: Normaliser,
-    ) -> Batch:
-        try:
-            found = [normaliser.device(attributes) for attributes in self.tables.devices]
-        except Rejected as reason:
-            raise Odd(str(reason)) from reason
-        devices = {device.key: device for device in found}
-        others = self.tables.others
-        if not others:
-            return Batch(devices=tuple(devices.values()))
-        said = (array[-len(others) :].tolist() for array in (values, times_ms, starts_ms))
-        points = [slot.point(*numbers) for slot, *numbers in zip(others, *said, strict=True)]
-        for at, activity in zip(self._activities, activities.tolist(), strict=True):
-            told = {**points[at].attributes, ALLOCATION_ACTIVITY_ATTRIBUTE: activity}
-            points[at] = replace(points[at], attributes=told)
-        batch = normaliser.batch(points)
-        devices.update((device.key, device) for device in batch.devices)
-        return replace(batch, devices=tuple(devices.values()))
+    def _changed(self, activities: Floats) -> list[tuple[int, float]]:
+        return list(zip(self._activities, activities.tolist(), strict=True))
 
     def _without_numbers(self, body: bytes) -> bytearray:
         rest = bytearray(body)

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+from tests.fixtures.facts import facts
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.facts import Limits, Normaliser
@@ -22,10 +23,7 @@ from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
 from wattshed_collector.receivers.otlp_layout import LayoutDecoder, Layouts, Way
-from wattshed_collector.store.frames import frame, joined
 from wattshed_collector.store.insert import Frame
-from wattshed_collector.store.rows import Ids, tables
-from wattshed_collector.store.schema import TABLES
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Method, Tick, Workload
 from wattshed_exporter.outputs.protobuf import Encoder
@@ -182,40 +180,6 @@ class Both:
         name = "wattshed_collector_bodies_total"
         asked = self.telemetry.registry.get_sample_value
         return {way: asked(name, {"receiver": "otlp", "way": way}) or 0.0 for way in Way}
-
-
-def rows(table: str, frames: Sequence[Frame]) -> list[str]:
-    """Return the rows of a table with all its columns, in an order of their own."""
-    parts = [f for f in frames if f.table == table]
-    if not parts:
-        return []
-    whole = joined(parts)
-    columns = []
-    for name in TABLES[table]:
-        column = whole.columns.get(name)
-        values: list[Any] = [None] * len(whole)
-        if column is not None:
-            values = column.values.tolist()
-            if column.present is not None:
-                said = column.present.tolist()
-                values = [v if p else None for v, p in zip(values, said, strict=True)]
-        columns.append(values)
-    return sorted(map(repr, zip(*columns, strict=True)))
-
-
-def facts(batch: Batch, frames: Sequence[Frame]) -> dict[str, Any]:
-    """Return everything that is said, whichever way it was read."""
-    made = [frame(table, columns) for table, columns in tables(batch, Ids()).items()]
-    every = [*made, *frames]
-    return {
-        "devices": {device.key: device for device in batch.devices},
-        "workloads": set(batch.workloads),
-        "allocations": sorted(map(repr, batch.allocations)),
-        "outcomes": sorted(map(repr, batch.outcomes)),
-        "quarantine": sorted(map(repr, batch.quarantine)),
-        "rejected": batch.rejected,
-        **{table: rows(table, every) for table in ("tick", "sample", "metric_sample")},
-    }
 
 
 def long_way(reader: Both, raw: bytes) -> dict[str, Any] | str:
