@@ -1,7 +1,8 @@
 """The series of a page of our own exporter, and which of its numbers are the times of the others.
 
 What a page means is asked of the dialect once, with a page whose values are the numbers of its
-lines: where a point says its value came from line 17, later pages say it there again.
+lines, counted from 1: a point with the value 17 that was read at 4 s has its value in line 17 and
+its time in line 4, on every page with the same lines.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from .foreign import NAMED, Foreign, Thing
 from .prometheus import ACTIVITY_STARTED_AT, LATEST_S, OURS, READ_AT, STARTED_AT
 from .slots import Odd, Slot, slot
 
-MARKS = {READ_AT: 1, STARTED_AT: 2, ACTIVITY_STARTED_AT: 3}
-"""The time, in seconds, that stands for each number that is a time."""
+TIMES = frozenset((READ_AT, STARTED_AT, ACTIVITY_STARTED_AT))
 UNSAID, SCRAPED = -1, -2
 """In place of the line of a time: there is none, it is that of the scrape."""
 
@@ -75,20 +75,19 @@ def _add(
     """Add what is said of one device; equal attributes become the same ones."""
     if len(rows) > MOST_ROWS:
         raise Odd("more rows than are taken")
-    times = {one.name: line for one, line in rows.items() if one.name in MARKS}
-    if len(times) != sum(one.name in MARKS for one in rows):
+    times = [one.name for one in rows if one.name in TIMES]
+    if len(times) != len(set(times)):
         raise Odd("a time is said twice")
     scrape = Scrape("", "", 0, origin.interval_ms)
     for one, line in rows.items():
-        scrape.add(one, float(MARKS.get(one.name, line)))
-    read = times.get(READ_AT, SCRAPED)
-    by_mark = {MARKS[name] * 1000: line for name, line in times.items()}
+        scrape.add(one, float(line + 1))
     for point in OURS.points(scrape):
         told = shared.setdefault(frozenset(point.attributes.items()), point.attributes)
         page.slots.append(slot(point.metric, point.unit, told, normaliser))
-        page.lines.append(int(point.value))
+        page.lines.append(int(point.value) - 1)
+        read = point.ts_ms // 1000 - 1 if point.ts_ms else SCRAPED
         page.reads.append(read)
-        page.starts.append(by_mark.get(point.start_ms, UNSAID))
+        page.starts.append(point.start_ms // 1000 - 1 if point.start_ms else UNSAID)
         page.claims[_claim(point)] = read
 
 
