@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 TEAMS = ("vision", "nlp", "search", "ads", "infra", "robotics", "speech", "research")
 IDLE = "idle"
+MEMORY_BYTES = 85_520_809_984
+POWER_LIMIT_WATTS = 700.0
 NAMES = 23
 """Workloads of a team whose names come back."""
 
@@ -40,7 +42,8 @@ class Hour:
     """One hour of every GPU; arrays have shape (ticks, GPUs). ``jobs`` is by node, None: idle.
 
     ``power_watts`` and ``energy_joules`` (the counter) are rounded to three decimals as emitted,
-    ``gained_joules`` is what each tick adds, ``utilization`` is 0..1.
+    ``gained_joules`` is what each tick adds, ``utilization`` is 0..1. The others are as emitted:
+    whole percents, degrees, bytes (counters of a link grow) and hertz; ratios have six decimals.
     """
 
     index: int
@@ -49,6 +52,26 @@ class Hour:
     energy_joules: Floats
     gained_joules: Floats
     utilization: Floats
+    utilization_percent: Floats
+    memory_utilization_percent: Floats
+    memory_used_bytes: Floats
+    temperature_celsius: Floats
+    memory_temperature_celsius: Floats
+    sm_clock_hertz: Floats
+    memory_clock_hertz: Floats
+    received_bytes: Floats
+    transmitted_bytes: Floats
+    sm_active_ratio: Floats
+    tensor_active_ratio: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the counters of all GPUs show, shape (GPUs,)."""
+
+    energy_joules: Floats
+    received_bytes: Floats
+    transmitted_bytes: Floats
 
 
 @dataclass(frozen=True)
@@ -94,11 +117,13 @@ class Fleet:
         for job in self._jobs(dice):
             for held in range(job.first, min(job.last, self.hours)):
                 by_node[job.node][held] = job
-        energy = np.round(dice.uniform(1e6, 9e9, self.devices), 3)
-        for _ in ("rx", "tx"):
-            dice.integers(1, 2**40, self.devices)
+        counters = Counters(
+            np.round(dice.uniform(1e6, 9e9, self.devices), 3),
+            *(dice.integers(1, 2**40, self.devices).astype(float) for _ in ("rx", "tx")),
+        )
         for index in range(self.hours):
-            hour, energy = self._hour(dice, index, tuple(node[index] for node in by_node), energy)
+            jobs_now = tuple(node[index] for node in by_node)
+            hour, counters = self._hour(dice, index, jobs_now, counters)
             yield hour
 
     def _jobs(self, dice: np.random.Generator) -> list[Job]:
@@ -117,8 +142,12 @@ class Fleet:
         return jobs
 
     def _hour(
-        self, dice: np.random.Generator, index: int, jobs: tuple[Job | None, ...], energy: Floats
-    ) -> tuple[Hour, Floats]:
+        self,
+        dice: np.random.Generator,
+        index: int,
+        jobs: tuple[Job | None, ...],
+        before: Counters,
+    ) -> tuple[Hour, Counters]:
         shape = (self.ticks, self.devices)
         base = np.repeat([job.load if job else 0.0 for job in jobs], self.gpus)
         act = np.repeat([1.0 if job else 0.0 for job in jobs], self.gpus)
@@ -126,8 +155,31 @@ class Fleet:
         pauses = np.arange(self.ticks) % 180 < 6
         u[np.ix_(pauses, act > 0)] = 0.05
         power = np.round(70 + 560 * u + dice.normal(0, 4, shape) * (0.2 + act), 3)
-        for deviation in (0.15, 0.01):  # temperature and tensor cores, which nobody asks for here
-            dice.normal(0, deviation, shape)
+        warmth = np.cumsum(dice.normal(0, 0.15, shape), axis=0)
+        temperature = np.round(34 + 38 * u.mean(axis=0) + warmth)
+        tensor = np.maximum(0, np.round(0.45 * u + dice.normal(0, 0.01, shape) * act, 6))
         gained = power * self.step
-        counter = energy + np.cumsum(gained, axis=0)
-        return Hour(index, jobs, power, np.round(counter, 3), gained, u), counter[-1]
+        energy = before.energy_joules + np.cumsum(gained, axis=0)
+        received = before.received_bytes + np.cumsum(np.round(u * 2e9 * self.step), axis=0)
+        sent = before.transmitted_bytes + np.cumsum(np.round(u * 1.3e9 * self.step), axis=0)
+        used = np.where(act > 0, 60e9 + 15e9 * base, 4e8) // 65536 * 65536
+        hour = Hour(
+            index,
+            jobs,
+            power,
+            np.round(energy, 3),
+            gained,
+            u,
+            np.round(100 * u),
+            np.round(62 * u),
+            np.broadcast_to(used, shape),
+            temperature,
+            temperature + 9,
+            np.where(u > 0.9, 1755e6, np.where(act > 0, 1980e6, 345e6)),
+            np.full(shape, 2619e6),
+            received,
+            sent,
+            np.round(0.9 * u, 6),
+            tensor,
+        )
+        return hour, Counters(energy[-1], received[-1], sent[-1])

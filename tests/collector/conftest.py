@@ -42,6 +42,7 @@ FACTS = (
     "tick",
     "sample",
     "metric_sample",
+    "detail",
     "device",
     "workload",
     "allocation",

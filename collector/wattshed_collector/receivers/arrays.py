@@ -7,9 +7,9 @@ meet in one row that were apart), ``Odd`` says that it is to be read point by po
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,19 @@ from numpy.typing import NDArray
 
 from wattshed_collector.normalise import Point
 from wattshed_collector.normalise.facts import Normaliser, Rejected
-from wattshed_collector.normalise.slots import Moved, Odd, Part, Slot
+from wattshed_collector.normalise.slots import Odd, Part, Slot
 from wattshed_collector.store.insert import Column, Frame
 from wattshed_collector.store.rows import FROZEN, labels_text
+from wattshed_collector.store.schema import KINDS
+from wattshed_collector.store.schema import TABLES as STORED
+from wattshed_collector.store.wide import BY_KEY, MEANT, TABLE, WIDE, Wide
 from wattshed_exporter import semconv
 from wattshed_exporter.model import Batch, Detail, Device
 
+from .grid import Grid, Times
+
+FIELD = attrgetter("field")
 Floats = NDArray[np.float64]
-Times = NDArray[np.int64]
-Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,6 @@ TARGETS = {
 """As ``store.rows.tick_columns`` has them; the tests hold the two against each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Where the numbers of a column stand, and in which rows they go: None for all, in order."""
-
-    target: Target
-    place: slice
-    rows: Places | None
-    present: NDArray[np.bool_] | None
-
-
 class Tables:
     """The rows of one layout.
 
@@ -76,47 +70,74 @@ class Tables:
         described = {slots[at].device: slots[at].attributes for at in reversed(ticking)}
         self.devices = list(described.values())
         """Of each device that has ticks the attributes that it is first described with."""
-        # A device of which nothing but details is known must be named: one of them stays a point.
-        unnamed = {slots[at].device: at for at in reversed(parts[Part.DETAIL])}
-        named = [at for device, at in unnamed.items() if device not in described]
-        parts[Part.OTHER] += named
-        parts[Part.DETAIL] = [at for at in parts[Part.DETAIL] if at not in set(named)]
+        named = _named(slots, parts[Part.DETAIL], described)
+        details = [at for at in parts[Part.DETAIL] if at not in named]
+        wide = [at for at in details if _wide(slots[at]) is not None]
+        narrow = [at for at in details if _wide(slots[at]) is None]
         self._ticks = _Ticks(slots, ts_ms, ticking) if ticking else None
-        ticking = self._ticks.order if self._ticks else ticking
-        order = [*ticking, *parts[Part.DETAIL], *parts[Part.OTHER]]
+        self._wide = _Wides(slots, ts_ms, wide) if wide else None
+        ticking = self._ticks.grid.order if self._ticks else []
+        wide = self._wide.grid.order if self._wide else []
+        order = [*ticking, *wide, *narrow, *parts[Part.OTHER], *sorted(named)]
         self.order = np.array(order, np.intp)
-        self.others = [slots[at] for at in parts[Part.OTHER]]
+        self.others = [slots[at] for at in order[len(ticking) + len(details) :]]
         """The series of the last numbers, for which the caller makes points."""
-        self._rows = slice(len(ticking), len(ticking) + len(parts[Part.DETAIL]))
-        self._details = [slots[at] for at in parts[Part.DETAIL]]
-        self._samples = _samples(self._details)
-        self._count = len(ticking) + len(parts[Part.DETAIL])
-        columnar = [slots[at] for at in order[: self._count]]
+        self._of_ticks = slice(len(ticking))
+        self._of_wide = slice(len(ticking), len(ticking) + len(wide))
+        self._of_narrow = slice(len(ticking) + len(wide), len(ticking) + len(details))
+        self._narrow = _samples([slots[at] for at in narrow]) if narrow else None
+        columnar = [slots[at] for at in order[: len(ticking) + len(details)]]
         self._scale = _unless_all((slot.scale for slot in columnar), 1.0)
         self._least = np.array([slot.least for slot in columnar])
         self._largest = np.array([slot.largest for slot in columnar])
 
     def frames(self, ts_ms: Times, values: Floats, starts_ms: Times) -> tuple[Frame, ...]:
         """Return the rows, values in the units that were said. Raises Odd."""
-        scaled = values[: self._count]
+        scaled = values[: len(self._least)]
         if self._scale is not None:
             with np.errstate(all="ignore"):  # what overflows is out of bounds
                 scaled = scaled * self._scale
         if not ((scaled >= self._least) & (scaled <= self._largest)).all():
             raise Odd("a number is out of bounds")
-        made = []
-        if self._ticks is not None:
-            made.append(self._ticks.frame(ts_ms, scaled, starts_ms))
-        if self._details:
-            starts = starts_ms[self._rows]
-            columns = {
-                **self._samples,
-                "ts": Column(ts_ms[self._rows]),
-                "value": Column(scaled[self._rows]),
-                "start_ts": Column(starts, starts != 0),
-            }
-            made.append(Frame("sample", columns))
+        made: list[Frame] = []
+        for part, place in ((self._ticks, self._of_ticks), (self._wide, self._of_wide)):
+            if part is not None:
+                made += part.frames(ts_ms[place], scaled[place], starts_ms[place])
+        if self._narrow is not None:
+            at = self._of_narrow
+            made.append(_narrow(self._narrow, ts_ms[at], scaled[at], starts_ms[at]))
         return tuple(made)
+
+
+def _named(
+    slots: Sequence[Slot], details: Iterable[int], described: Container[str]
+) -> frozenset[int]:
+    """Return a detail of each device of which nothing else is known, which has to be named.
+
+    One of them stays a point; of those that are no row together with others, if there is one.
+    """
+    found: dict[str, int] = {}
+    for at in details:
+        known = found.get(slots[at].device)
+        if slots[at].device not in described and (
+            known is None or (_wide(slots[known]) and not _wide(slots[at]))
+        ):
+            found[slots[at].device] = at
+    return frozenset(found.values())
+
+
+def _wide(slot: Slot) -> Wide | None:
+    """Return the column of a detail that has one of its own."""
+    return BY_KEY.get((slot.known.metric, slot.own)) if slot.known is not None else None
+
+
+def _narrow(static: Mapping[str, Column], ts_ms: Times, values: Floats, starts_ms: Times) -> Frame:
+    told = {
+        "ts": Column(ts_ms),
+        "value": Column(values),
+        "start_ts": Column(starts_ms, starts_ms != 0),
+    }
+    return Frame("sample", {**static, **told})
 
 
 def facts(
@@ -170,94 +191,81 @@ def _is_old(point: Point, devices: Mapping[str, Device], normaliser: Normaliser)
 
 
 class _Ticks:
-    """Which numbers of which readings are which rows of ``tick``."""
+    """The rows of ``tick``."""
 
     def __init__(self, slots: Sequence[Slot], ts_ms: Sequence[int], places: Iterable[int]) -> None:
-        rows: dict[tuple[str, int], int] = {}
-        first: list[Slot] = []
-        cells: dict[str, dict[int, int]] = {name: {} for name in (*TARGETS, "")}
-        """By field and row the place of the number; gaps have no field."""
-        for at in places:
-            slot = slots[at]
-            row = rows.setdefault((slot.device, ts_ms[at]), len(rows))
-            if row == len(first):
-                first.append(slot)
-            if cells[slot.field].setdefault(row, at) != at:
-                raise Odd("a number is said twice")
-        self.order = [found[row] for found in cells.values() for row in sorted(found)]
-        count = len(rows)
-        self._factor = np.array(
-            [TARGETS[slots[at].field].factor if slots[at].field else 1.0 for at in self.order]
-        )
-        row_of = [row for found in cells.values() for row in sorted(found)]
-        self._row_of = np.array(row_of, np.intp)
-        self._count = len(self.order)
-        where = {row: at for at, row in reversed(list(enumerate(row_of)))}
-        self._first = np.array([where[row] for row in range(count)], np.intp)
-        self._pairs = _neighbours(rows)
-        self._spans, at = [], 0
-        for name, target in TARGETS.items():
-            found = cells[name]
-            self._spans.append(_span(target, at, sorted(found), count))
-            at += len(found)
-        self._spans = [span for span in self._spans if span.place.start < span.place.stop]
-        reasons = {row: slots[at].reason for row, at in cells[""].items()}
-        self._static = _static(first, reasons, cells["power_watts"])
+        self.grid = Grid(slots, ts_ms, places, FIELD, (*TARGETS, ""))
+        fields = [slots[at].field for at in self.grid.order]
+        self._factor = np.array([TARGETS[name].factor if name else 1.0 for name in fields])
+        gaps = self.grid.cells.get("", {})
+        reasons = {row: slots[at].reason for row, at in gaps.items()}
+        powered = self.grid.cells.get("power_watts", {})
+        self._static = _static(self.grid.first, reasons, powered)
 
-    def frame(self, ts_ms: Times, scaled: Floats, starts_ms: Times) -> Frame:
-        ts_ms, scaled = ts_ms[: self._count], scaled[: self._count]
-        row_ts = ts_ms[self._first]
-        if not (row_ts[self._row_of] == ts_ms).all():
-            raise Moved("the parts of a reading have several times")
-        if self._pairs is not None and not (row_ts[self._pairs[0]] < row_ts[self._pairs[1]]).all():
-            raise Moved("readings come in another order")
+    def frames(self, ts_ms: Times, scaled: Floats, starts_ms: Times) -> Iterator[Frame]:
+        grid = self.grid
+        columns: dict[str, Column] = {"ts": Column(grid.times(ts_ms)), **self._static}
         whole = np.rint(scaled * self._factor)
-        columns: dict[str, Column] = {"ts": Column(row_ts), **self._static}
-        for span in self._spans:
-            numbers = scaled if span.target.truncated else whole
-            columns[span.target.column] = _column(span, numbers, len(row_ts))
-            if span.target.column == "energy_uj":
-                columns["start_ts"] = _starts(span, starts_ms, len(row_ts))
-        return Frame("tick", columns)
+        for field in grid.spans:
+            if not field:
+                continue
+            target = TARGETS[field]
+            numbers = scaled if target.truncated else whole
+            columns[target.column] = grid.column(field, numbers, target.dtype)
+            if field == "energy_joules":
+                columns["start_ts"] = grid.partly(field, starts_ms, starts_ms != 0, np.int64)
+        yield Frame("tick", columns)
 
 
-def _neighbours(rows: Mapping[tuple[str, int], int]) -> tuple[Places, Places] | None:
-    """Return which row of a device comes before which, None where each device has only one."""
-    by_device: dict[str, list[int]] = {}
-    for (device, _), row in sorted(rows.items()):
-        by_device.setdefault(device, []).append(row)
-    found = [pair for own in by_device.values() for pair in pairwise(own)]
-    if not found:
-        return None
-    before, after = zip(*found, strict=True)
-    return np.array(before, np.intp), np.array(after, np.intp)
+class _Wides:
+    """The rows of ``detail``, and of ``sample`` what their columns cannot hold."""
+
+    def __init__(self, slots: Sequence[Slot], ts_ms: Sequence[int], places: Iterable[int]) -> None:
+        names = [wide.column for wide in WIDE]
+        self.grid = Grid(slots, ts_ms, places, lambda slot: _column_of(slot).column, names)
+        said = [slots[at] for at in self.grid.order]
+        wides = [_column_of(slot) for slot in said]
+        self._columns = [(wide, _dtype(wide)) for wide in WIDE if wide.column in self.grid.spans]
+        self._scale = np.array([float(wide.scale) for wide in wides])
+        bounds = [np.iinfo(_dtype(wide)) for wide in wides]
+        self._least = np.array([float(bound.min) for bound in bounds])
+        self._largest = np.array([float(bound.max) for bound in bounds])
+        self._uncounted = np.array([not wide.start_column for wide in wides], np.bool_)
+        self._samples = _samples(said)
+        devices = [slot.device_id for slot in self.grid.first]
+        self._devices = Column(np.array(devices, np.uint64))
+
+    def frames(self, ts_ms: Times, scaled: Floats, starts_ms: Times) -> Iterator[Frame]:
+        if starts_ms[self._uncounted].any():
+            raise Odd("a gauge with a start")
+        columns = {"ts": Column(self.grid.times(ts_ms)), "device_id": self._devices}
+        # As ``Wide.scaled`` does it, for all columns at once.
+        whole = np.rint(scaled * self._scale)
+        holds = np.abs(whole / self._scale - scaled) <= MEANT * np.abs(scaled)
+        holds &= (whole >= self._least) & (whole < self._largest)
+        holds &= ~(np.signbit(scaled) & (whole == 0))
+        numbers, begun = np.where(holds, whole, 0.0), holds & (starts_ms != 0)
+        for wide, dtype in self._columns:
+            columns[wide.column] = self.grid.partly(wide.column, numbers, holds, dtype)
+            if wide.start_column:
+                told = self.grid.partly(wide.column, starts_ms, begun, np.int64)
+                columns[wide.start_column] = told
+        yield Frame("detail", columns)
+        if not holds.all():
+            rest = {name: Column(column.values[~holds]) for name, column in self._samples.items()}
+            yield _narrow(rest, ts_ms[~holds], scaled[~holds], starts_ms[~holds])
 
 
-def _span(target: Target, at: int, rows: Sequence[int], count: int) -> Span:
-    place = slice(at, at + len(rows))
-    if len(rows) == count:
-        return Span(target, place, None, None)
-    present = np.zeros(count, np.bool_)
-    present[rows] = True
-    return Span(target, place, np.array(rows, np.intp), present)
+def _column_of(slot: Slot) -> Wide:
+    wide = _wide(slot)
+    assert wide is not None
+    return wide
 
 
-def _column(span: Span, numbers: Floats, count: int) -> Column:
-    said = numbers[span.place].astype(span.target.dtype)
-    if span.rows is None:
-        return Column(said)
-    values = np.zeros(count, span.target.dtype)
-    values[span.rows] = said
-    return Column(values, span.present)
-
-
-def _starts(span: Span, starts_ms: Times, count: int) -> Column:
-    said = starts_ms[span.place]
-    if span.rows is None:
-        return Column(said, said != 0)
-    values = np.zeros(count, np.int64)
-    values[span.rows] = said
-    return Column(values, values != 0)
+def _dtype(wide: Wide) -> np.dtype[Any]:
+    dtype = KINDS[STORED[TABLE][wide.column]].dtype
+    assert dtype is not None
+    return dtype
 
 
 def _static(

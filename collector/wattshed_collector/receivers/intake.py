@@ -23,6 +23,7 @@ from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.store.budget import Budget, Entry
 from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.wide import said
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -32,7 +33,12 @@ from .dead_letters import DeadLetters, Letter
 
 T = TypeVar("T")
 
-ROWS = {"tick": "ticks_total", "sample": "details_total", "metric_sample": "other_samples_total"}
+ROWS = {
+    "tick": "ticks_total",
+    "sample": "details_total",
+    "detail": "details_total",
+    "metric_sample": "other_samples_total",
+}
 """The counter of each table that frames may fill."""
 NOT_READ = frozenset({"content_type", "unknown_encoding"})
 NOT_OF_THE_BODY = frozenset({*NOT_READ, "broken_off", "body_too_large", "decoded_too_large"})
@@ -204,7 +210,7 @@ class Intake:
             self._count("ticks_total", len(batch.ticks))
             self._count("details_total", len(batch.details))
             for frame in queued.frames:
-                self._count(ROWS[frame.table], len(frame))
+                self._count(ROWS[frame.table], said(frame))
         self.telemetry.reject(self.receiver, batch.rejected)
         self.telemetry.quarantine(self.receiver, batch)
         return queued

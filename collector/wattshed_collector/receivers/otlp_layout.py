@@ -27,7 +27,8 @@ from wattshed_collector.store.insert import Frame
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
-from .arrays import Floats, Places, Tables, facts
+from .arrays import Floats, Tables, facts
+from .grid import Places
 from .otlp_decoding import Decoded, Decoder
 
 RECEIVER = "otlp"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from wattshed_exporter.model import (
@@ -22,6 +22,10 @@ from wattshed_exporter.semconv import (
     PUSHED_DETAILS,
     WORKLOAD_ATTRIBUTES,
 )
+
+from .frames import frame
+from .insert import Frame
+from .wide import split
 
 Columns = dict[str, list[Any]]
 
@@ -166,18 +170,20 @@ def outcome_columns(outcomes: Sequence[Outcome], ids: Ids) -> Columns:
     }
 
 
-def tables(batch: Batch, ids: Ids) -> Mapping[str, Columns]:
-    """Return the columns per table, dimensions first, empty tables left out."""
+def tables(batch: Batch, ids: Ids) -> list[Frame]:
+    """Return the rows per table, dimensions first, empty tables left out."""
+    detail, narrow = split(batch.details, [ids[detail.device] for detail in batch.details])
     built = {
         "device": device_columns(batch.devices, ids),
         "workload": workload_columns(batch.workloads, ids),
         "allocation": allocation_columns(batch.allocations, ids),
         "quarantine": quarantine_columns(batch.quarantine),
         "outcome": outcome_columns(batch.outcomes, ids),
-        "sample": detail_columns(batch.details, ids),
+        "sample": detail_columns([batch.details[place] for place in narrow], ids),
         "tick": tick_columns(batch.ticks, ids),
     }
-    return {table: columns for table, columns in built.items() if next(iter(columns.values()))}
+    found = [frame(name, columns) for name, columns in built.items() if any(columns.values())]
+    return found if detail is None else [*found, detail]
 
 
 def _micro(value: float | None) -> int | None:

@@ -50,6 +50,55 @@ SAMPLE: Types = {
     "start_ts": _maybe(TIME),
     "ingested_at": TIME_US,
 }
+DETAIL: Types = {
+    "ts": TIME,
+    "device_id": "UInt64",
+    "memory_total_bytes": _maybe("UInt64"),
+    **dict.fromkeys(
+        (
+            "memory_activity_e6",
+            "sm_activity_e6",
+            "tensor_activity_e6",
+            "fp64_activity_e6",
+            "fp32_activity_e6",
+            "fp16_activity_e6",
+            "process_utilization_e6",
+            "contexts",
+        ),
+        _maybe("UInt32"),
+    ),
+    **dict.fromkeys(
+        ("graphics_clock_hertz", "sm_clock_hertz", "memory_clock_hertz", "video_clock_hertz"),
+        _maybe("UInt64"),
+    ),
+    "memory_temp_e1": _maybe("Int16"),
+    **dict.fromkeys(
+        (
+            "gpu_average_power_uw",
+            "gpu_instant_power_uw",
+            "module_instant_power_uw",
+            "memory_instant_power_uw",
+            "requested_limit_uw",
+            "default_limit_uw",
+            "min_limit_uw",
+            "max_limit_uw",
+            "pcie_transmit_bytes",
+            "pcie_receive_bytes",
+            "nvlink_transmit_bytes",
+            "nvlink_receive_bytes",
+        ),
+        _maybe("UInt64"),
+    ),
+    **dict.fromkeys(
+        (
+            "pcie_transmit_start",
+            "pcie_receive_start",
+            "nvlink_transmit_start",
+            "nvlink_receive_start",
+        ),
+        _maybe(TIME),
+    ),
+}
 DEVICE: Types = {
     "device_id": "UInt64",
     "key": TEXT,
@@ -116,6 +165,7 @@ TABLES: Mapping[str, Types] = {
     "outcome": OUTCOME,
     "sample": SAMPLE,
     "metric_sample": METRIC_SAMPLE,
+    "detail": DETAIL,
     "tick": TICK,
 }
 """In the order in which they are written: what others refer to comes first."""

@@ -32,6 +32,7 @@ from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
 from .schema import TABLES
 from .sink import Sink, Straight
+from .wide import said
 
 log = logging.getLogger(__name__)
 
@@ -186,9 +187,7 @@ class Writer:
     def _facts(self, batch: Batch, frames: Iterable[Frame]) -> list[Frame]:
         """Return the rows by table, dimensions first."""
         said: dict[str, list[Frame]] = {table: [] for table in TABLES}
-        for table, columns in tables(batch, self._ids).items():
-            said[table].append(frame(table, columns))
-        for rows in frames:
+        for rows in (*tables(batch, self._ids), *frames):
             if len(rows):
                 said[rows.table].append(rows)
         return [joined(parts) for parts in said.values() if parts]
@@ -199,4 +198,5 @@ def _ticks(delivery: Delivery) -> int:
 
 
 def _details(delivery: Delivery) -> int:
-    return len(delivery.batch.details) + sum(len(f) for f in delivery.frames if f.table == "sample")
+    rows = (f for f in delivery.frames if f.table in ("sample", "detail"))
+    return len(delivery.batch.details) + sum(map(said, rows))

@@ -50,6 +50,7 @@ def test_numbers_count_up_from_one() -> None:
         "finished_hours",
         "tick_beside",
         "finished_hours_only",
+        "wide_details",
     ]
 
 

@@ -39,7 +39,7 @@ def clock(at: int, hertz: float = 1.98e9, domain: str = "sm", device: str = "d")
 def stored(bed: Bed) -> list[tuple[object, ...]]:
     return bed.client.rows(
         "SELECT device_id, metric, labels, toUnixTimestamp64Milli(ts), value, "
-        "toUnixTimestamp64Milli(start_ts) FROM sample FINAL "
+        "toUnixTimestamp64Milli(start_ts) FROM v_sample "
         "ORDER BY device_id, metric, labels, ts"
     )
 

@@ -18,7 +18,8 @@ from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
 from wattshed_collector.normalise.page_layout import SCRAPED, UNSAID, OwnPage, is_time, own_page
 from wattshed_collector.normalise.page_lines import Lines, PageLines, split
 from wattshed_collector.normalise.slots import Moved, Odd
-from wattshed_collector.receivers.arrays import Floats, Tables, Times, facts
+from wattshed_collector.receivers.arrays import Floats, Tables, facts
+from wattshed_collector.receivers.grid import Times
 from wattshed_collector.store.insert import Frame
 from wattshed_exporter.model import Batch
 

@@ -16,6 +16,8 @@ from typing import Any
 from wattshed_collector.config import NAMED_ALONE, Job, Scrape
 from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.normalise.dialect import Origin
+from wattshed_collector.receivers.intake import ROWS
+from wattshed_collector.store.wide import said
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 
@@ -221,6 +223,8 @@ class Scraper:
             await asyncio.wrap_future(self._writer.submit(batch, read.frames))
             self._telemetry.count("ticks_total", len(batch.ticks), receiver=RECEIVER)
             self._telemetry.count("details_total", len(batch.details), receiver=RECEIVER)
+            for rows in read.frames:
+                self._telemetry.count(ROWS[rows.table], said(rows), receiver=RECEIVER)
         self._telemetry.reject(RECEIVER, batch.rejected)
         self._telemetry.quarantine(RECEIVER, batch)
 

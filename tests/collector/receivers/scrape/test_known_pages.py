@@ -99,7 +99,7 @@ def own(number: int, skip: int = -1) -> bytes:
         for at, device in enumerate(DEVICES)
         if at != skip
     }
-    metric, own_labels = "wattshed_clock_hertz", ("sm",)
+    metric, own_labels = "wattshed_clock_hertz", tuple[str, ...](("sm",))
     details = {
         (device.key, metric, own_labels): Detail(
             device.key, metric, NOW_MS - 1000, 1.98e9 + number, own_labels
@@ -110,7 +110,7 @@ def own(number: int, skip: int = -1) -> bytes:
 
 
 class TestEqual:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=50, deadline=None)
     @given(st.data())
     def test_pages_of_one_layout(self, data: st.DataObject) -> None:
         lines = data.draw(st.sampled_from((ours, ours, mixed)))
@@ -132,11 +132,9 @@ class TestEqual:
         states = target(), target()
         for number in range(4):
             page = own(number)
-            read = fast.read(page, NOW_MS, states[0])
-            assert {**facts(read.batch, read.frames), "ignored": read.ignored} == said(
-                slow, page, NOW_MS, states[1]
-            )
-        assert [(part.table, len(part)) for part in read.frames] == [("tick", 3), ("sample", 3)]
+            assert said(fast, page, NOW_MS, states[0]) == said(slow, page, NOW_MS, states[1])
+        read = fast.read(own(4), NOW_MS, states[0])
+        assert [(part.table, len(part)) for part in read.frames] == [("tick", 3), ("detail", 3)]
         assert (read.batch.ticks, read.batch.details) == ((), ())
 
     def test_a_device_that_goes_and_comes(self) -> None:
@@ -166,7 +164,9 @@ def fast() -> PageReader:
 
 class TestLimits:
     def test_rules_look_at_every_page(self, fast: PageReader) -> None:
-        rule = Relabel(source_labels=("__name__",), regex="wattshed_power_watts", action=Action.DROP)
+        rule = Relabel(
+            source_labels=("__name__",), regex="wattshed_power_watts", action=Action.DROP
+        )
         state = replace(target(), rules=Rules((rule,)))
         for number in range(4):
             read = fast.read(own(number), NOW_MS, state)
