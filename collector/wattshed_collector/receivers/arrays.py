@@ -244,14 +244,21 @@ class _Wides:
         holds = np.abs(whole / self._scale - scaled) <= MEANT * np.abs(scaled)
         holds &= (whole >= self._least) & (whole < self._largest)
         holds &= ~(np.signbit(scaled) & (whole == 0))
-        numbers, begun = np.where(holds, whole, 0.0), holds & (starts_ms != 0)
+        begun = holds & (starts_ms != 0)
+        all_held, any_begun = bool(holds.all()), bool(begun.any())
+        if not all_held:
+            whole = np.where(holds, whole, 0.0)
         for wide, dtype in self._columns:
-            columns[wide.column] = self.grid.partly(wide.column, numbers, holds, dtype)
-            if wide.start_column:
-                told = self.grid.partly(wide.column, starts_ms, begun, np.int64)
-                columns[wide.start_column] = told
+            name = wide.column
+            columns[name] = (
+                self.grid.column(name, whole, dtype)
+                if all_held
+                else self.grid.partly(name, whole, holds, dtype)
+            )
+            if any_begun and wide.start_column:
+                columns[wide.start_column] = self.grid.partly(name, starts_ms, begun, np.int64)
         yield Frame("detail", columns)
-        if not holds.all():
+        if not all_held:
             rest = {name: Column(column.values[~holds]) for name, column in self._samples.items()}
             yield _narrow(rest, ts_ms[~holds], scaled[~holds], starts_ms[~holds])
 
