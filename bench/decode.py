@@ -155,10 +155,10 @@ def captured(seconds: float) -> list[bytes]:
     server = HTTPServer(("127.0.0.1", 0), Sink)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/v1/metrics"
-    told = "--sources", "simulate", "--otlp.endpoint", url, "--web.listen-address", "127.0.0.1:0"
-    told += "--simulate.history-hours", "0"
+    told = ("--sources", "simulate", "--simulate.history-hours", "0")
+    where = ("--otlp.endpoint", url, "--web.listen-address", "127.0.0.1:0")
     known = {k: text for k, text in os.environ.items() if not k.startswith("WATTSHED_")}
-    command = [sys.executable, "-m", "wattshed_exporter", *told]
+    command = [sys.executable, "-m", "wattshed_exporter", *told, *where]
     with subprocess.Popen(command, env=known) as exporter:
         time.sleep(seconds)
         exporter.terminate()

@@ -79,15 +79,15 @@ class Foreign:
         """Return where the samples of a series belong."""
         return self._place(series, origin)
 
-    def took(self, origin: Origin, ts_ms: int, ours: Iterable[tuple[str, str, str, int]]) -> None:
+    def took(self, origin: Origin, ts_ms: int, ours: Iterable[tuple[str, int]]) -> None:
         """Note a whole page of our own exporter that was read another way, as ``points`` does.
 
-        ``ours`` are source, node and key of what measures, and when it did in Unix milliseconds.
+        ``ours`` are what it measures (``precedence.claim_of``) and when, in Unix milliseconds.
         """
         with self._lock:
             self._scrapes(origin, ts_ms)
-            for claim in ours:
-                self._precedence.ours(*claim)
+            for claim, read_ms in ours:
+                self._precedence.speaks(claim, read_ms)
 
     def points(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]

@@ -14,6 +14,7 @@ from . import Attributes, Point
 from .dialect import MOST_ROWS, Origin, Scrape, Series
 from .facts import Normaliser
 from .foreign import NAMED, Foreign, Thing
+from .precedence import claim_of
 from .prometheus import ACTIVITY_STARTED_AT, LATEST_S, OURS, READ_AT, STARTED_AT
 from .slots import Odd, Slot, slot
 
@@ -27,14 +28,14 @@ class OwnPage:
     """Points by the line of their number among the numbers of a page, and what else there is.
 
     ``reads`` and ``starts`` are the lines of the times of each point.
-    ``claims`` are source, node and key of what measures, each with the line of its time.
+    ``claims`` are what is measured (``precedence.claim_of``), each with the line of its time.
     """
 
     slots: list[Slot] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     reads: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    claims: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    claims: set[tuple[str, int]] = field(default_factory=set)
     unknown: int = 0
     """Samples of no known exporter."""
     ignored: int = 0
@@ -88,12 +89,12 @@ def _add(
         read = point.ts_ms // 1000 - 1 if point.ts_ms else SCRAPED
         page.reads.append(read)
         page.starts.append(point.start_ms // 1000 - 1 if point.start_ms else UNSAID)
-        page.claims[_claim(point)] = read
+        page.claims.add((_claim(point), read))
 
 
-def _claim(point: Point) -> tuple[str, str, str]:
+def _claim(point: Point) -> str:
     source, node, key = (str(point.attributes.get(name, "")) for name in NAMED)
-    return source, node, key
+    return claim_of(source, node, key)
 
 
 def is_time(seconds: float) -> bool:

@@ -17,6 +17,11 @@ CACHE = 100_000
 RAPL = "rapl"
 
 
+def claim_of(source: str, node: str, key: str) -> str:
+    """Return what is measured: the device, or all of a machine's RAPL domains."""
+    return f"{node}/{RAPL}" if source == RAPL else key
+
+
 class Precedence:
     """Remembers until when each thing was measured, and by which rank."""
 
@@ -39,7 +44,11 @@ class Precedence:
 
     def ours(self, source: str, node: str, key: str, ts_ms: int) -> None:
         """Note that one of our own exporters measures a device."""
-        until = self._claims(f"{node}/{RAPL}" if source == RAPL else key)
+        self.speaks(claim_of(source, node, key), ts_ms)
+
+    def speaks(self, claim: str, ts_ms: int) -> None:
+        """Note that one of our own exporters measures a thing."""
+        until = self._claims(claim)
         until[0] = max(until.get(0, 0), ts_ms + LONGEST_MS)
 
     def is_ours(self, claim: str, ts_ms: int) -> bool:

@@ -72,7 +72,7 @@ class KnownPage:
 class _Said(NamedTuple):
     batch: Batch
     frames: tuple[Frame, ...]
-    claims: list[tuple[str, str, str, int]]
+    claims: list[tuple[str, int]]
 
 
 class _Own:
@@ -97,10 +97,7 @@ class _Own:
         except Moved:
             self._learn(times)
             batch, frames = self._rows(numbers, times, normaliser)
-        claims = [
-            (source, node, key, int(times[read]))
-            for (source, node, key), read in self._page.claims.items()
-        ]
+        claims = [(claim, int(times[read])) for claim, read in self._page.claims]
         return _Said(batch, frames, claims)
 
     def _learn(self, times: Times) -> None:
