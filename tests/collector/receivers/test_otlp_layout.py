@@ -25,6 +25,7 @@ from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
 from wattshed_collector.receivers.otlp_layout import LayoutDecoder, Layouts, Way
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.telemetry import Telemetry
+from wattshed_exporter import semconv
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Method, Tick, Workload
 from wattshed_exporter.outputs.protobuf import Encoder
 
@@ -43,16 +44,16 @@ METRICS = (
     ("hw.gpu.memory.usage", "By", "gauge"),
     ("hw.temperature", "Cel", "gauge"),
     ("hw.temperature", "K", "gauge"),
-    ("wattshed.gap", "1", "gauge"),
-    ("wattshed.device.power.limit", "W", "gauge"),
+    (semconv.GAP.otel, "1", "gauge"),
+    (semconv.POWER_LIMIT.otel, "W", "gauge"),
     ("wattshed.clock", "MHz", "gauge"),
     ("hw.errors", "{error}", "sum"),
     ("hw.errors", "{error}", "delta"),
     ("hw.gpu.io", "By", "sum"),
     ("wattshed.sm.activity", "1", "gauge"),
     ("wattshed.activity.time", "s", "sum"),
-    ("wattshed.allocation", "1", "gauge"),
-    ("wattshed.outcomes", "1", "sum"),
+    (semconv.ALLOCATION.otel, "1", "gauge"),
+    (semconv.OUTCOMES.otel, "1", "sum"),
     ("somebody.else", "1", "gauge"),
 )
 GOOD = (0.0, 0.25, 0.97, 1.0, 0.5000001)
@@ -72,7 +73,7 @@ OWN: tuple[dict[str, Any], ...] = (
     {"wattshed.reason": "timeout"},
     {"wattshed.link": "pcie", "network.io.direction": "transmit"},
     {"wattshed.link": "pcie", "network.io.direction": "receive"},
-    {"wattshed.workload.id": "w1", "wattshed.outcome.kind": "token"},
+    {semconv.WORKLOAD_ATTRIBUTES[0].otel: "w1", semconv.OUTCOME_KIND_ATTRIBUTE: "token"},
 )
 
 
@@ -155,8 +156,8 @@ def body(
             point.as_double = number.value
         point.flags = int(one.unsaid)
         attributes = dict(one.attributes)
-        if one.metric[0] == "wattshed.allocation":
-            attributes["wattshed.allocation.activity"] = number.activity
+        if one.metric[0] == semconv.ALLOCATION.otel:
+            attributes[semconv.ALLOCATION_ACTIVITY_ATTRIBUTE] = number.activity
         point.attributes.extend(told(attributes))
     return request.SerializeToString()
 
