@@ -47,8 +47,10 @@ from .receivers.intake import Intake, Means
 from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
 from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
+from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
+from .receivers.scrape.known_pages import KnownPages
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
 from .security.keys import TENANCY
@@ -116,7 +118,8 @@ async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncI
         report = stack.enter_context(reporting(config.telemetry))
         telemetry = Telemetry(report.span if report is not None else None)
         parts = stack.enter_context(_parts(config, telemetry))
-        pages = Pages(parts.normaliser, parts.foreign)
+        known = parts.normaliser, parts.foreign
+        pages = KnownPages(Pages(*known), *known)
         scraper = Scraper(parts.writer, pages, telemetry, config.scrape)
         await stack.enter_async_context(_beside(scraper.run()))
         patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
@@ -241,7 +244,8 @@ def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
     kept = parts.config.other_metrics
     others = Others(kept.otlp, kept.max_series, parts.limits)
     protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
-    return OtlpReceiver(intake, protobuf, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
+    layouts = LayoutDecoder(parts.normaliser, parts.foreign, protobuf, intake.telemetry)
+    return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
 
 
 def _dead_letters(config: Config) -> DeadLetters | None:

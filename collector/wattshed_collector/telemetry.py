@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.wide import said
 from wattshed_exporter import __version__
 from wattshed_exporter.model import Batch
 
@@ -40,6 +41,11 @@ class Health:
 
 COUNTERS: tuple[Health, ...] = (
     Health("requests_total", "Requests answered.", ("receiver", "code")),
+    Health(
+        "bodies_total",
+        "Bodies read, by way: layout (its series were known), scanned, parsed (the long way).",
+        ("receiver", "way"),
+    ),
     Health("ticks_total", "Ticks that became durable.", ("receiver",)),
     Health("details_total", "Details that became durable.", ("receiver",)),
     Health("other_samples_total", "Samples of metrics not about energy, durable.", ("receiver",)),
@@ -256,7 +262,7 @@ class Telemetry:
         self.count("ticks_total", len(batch.ticks), receiver=receiver)
         self.count("details_total", len(batch.details), receiver=receiver)
         for frame in frames:
-            self.count(ROWS[frame.table], len(frame), receiver=receiver)
+            self.count(ROWS[frame.table], said(frame), receiver=receiver)
         newest_ms = [tick.ts_ms for tick in batch.ticks]
         newest_ms += [int(f.columns["ts"].values.max()) for f in frames if f.table == "tick" and f]
         if newest_ms:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wattshed_exporter import semconv
 from wattshed_exporter.model import Detail
 
-from . import Point
+from . import Attributes, Point
 
 LARGEST = {
     "J": 1.8e13,
@@ -46,8 +46,12 @@ class Known:
 
     def detail(self, point: Point, device: str, value: float) -> Detail:
         """Return the detail; its attributes are the point's own, never those of the device."""
-        attributes = tuple(str(point.attributes.get(name, "")) for name in self.attributes)
-        return Detail(device, self.metric, point.ts_ms, value, attributes, point.start_ms or None)
+        own = self.own(point.attributes)
+        return Detail(device, self.metric, point.ts_ms, value, own, point.start_ms or None)
+
+    def own(self, attributes: Attributes) -> tuple[str, ...]:
+        """Return the values of the metric's own labels, in their order."""
+        return tuple(str(attributes.get(name, "")) for name in self.attributes)
 
 
 def _known(metric: semconv.Metric) -> Known:

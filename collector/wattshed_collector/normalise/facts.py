@@ -94,38 +94,37 @@ class Normaliser:
         now_ms = self._now() * 1000
         for point in points:
             try:
-                self._check_time(point, now_ms)
+                if doubt := self._limits.doubt(point.ts_ms, now_ms):
+                    raise Rejected(doubt)
                 self._take(point, draft)
             except Rejected as reason:
                 draft.rejected[str(reason)] += 1
         return draft.batch()
 
-    def _check_time(self, point: Point, now_ms: float) -> None:
-        if point.ts_ms <= 0:
-            raise Rejected("no_timestamp")
-        if point.ts_ms > now_ms + self._limits.future_seconds * 1000:
-            raise Rejected("future_timestamp")
-        oldest = self._limits.oldest_seconds
-        if oldest and point.ts_ms < now_ms - oldest * 1000:
-            raise Rejected("too_old")
+    def believes(self, first_ms: int, last_ms: int) -> bool:
+        """Return whether all event times from the first to the last are believed now."""
+        now_ms = self._now() * 1000
+        return not (self._limits.doubt(first_ms, now_ms) or self._limits.doubt(last_ms, now_ms))
 
     def _take(self, point: Point, draft: _Draft) -> None:
         if field := FIELDS.get(point.metric):
             value = _checked(point, field.unit, LARGEST[field.field])
-            device = self._device(point.attributes)
+            device = self.device(point.attributes)
             draft.set(device, point, field.field, value)
         elif known := details.KNOWN.get(point.metric):
             value = _checked(point, known.unit, known.largest)
             draft.details.append(known.detail(point, _device_key(point), value))
         elif point.metric == semconv.GAP.otel:
             reason = str(point.attributes.get(semconv.REASON_ATTRIBUTE) or "unknown")
-            draft.set(self._device(point.attributes), point, "gap", reason)
+            draft.set(self.device(point.attributes), point, "gap", reason)
         elif point.metric == semconv.POWER_LIMIT.otel:
             limit = _checked(point, "W", LARGEST["power_watts"])
-            key = self._device(point.attributes).key
-            self._power_limits[key] = limit
-            self._devices.pop(key, None)
-            draft.devices[key] = self._device(point.attributes)
+            device = self.device(point.attributes)
+            if device.power_limit_watts != limit:
+                self._power_limits[device.key] = limit
+                self._devices.pop(device.key, None)
+                device = self.device(point.attributes)
+            draft.devices[device.key] = device
         elif point.metric == semconv.ALLOCATION.otel:
             draft.add_allocation(point)
         elif point.metric == semconv.OUTCOMES.otel:
@@ -133,7 +132,8 @@ class Normaliser:
         else:
             raise Rejected("unknown_metric")
 
-    def _device(self, attributes: Attributes) -> Device:
+    def device(self, attributes: Attributes) -> Device:
+        """Return the device that attributes describe, with its last limit; raises Rejected."""
         key = str(attributes.get("hw.id", ""))
         known = self._devices.get(key)
         if known is not None and known[0] is attributes:
@@ -166,7 +166,7 @@ class _Draft:
     def set(self, device: Device, point: Point, field: str, value: float | str) -> None:
         tick = self.ticks.get((device.key, point.ts_ms))
         if tick is None:
-            tick = {"interval_ms": _interval_ms(point.attributes), "method": device.method}
+            tick = {"interval_ms": interval_ms(point.attributes), "method": device.method}
             self.ticks[device.key, point.ts_ms] = tick
         self.devices.setdefault(device.key, device)
         if field == "energy_joules":
@@ -237,12 +237,16 @@ def _parse_workload(attributes: Attributes) -> Workload:
     return Workload(**{"name": texts["key"], **texts})
 
 
-def _scaled(point: Point, unit: str) -> float:
-    said = "1" if ANNOTATION.fullmatch(point.unit) else point.unit
-    scale = semconv.UNIT_SCALE[unit].get(said)
+def unit_scale(said: str, unit: str) -> float:
+    """Return the factor from the unit that was said to the base unit; raises Rejected."""
+    scale = semconv.UNIT_SCALE[unit].get("1" if ANNOTATION.fullmatch(said) else said)
     if scale is None:
         raise Rejected("unknown_unit")
-    return point.value * scale
+    return scale
+
+
+def _scaled(point: Point, unit: str) -> float:
+    return point.value * unit_scale(point.unit, unit)
 
 
 def _checked(point: Point, unit: str, largest: float) -> float:
@@ -263,7 +267,8 @@ def _device_key(point: Point) -> str:
     return key
 
 
-def _interval_ms(attributes: Attributes) -> int:
+def interval_ms(attributes: Attributes) -> int:
+    """Return the nominal time between two readings; raises Rejected."""
     try:
         interval = int(attributes.get(semconv.INTERVAL_ATTRIBUTE, DEFAULT_INTERVAL_MS))
     except (ValueError, OverflowError):

@@ -67,10 +67,27 @@ class Foreign:
         self._scraped: dict[str, tuple[int, int]] = {}
         """From when to when our own scrapes of a target hold good."""
 
-    def saw(self, batch: Batch) -> None:
-        """Note what came from our own exporters another way, which is then not taken twice."""
+    def saw(self, batch: Batch, newest_ms: int = 0) -> None:
+        """Note what came from our own exporters another way, which is then not taken twice.
+
+        ``newest_ms`` is the latest event time of what came as rows beside the batch.
+        """
         with self._lock:
-            self._precedence.saw(batch, SOURCES)
+            self._precedence.saw(batch, SOURCES, newest_ms)
+
+    def place(self, series: Series, origin: Origin) -> Place:
+        """Return where the samples of a series belong."""
+        return self._place(series, origin)
+
+    def took(self, origin: Origin, ts_ms: int, ours: Iterable[tuple[str, int]]) -> None:
+        """Note a whole page of our own exporter that was read another way, as ``points`` does.
+
+        ``ours`` are what it measures (``precedence.claim_of``) and when, in Unix milliseconds.
+        """
+        with self._lock:
+            self._scrapes(origin, ts_ms)
+            for claim, read_ms in ours:
+                self._precedence.speaks(claim, read_ms)
 
     def points(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]

@@ -17,6 +17,11 @@ CACHE = 100_000
 RAPL = "rapl"
 
 
+def claim_of(source: str, node: str, key: str) -> str:
+    """Return what is measured: the device, or all of a machine's RAPL domains."""
+    return f"{node}/{RAPL}" if source == RAPL else key
+
+
 class Precedence:
     """Remembers until when each thing was measured, and by which rank."""
 
@@ -29,9 +34,9 @@ class Precedence:
         until[rank] = max(until.get(rank, 0), ts_ms + 3 * interval_ms)
         return all(end < ts_ms for other, end in until.items() if other < rank)
 
-    def saw(self, batch: Batch, others: Container[str]) -> None:
+    def saw(self, batch: Batch, others: Container[str], newest_ms: int = 0) -> None:
         """Note what our own exporters measure: devices whose source is none of ``others``."""
-        newest = max((tick.ts_ms for tick in batch.ticks), default=0)
+        newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms)
         for device in batch.devices:
             if device.source in others:
                 continue
@@ -39,7 +44,11 @@ class Precedence:
 
     def ours(self, source: str, node: str, key: str, ts_ms: int) -> None:
         """Note that one of our own exporters measures a device."""
-        until = self._claims(f"{node}/{RAPL}" if source == RAPL else key)
+        self.speaks(claim_of(source, node, key), ts_ms)
+
+    def speaks(self, claim: str, ts_ms: int) -> None:
+        """Note that one of our own exporters measures a thing."""
+        until = self._claims(claim)
         until[0] = max(until.get(0, 0), ts_ms + LONGEST_MS)
 
     def is_ours(self, claim: str, ts_ms: int) -> bool:

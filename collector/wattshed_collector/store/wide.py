@@ -115,15 +115,6 @@ WIDE: tuple[Wide, ...] = (
 BY_KEY: dict[Key, Wide] = {(wide.metric, wide.attributes): wide for wide in WIDE}
 
 
-def values_of(rows: Frame) -> int:
-    """Return how many details some rows of ``detail`` hold."""
-    held = [rows.columns[wide.column] for wide in WIDE if wide.column in rows.columns]
-    return sum(
-        len(rows) if column.present is None else int(np.count_nonzero(column.present))
-        for column in held
-    )
-
-
 def split(details: Sequence[Detail], ids: Sequence[int]) -> tuple[Frame | None, list[int]]:
     """Return the rows of ``detail``, None without any, and the places of details that stay narrow.
 
@@ -151,6 +142,18 @@ def split(details: Sequence[Detail], ids: Sequence[int]) -> tuple[Frame | None, 
             holds = _fill(columns, wide, len(rows), list(places), said)
             narrow += [p for p, held in zip(places.values(), holds, strict=True) if not held]
     return Frame(TABLE, columns), narrow
+
+
+def said(rows: Frame) -> int:
+    """Return how many values rows say: of ``detail`` those of all columns, else one a row."""
+    if rows.table != TABLE:
+        return len(rows)
+    found = (rows.columns.get(wide.column) for wide in WIDE)
+    return sum(
+        len(column.values) if column.present is None else int(column.present.sum())
+        for column in found
+        if column is not None
+    )
 
 
 def _fill(

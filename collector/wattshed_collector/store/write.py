@@ -35,7 +35,7 @@ from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
 from .schema import TABLES
 from .sink import MARK_SECONDS, Sink, Straight
-from .wide import TABLE, values_of
+from .wide import said
 
 HOUR_MS, HOUR_S = 3_600_000, 3600
 log = logging.getLogger(__name__)
@@ -218,6 +218,5 @@ def _ticks(delivery: Delivery) -> int:
 
 
 def _details(delivery: Delivery) -> int:
-    narrow = sum(len(f) for f in delivery.frames if f.table == "sample")
-    wide = sum(values_of(f) for f in delivery.frames if f.table == TABLE)
-    return len(delivery.batch.details) + narrow + wide
+    rows = (f for f in delivery.frames if f.table in ("sample", "detail"))
+    return len(delivery.batch.details) + sum(map(said, rows))

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wattshed_collector.store.rows import labels_text
-from wattshed_collector.store.wide import BY_KEY, MEANT, WIDE, split, values_of
+from wattshed_collector.store.wide import BY_KEY, MEANT, WIDE, said, split
 from wattshed_exporter.model import Batch, Detail
 from wattshed_exporter.semconv import PUSHED_DETAILS
 from wattshed_exporter.semconv.terms import Type
@@ -110,7 +110,7 @@ def test_what_has_no_column_stays_narrow() -> None:
     rows, narrow = split(details, [1, 1, 1, 1, 2, 2])
     assert rows is not None
     assert sorted(narrow) == [1, 2, 3]
-    assert values_of(rows) == 2
+    assert said(rows) == 2
     column = rows.columns["sm_activity_e6"]
     assert column.present is not None
     said = zip(rows.columns["device_id"].values.tolist(), column.values.tolist(), strict=True)

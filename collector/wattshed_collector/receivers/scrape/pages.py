@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wattshed_collector.config import Job
 from wattshed_collector.errors import InvalidInput
@@ -24,6 +24,9 @@ from wattshed_exporter.model import Batch
 
 from .relabel import Rules
 from .reply import Failed
+
+if TYPE_CHECKING:
+    from .known_pages import KnownPage
 
 LARGEST_GROUP = 32
 """Pages that are handed over at once; so many wait for one another."""
@@ -41,6 +44,14 @@ class TargetState:
     rewritten: dict[Series, Series | None] = field(default_factory=dict)
     samples: int = 0
     """Of the last page, after the rules."""
+    mark: int = 0
+    """Of the lines of the last page that was read sample by sample."""
+    page: KnownPage | None = None
+
+    @property
+    def sees_series(self) -> bool:
+        """Whether rules or limits look at each series."""
+        return bool(self.rules) or _limits_labels(self.job)
 
 
 class Read(NamedTuple):
@@ -69,7 +80,7 @@ class Pages:
     def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
         """Return what a page says. Raises InvalidInput where it is refused as a whole."""
         rejected: Counter[str] = Counter()
-        seen = bool(state.rules) or _limits_labels(state.job)
+        seen = state.sees_series
         if not state.rules:
             state.samples = lines(page)
             _check_count(state)
