@@ -113,8 +113,8 @@ def test_what_has_no_column_stays_narrow() -> None:
     assert said(rows) == 2
     column = rows.columns["sm_activity_e6"]
     assert column.present is not None
-    said = zip(rows.columns["device_id"].values.tolist(), column.values.tolist(), strict=True)
-    assert [pair for pair, known in zip(said, column.present, strict=True) if known] == [
+    pairs = zip(rows.columns["device_id"].values.tolist(), column.values.tolist(), strict=True)
+    assert [pair for pair, known in zip(pairs, column.present, strict=True) if known] == [
         (1, 500_000),
         (2, 750_000),
     ]
