@@ -44,20 +44,6 @@ def declared() -> set[str]:
 def test_numbers_count_up_from_one() -> None:
     found = migrations()
     assert [m.number for m in found] == list(range(1, len(found) + 1))
-    assert [m.name for m in found[:3]] == ["facts", "ledger", "views"]
-    assert [m.name for m in found[3:]] == [
-        "versions",
-        "samples",
-        "merging_ticks",
-        "attribution",
-        "rollups",
-        "containment",
-        "finished_hours",
-        "tick_beside",
-        "finished_hours_only",
-        "wide_details",
-        "latest",
-    ]
 
 
 def test_each_table_is_made_in_one_file() -> None:
