@@ -137,11 +137,6 @@ class Bed:
         return {(t, d, str(m), str(r)): (joules, seconds) for t, d, m, r, joules, seconds in rows}
 
 
-@pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
-    return Stores(tmp_path_factory.mktemp("stores"))
-
-
 @pytest.fixture(scope="module")
 def shared_bed(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("store")
