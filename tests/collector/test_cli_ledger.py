@@ -49,7 +49,7 @@ def folder(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stores.prepare(folder, Layout(raw_days=0, minute_days=0))
     store = Store(folder)
     writer = Writer(store.client, window_seconds=0.0)
-    writer.submit(facts()).result(30)
+    writer.submit(facts()).result(120)
     writer.close()
     store.close()
     return folder
@@ -123,7 +123,7 @@ def test_of_a_running_collector(
     capsys: pytest.CaptureFixture[str], folder: Path, collect: Collect
 ) -> None:
     with collect(config(folder)) as collector:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not collector.get("/v1/ledger").json["watermark"]:
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -49,7 +49,7 @@ def folder(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(path)
     writer = Writer(store.client, window_seconds=0.0)
     gpus = tuple(Device(f"GPU-{i}", Kind.GPU, "n1", "nvml", name=f"gpu{i}") for i in range(2))
-    writer.submit(Batch(devices=gpus)).result(30)
+    writer.submit(Batch(devices=gpus)).result(120)
     writer.close()
     store.close()
     return path

@@ -46,7 +46,7 @@ class Collector:
         self.url = self._wait()
 
     def _wait(self) -> str:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (url := find(self.folder)):
             assert self.process.poll() is None, "the collector did not start"
             assert time.monotonic() < deadline, "the collector does not answer"
@@ -115,13 +115,13 @@ def ingest(senders: list[Sender], url: str) -> Iterator[None]:
     yield
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
 
 
 def reach(senders: list[Sender], requests: int) -> None:
     """Wait until so many requests more are acknowledged; a slow machine takes longer."""
     wanted = sum(len(s.acknowledged) for s in senders) + requests * TICKS
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while sum(len(s.acknowledged) for s in senders) < wanted and time.monotonic() < deadline:
         time.sleep(0.005)
 

@@ -125,7 +125,7 @@ def collector(folder: Path) -> Iterator[str]:
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         process = subprocess.Popen(command, stderr=log, env=environment)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not (url := find(folder)):
                 assert process.poll() is None, "the collector did not start"
                 assert time.monotonic() < deadline, "the collector does not answer"

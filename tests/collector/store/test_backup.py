@@ -38,7 +38,7 @@ def facts(first: int, count: int) -> Batch:
 
 def write(store: Store, batch: Batch) -> None:
     writer = Writer(store.client, window_seconds=0.0)
-    writer.submit(batch).result(30)
+    writer.submit(batch).result(120)
     writer.close()
 
 

@@ -186,7 +186,7 @@ def test_a_real_disk_is_filled_and_freed(small_disk: Path, stores: Stores) -> No
     acknowledged = set[int]()
 
     def send(at: int) -> None:
-        writer.submit(Batch(ticks=(Tick("d", at, 1000, Method.COUNTER, 1.0),))).result(20)
+        writer.submit(Batch(ticks=(Tick("d", at, 1000, Method.COUNTER, 1.0),))).result(120)
         acknowledged.add(at)
 
     def stored() -> set[int]:
