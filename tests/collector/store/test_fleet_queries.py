@@ -14,8 +14,6 @@ from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Ove
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
 
-NOW = int(time.time())
-MINUTE = NOW // 60 * 60 - 600
 WATTS = {"a": 300.0, "b": 200.0, "c": 50.0}
 
 
@@ -24,15 +22,15 @@ def devices() -> tuple[Device, ...]:
     return (*cards, Device("core", Kind.CPU, "node-a", "rapl", overlap=Overlap.INNER))
 
 
-def said() -> Batch:
+def said(minute: int, now: int) -> Batch:
     """Ten minutes of three cards and a core; b is shared by two teams, c is held by nobody."""
     ticks = [
-        Tick(key, (MINUTE + at) * 1000, 60_000, Method.INTEGRAL, watts, None, None, used)
+        Tick(key, (minute + at) * 1000, 60_000, Method.INTEGRAL, watts, None, None, used)
         for key, watts, used in (
             ("a", 300.0, 0.9), ("b", 200.0, 0.5), ("c", 50.0, 0.0), ("core", 40.0, None))
         for at in range(0, 600, 60)
     ]  # fmt: skip
-    start, end = MINUTE * 1000, NOW * 1000
+    start, end = minute * 1000, now * 1000
     return Batch(
         devices=devices(),
         ticks=tuple(ticks),
@@ -47,8 +45,20 @@ def said() -> Batch:
 
 
 @pytest.fixture
-def known(bed: Bed) -> Bed:
-    bed.write(said())
+def now() -> int:
+    """Return when the test begins: what is held now was said within two minutes."""
+    return int(time.time())
+
+
+@pytest.fixture
+def minute(now: int) -> int:
+    """Return when the readings begin."""
+    return now // 60 * 60 - 600
+
+
+@pytest.fixture
+def known(bed: Bed, minute: int, now: int) -> Bed:
+    bed.write(said(minute, now))
     return bed
 
 
@@ -75,9 +85,9 @@ def test_every_way_of_summing_gives_the_same_total(known: Bed) -> None:
         assert total == pytest.approx(550.0), by
 
 
-def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed) -> None:
+def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed, minute: int) -> None:
     known.ledger().run()
-    since, until = MINUTE, MINUTE + 540
+    since, until = minute, minute + 540
     rows = fleet_queries.power(known.client, "team", since, until, 180)
     assert {row["t"] % 180 for row in rows} == {0}
     joules = sum(row["watts"] * 180 for row in rows)
@@ -86,14 +96,14 @@ def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed) -> None:
     assert [row["watts"] for row in by_site] == pytest.approx([550.0] * 9)
 
 
-def test_the_least_used_come_first(known: Bed) -> None:
-    rows = fleet_queries.least_used(known.client, MINUTE, NOW, 2)
+def test_the_least_used_come_first(known: Bed, minute: int, now: int) -> None:
+    rows = fleet_queries.least_used(known.client, minute, now, 2)
     assert [(row["device"], row["utilization_ratio"]) for row in rows] == [("c", 0.0), ("b", 0.5)]
     assert [row["power_watts"] for row in rows] == [50.0, 200.0]
 
 
-def test_the_power_of_one_device(known: Bed) -> None:
-    rows = fleet_queries.device_power(known.client, "b", MINUTE, MINUTE + 300, 60)
-    assert [row["t"] for row in rows] == list(range(MINUTE, MINUTE + 300, 60))
+def test_the_power_of_one_device(known: Bed, minute: int, now: int) -> None:
+    rows = fleet_queries.device_power(known.client, "b", minute, minute + 300, 60)
+    assert [row["t"] for row in rows] == list(range(minute, minute + 300, 60))
     assert {row["watts"] for row in rows} == {200.0}
-    assert fleet_queries.device_power(known.client, "nobody", MINUTE, NOW, 60) == []
+    assert fleet_queries.device_power(known.client, "nobody", minute, now, 60) == []

@@ -50,7 +50,7 @@ async def test_a_page_may_be_compressed(station: Station) -> None:
 
 async def test_pushed_and_pulled_is_one_row(station: Station) -> None:
     tick = Tick("d", NOW_MS, 1000, Method.COUNTER, 123.25, 10**15 + 1, NOW_MS - 7000, 0.5)
-    station.writer.submit(Batch(ticks=(tick,))).result(10)
+    station.writer.submit(Batch(ticks=(tick,))).result(120)
     async with serving(answering(page())) as url:
         await station.scrape(url)
         await station.scrape(url)
