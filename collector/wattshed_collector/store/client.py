@@ -123,6 +123,7 @@ class ServerClient(Client):
         self._nodes = nodes
         self._has_session = session
         self._node = nodes.best()
+        self._limits: dict[str, str] = {}
         super().__init__(None)
 
     def insert_native(self, insert: Insert) -> None:
@@ -132,6 +133,15 @@ class ServerClient(Client):
         if len(body) > COMPRESSED_FROM:
             body, how = zstandard.ZstdCompressor(1).compress(body), {"compression": "zstd"}
         self._run(lambda c: c.raw_insert(insert.table, names, body, fmt="Native", **how))
+
+    def limit(self, seconds: float, rows: int) -> None:
+        """Have each query from now on fail beyond ``seconds`` or ``rows``, whatever node it asks.
+
+        A statement may never take longer than ``store.query_seconds``.
+        """
+        most = min(seconds, self._server.query_seconds) if seconds else self._server.query_seconds
+        self._limits = {"max_execution_time": str(most), "max_result_rows": str(rows)}
+        self.close()
 
     @property
     def node(self) -> Node:
@@ -177,7 +187,7 @@ class ServerClient(Client):
             import clickhouse_connect
 
             options = self._server.options()
-            options["settings"] = {**SESSION, **options["settings"]}
+            options["settings"] = {**SESSION, **options["settings"], **self._limits}
             self._connection = clickhouse_connect.get_client(
                 host=self._node.host,
                 port=self._node.port,
