@@ -20,6 +20,7 @@ from .rules import Identity
 
 NOT_YOURS = "not_yours"
 MOST_KNOWN = 1_000_000
+DEVICE = "device_id"
 
 T = TypeVar("T", Device, Workload)
 
@@ -52,7 +53,7 @@ class Tenancy:
     def check(self, who: Identity, batch: Batch, frames: Sequence[Frame] = ()) -> Mine:
         """Return what ``who`` may write, the rest counted in ``rejected`` as ``not_yours``."""
         if not who.bounded:
-            self._learn(batch.devices, batch.workloads)
+            self.learn(batch)
             return Mine(batch, tuple(frames))
         devices = [in_cluster(who, device) for device in batch.devices]
         workloads = [in_cluster(who, workload) for workload in batch.workloads]
@@ -63,7 +64,7 @@ class Tenancy:
             {key for key in clusters if self._runs(who, key, clusters)},
         )
         left = mine.batch(replace(batch, devices=tuple(devices), workloads=tuple(workloads)))
-        self._learn(left.devices, left.workloads)
+        self.learn(left)
         kept, dropped = mine.frames(frames)
         return Mine(_rejecting(left, dropped), kept)
 
@@ -76,13 +77,16 @@ class Tenancy:
         told = said[key], self._clusters.get(key, said[key])
         return all(cluster_allowed(who, cluster) for cluster in told)
 
-    def _learn(self, devices: Iterable[Device], workloads: Iterable[Workload]) -> None:
-        # Full, it knows no more, and guards what it knows.
+    def learn(self, batch: Batch) -> None:
+        """Note where devices and workloads are, as somebody says who may say it.
+
+        Full, it knows no more, and guards what it knows.
+        """
         full = len(self._places) + len(self._clusters) >= MOST_KNOWN
-        for device in devices:
+        for device in batch.devices:
             if not full or device.key in self._places:
                 self._places[device.key] = device.cluster, device.node
-        for workload in workloads:
+        for workload in batch.workloads:
             if workload.cluster and (not full or workload.key in self._clusters):
                 self._clusters[workload.key] = workload.cluster
 
@@ -141,11 +145,17 @@ class _Kept:
         return _rejecting(left, _facts(batch) - _facts(left))
 
     def frames(self, frames: Iterable[Frame]) -> tuple[tuple[Frame, ...], int]:
-        """Return the frames' rows of kept devices, and how many rows went."""
+        """Return the frames' rows of kept devices, and how many rows went.
+
+        Rows that are of no device (``metric_sample``) hold who sent them, so they are anybody's.
+        """
         allowed = np.array(sorted(stable_id(key) for key in self.devices), dtype=np.uint64)
         kept, dropped = [], 0
         for frame in frames:
-            rows = np.isin(frame.columns["device_id"].values, allowed)
+            if DEVICE not in frame.columns:
+                kept.append(frame)
+                continue
+            rows = np.isin(frame.columns[DEVICE].values, allowed)
             dropped += int(len(rows) - rows.sum())
             if rows.all():
                 kept.append(frame)

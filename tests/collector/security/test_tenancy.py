@@ -100,6 +100,11 @@ def test_rows_of_frames_are_taken_out() -> None:
     assert Tenancy().check(ALPHA, Batch(devices=both[1].devices), (frame,)).frames == ()
 
 
+def test_samples_that_are_of_no_device_are_left_to_whoever_sends_them() -> None:
+    frame = Frame("metric_sample", {"sender": Column(np.array(["alpha"], object))})
+    assert Tenancy().check(ALPHA, of("d", "beta"), (frame,)).frames == (frame,)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["alpha", "beta", ""])), max_size=12)
 )
