@@ -120,7 +120,8 @@ async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncI
         parts = stack.enter_context(_parts(config, telemetry))
         known = parts.normaliser, parts.foreign
         pages = KnownPages(Pages(*known), *known)
-        scraper = Scraper(parts.writer, pages, telemetry, config.scrape)
+        met = partial(parts.tenancy.learn, moves=False)
+        scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met)
         await stack.enter_async_context(_beside(scraper.run()))
         patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
         app = _application(parts, guard, patience)
@@ -379,11 +380,17 @@ async def _served(
 
 @asynccontextmanager
 async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have ``work`` done until the block ends."""
+    """Have ``work`` done until the block ends; that it ends before is logged."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_ended)
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s ended unexpectedly", task.get_coro(), exc_info=error)

@@ -77,17 +77,18 @@ class Tenancy:
         told = said[key], self._clusters.get(key, said[key])
         return all(cluster_allowed(who, cluster) for cluster in told)
 
-    def learn(self, batch: Batch) -> None:
+    def learn(self, batch: Batch, *, moves: bool = True) -> None:
         """Note where devices and workloads are, as somebody says who may say it.
 
-        Full, it knows no more, and guards what it knows.
+        What ``moves`` nothing leaves what is known where it is. Full, it knows no more, and guards
+        what it knows.
         """
         full = len(self._places) + len(self._clusters) >= MOST_KNOWN
         for device in batch.devices:
-            if not full or device.key in self._places:
+            if moves if device.key in self._places else not full:
                 self._places[device.key] = device.cluster, device.node
         for workload in batch.workloads:
-            if workload.cluster and (not full or workload.key in self._clusters):
+            if workload.cluster and (moves if workload.key in self._clusters else not full):
                 self._clusters[workload.key] = workload.cluster
 
 

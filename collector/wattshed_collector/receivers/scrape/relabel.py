@@ -73,8 +73,9 @@ def _by_name(rule: Relabel, pattern: re.Pattern[str], labels: Labels) -> None:
     for name, value in list(labels.items()):
         found = pattern.fullmatch(name)
         if rule.action is Action.LABELMAP:
-            if found is not None:
-                _set(labels, expand(rule.replacement, found), value)
+            made = expand(rule.replacement, found) if found is not None else ""
+            if made:  # a group that took part in no match gives no name
+                labels[made] = value
         elif (found is not None) is (rule.action is Action.LABELDROP):
             del labels[name]
 

@@ -18,6 +18,7 @@ from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
+from wattshed_exporter.model import Batch
 
 from . import credentials
 from .client import Client
@@ -86,9 +87,16 @@ class Scraper:
     """Finds targets and pulls each at its interval until ``run`` is cancelled."""
 
     def __init__(
-        self, writer: Writer, reader: PageReader, telemetry: Telemetry, options: Scrape
+        self,
+        writer: Writer,
+        reader: PageReader,
+        telemetry: Telemetry,
+        options: Scrape,
+        learn: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
+        """``learn`` is told what is written, because no sender may take a scraped device over."""
         self._writer = writer
+        self._learn = learn
         self._telemetry = telemetry
         self._options = options
         self._desk = Desk(reader, options.max_body_bytes)
@@ -218,6 +226,7 @@ class Scraper:
         batch = read.batch
         self._telemetry.count("ignored_total", read.ignored, receiver=RECEIVER)
         if batch or read.frames:
+            self._learn(batch)
             await asyncio.wrap_future(self._writer.submit(batch, read.frames))
             self._telemetry.durable(RECEIVER, batch, time.time(), read.frames)
         self._telemetry.reject(RECEIVER, batch.rejected)

@@ -19,6 +19,7 @@ from wattshed_collector.config import FileSd, Job, Relabel, Scrape
 from wattshed_collector.errors import InvalidInput, Retryable
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.pages import Read, TargetState
+from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Method, Tick
 
@@ -40,6 +41,14 @@ async def test_a_page_of_our_exporter_becomes_ticks(station: Station) -> None:
     rows = station.bed.client.rows("SELECT key, kind, vendor, power_limit_watts FROM device FINAL")
     assert rows == [("d", "gpu", "NVIDIA", 700.0)]
     assert station.sample("ticks_total", receiver="scrape") == 1
+
+
+async def test_what_is_written_is_told_to_who_guards_devices(station: Station) -> None:
+    told: list[Batch] = []
+    scraper = Scraper(station.writer, station.pages, station.telemetry, Scrape(), told.append)
+    async with serving(answering(page())) as url:
+        await scraper.scrape(alone(url, Scrape().every_job()[0]))
+    assert [device.key for batch in told for device in batch.devices] == ["d"]
 
 
 async def test_a_page_may_be_compressed(station: Station) -> None:
