@@ -51,6 +51,7 @@ from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .receivers.scrape.known_pages import KnownPages
+from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
 from .security.keys import TENANCY
@@ -119,9 +120,11 @@ async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncI
         telemetry = Telemetry(report.span if report is not None else None)
         parts = stack.enter_context(_parts(config, telemetry))
         known = parts.normaliser, parts.foreign
-        pages = KnownPages(Pages(*known), *known)
+        kept = config.other_metrics
+        others = OtherSamples(Others(kept.prometheus, kept.max_series, parts.limits))
+        pages = KnownPages(Pages(*known, others), *known, others)
         met = partial(parts.tenancy.learn, moves=False)
-        scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met)
+        scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met, others)
         await stack.enter_async_context(_beside(scraper.run()))
         patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
         app = _application(parts, guard, patience)
