@@ -36,6 +36,7 @@ DEFAULT_DATA = "wattshed-data"
 ADVICE = "name a token with --token-file or WATTSHED_TOKEN (`wattshed token new` makes one)"
 TIMEOUT_S = 60
 WORK_TIMEOUT_S = 24 * 3600
+REFUSED = (400, 413, 415)
 BUSY = (429, 503)
 
 
@@ -93,7 +94,7 @@ class Remote:
                 return bytes(response.read())
         except HTTPError as error:
             said = _said(error)
-            if said and error.code == 400:
+            if said and error.code in REFUSED:
                 raise InvalidInput(said, "query") from error
             if error.code in (401, 403):
                 raise StoreError(
@@ -111,9 +112,12 @@ class Remote:
 
 
 def _said(error: HTTPError) -> str:
-    """Return what a refusal says: our JSON, or OTLP's google.rpc.Status with a message alone."""
+    """Return what a refusal says: our JSON, OTLP's google.rpc.Status with a message alone, or the
+    plain text of a remote write."""
     try:
         raw = error.read()
+        if error.headers.get_content_type() == "text/plain":
+            return str(raw.decode(errors="replace"))
         if raw.startswith(b"\x12"):
             return raw[2 if raw[1] < 0x80 else 3 :].decode(errors="replace")
         return str(json.loads(raw)["error"])

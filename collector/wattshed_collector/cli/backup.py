@@ -63,8 +63,8 @@ def run_backup(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.folder).absolute()
     base = Path(arguments.base).absolute() if arguments.base else None
     with _progress("copying") as progress:
-        if url := answers.found(arguments):
-            document = _remote(answers.Remote(url), folder, base, progress)
+        if remote := answers.connect(arguments):
+            document = _remote(remote, folder, base, progress)
         else:
             document = {"folder": str(folder), **_local(arguments.data, folder, base)}
     _print("backed up", document, as_json=arguments.json)

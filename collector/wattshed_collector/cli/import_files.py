@@ -209,7 +209,7 @@ def _job(arguments: argparse.Namespace) -> Job:
     interval = getattr(arguments, "interval", None)
     return Job(
         files=tuple(arguments.files or ["-"]),
-        url=answers.found(arguments),
+        remote=answers.connect(arguments),
         data=arguments.data,
         dry_run=arguments.dry_run,
         json=arguments.json,

@@ -30,10 +30,10 @@ TOO_OLD = "too_old"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is imported, and to where; ``url`` "" is straight into the store."""
+    """What is imported, and to where; ``remote`` None is straight into the store."""
 
     files: tuple[str, ...]
-    url: str
+    remote: Remote | None
     data: str
     dry_run: bool
     json: bool
@@ -100,12 +100,11 @@ def _place(job: Job) -> Iterator[tuple[Limits, Deliver]]:
     def nowhere(batch: object) -> Mapping[str, int]:
         return {}
 
-    if job.url:
+    if job.remote:
         from .sending import Sender
 
-        remote = Remote(job.url)
-        limits = oldest(int(remote.get("/v1/ledger").get("raw_days", 0)))
-        yield limits, nowhere if job.dry_run else Sender(remote).deliver
+        limits = oldest(int(job.remote.get("/v1/ledger").get("raw_days", 0)))
+        yield limits, nowhere if job.dry_run else Sender(job.remote).deliver
         return
     with ExitStack() as stack:
         store, client = stack.enter_context(answers.existing(job.data))

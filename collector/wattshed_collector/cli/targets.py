@@ -30,10 +30,10 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the targets; 1 where one that is shown is down."""
-    url = answers.found(arguments)
-    if not url:
+    remote = answers.connect(arguments)
+    if remote is None:
         raise StoreError("no collector runs here; name one with --url")
-    said = answers.Remote(url).get("/v1/targets", job=arguments.job, health=arguments.health)
+    said = remote.get("/v1/targets", job=arguments.job, health=arguments.health)
     if arguments.json:
         print(json.dumps(said, indent=2, allow_nan=False))
     else:

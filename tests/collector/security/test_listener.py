@@ -23,6 +23,7 @@ import pytest
 from tests.fixtures.authority import Authority, Pair
 
 from wattshed_collector import address
+from wattshed_collector.cli import main
 from wattshed_collector.cli.access import Key
 from wattshed_collector.cli.answers import Remote
 from wattshed_collector.config import Config, Requests, Security
@@ -184,8 +185,9 @@ def test_a_user_has_a_password(guarded: Guarded) -> None:
         return guarded.status("GET", "/v1/status", Authorization=f"Basic {encoded}")
 
     assert [as_user(f"ada:{PASSWORD}") for _ in range(2)] == [200, 200]
-    for wrong in (f"bob:{PASSWORD}", "ada:", "ada", "", "ada:\0"):
-        assert as_user(wrong) in (401, 429)
+    answers = [as_user(wrong) for wrong in (f"bob:{PASSWORD}", "ada:", "ada", "", "ada:\0")]
+    assert (answers[0], answers[-1]) == (401, 429), "each costs a core for a while"
+    assert as_user(f"ada:{PASSWORD}") == 200, "who was right is not kept out"
 
 
 def test_a_certificate_says_who_it_is(guarded: Guarded) -> None:
@@ -296,6 +298,30 @@ def test_the_command_line_of_the_owner_needs_no_token(guarded: Guarded) -> None:
         Remote(url, Key(certificate=certificate)).get("/v1/status")
     with pytest.raises(InvalidInput, match="certificates cannot be used"):
         Remote(url, Key(ca_file=str(guarded.folder / "absent")))
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "told"),
+    [
+        (("targets", "--json"), 0, '"targets": []'),
+        (("dead-letters", "retry", "--all"), 1, "refused: the body is not an OTLP"),
+        (("backup", "/tmp/not-here"), 2, "durability.backup_folder"),
+        (("import", "nvidia-smi", "/dev/null", "--node", "n"), 1, "nothing was found"),
+    ],
+)
+def test_so_does_every_command(
+    guarded: Guarded,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+    status: int,
+    told: str,
+) -> None:
+    poison = guarded.ask("POST", "/v1/metrics", INGEST, b"\xff\xff", Content_Type=PROTOBUF)
+    assert poison[0] == 400
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--data", str(guarded.folder / "data")])
+    said = capsys.readouterr()
+    assert (ended.value.code, told in said.out + said.err) == (status, True), said
 
 
 def test_files_that_change_count_without_a_restart(guarded: Guarded) -> None:
