@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.errors import InvalidInput, Permanent
 
 from . import access, answers
+from .answers import Remote
 
 if TYPE_CHECKING:
     from wattshed_collector.receivers.dead_letters import DeadLetters, Letter
@@ -102,21 +103,13 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_retry(arguments: argparse.Namespace) -> int:
     """Send letters again; 1 where one was refused."""
-    letters = _letters(arguments)
-    remote = answers.connect(arguments)
-    if remote is None:
-        raise StoreError(
-            f"no collector runs on {arguments.data}; start one with `wattshed up`, "
-            "or name another with --url"
-        )
+    letters, remote = _letters(arguments), answers.running(arguments)
 
     def again(letter_id: str) -> str:
-        try:
-            remote.send(*_request(*letters.get(letter_id)))
-        except InvalidInput as error:
-            return f"refused: {error}"
-        letters.drop(letter_id)
-        return "taken"
+        refused = _send(remote, *letters.get(letter_id))
+        if not refused:
+            letters.drop(letter_id)
+        return refused or "taken"
 
     done = _each(arguments, letters, again)
     return 0 if all(result == "taken" for result in done.values()) else 1
@@ -175,19 +168,28 @@ def _each(
     if bool(arguments.ids) == arguments.all:
         raise InvalidInput("name the letters by their ID, or all of them by --all", "letter")
     ids = [letter.id for letter in letters.list()] if arguments.all else arguments.ids
-    done = {letter_id: act(letter_id) for letter_id in ids}
+    done: dict[str, str] = {}
+    for letter_id in ids:
+        done[letter_id] = act(letter_id)
+        if not arguments.json:
+            print(f"{letter_id}: {_printable(done[letter_id])}")
     if arguments.json:
         print(json.dumps(done, indent=2))
-    else:
-        for letter_id, result in done.items():
-            print(f"{letter_id}: {_printable(result)}")
     return done
 
 
-def _request(letter: Letter, body: bytes) -> tuple[str, bytes, dict[str, str]]:
-    """Return path, body and headers, as they came."""
-    told = {"Content-Type": letter.content_type, "Content-Encoding": letter.content_encoding}
-    return letter.path, body, {name: text for name, text in told.items() if text}
+def _send(remote: Remote, letter: Letter, body: bytes) -> str:
+    """Send a body as it came; return why it was refused, "" where it was taken."""
+    told = {
+        "Content-Type": letter.content_type,
+        "Content-Encoding": letter.content_encoding,
+    }
+    headers = {name: text for name, text in told.items() if text}
+    try:
+        remote.send(letter.path, body, headers)
+    except (InvalidInput, Permanent) as error:
+        return f"refused: {error}"
+    return ""
 
 
 def _instant(seconds: float) -> str:
