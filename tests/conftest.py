@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from tests.fixtures.published import DATA
+from tests.fixtures.stores import Stores
 
 # How long one example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("wattshed", deadline=None)
@@ -44,6 +46,13 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the published data are not here: {DATA} (WATTSHED_DATA names their folder)")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
+    """Return migrated stores to copy; the workers of one run share them."""
+    base = tmp_path_factory.getbasetemp()
+    return Stores((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "stores")
 
 
 @pytest.fixture(scope="session")

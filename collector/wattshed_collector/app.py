@@ -51,6 +51,7 @@ from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .receivers.scrape.known_pages import KnownPages
+from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
 from .security.keys import TENANCY
@@ -121,8 +122,11 @@ async def running(
         await place.await_server(config, log.warning)
         parts = stack.enter_context(_parts(config, telemetry, timing))
         known = parts.normaliser, parts.foreign
-        pages = KnownPages(Pages(*known), *known)
-        scraper = Scraper(parts.writer, pages, telemetry, config.scrape)
+        kept = config.other_metrics
+        others = OtherSamples(Others(kept.prometheus, kept.max_series, parts.limits))
+        pages = KnownPages(Pages(*known, others), *known, others)
+        met = partial(parts.tenancy.learn, moves=False)
+        scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met, others)
         await stack.enter_async_context(_beside(scraper.run()))
         patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
         app = _application(parts, guard, patience)
@@ -384,11 +388,17 @@ async def _served(
 
 @asynccontextmanager
 async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have ``work`` done until the block ends."""
+    """Have ``work`` done until the block ends; that it ends before is logged."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_ended)
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s ended unexpectedly", task.get_coro(), exc_info=error)

@@ -109,7 +109,7 @@ class Bed:
         """Write each batch durably, in order."""
         writer = self.writer()
         for batch in batches:
-            writer.submit(batch).result(30)
+            writer.submit(batch).result(120)
         writer.close()
 
     def ledger(
@@ -136,11 +136,6 @@ class Bed:
             "FROM measured_1m FINAL WHERE seconds != 0"
         )
         return {(t, d, str(m), str(r)): (joules, seconds) for t, d, m, r, joules, seconds in rows}
-
-
-@pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
-    return Stores(tmp_path_factory.mktemp("stores"))
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +302,7 @@ class Running:
         return self._ask("POST", path, body, {"Content-Type": "application/json"})
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=20)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -362,7 +357,7 @@ def collecting(config: Config, timing: Timing | None = None) -> Iterator[Running
     before = set(threading.enumerate())
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    said = urls.get(timeout=30)
+    said = urls.get(timeout=120)
     if isinstance(said, BaseException):
         thread.join()
         raise said
@@ -370,12 +365,12 @@ def collecting(config: Config, timing: Timing | None = None) -> Iterator[Running
         yield Running(config, said)
     finally:
         stop[0]()
-        thread.join(30)
+        thread.join(120)
         # On a busy machine a thread may outlive the stop, and the engine takes no other folder
         # until it has hung up.
         for left in set(threading.enumerate()) - before:
             if left.name.startswith(("writer", "ledger", "reader")):
-                left.join(30)
+                left.join(120)
         if not urls.empty():
             raise RuntimeError("the collector did not stop cleanly") from urls.get()  # type: ignore[misc]
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.cli import main
 from wattshed_collector.config import Config, Ledger, Retention
 from wattshed_collector.store.client import Store
-from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.migrate import Layout
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
 
@@ -42,15 +43,13 @@ def facts() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with two hours of readings that are kept for ever."""
     folder = tmp_path_factory.mktemp("ledger") / "data"
+    stores.prepare(folder, Layout(raw_days=0, minute_days=0))
     store = Store(folder)
-    client = store.client()
-    migrate(client, Layout(raw_days=0, minute_days=0))
-    client.close()
     writer = Writer(store.client, window_seconds=0.0)
-    writer.submit(facts()).result(30)
+    writer.submit(facts()).result(120)
     writer.close()
     store.close()
     return folder
@@ -124,7 +123,7 @@ def test_of_a_running_collector(
     capsys: pytest.CaptureFixture[str], folder: Path, collect: Collect
 ) -> None:
     with collect(config(folder)) as collector:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not collector.get("/v1/ledger").json["watermark"]:
             assert time.monotonic() < deadline
             time.sleep(0.1)

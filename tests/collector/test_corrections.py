@@ -64,7 +64,7 @@ def test_incremental_runs_equal_one_from_scratch(
         if data.draw(st.booleans()):
             writer.close()
             writer = shared_bed.writer()
-        writer.submit(Batch(allocations=tuple(group))).result(30)
+        writer.submit(Batch(allocations=tuple(group))).result(120)
         ledger.run()
     writer.close()
     found = paid(shared_bed)

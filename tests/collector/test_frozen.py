@@ -118,7 +118,7 @@ def write(bed: Bed, batches: Sequence[Batch]) -> None:
     part = -(-len(batches) // 3)
     for at in range(0, len(batches), part):
         for written in [writer.submit(batch) for batch in batches[at : at + part]]:
-            written.result(30)
+            written.result(120)
         ledger.run()
     writer.close()
 

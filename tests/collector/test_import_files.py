@@ -36,7 +36,7 @@ TRAINING = "mlperf-training/smc-ac-power/results/1xSMC-H100-SXM-80GB/llama2_70b_
 def folder(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that keeps raw readings for 30 days."""
     path = tmp_path_factory.mktemp("data")
-    stores.prepare(path, Layout("", 30, 0))
+    stores.prepare(path, Layout())
     return path
 
 
@@ -192,9 +192,9 @@ def running(
     tmp_path_factory: pytest.TempPathFactory,
     collect: Callable[[Config], AbstractContextManager[Running]],
 ) -> Iterator[Running]:
-    """A collector that keeps raw readings for 10,000 days."""
+    """A collector that keeps raw readings for ever."""
     data = str(tmp_path_factory.mktemp("running"))
-    retention = Retention(raw_days=10_000, minute_days=10_000)
+    retention = Retention(raw_days=0, minute_days=0)
     with collect(Config(listen="127.0.0.1:0", data=data, retention=retention)) as it:
         yield it
 

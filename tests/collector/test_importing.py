@@ -119,7 +119,7 @@ def test_twice_is_once_whatever_lies_between(bed: Bed) -> None:
     writer = bed.writer()
 
     def deliver(batch: Batch) -> Mapping[str, int]:
-        writer.submit(batch).result(30)
+        writer.submit(batch).result(120)
         return {}
 
     taken("\n".join(["t,p,d", *lines]), deliver)
@@ -146,7 +146,7 @@ def test_energy_of_a_real_log_is_its_trapezoid(bed: Bed, data: Path) -> None:
     writer = bed.writer()
 
     def deliver(batch: Batch) -> Mapping[str, int]:
-        writer.submit(batch).result(30)
+        writer.submit(batch).result(120)
         return {}
 
     importer = Importer(Normaliser(Limits(oldest_seconds=0)), deliver, tally)

@@ -16,6 +16,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.cli import main
 from wattshed_collector.cli.answers import Remote
@@ -24,7 +25,7 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.receivers.history import PATH, documents, load
 from wattshed_collector.receivers.sacct import Job
 from wattshed_collector.store.client import Store
-from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.migrate import Layout
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch, Device, Kind
 
@@ -41,16 +42,14 @@ def row(job: str = "7", gpus: int = 2, node: str = "n1") -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that knows one machine with two GPUs."""
     path = tmp_path_factory.mktemp("data")
+    stores.prepare(path, Layout())
     store = Store(path)
-    client = store.client()
-    migrate(client, Layout())
-    client.close()
     writer = Writer(store.client, window_seconds=0.0)
     gpus = tuple(Device(f"GPU-{i}", Kind.GPU, "n1", "nvml", name=f"gpu{i}") for i in range(2))
-    writer.submit(Batch(devices=gpus)).result(30)
+    writer.submit(Batch(devices=gpus)).result(120)
     writer.close()
     store.close()
     return path

@@ -83,7 +83,7 @@ def of(device: str, ticks: Sequence[Tick], held: Sequence[Allocation] = ()) -> B
 def ledger_of(bed: Bed, *batches: Batch, between: bool = False) -> None:
     writer, ledger = bed.writer(), bed.ledger()
     for batch in batches:
-        writer.submit(batch).result(30)
+        writer.submit(batch).result(120)
         if between:
             ledger.run()
     writer.close()
@@ -189,7 +189,7 @@ class TestCorrections:
 
         def deliver(batch: Batch) -> None:
             writer = writer_of()
-            writer.submit(batch).result(10)
+            writer.submit(batch).result(120)
             writer.close()
             ledger.run()
 

@@ -205,7 +205,7 @@ def test_late_facts_reach_every_hour_that_they_change(
                 ticks=tuple(f for f in facts if isinstance(f, Tick)),
                 allocations=tuple(f for f in facts if isinstance(f, Allocation)),
             )
-        ).result(30)
+        ).result(120)
         ledger.run()
     writer.close()
     check(bed, reference(ticks, allocations), differ)

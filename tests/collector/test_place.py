@@ -18,7 +18,7 @@ from wattshed_collector.config import Config, Ledger, Migrate
 from wattshed_collector.config import Store as Section
 from wattshed_collector.errors import Denied, Permanent, Retryable
 from wattshed_collector.store.layout import is_mutation
-from wattshed_collector.store.lease import Lease
+from wattshed_collector.store.lease import Lease, Timing
 from wattshed_collector.store.migrate import (
     LEASE,
     Layout,
@@ -63,7 +63,7 @@ def test_a_collector_makes_its_tables_takes_in_and_charges(front: Front, tmp_pat
     assert told.problems() == told.store.problems() == []
     with collecting(told) as collector:
         assert collector.post(pushed(int(time.time() * 1000) - 180_000)).status == 200
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (rows := collector.get("/v1/energy?by=node").json["rows"]):
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -125,7 +125,7 @@ def test_one_migrator_works_at_a_time(front: Front, tmp_path: Path) -> None:
     inside = store.client()
     (made,) = [s for m in migrations() for s in m.statements(FOREVER) if " lease " in s[:60]]
     inside.command(made)
-    other = Lease(inside, LEASE, "other", sleep=lambda _: None)
+    other = Lease(inside, LEASE, "other", Timing(settle_seconds=60), sleep=lambda _: None)
     assert other.hold()
     waits: list[float] = []
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.receivers import mlperf
 from wattshed_collector.store.client import Store
-from wattshed_collector.store.migrate import migrate
 from wattshed_collector.validate import FOREVER, Answer, answer, chunks, validate, write
 from wattshed_exporter.model import Batch
 
@@ -36,11 +36,37 @@ TINY = (
 )
 
 
+Charge = Callable[[mlperf.Result, Iterable[Iterable[Batch]]], Answer]
+
+
 @pytest.fixture(scope="module")
-def validated(data: Path) -> Callable[[str], Answer]:
+def charge(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Charge:
+    """Do what ``validate`` does in a store of its own, whatever is delivered, charged each time."""
+
+    def charge(result: mlperf.Result, deliveries: Iterable[Iterable[Batch]]) -> Answer:
+        folder = tmp_path_factory.mktemp("validate")
+        stores.prepare(folder, FOREVER)
+        store = Store(folder)
+        client = store.client()
+        try:
+            ledger = Ledger(client, Policy(raw_days=0))
+            for batches in deliveries:
+                write(store, batches, ledger)
+                assert client.rows("SELECT sum(joules) > 0 FROM charge_1h FINAL") == [(True,)]
+            return answer(client, result)
+        finally:
+            client.close()
+            store.close()
+
+    return charge
+
+
+@pytest.fixture(scope="module")
+def validated(data: Path, charge: Charge) -> Callable[[str], Answer]:
     @cache
     def validated(folder: str) -> Answer:
-        return validate(data / folder)
+        result = mlperf.read(data / folder)
+        return charge(result, [chunks(result.batch)])
 
     return validated
 
@@ -144,15 +170,15 @@ def numbers(document: object, name: str = "") -> dict[str, float]:
 
 @pytest.mark.parametrize("folder", [LLAMA, TRAINING])
 def test_shuffled_and_repeated_is_the_same(
-    data: Path, validated: Callable[[str], Answer], folder: str
+    data: Path, charge: Charge, validated: Callable[[str], Answer], folder: str
 ) -> None:
-    dice = random.Random(7)
-    alike(validate(data / folder, lambda batch: messy(batch, dice)), validated(folder))
+    result = mlperf.read(data / folder)
+    alike(charge(result, [messy(result.batch, random.Random(7))]), validated(folder))
 
 
 @pytest.mark.parametrize("folder", [LLAMA, TRAINING, TINY[2]])
 def test_one_part_an_hour_late_is_the_same(
-    data: Path, tmp_path: Path, validated: Callable[[str], Answer], folder: str
+    data: Path, charge: Charge, validated: Callable[[str], Answer], folder: str
 ) -> None:
     """The ledger has charged what it knew before the last third comes."""
     dice = random.Random(8)
@@ -163,25 +189,18 @@ def test_one_part_an_hour_late_is_the_same(
     late = tuple(t for t in result.batch.ticks if t.ts_ms >= late_from)
     assert early
     assert late
-    store = Store(tmp_path)
-    client = store.client()
-    migrate(client, FOREVER)
-    ledger = Ledger(client, Policy(raw_days=0))
-    write(store, messy(replace(result.batch, ticks=early), dice), ledger)
-    partial = client.rows("SELECT sum(joules) FROM charge_1h FINAL")[0][0]
-    write(store, messy(replace(result.batch, ticks=late), dice), ledger)
-    found = answer(client, result)
-    client.close()
-    store.close()
-    assert partial > 0
-    alike(found, validated(folder))
+    parts = [messy(replace(result.batch, ticks=ticks), dice) for ticks in (early, late)]
+    alike(charge(result, parts), validated(folder))
 
 
 def test_a_throw_away_store_leaves_nothing(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    validated: Callable[[str], Answer],
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    validate(data / INFERENCE[-1], chunks)
+    alike(validate(data / INFERENCE[-1]), validated(INFERENCE[-1]))
     assert list(tmp_path.iterdir()) == []
 
 

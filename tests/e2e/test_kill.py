@@ -16,15 +16,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.address import find
 from wattshed_collector.store.client import Store
+from wattshed_collector.store.migrate import Layout
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick, stable_id
 from wattshed_exporter.outputs.protobuf import Encoder
 
 pytestmark = pytest.mark.e2e
 
-ROUNDS = 20
+ROUNDS = 6
+"""``bench/faults`` kills it a hundred times."""
 SENDERS = 4
 TICKS = 20
 START_MS = int(time.time() * 1000) - 6 * 3_600_000
@@ -43,7 +46,7 @@ class Collector:
         self.url = self._wait()
 
     def _wait(self) -> str:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (url := find(self.folder)):
             assert self.process.poll() is None, "the collector did not start"
             assert time.monotonic() < deadline, "the collector does not answer"
@@ -52,7 +55,7 @@ class Collector:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         self._log.close()
         return code
 
@@ -112,19 +115,20 @@ def ingest(senders: list[Sender], url: str) -> Iterator[None]:
     yield
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
 
 
 def reach(senders: list[Sender], requests: int) -> None:
     """Wait until so many requests more are acknowledged; a slow machine takes longer."""
     wanted = sum(len(s.acknowledged) for s in senders) + requests * TICKS
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while sum(len(s.acknowledged) for s in senders) < wanted and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
-def test_kill_in_the_middle_of_ingest(tmp_path: Path) -> None:
+def test_kill_in_the_middle_of_ingest(tmp_path: Path, stores: Stores) -> None:
     folder, dice = tmp_path / "data", random.Random(1)
+    stores.prepare(folder, Layout())
     senders = [Sender(n) for n in range(SENDERS)]
     for _ in range(ROUNDS):
         collector = Collector(folder)
@@ -176,9 +180,10 @@ def test_kill_in_the_middle_of_ingest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_within_five_seconds_while_it_is_busy(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, stores: Stores, number: signal.Signals
 ) -> None:
     folder = tmp_path / "data"
+    stores.prepare(folder, Layout())
     collector = Collector(folder)
     senders = [Sender(n) for n in range(SENDERS)]
     running = ingest(senders, collector.url)

@@ -17,6 +17,9 @@ from prometheus_client.samples import Sample
 from tests.fixtures import kube, kubelet
 from tests.fixtures.driver import Driver
 from tests.fixtures.programs import ask, collecting, exporting, newest, until
+from tests.fixtures.stores import Stores
+
+from wattshed_collector.store.migrate import Layout
 
 pytestmark = pytest.mark.e2e
 
@@ -101,7 +104,9 @@ def is_charged(seen: Live) -> bool:
 
 
 @pytest.fixture(scope="module")
-def cluster(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Live]:
+def cluster(
+    fake_nvml: Path, stores: Stores, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Live]:
     """A node that ran for some rounds: the collector's data, and the last scrape."""
     folder = tmp_path_factory.mktemp("node")
     machine(folder)
@@ -118,6 +123,7 @@ def cluster(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         ]
         boards = (SHARED, CUT, WHOLE)
         stack.enter_context(Driver(folder / "scenario", boards, WATTS, 80, scenario))
+        stores.prepare(folder / "data", Layout())
         collector = stack.enter_context(collecting(folder))
         scrape = stack.enter_context(exporter(folder, api.url, fake_nvml, collector))
         seen: Live = {}

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.collector.conftest import collecting
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.config import Config, Ingest, Ledger
+from wattshed_collector.store.migrate import Layout
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Running
@@ -121,7 +123,9 @@ def charged(collector: Running) -> float:
     return round(float(rows[0][0]), 6)
 
 
-def test_the_joules_of_the_page_are_the_joules_of_the_pod(data: Path, tmp_path: Path) -> None:
+def test_the_joules_of_the_page_are_the_joules_of_the_pod(
+    data: Path, stores: Stores, tmp_path: Path
+) -> None:
     recorded = data / "recordings/dcgm-exporter/tesla-t4_driver-460_datadog/metrics.txt"
     pages = Pages(recorded.read_text(encoding="utf-8"))
     config = Config(
@@ -130,6 +134,7 @@ def test_the_joules_of_the_page_are_the_joules_of_the_pod(data: Path, tmp_path: 
         ingest=Ingest(remote_write_interval_seconds=10.0),
         ledger=Ledger(interval_seconds=1.0),
     )
+    stores.prepare(tmp_path / "store", Layout())
     with serving(pages) as page, collecting(config) as collector:
         told = CONFIG.format(page=page, collector=collector.url)
         with prometheus(tmp_path, told):

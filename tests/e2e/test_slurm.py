@@ -17,8 +17,10 @@ import pytest
 from tests.fixtures.driver import Driver
 from tests.fixtures.programs import ask, collecting, exporting, newest, until
 from tests.fixtures.slurm import Cluster, cluster, wait, why_not
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.receivers.sacct import Reader
+from wattshed_collector.store.migrate import Layout
 from wattshed_exporter import allocations
 from wattshed_exporter.allocations import Meters, create
 from wattshed_exporter.allocations.options import Allocations, Slurm
@@ -228,9 +230,15 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(slurm_cluster: Cluster, fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(
+    slurm_cluster: Cluster,
+    fake_nvml: Path,
+    stores: Stores,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ran:
     """Two jobs at a time; the second one's epilog takes its time."""
     slurm, folder = slurm_cluster, tmp_path_factory.mktemp("node")
+    stores.prepare(folder / "data", Layout())
     with ExitStack() as stack:
         node = Node(folder, slurm, fake_nvml, stack)
         until(lambda: newest(node.collector))

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.address import find
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Store
+from wattshed_collector.store.migrate import Layout
 from wattshed_exporter.model import stable_id
 
 pytestmark = pytest.mark.e2e
@@ -123,7 +125,7 @@ def collector(folder: Path) -> Iterator[str]:
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         process = subprocess.Popen(command, stderr=log, env=environment)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not (url := find(folder)):
                 assert process.poll() is None, "the collector did not start"
                 assert time.monotonic() < deadline, "the collector does not answer"
@@ -162,7 +164,9 @@ def joules_of(charges: Rows, device: str) -> float:
     return sum(j for (_, d, *_), (j, _) in charges.items() if d == stable_id(device))
 
 
-def test_72_hours_offline_end_in_the_same_ledger(tmp_path: Path) -> None:
+def test_72_hours_offline_end_in_the_same_ledger(tmp_path: Path, stores: Stores) -> None:
+    for name in ("online", "offline"):
+        stores.prepare(tmp_path / name, Layout())
     with collector(tmp_path / "online") as url:
         live = Exporter(url, tmp_path / "state-online", rounds=ROUNDS)
         assert live.line()[0] == "kept"

@@ -219,10 +219,16 @@ def _ledger(fleet: Fleet, url: str, cost: Cost) -> Ledger:
     first = fleet.start_ms // 1000
     hours = -(-fleet.minutes // 60)
     body = json.dumps({"from": _iso(first), "to": _iso(first + hours * HOUR_S)}).encode()
-    cpu, start = cost.cpu_seconds(), time.perf_counter()
-    Sender(url).post("/v1/ledger/recompute", body, {"Content-Type": "application/json"})
-    cpu, seconds = cost.cpu_seconds() - cpu, time.perf_counter() - start
-    return Ledger(hours, cpu / hours, seconds / hours)
+    sender, known = Sender(url), 0
+    cpu = seconds = 0.0
+    while known < hours:  # until its first run after the last push the ledger knows of fewer
+        cpu, start = cost.cpu_seconds(), time.perf_counter()
+        said = sender.post("/v1/ledger/recompute", body, {"Content-Type": "application/json"})
+        cpu, seconds = cost.cpu_seconds() - cpu, time.perf_counter() - start
+        known = json.loads(said)["hours"]
+        if known < hours:
+            time.sleep(0.2)
+    return Ledger(known, cpu / known, seconds / known)
 
 
 def _iso(seconds: int) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from xml.sax.saxutils import escape
 
+import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from wattshed_collector.errors import Denied, Permanent, Retryable, StoreError, StoreLocked
 
@@ -98,6 +100,15 @@ class Client:
         """Run a query and return its rows as FORMAT Native, b"" where there are none."""
         told = dict(parameters or {})
         return bytes(self._run(lambda c: c.raw_query(sql, parameters=told, fmt="Native")))
+
+    def array(
+        self, sql: str, dtype: np.dtype[np.void], parameters: Mapping[str, Any] | None = None
+    ) -> NDArray[np.void]:
+        """Run a query and return its rows as an array; ``dtype`` names its columns, all of them of
+        fixed width and never NULL, in their order."""
+        told = dict(parameters or {})
+        body = self._run(lambda c: c.raw_query(sql, parameters=told, fmt="RowBinary"))
+        return np.frombuffer(body, dtype)
 
     def limit(self, seconds: float, rows: int) -> None:
         """Have each query from now on fail beyond ``seconds`` or ``rows`` of its answer."""

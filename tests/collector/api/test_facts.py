@@ -35,7 +35,7 @@ def test_tree_and_reconciliation(
     with collect(config) as running:
         body = Encoder({}, "0").request(Batch(devices=devices, ticks=ticks))
         assert running.post(body).status == 200
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not (rows := running.get("/v1/reconciliation?since=2h").json["rows"]):
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -16,8 +16,6 @@ from wattshed_exporter.outputs.protobuf import Encoder
 if TYPE_CHECKING:
     from tests.collector.conftest import Running
 
-NOW_MS = int(time.time() * 1000)
-
 
 @pytest.fixture(scope="module")
 def running(
@@ -26,7 +24,8 @@ def running(
 ) -> Iterator[Running]:
     config = Config(listen="127.0.0.1:0", data=str(tmp_path_factory.mktemp("data")))
     with collect(config) as running:
-        tick = Tick("card", NOW_MS, 1000, Method.INTEGRAL, 250.0, utilization_ratio=0.5)
+        now_ms = int(time.time() * 1000) - 60_000
+        tick = Tick("card", now_ms, 1000, Method.INTEGRAL, 250.0, utilization_ratio=0.5)
         said = Batch(devices=(Device("card", Kind.GPU, "n1", "nvml"),), ticks=(tick,))
         assert running.post(Encoder({}, "0").request(said)).status == 200
         yield running

@@ -179,7 +179,7 @@ def test_who_asks_is_told_the_newest(collector: Running) -> None:
 
 
 def test_pulled_is_the_same_as_pushed(collector: Running) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (pulled := rows(collector, "both")):
         assert time.monotonic() < deadline
         time.sleep(0.05)

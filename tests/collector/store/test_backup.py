@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.errors import InvalidInput, StoreError, StoreLocked
 from wattshed_collector.ledger import Ledger, Policy
@@ -37,20 +38,20 @@ def facts(first: int, count: int) -> Batch:
 
 def write(store: Store, batch: Batch) -> None:
     writer = Writer(store.client, window_seconds=0.0)
-    writer.submit(batch).result(30)
+    writer.submit(batch).result(120)
     writer.close()
 
 
 class Backups:
     """A store that was backed up whole, and once more, on that, in the middle of a write."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, stores: Stores) -> None:
         self.root = root
         self.full, self.next = root / "full", root / "next"
         self.root.mkdir()
+        stores.prepare(root.parent / "data", Layout(raw_days=0, minute_days=0))
         store = Store(root.parent / "data", backup_folder=root)
         client = store.client()
-        migrate(client, Layout(raw_days=0, minute_days=0))
         write(store, facts(0, 7))
         Ledger(client, Policy(raw_days=0)).run()
         self.made = backup.make(client, self.full)
@@ -76,8 +77,8 @@ class Backups:
 
 
 @pytest.fixture(scope="module")
-def backups(tmp_path_factory: pytest.TempPathFactory) -> Backups:
-    return Backups(tmp_path_factory.mktemp("backup") / "root")
+def backups(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Backups:
+    return Backups(tmp_path_factory.mktemp("backup") / "root", stores)
 
 
 def test_it_says_what_it_holds(backups: Backups) -> None:

@@ -12,12 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.errors import Retryable
 from wattshed_collector.store.budget import Budget
 from wattshed_collector.store.client import Store
 from wattshed_collector.store.disk import BALLAST, DiskWatch, Growth, room
-from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.migrate import Layout
 from wattshed_collector.store.retention import drop_oldest
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch, Method, Tick
@@ -174,18 +175,18 @@ def fill(file: Path, leave: int) -> None:
                 return
 
 
-def test_a_real_disk_is_filled_and_freed(small_disk: Path) -> None:
+def test_a_real_disk_is_filled_and_freed(small_disk: Path, stores: Stores) -> None:
     """What was acknowledged is there; what was refused can be sent again and is there as well."""
     watch = DiskWatch(small_disk, 64 * MIB, 32 * MIB)
+    stores.prepare(small_disk, Layout(raw_days=0, minute_days=0))
     store = Store(small_disk)
     client = store.client()
-    migrate(client, Layout(raw_days=0, minute_days=0))
     writer = Writer(store.client, window_seconds=0.0, budget=Budget(MIB * 64, closed=watch.refusal))
     today = int(time.time() * 1000)
     acknowledged = set[int]()
 
     def send(at: int) -> None:
-        writer.submit(Batch(ticks=(Tick("d", at, 1000, Method.COUNTER, 1.0),))).result(20)
+        writer.submit(Batch(ticks=(Tick("d", at, 1000, Method.COUNTER, 1.0),))).result(120)
         acknowledged.add(at)
 
     def stored() -> set[int]:

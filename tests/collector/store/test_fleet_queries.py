@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wattshed_collector.store import fleet_queries
+from wattshed_collector.store import fleet_queries, live_power
 from wattshed_collector.store.queries import Record
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick, Workload
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
 
-NOW = int(time.time())
-MINUTE = NOW // 60 * 60 - 600
 WATTS = {"a": 300.0, "b": 200.0, "c": 50.0}
 
 
 def devices() -> tuple[Device, ...]:
-    cards = [Device(key, Kind.GPU, f"node-{key}", "nvml", site="hall") for key in WATTS]
+    cards = [
+        Device(key, Kind.GPU, f"node-{key}", "nvml", site="hall", cluster="c1") for key in WATTS
+    ]
     return (*cards, Device("core", Kind.CPU, "node-a", "rapl", overlap=Overlap.INNER))
 
 
-def said() -> Batch:
+def said(minute: int, now: int) -> Batch:
     """Ten minutes of three cards and a core; b is shared by two teams, c is held by nobody."""
     ticks = [
-        Tick(key, (MINUTE + at) * 1000, 60_000, Method.INTEGRAL, watts, None, None, used)
+        Tick(key, (minute + at) * 1000, 60_000, Method.INTEGRAL, watts, None, None, used)
         for key, watts, used in (
             ("a", 300.0, 0.9), ("b", 200.0, 0.5), ("c", 50.0, 0.0), ("core", 40.0, None))
         for at in range(0, 600, 60)
     ]  # fmt: skip
-    start, end = MINUTE * 1000, NOW * 1000
+    start, end = minute * 1000, now * 1000
     return Batch(
         devices=devices(),
         ticks=tuple(ticks),
@@ -47,8 +47,20 @@ def said() -> Batch:
 
 
 @pytest.fixture
-def known(bed: Bed) -> Bed:
-    bed.write(said())
+def now() -> int:
+    """Return when the test begins: what is held now was said within two minutes."""
+    return int(time.time())
+
+
+@pytest.fixture
+def minute(now: int) -> int:
+    """Return when the readings begin."""
+    return now // 60 * 60 - 600
+
+
+@pytest.fixture
+def known(bed: Bed, minute: int, now: int) -> Bed:
+    bed.write(said(minute, now))
     return bed
 
 
@@ -62,7 +74,10 @@ def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
     assert {row["name"]: row["devices"] for row in found} == {"red": 2, "blue": 1, "": 2}
 
 
-@pytest.mark.parametrize(("by", "watts"), [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0})])
+@pytest.mark.parametrize(
+    ("by", "watts"),
+    [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0}), ("cluster", {"c1": 550.0})],
+)
 def test_power_now_by_place_leaves_out_what_is_inside(
     known: Bed, by: str, watts: dict[str, float]
 ) -> None:
@@ -75,9 +90,30 @@ def test_every_way_of_summing_gives_the_same_total(known: Bed) -> None:
         assert total == pytest.approx(550.0), by
 
 
-def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed) -> None:
+def test_power_that_is_not_known_is_not_zero(known: Bed, now: int) -> None:
+    silent = Tick("a", now * 1000, 1000, Method.UNKNOWN, None, None, gap="lost")
+    known.write(Batch(ticks=(silent,)))
+    rows = fleet_queries.power_now(known.client, "node")
+    assert {row["name"]: (row["watts"], row["devices"]) for row in rows} == {
+        "node-a": (None, 0), "node-b": (200.0, 1), "node-c": (50.0, 1)}  # fmt: skip
+
+
+def test_power_now_is_of_what_is_heard_and_held_now(known: Bed, now: int) -> None:
+    held_no_more = now + live_power.HELD_S + 10
+    assert by_name(live_power.power_now(known.client, "team", held_no_more)) == {"": 550.0}
+    assert live_power.power_now(known.client, "team", now + live_power.FRESH_S) == []
+
+
+def test_a_device_that_is_promised_twice_is_divided(known: Bed, minute: int, now: int) -> None:
+    also = Allocation("a", "y", minute * 1000, now * 1000, 0.5)
+    known.write(Batch(allocations=(also,)))
+    found = by_name(fleet_queries.power_now(known.client, "team"))
+    assert found == pytest.approx({"red": 250.0, "blue": 200.0, "": 100.0})
+
+
+def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed, minute: int) -> None:
     known.ledger().run()
-    since, until = MINUTE, MINUTE + 540
+    since, until = minute, minute + 540
     rows = fleet_queries.power(known.client, "team", since, until, 180)
     assert {row["t"] % 180 for row in rows} == {0}
     joules = sum(row["watts"] * 180 for row in rows)
@@ -86,14 +122,14 @@ def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed) -> None:
     assert [row["watts"] for row in by_site] == pytest.approx([550.0] * 9)
 
 
-def test_the_least_used_come_first(known: Bed) -> None:
-    rows = fleet_queries.least_used(known.client, MINUTE, NOW, 2)
+def test_the_least_used_come_first(known: Bed, minute: int, now: int) -> None:
+    rows = fleet_queries.least_used(known.client, minute, now, 2)
     assert [(row["device"], row["utilization_ratio"]) for row in rows] == [("c", 0.0), ("b", 0.5)]
     assert [row["power_watts"] for row in rows] == [50.0, 200.0]
 
 
-def test_the_power_of_one_device(known: Bed) -> None:
-    rows = fleet_queries.device_power(known.client, "b", MINUTE, MINUTE + 300, 60)
-    assert [row["t"] for row in rows] == list(range(MINUTE, MINUTE + 300, 60))
+def test_the_power_of_one_device(known: Bed, minute: int, now: int) -> None:
+    rows = fleet_queries.device_power(known.client, "b", minute, minute + 300, 60)
+    assert [row["t"] for row in rows] == list(range(minute, minute + 300, 60))
     assert {row["watts"] for row in rows} == {200.0}
-    assert fleet_queries.device_power(known.client, "nobody", MINUTE, NOW, 60) == []
+    assert fleet_queries.device_power(known.client, "nobody", minute, now, 60) == []

@@ -177,12 +177,12 @@ def test_a_renewal_that_took_too_long_is_settled_like_a_claim(bed: Bed) -> None:
 
 def test_many_threads_race_for_it_again_and_again(bed: Bed) -> None:
     """Real clients on real threads: at no time do two of them hold it, and somebody always does."""
-    timing = Timing(length_seconds=120, settle_seconds=0.4, drift_seconds=0)
+    timing = Timing(length_seconds=120, settle_seconds=1.0, drift_seconds=0)
     inside: list[str] = []
     most: list[int] = []
     won: list[str] = []
     gate = threading.Lock()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
 
     def race(name: str, open_client: Callable[[], Client]) -> None:
         client = open_client()
@@ -207,6 +207,6 @@ def test_many_threads_race_for_it_again_and_again(bed: Bed) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(90)
+        thread.join(300)
     assert len(won) >= 4
     assert max(most) == 1

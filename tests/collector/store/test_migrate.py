@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.errors import Permanent
 from wattshed_collector.ledger import Ledger, Policy
@@ -23,6 +24,26 @@ def client(tmp_path: Path) -> Iterator[Client]:
     yield client
     client.close()
     store.close()
+
+
+Migrated = Callable[[Layout], Client]
+
+
+@pytest.fixture
+def migrated(stores: Stores, tmp_path: Path) -> Iterator[Migrated]:
+    """Open a store that has every migration already."""
+    opened: list[tuple[Client, Store]] = []
+
+    def migrated(layout: Layout) -> Client:
+        stores.prepare(tmp_path / "data", layout)
+        store = Store(tmp_path / "data")
+        opened.append((store.client(), store))
+        return opened[0][0]
+
+    yield migrated
+    for client, store in opened:
+        client.close()
+        store.close()
 
 
 def tables(client: Client) -> set[str]:
@@ -44,6 +65,22 @@ def declared() -> set[str]:
 def test_numbers_count_up_from_one() -> None:
     found = migrations()
     assert [m.number for m in found] == list(range(1, len(found) + 1))
+    assert [m.name for m in found[:3]] == ["facts", "ledger", "views"]
+    assert [m.name for m in found[3:]] == [
+        "versions",
+        "samples",
+        "merging_ticks",
+        "attribution",
+        "rollups",
+        "containment",
+        "finished_hours",
+        "tick_beside",
+        "finished_hours_only",
+        "wide_details",
+        "latest",
+        "other_metrics",
+        "held_now",
+    ]
 
 
 def test_each_table_is_made_in_one_file() -> None:
@@ -64,31 +101,34 @@ def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: C
     assert applied == [(m.number, m.name, m.checksum) for m in migrations()]
 
 
-def test_every_statement_may_be_repeated(client: Client) -> None:
+def test_every_statement_may_be_repeated(migrated: Migrated) -> None:
     # As after a crash between the statements and the note that they were applied.
-    migrate(client, Layout())
+    client = migrated(Layout())
     client.command("TRUNCATE TABLE migration")
     assert list(migrate(client, Layout())) == migrations()
     assert tables(client) == declared() | {"migration"}
 
 
-def test_a_dry_run_says_what_is_missing_and_writes_nothing(client: Client) -> None:
+def test_a_dry_run_of_a_new_store_writes_nothing(client: Client) -> None:
     assert list(migrate(client, Layout(), dry_run=True)) == migrations()
     assert tables(client) == set()
-    migrate(client, Layout())
+
+
+def test_a_dry_run_says_what_is_missing(migrated: Migrated) -> None:
+    client = migrated(Layout())
     client.command("DELETE FROM migration WHERE number = 3")
     assert list(migrate(client, Layout(), dry_run=True)) == [migrations()[2]]
 
 
-def test_an_edited_migration_is_refused(client: Client) -> None:
-    migrate(client, Layout())
+def test_an_edited_migration_is_refused(migrated: Migrated) -> None:
+    client = migrated(Layout())
     client.insert("migration", {"number": [2], "name": ["ledger"], "checksum": ["0" * 16]})
     with pytest.raises(Permanent, match="0002_ledger was edited after it was applied"):
         migrate(client, Layout())
 
 
-def test_a_newer_store_is_refused(client: Client) -> None:
-    migrate(client, Layout())
+def test_a_newer_store_is_refused(migrated: Migrated) -> None:
+    client = migrated(Layout())
     client.insert("migration", {"number": [99], "name": ["later"], "checksum": ["x"]})
     with pytest.raises(
         Permanent, match=r"the store is at migration 99, this version knows only \d"
@@ -112,8 +152,8 @@ def test_ticks_that_were_there_before_the_table_was_built_again_are_kept(client:
 
 
 @pytest.mark.parametrize(("days", "found"), [(30, True), (0, False)])
-def test_retention_is_in_the_tables(client: Client, days: int, found: bool) -> None:
-    migrate(client, Layout(raw_days=days, minute_days=days))
+def test_retention_is_in_the_tables(migrated: Migrated, days: int, found: bool) -> None:
+    client = migrated(Layout(raw_days=days, minute_days=6 * days))
     rows = client.rows("SELECT name, create_table_query FROM system.tables")
     told = {str(name): str(query) for name, query in rows}
     for table in (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wattshed_collector.store import queries
-from wattshed_collector.store.ledger_sql import CHARGE
+from wattshed_collector.store.ledger_sql import CHARGE, WHOLE
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def test_an_old_month_of_allocations_is_not_read(bed: Bed) -> None:
             "version": 1,
             "idle_below_e4": 500,
             "idle_policy": "holder",
+            "first_device": WHOLE[0],
+            "last_device": WHOLE[1],
         },
     )
     text = "\n".join(str(line[0]) for line in plan)

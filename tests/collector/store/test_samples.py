@@ -114,7 +114,7 @@ class TestRows:
         writer = bed.writer(window_seconds=0.3, queue_rows=10)
         future = writer.submit(Batch(details=tuple(clock(at) for at in range(8))))
         assert writer.queued_rows == 9
-        future.result(10)
+        future.result(120)
         writer.close()
         assert (writer.counters.details, writer.counters.ticks) == (8, 0)
 
@@ -133,7 +133,7 @@ class TestDevices:
         detail = Batch(details=(clock(2),))
         writer = bed.writer()
         for batch in (Batch(details=(clock(0),)), described, detail):
-            writer.submit(batch).result(10)
+            writer.submit(batch).result(120)
         writer.close()
         if restarted:
             bed.write(detail)  # by a writer that has heard of no device yet

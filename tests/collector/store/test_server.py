@@ -27,7 +27,7 @@ from wattshed_collector.store.faults import (
     PERMANENT_CODES,
 )
 from wattshed_collector.store.insert import Insert
-from wattshed_collector.store.lease import Lease
+from wattshed_collector.store.lease import Lease, Timing
 from wattshed_collector.store.migrate import Layout, migrate
 from wattshed_collector.store.server import Node, Nodes
 from wattshed_collector.store.write import Writer
@@ -132,7 +132,10 @@ class TestContract:
         assert client.rows("SELECT count() FROM ledger_open") == [(0,)]
 
     def test_a_lease_is_taken_kept_and_given_back(self, client: Client) -> None:
-        first, second = (Lease(client, "contract", name, sleep=lambda _: None) for name in "ab")
+        patient = Timing(settle_seconds=60)
+        first, second = (
+            Lease(client, "contract", name, patient, sleep=lambda _: None) for name in "ab"
+        )
         assert first.hold()
         assert not second.hold()
         assert first.hold()
@@ -168,17 +171,17 @@ class TestFaults:
         """The node goes after the marks and before the ticks; what was taken is sent again."""
         store = store_of(front)
         writer = Writer(store.client, window_seconds=0.0)
-        writer.submit(batch()).result(20)
+        writer.submit(batch()).result(120)
         front.faults.append(Fault(lambda r: "tick" in r.text[:24], hang_up=True, times=9))
         with pytest.raises(Retryable):
-            writer.submit(batch(at=1)).result(20)
+            writer.submit(batch(at=1)).result(120)
         assert front.faults[0].times < 9
         front.faults.clear()
         front.stop()
         with pytest.raises(Retryable):
-            writer.submit(batch(at=1)).result(20)
+            writer.submit(batch(at=1)).result(120)
         front.start()
-        writer.submit(batch(at=1)).result(20)
+        writer.submit(batch(at=1)).result(120)
         writer.close()
         assert ticks(bed) == 2
 
@@ -302,7 +305,7 @@ class TestNodes:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(120)
         assert sorted(map(int, map(str, found))) == list(range(6))
 
 

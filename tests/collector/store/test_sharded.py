@@ -155,7 +155,7 @@ def meters() -> Batch:
 def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
     writer = Writer(node.open, window_seconds=0.0)
     for _ in range(2):
-        writer.submit(meters()).result(60)
+        writer.submit(meters()).result(120)
     writer.close()
     shards = Told(node.outside, (node.shard,))
     policy = Policy(raw_days=0, host_remainder=HostRemainder.PROPORTIONAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_what_a_collector_does_is_granted(bed: Bed) -> None:
             Tick("g", (1_767_225_600 + m * 60) * 1000, 60_000, Method.INTEGRAL, 100.0)
             for m in range(3)
         )
-        writer.submit(Batch((Device("g", Kind.GPU, "n", "nvml"),), ticks)).result(30)
+        writer.submit(Batch((Device("g", Kind.GPU, "n", "nvml"),), ticks)).result(120)
         writer.close()
         wrote = {table for r in front.seen for table in inserted(r.text)}
         assert {"tick", "device"} <= wrote <= {*WRITES}
@@ -80,7 +81,10 @@ def test_what_a_collector_does_is_granted(bed: Bed) -> None:
         ledger = Ledger(
             client, Policy(raw_days=0), lease=candidate(store, client, "x"), shards=Shards(client)
         )
-        assert ledger.run()
+        # On a busy machine a claim comes too late to count, and the next run repeats it.
+        deadline = time.monotonic() + 120
+        while not ledger.run():
+            assert time.monotonic() < deadline
         computed = {table for r in front.seen for table in inserted(r.text)}
         assert {"charge_1h", "ledger_hour", "lease", "piece"} <= computed <= {*COMPUTES}
         told = {r.text.split()[0] for r in front.seen}

@@ -75,7 +75,7 @@ class TestGroupCommit:
     def test_an_answer_means_that_it_is_there(self, bed: Bed) -> None:
         writer = bed.writer()
         for n in range(5):
-            writer.submit(batch(n)).result(10)
+            writer.submit(batch(n)).result(120)
             assert count(bed) == n + 1
         writer.close()
 
@@ -83,7 +83,7 @@ class TestGroupCommit:
         writer = bed.writer(window_seconds=0.2)
         futures = [writer.submit(batch(n)) for n in range(50)]
         for future in futures:
-            future.result(10)
+            future.result(120)
         writer.close()
         assert (writer.counters.batches, writer.counters.ticks) == (50, 50)
         assert writer.counters.commits <= 2
@@ -92,7 +92,7 @@ class TestGroupCommit:
     def test_a_group_ends_where_it_is_large_enough(self, bed: Bed) -> None:
         writer = bed.writer(window_seconds=0.2, group_rows=4)
         for future in [writer.submit(batch(n)) for n in range(6)]:
-            future.result(10)
+            future.result(120)
         writer.close()
         assert writer.counters.commits == 3
 
@@ -104,7 +104,7 @@ class TestGroupCommit:
         writer = bed.writer(window_seconds=0.2)
         both = writer.submit(Batch(devices=devices), (rows,)), writer.submit(batch(1), (rows,))
         for future in both:
-            future.result(10)
+            future.result(120)
         writer.close()
         assert count(bed) == 4
         assert (writer.counters.ticks, writer.pulse.power_watts()) == (7, 7.0)
@@ -182,15 +182,15 @@ class TestQueue:
         first = writer.submit(batch(*range(8)))
         with pytest.raises(Busy, match="9 rows wait"):
             writer.submit(batch(100, 101))
-        first.result(10)
-        writer.submit(batch(100, 101)).result(10)
+        first.result(120)
+        writer.submit(batch(100, 101)).result(120)
         writer.close()
         assert count(bed) == 10
         assert writer.queued_rows == 0
 
     def test_a_batch_above_the_limit_is_taken_when_nothing_else_waits(self, bed: Bed) -> None:
         writer = bed.writer(queue_rows=10)
-        writer.submit(batch(*range(50))).result(10)
+        writer.submit(batch(*range(50))).result(120)
         writer.close()
         assert count(bed) == 50
 
@@ -208,10 +208,10 @@ class TestFailure:
     def test_a_bad_batch_leaves_its_neighbours_alone(self, bed: Bed) -> None:
         writer = bed.writer(window_seconds=0.2)
         good, bad, also_good = (writer.submit(b) for b in (batch(1), POISON, batch(2)))
-        assert good.result(10) is None
-        assert also_good.result(10) is None
+        assert good.result(120) is None
+        assert also_good.result(120) is None
         with pytest.raises(Permanent, match="temp_e1"):
-            bad.result(10)
+            bad.result(120)
         writer.close()
         assert count(bed) == 2
         assert (writer.counters.batches, writer.counters.failed_batches) == (2, 1)
@@ -248,8 +248,8 @@ class TestFailure:
         writer = bed.writer()
         nan = Batch(ticks=(Tick("d", BASE, 1000, Method.COUNTER, float("nan")),))
         with pytest.raises(Permanent, match="NaN"):
-            writer.submit(nan).result(10)
-        writer.submit(batch(1)).result(10)
+            writer.submit(nan).result(120)
+        writer.submit(batch(1)).result(120)
         writer.close()
 
     def test_what_the_engine_refuses_may_be_sent_again(self, bed: Bed) -> None:
@@ -257,10 +257,10 @@ class TestFailure:
         bed.client.command("RENAME TABLE dirty TO away")
         try:
             with pytest.raises(Permanent, match="dirty"):
-                writer.submit(batch(1)).result(10)
+                writer.submit(batch(1)).result(120)
         finally:
             bed.client.command("RENAME TABLE away TO dirty")
-        writer.submit(batch(1)).result(10)
+        writer.submit(batch(1)).result(120)
         writer.close()
         assert count(bed) == 1
 
@@ -268,8 +268,8 @@ class TestFailure:
         writer = bed.writer(window_seconds=0.1)
         left, stays = writer.submit(batch(1)), writer.submit(batch(2))
         assert left.cancel()
-        stays.result(10)
-        writer.submit(batch(3)).result(10)
+        stays.result(120)
+        writer.submit(batch(3)).result(120)
         writer.close()
         assert count(bed) == 3
 
@@ -286,7 +286,7 @@ class TestFailure:
         assert begun.wait(10)
         assert not future.cancel()
         go_on.set()
-        assert future.result(10) is None
+        assert future.result(120) is None
         writer.close()
 
     def test_a_store_that_is_away_at_first_is_used_when_it_comes(self, bed: Bed) -> None:
@@ -299,8 +299,8 @@ class TestFailure:
 
         writer = Writer(open_client, window_seconds=0.0)
         with pytest.raises(Retryable, match="away"):
-            writer.submit(batch(1)).result(10)
-        writer.submit(batch(1)).result(10)
+            writer.submit(batch(1)).result(120)
+        writer.submit(batch(1)).result(120)
         writer.close()
         assert count(bed) == 1
 
@@ -322,7 +322,7 @@ class TestDirtyHours:
         for hours, marked in ((2, [0, 1]), (3, [2]), (3, []), (4, [3])):
             bed.client.command("TRUNCATE TABLE dirty")
             held = Allocation("d", "w", BASE, BASE + hours * HOUR)
-            writer.submit(Batch(allocations=(held,))).result(10)
+            writer.submit(Batch(allocations=(held,))).result(120)
             assert self.marks(bed) == marked
         writer.close()
 
@@ -340,7 +340,7 @@ class TestDirtyHours:
         for share in (1.0, 0.5):
             bed.client.command("TRUNCATE TABLE dirty")
             held = Allocation("d", "w", BASE, BASE + 3 * HOUR, share)
-            writer.submit(Batch(allocations=(held,))).result(10)
+            writer.submit(Batch(allocations=(held,))).result(120)
             assert self.marks(bed) == [0, 1, 2]
         writer.close()
         assert bed.client.rows("SELECT share FROM allocation FINAL") == [(0.5,)]
@@ -350,11 +350,11 @@ def test_what_does_not_change_is_written_once(bed: Bed) -> None:
     writer = bed.writer()
     device, workload = Device("d", Kind.GPU, "n", "s"), Workload("w", "w")
     for _ in range(3):
-        writer.submit(Batch(devices=(device,), workloads=(workload,))).result(10)
+        writer.submit(Batch(devices=(device,), workloads=(workload,))).result(120)
     assert bed.client.rows("SELECT count() FROM device") == [(1,)]
     assert bed.client.rows("SELECT count() FROM workload") == [(1,)]
     moved = Device("d", Kind.GPU, "n", "s", site="there")
-    writer.submit(Batch(devices=(moved,))).result(10)
+    writer.submit(Batch(devices=(moved,))).result(120)
     writer.close()
     assert bed.client.rows("SELECT site FROM device FINAL") == [("there",)]
 
@@ -363,7 +363,7 @@ def test_the_pulse_knows_what_was_written(bed: Bed) -> None:
     writer = bed.writer()
     now = int(time.time() * 1000)
     tick = Tick("d", now, 1000, Method.COUNTER, 42.0)
-    writer.submit(Batch(devices=(Device("d", Kind.GPU, "n", "s"),), ticks=(tick,))).result(10)
+    writer.submit(Batch(devices=(Device("d", Kind.GPU, "n", "s"),), ticks=(tick,))).result(120)
     writer.close()
     assert (writer.pulse.devices(), writer.pulse.power_watts()) == (1, 42.0)
     assert writer.pulse.newest_ms() == now

@@ -73,8 +73,8 @@ def _by_name(rule: Relabel, pattern: re.Pattern[str], labels: Labels) -> None:
     for name, value in list(labels.items()):
         found = pattern.fullmatch(name)
         if rule.action is Action.LABELMAP:
-            if found is not None:
-                _set(labels, expand(rule.replacement, found), value)
+            if found is not None and LABEL.fullmatch(target := expand(rule.replacement, found)):
+                _set(labels, target, value)
         elif (found is not None) is (rule.action is Action.LABELDROP):
             del labels[name]
 
