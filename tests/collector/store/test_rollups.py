@@ -32,22 +32,33 @@ def hourly(device: str, hours: int) -> tuple[Tick, ...]:
     )
 
 
-@pytest.fixture
-def months(bed: Bed) -> Bed:
-    """Two days and a half of two devices at two sites, held in turn."""
+def two_sites(bed: Bed, hours: int) -> None:
+    """So many hours of two devices at two sites, held in turn."""
     devices = tuple(
         Device(k, Kind.GPU, "n", "s", site=site) for k, site in (("d", "x"), ("e", "y"))
     )
-    bed.write(Batch(devices=devices, ticks=hourly("d", 60) + hourly("e", 60), workloads=WHO))
+    bed.write(Batch(devices=devices, ticks=hourly("d", hours) + hourly("e", hours), workloads=WHO))
     bed.say(
-        Allocation("d", "a", BASE + HOUR, BASE + 40 * HOUR),
-        Allocation("e", "b", BASE + 10 * HOUR, BASE + 60 * HOUR, 0.5),
+        Allocation("d", "a", BASE + HOUR, BASE + min(hours, 40) * HOUR),
+        Allocation("e", "b", BASE + min(hours, 10) * HOUR, BASE + hours * HOUR, 0.5),
     )
-    return bed
+
+
+@pytest.fixture(scope="module")
+def months(shared_bed: Bed) -> Bed:
+    """Two days and a half with factors, charged once for those who only read them."""
+    shared_bed.clean()
+    two_sites(shared_bed, 60)
+    factor(shared_bed, "pue", "", 0, 1.5)
+    factor(shared_bed, "pue", "x", 20, 1.1)
+    factor(shared_bed, "price", "x", 0, 0.25, "EUR/kWh")
+    factor(shared_bed, "price", "x", 30, 250.0, "EUR/MWh")
+    factor(shared_bed, "price", "x", 50, None, "EUR/kWh")
+    shared_bed.ledger().run()
+    return shared_bed
 
 
 def test_any_resolution_says_the_same(months: Bed) -> None:
-    months.ledger().run()
     windows = [(0, 60), (1, 59), (24, 48), (3, 30), (5, 6)]
     for first, end in windows:
         since, until = SINCE + first * 3600, SINCE + end * 3600
@@ -71,17 +82,6 @@ def test_any_resolution_says_the_same(months: Bed) -> None:
             )
 
 
-def test_what_is_taken_back_leaves_the_roll_ups(months: Bed) -> None:
-    months.ledger().run()
-    months.say(Allocation("d", "a", BASE + HOUR, BASE + HOUR, revision=1))
-    months.ledger().recompute(SINCE + h * 3600 for h in range(61))
-    until = SINCE + 60 * 3600
-    keys = [r["workload_key"] for r in queries.workload_energy(months.client, SINCE, until)]
-    assert keys == ["b"]
-    rows = queries.energy(months.client, "class", SINCE, until)
-    assert sum(r["joules"] for r in rows) == pytest.approx(2 * 3.6e6 * 60, rel=1e-9)
-
-
 def factor(bed: Bed, kind: str, site: str, hour: int, value: float | None, unit: str = "") -> None:
     bed.client.insert(
         "factor",
@@ -98,12 +98,6 @@ def factor(bed: Bed, kind: str, site: str, hour: int, value: float | None, unit:
 
 
 def test_pue_and_price_stand_beside_the_joules(months: Bed) -> None:
-    factor(months, "pue", "", 0, 1.5)
-    factor(months, "pue", "x", 20, 1.1)
-    factor(months, "price", "x", 0, 0.25, "EUR/kWh")
-    factor(months, "price", "x", 30, 250.0, "EUR/MWh")
-    factor(months, "price", "x", 50, None, "EUR/kWh")
-    months.ledger().run()
     rows = months.client.rows(
         "SELECT site, toUInt32(dateDiff('hour', toDateTime("
         f"{SINCE}, 'UTC'), t)), sum(joules), sum(facility_joules), sum(cost), any(currency) "
@@ -133,9 +127,22 @@ def test_pue_and_price_stand_beside_the_joules(months: Bed) -> None:
     assert {r["queue"]: r["cost"] for r in queues} == {"q": pytest.approx(1.25), "": None}
 
 
-def test_without_a_price_nothing_is_said_of_cost(months: Bed) -> None:
-    months.ledger().run()
-    for record in queries.energy(months.client, "team", SINCE, SINCE + 36_000):
+def test_what_is_taken_back_leaves_the_roll_ups(bed: Bed) -> None:
+    two_sites(bed, 26)
+    bed.ledger().run()
+    bed.say(Allocation("d", "a", BASE + HOUR, BASE + HOUR, revision=1))
+    bed.ledger().recompute(SINCE + h * 3600 for h in range(27))
+    until = SINCE + 26 * 3600
+    keys = [r["workload_key"] for r in queries.workload_energy(bed.client, SINCE, until)]
+    assert keys == ["b"]
+    rows = queries.energy(bed.client, "class", SINCE, until)
+    assert sum(r["joules"] for r in rows) == pytest.approx(2 * 3.6e6 * 26, rel=1e-9)
+
+
+def test_without_a_price_nothing_is_said_of_cost(bed: Bed) -> None:
+    two_sites(bed, 10)
+    bed.ledger().run()
+    for record in queries.energy(bed.client, "team", SINCE, SINCE + 36_000):
         assert (record["facility_joules"], record["cost"], record["currency"]) == (None, None, "")
 
 
