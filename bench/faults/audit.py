@@ -26,17 +26,13 @@ FROM v_conservation_1h GROUP BY device_id
 SUM = np.dtype([("device", "<u8"), ("joules", "<f8")])
 TIME_BITS = 42
 """Milliseconds since 1970 until the year 2109."""
-BALANCE = np.dtype([("device", "<u8"), ("joules", "<f8"), ("residual", "<f8")])
+KEPT = np.dtype([("device", "<u8"), ("joules", "<f8"), ("residual", "<f8")])
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Counts of readings, and how far the ledger is from itself and from the senders, relative.
-
-    ``residual`` is the worst device-hour of v_conservation_1h; ``off`` the worst device's charged
-    joules against what its counter gained; ``unheld`` is the part of the charges that no workload
-    got. NaN where the ledger says nothing.
-    """
+class Counts:
+    """Readings: ``stored`` are distinct; ``altered`` have another value than was sent, and nobody
+    sent those ``unasked``."""
 
     acknowledged: int
     stored: int
@@ -44,10 +40,29 @@ class Found:
     doubled: int
     altered: int
     unasked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How far the ledger is from itself and from the senders, relative.
+
+    ``residual`` is the worst device-hour of v_conservation_1h; ``off`` the worst device's charged
+    and measured joules against what its counter gained; ``unheld`` is the part of the charges that
+    no workload got. NaN where the ledger says nothing.
+    """
+
     joules: float
     residual: float
     off: float
     unheld: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store holds."""
+
+    counts: Counts
+    balance: Balance
 
 
 def audit(folder: Path, book: Book, truths: dict[int, float] | None = None) -> Found:
@@ -60,33 +75,41 @@ def audit(folder: Path, book: Book, truths: dict[int, float] | None = None) -> F
     try:
         stored = _asked(engine.query(STORED, "RowBinary").bytes(), READING)
         charged = _asked(engine.query(CHARGED, "RowBinary").bytes(), SUM)
-        balance = _asked(engine.query(CONSERVED, "RowBinary").bytes(), BALANCE)
+        kept = _asked(engine.query(CONSERVED, "RowBinary").bytes(), KEPT)
         (unheld,) = np.frombuffer(engine.query(UNHELD, "RowBinary").bytes(), "<f8")
     finally:
         engine.close()
-    sent = book.sent()
+    counts, meant = compared(stored, book.sent(), book.acknowledged())
+    total = float(charged["joules"].sum())
+    expected = gained(meant) | (truths or {})
+    balance = Balance(
+        joules=total,
+        residual=float(kept["residual"].max()) if len(kept) else math.nan,
+        off=max(_off(expected, charged), _off(expected, kept)),
+        unheld=float(unheld) / total if total else math.nan,
+    )
+    return Found(counts, balance)
+
+
+def compared(stored: Readings, sent: Readings, acknowledged: Readings) -> tuple[Counts, Readings]:
+    """Return what is wrong with ``stored``, and of what was sent that which is stored."""
     numbers = np.unique(np.concatenate([stored["device"], sent["device"]]))
     keys, known = instants(stored, numbers), instants(sent, numbers)
-    acknowledged = instants(book.acknowledged(), numbers)
+    told = instants(acknowledged, numbers)
     distinct, places = np.unique(keys, return_index=True)
     is_asked = np.isin(distinct, known)
     ours = stored[places][is_asked]
     order = np.argsort(known)
     meant = sent[order][np.searchsorted(known, distinct[is_asked], sorter=order)]
-    total = float(charged["joules"].sum())
-    expected = gained(meant) | (truths or {})
-    return Found(
-        acknowledged=len(acknowledged),
+    counts = Counts(
+        acknowledged=len(told),
         stored=len(distinct),
-        lost=len(np.setdiff1d(acknowledged, distinct)),
+        lost=len(np.setdiff1d(told, distinct)),
         doubled=len(keys) - len(distinct),
         altered=int((ours["energy"] != meant["energy"]).sum()),
         unasked=int((~is_asked).sum()),
-        joules=total,
-        residual=float(balance["residual"].max()) if len(balance) else math.nan,
-        off=max(_off(expected, charged), _off(expected, balance)),
-        unheld=float(unheld) / total if total else math.nan,
     )
+    return counts, meant
 
 
 def instants(found: Readings, numbers: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -23,11 +23,11 @@ MACHINES = 6
 DEVICES = 4
 TICKS = 30
 ALWAYS = 10**9
-QUERY_S = 2
+QUERY_S = 10
 MOODS: dict[str, Fault] = {
     "503": Fault(times=ALWAYS, status=503),
     "500 of memory": Fault(times=ALWAYS, status=500, code=241),
-    "hanging": Fault(times=ALWAYS, delay_seconds=2 * QUERY_S),
+    "hanging": Fault(times=ALWAYS, delay_seconds=1.5 * QUERY_S),
     "half-closing": Fault(times=ALWAYS, hang_up=True),
     "half-closing when done": Fault(times=ALWAYS, hang_up=True, after=True),
 }
@@ -78,7 +78,7 @@ def moods(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
             front.stop()
             time.sleep(seconds)
             front.start()
-            trial.must(finish(senders, threads, 60), "not everything could be delivered")
+            trial.must(finish(senders, threads, 180), "not everything could be delivered")
         _drained(trial, collector)
         trial.must(collector.metric("spooled_rows_total") > 0, "nothing was spooled")
         trial.settle(collector)
@@ -91,7 +91,7 @@ def _mood(trial: Trial, front: Front, name: str, mood: Fault, seconds: float) ->
     front.faults.append(mood)
     time.sleep(seconds)
     front.faults.clear()
-    took = until(lambda: trial.book.acknowledged_bodies() > before, 15)
+    took = until(lambda: trial.book.acknowledged_bodies() > before, 60)
     trial.must(took, f"nothing was taken while and after the server was {name}")
     time.sleep(1.0)
 
@@ -109,7 +109,7 @@ def _reach(trial: Trial, part: float, bodies: int) -> None:
 def _restarted(trial: Trial, front: Front) -> Collector:
     """Start again while the server is away; where that cannot be, it is there for a moment."""
     collector = trial.spawn()
-    if collector.wait(15):
+    if collector.wait(30):
         trial.notes.append("started again while the server was away")
         return collector
     collector.kill()
@@ -129,7 +129,7 @@ def _drained(trial: Trial, collector: Collector) -> float:
             return collector.metric("spool_rows") == 0
         return False
 
-    trial.must(until(is_empty, 180, 0.1), "the spool was not drained")
+    trial.must(until(is_empty, 300, 0.1), "the spool was not drained")
     trial.must(collector.metric("spool_aside") == 0, "rows were set aside")
     return time.monotonic() - began
 

@@ -14,8 +14,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-START_S = 60.0
-STOP_S = 30.0
+START_S = 180.0
+STOP_S = 60.0
 
 
 class Collector:
@@ -48,7 +48,7 @@ class Collector:
 
     def get(self, path: str) -> bytes:
         """Ask it something. Raises OSError and HTTPException."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -66,7 +66,7 @@ class Collector:
         found = re.findall(pattern, self.get("/metrics").decode(), re.M)
         return sum(map(float, found))
 
-    def settled(self, since: float, seconds: float = 60.0) -> bool:
+    def settled(self, since: float, seconds: float = 300.0) -> bool:
         """Wait for two runs of the ledger that began after ``since`` and left no hour dirty."""
         until, seen = time.monotonic() + seconds, set[float]()
         while time.monotonic() < until and self.is_alive:

@@ -35,7 +35,7 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
             _taken(trial, "at first")
             collector = _filled_below_the_limit(trial, collector, place / "neighbour")
             _filled_at_once(trial, place / "neighbour")
-            trial.must(finish(senders, threads, 60), "not everything could be delivered")
+            trial.must(finish(senders, threads, 180), "not everything could be delivered")
         trial.settle(collector)
         done = f"{DISK_MIB} MiB tmpfs filled below {FREE_MIB} MiB, full, kill -9, full at once"
         return [trial.row(done)]

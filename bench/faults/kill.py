@@ -26,7 +26,7 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
         for _ in range(rounds):
             early += _life(trial, dice)
         last = trial.start()
-        trial.must(finish(senders, threads, 60), "not everything could be delivered in the end")
+        trial.must(finish(senders, threads, 180), "not everything could be delivered in the end")
         trial.settle(last)
     trial.must(trial.book.unanswered > 0, "no delivery was interrupted")
     trial.notes.append(f"{early} killed while they started, {trial.book.unanswered} cut off")

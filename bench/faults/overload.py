@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,14 @@ class Crowd:
 
 def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
     """Find what it takes from a few, then send from ten times as many beside a calm tenant."""
-    few_s, many_s = (1.0, 3.0) if quick else (6.0, 60.0)
+    few_s, many_s = (3.0, 3.0) if quick else (10.0, 60.0)
     flags = "--durability.queue-bytes", str(QUEUE_MIB * 2**20)
     trial = Trial("10x overload", folder, flags=flags, allowed=frozenset({"429", "503"}))
     crowd = Crowd(trial, hours_ago(24))
     collector = trial.start()
     tried, sustained = _load(trial, crowd.senders(FEW), few_s)
     collector.note_peak()
+    trial.must(sustained > 0, "a few senders were not served")
     trial.notes.append(
         f"{FEW} senders: {sustained:,.0f} samples/s taken, {collector.peak_mb:.0f} MB"
     )
@@ -60,11 +62,11 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
         trial.must(finish([calm], threads, 60), "the calm tenant could not deliver")
     trial.notes.append(
         f"{FEW * TIMES} senders, {many_s:g} s: {tried:,.0f} samples/s offered "
-        f"({tried / max(sustained, 1):.1f}x), {taken:,.0f} taken"
+        f"({tried / (sustained or math.nan):.1f}x), {taken:,.0f} taken"
     )
     trial.notes.append(f"the calm tenant waited {calm.slowest_seconds:.2f} s at worst")
     trial.must(sum(trial.book.refused.values()) > 0, "nobody was refused")
-    trial.settle(collector, 300)
+    trial.settle(collector)
     trial.must(trial.peak_mb < MOST_MB, f"it took {trial.peak_mb:.0f} MB")
     return [
         trial.row(f"{DEVICES * TICKS} samples a request, queue of {QUEUE_MIB} MiB, rude senders")

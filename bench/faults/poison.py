@@ -14,15 +14,14 @@ from .senders import Sender, done, sending
 from .trial import Row, Trial, hours_ago
 
 SENDERS = 4
-EVERY = 100
 LETTERS = "dead_letters_total"
 
 
 def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
     """Send one malformed body in a hundred, as many kinds as the dice know."""
-    each = 150 if quick else 1000
+    each, every = (30, 10) if quick else (1000, 100)
     trial = Trial("poison", folder, allowed=frozenset({"400"}))
-    mixed = [Mixed(Machine(f"poison-{n}", start_ms=hours_ago(6)), n) for n in range(SENDERS)]
+    mixed = [Mixed(Machine(f"poison-{n}", start_ms=hours_ago(6)), n, every) for n in range(SENDERS)]
     collector = trial.start()
     senders = [Sender(islice(bodies, each), trial.book) for bodies in mixed]
     with sending(senders, trial.port) as threads:
@@ -37,20 +36,20 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
     kept = DeadLetters(trial.store / "dead-letters", 2**26, 1000).list()
     trial.must(sum(letter.times for letter in kept) == bad, f"{len(kept)} dead letters are kept")
     trial.notes.append(f"{bad} malformed, {counted:.0f} dead letters counted, {len(kept)} kept")
-    return [trial.row(f"1 in {EVERY} of {SENDERS * each} bodies malformed")]
+    return [trial.row(f"1 in {every} of {SENDERS * each} bodies malformed")]
 
 
 class Mixed:
     """The bodies of a machine with malformed copies of some between them."""
 
-    def __init__(self, machine: Machine, seed: int) -> None:
+    def __init__(self, machine: Machine, seed: int, every: int) -> None:
         self.bad = 0
-        self._machine = machine
+        self._machine, self._every = machine, every
         self._dice = random.Random(seed)
 
     def __iter__(self) -> Iterator[Body]:
         for body in self._machine:
-            if self._dice.random() < 1 / EVERY:
+            if self._dice.random() < 1 / self._every:
                 self.bad += 1
                 yield poisoned(body, self._dice)
             yield body

@@ -23,12 +23,12 @@ def text(rows: Sequence[Row], conditions: dict[str, object]) -> str:
 
 def line(row: Row) -> str:
     """Return one scenario's lines."""
-    found = row.found
+    counts, balance = row.found.counts, row.found.balance
     refused = ", ".join(f"{count}x{status}" for status, count in row.refused.items()) or "0"
     said = (
         f"{row.scenario:22}{row.sent:>8}{row.acknowledged:>8}{refused:>18}{row.repeated:>8}"
-        f"{found.acknowledged:>15}{found.stored:>10}{found.lost:>6}{found.doubled:>9}"
-        f"{found.residual:>10.1e}{found.off:>10.1e}{row.peak_mb:>9.0f}{row.seconds:>7.0f}"
+        f"{counts.acknowledged:>15}{counts.stored:>10}{counts.lost:>6}{counts.doubled:>9}"
+        f"{balance.residual:>10.1e}{balance.off:>10.1e}{row.peak_mb:>9.0f}{row.seconds:>7.0f}"
         f"  {'FAIL' if row.problems else 'ok'}"
     )
     below = [row.done, *row.notes, *(f"FAIL: {problem}" for problem in row.problems)]
