@@ -226,7 +226,8 @@ class Ledger:
             self._marks.done(marks)
             return ()
         self._shards.sync()
-        self._shards.command(TICK_HOURS, {"hours": sorted(touched)})
+        told = {"hours": sorted(touched), "version": self._next_version()}
+        self._shards.command(TICK_HOURS, told)
         first, end, settled_ms = ledger_state.measured(self._client)
         edges = self._edges_of(touched)
         hours = self._young(touched | self._beyond(edges))

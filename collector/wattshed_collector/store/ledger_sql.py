@@ -325,16 +325,26 @@ def steps(statements: Iterable[str], parts: Sequence[Slice]) -> Iterator[tuple[s
             yield statement, part
 
 
+USED = """
+       ifNull(sum(util_e4 * interval_ms), 0) / 1e7, sumIf(interval_ms, isNotNull(util_e4)) / 1e3,
+       ifNull(sum(toFloat64(power_uw) * interval_ms), 0) / 1e9,
+       sumIf(interval_ms, isNotNull(power_uw)) / 1e3
+"""
+"""What means over time are made of: utilisation times seconds and the seconds of which it was said,
+watts times seconds and the seconds of which they were. A reading stands for its interval."""
+
 TICK_HOURS = """
-INSERT INTO tick_hour (hour, device_id, first_valid, last_valid)
+INSERT INTO tick_hour (hour, device_id, first_valid, last_valid, used)
 SELECT toStartOfHour(ts) AS hour, device_id,
        min(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts,
               toDateTime64('2105-01-01 00:00:00', 3, 'UTC'))),
-       max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC')))
-FROM tick WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
+       max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC'))),
+       ({version:UInt64}, USED)
+FROM tick FINAL WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
-"""
-"""Finds the first and the last reading of some hours. They are only ever widened."""
+""".replace("USED", USED)
+"""Finds the first and the last reading of some hours, which are only ever widened, and how much
+the devices were used, of which the newest version stands. Every reading counts once."""
 
 TOUCHED = """
 WITH edge AS (

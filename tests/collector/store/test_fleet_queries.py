@@ -128,6 +128,35 @@ def test_the_least_used_come_first(known: Bed, minute: int, now: int) -> None:
     assert [row["power_watts"] for row in rows] == [50.0, 200.0]
 
 
+def test_whole_hours_are_as_the_ledger_found_them(bed: Bed, now: int) -> None:
+    hour = now // 3600 * 3600 - 3 * 3600
+
+    def reading(key: str, at: int, every: int, used: float, watts: float | None = None) -> Tick:
+        return Tick(key, at * 1000, every * 1000, Method.INTEGRAL, watts, None, None, used)
+
+    before = [reading("a", hour - 60, 60, 0.9, 90.0), reading("b", hour - 60, 60, 0.6)]
+    within = [
+        *(reading("a", hour + at, 600, 0.3, 30.0) for at in range(0, 1200, 600)),
+        reading("a", hour + 1800, 1200, 0.6, 60.0),
+        reading("b", hour + 600, 600, 0.5),
+    ]
+    bed.write(Batch(devices=devices(), ticks=(*before, *within)))
+    bed.ledger().run()
+    whole = fleet_queries.least_used(bed.client, hour, hour + 3600, 9)
+    assert [(row["device"], row["power_watts"]) for row in whole] == [
+        ("a", pytest.approx(45.0)), ("b", None)]  # fmt: skip
+    assert [row["utilization_ratio"] for row in whole] == pytest.approx([0.45, 0.5])
+    wider = fleet_queries.least_used(bed.client, hour - 120, hour + 3600, 9)
+    assert wider[0]["utilization_ratio"] == pytest.approx((0.45 * 2400 + 0.9 * 60) / 2460)
+    bed.client.command("TRUNCATE TABLE tick")
+    assert fleet_queries.least_used(bed.client, hour, hour + 3600, 9) == whole
+    corrected = reading("b", hour + 600, 600, 0.1)
+    bed.write(Batch(ticks=(corrected,)), Batch(ticks=(corrected,)))
+    bed.ledger().run()
+    (first, *_) = fleet_queries.least_used(bed.client, hour, hour + 3600, 9)
+    assert (first["device"], first["utilization_ratio"]) == ("b", 0.1)
+
+
 def test_the_power_of_one_device(known: Bed, minute: int, now: int) -> None:
     rows = fleet_queries.device_power(known.client, "b", minute, minute + 300, 60)
     assert [row["t"] for row in rows] == list(range(minute, minute + 300, 60))
