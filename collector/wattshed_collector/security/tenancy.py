@@ -141,10 +141,16 @@ class _Kept:
         return _rejecting(left, _facts(batch) - _facts(left))
 
     def frames(self, frames: Iterable[Frame]) -> tuple[tuple[Frame, ...], int]:
-        """Return the frames' rows of kept devices, and how many rows went."""
+        """Return the frames' rows of kept devices, and how many rows went.
+
+        Rows of no device (metrics that are not about energy) are their sender's own, and stay.
+        """
         allowed = np.array(sorted(stable_id(key) for key in self.devices), dtype=np.uint64)
         kept, dropped = [], 0
         for frame in frames:
+            if "device_id" not in frame.columns:
+                kept.append(frame)
+                continue
             rows = np.isin(frame.columns["device_id"].values, allowed)
             dropped += int(len(rows) - rows.sum())
             if rows.all():

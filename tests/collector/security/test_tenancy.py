@@ -100,6 +100,11 @@ def test_rows_of_frames_are_taken_out() -> None:
     assert Tenancy().check(ALPHA, Batch(devices=both[1].devices), (frame,)).frames == ()
 
 
+def test_rows_of_no_device_are_their_senders_own() -> None:
+    other = Frame("metric_sample", {"value": Column(np.array([1.0]))})
+    assert Tenancy().check(ALPHA, Batch(), (other,)).frames == (other,)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["alpha", "beta", ""])), max_size=12)
 )
