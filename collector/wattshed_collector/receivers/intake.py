@@ -31,6 +31,7 @@ from wattshed_exporter.model import Batch
 from . import body
 from .dead_letters import DeadLetters, Letter
 from .tenant import authenticated, mine
+from .wake import Wake
 
 T = TypeVar("T")
 
@@ -155,6 +156,7 @@ class Intake:
         self.telemetry = means.telemetry
         self.limits = means.limits
         self._means = means
+        self._wake = Wake()
 
     async def answer(
         self,
@@ -199,7 +201,7 @@ class Intake:
         batch = queued.batch
         if queued.future is not None:
             with self.telemetry.span("queue", rows=_rows(queued)):
-                await asyncio.wrap_future(queued.future)
+                await self._wake.until(queued.future)
             self.telemetry.durable(self.receiver, batch, time.time(), queued.frames)
         self.telemetry.reject(self.receiver, batch.rejected)
         self.telemetry.quarantine(self.receiver, batch)
