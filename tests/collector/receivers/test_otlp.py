@@ -401,8 +401,8 @@ class TestTooMuch:
         sent = 0
         with socket.create_connection((collector.host, collector.port), timeout=10) as peer:
             peer.sendall(
-                b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
-                + header
+                b"POST /v1/metrics HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/x-protobuf\r\n" + header
             )
             peer.settimeout(0.02)
             while sent < 2**30:
@@ -430,7 +430,7 @@ class TestTooMuch:
         before = collector.counter("requests_total", receiver="otlp", code="400")
         with socket.create_connection((collector.host, collector.port)) as peer:
             peer.sendall(
-                b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\n"
+                b"POST /v1/metrics HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Type: application/x-protobuf\r\n" + rest
             )
         deadline = time.monotonic() + 5
