@@ -80,7 +80,7 @@ def moods(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
             front.start()
             trial.must(finish(senders, threads, 180), "not everything could be delivered")
         _drained(trial, collector)
-        trial.must(collector.metric("spooled_rows_total") > 0, "nothing was spooled")
+        trial.must(collector.metric("spooled_rows") > 0, "nothing was spooled")
         trial.settle(collector)
     return [trial.row(", ".join((*MOODS, "refusing")) + f", {seconds:g} s each")]
 
