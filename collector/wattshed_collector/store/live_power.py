@@ -70,7 +70,7 @@ def power_now(client: Client, by: str, now: float | None = None) -> list[Record]
     nobody = np.flatnonzero(left > ROUNDING)
     names = _names(client, "workload", "name" if by == "workload" else by, holder)
     return _summed(
-        np.concatenate([names, np.full(len(nobody), "", object)]),
+        np.concatenate([names, np.full(len(nobody), "", np.object_)]),
         np.concatenate([watts[place] * part, watts[nobody] * left[nobody]]),
     )
 
@@ -109,8 +109,8 @@ def _names(client: Client, table: str, column: str, ids: Array) -> Array:
     rows = client.rows(
         f"SELECT {table}_id, {column} FROM {table} FINAL {asked} {_ONE_THREAD}", told
     )
-    known = dict(rows)
-    return np.array([known.get(i, "") for i in unique.tolist()], object)[at]
+    known = {int(number): str(name) for number, name in rows}
+    return np.array([known.get(i, "") for i in unique.tolist()], np.object_)[at]
 
 
 def _summed(names: Array, watts: Array) -> list[Record]:
