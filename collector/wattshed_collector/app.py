@@ -324,6 +324,7 @@ def _ledger(
         told.interval_seconds,
         lambda client: lease.candidate(store, client, LEASE, timing),
         late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
+        enabled=told.enabled,
     )
 
 

@@ -99,8 +99,8 @@ class Requests:
     per_second: float = option(
         1000.0, "Requests per second of one sender: a token's name, else an address."
     )
-    concurrent: int = option(1024, "Requests that are answered at the same time.")
-    concurrent_per_sender: int = option(256, "Of those, requests of one sender.")
+    concurrent: int = option(8192, "Requests that are answered at the same time.")
+    concurrent_per_sender: int = option(4096, "Of those, requests of one sender.")
     body_bytes: int = option(256 * 2**20, "Bytes of bodies that are held at the same time.")
     head_seconds: float = option(15.0, "Time in which a new connection must have asked something.")
     read_seconds: float = option(120.0, "Time in which a request's body must have arrived.")

@@ -355,7 +355,20 @@ WITH edge AS (
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS hour_before,
            minIf(hour, last > 0) OVER (PARTITION BY device_id ORDER BY hour
                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS hour_beyond
-    FROM tick_hour GROUP BY hour, device_id
+    FROM (
+        SELECT hour, device_id, first_valid, last_valid FROM tick_hour
+        WHERE toUnixTimestamp(toStartOfDay(hour)) IN DAYS
+        UNION ALL
+        SELECT toStartOfHour(valid) AS hour, device_id, valid AS first_valid, valid AS last_valid
+        FROM (
+            SELECT device_id, arrayCount(d -> d < toUnixTimestamp(day), DAYS) AS days_before,
+                   arrayJoin([min(first_valid), max(last_valid)]) AS valid
+            FROM tick_day WHERE toUnixTimestamp(day) NOT IN DAYS
+            GROUP BY device_id, days_before
+            HAVING max(last_valid) > 0
+        )
+    )
+    GROUP BY hour, device_id
 ),
 seen AS (
     SELECT toStartOfHour(ts) AS hour, device_id, toUnixTimestamp64Milli(ts) AS t,
@@ -374,5 +387,9 @@ SELECT toUnixTimestamp(hour), device_id, any(first), any(last),
 FROM edge LEFT JOIN seen USING (hour, device_id)
 WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
-"""
-"""What ``wattshed_collector.ledger.Edge`` holds, per touched hour and device."""
+""".replace(
+    "DAYS",
+    "arrayDistinct(arrayMap(h -> toUInt32(intDiv(h, 86400) * 86400), {hours:Array(UInt32)}))",
+)
+"""What ``wattshed_collector.ledger_edges.EDGE`` names, per touched hour and device. Of the days in
+which no hour is touched only the outermost readings matter."""
