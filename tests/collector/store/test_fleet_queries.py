@@ -68,8 +68,8 @@ def by_name(rows: list[Record]) -> dict[str, float]:
     return {row["name"]: row["watts"] for row in rows}
 
 
-def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
-    found = fleet_queries.power_now(known.client, "team", NOW)
+def test_power_now_by_who_holds_the_devices(known: Bed, now: int) -> None:
+    found = fleet_queries.power_now(known.client, "team", now)
     assert by_name(found) == pytest.approx({"red": 350.0, "blue": 100.0, "": 100.0})
     assert {row["name"]: row["devices"] for row in found} == {"red": 2, "blue": 1, "": 2}
 
@@ -79,21 +79,21 @@ def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
     [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0}), ("cluster", {"c1": 550.0})],
 )
 def test_power_now_by_place_leaves_out_what_is_inside(
-    known: Bed, by: str, watts: dict[str, float]
+    known: Bed, now: int, by: str, watts: dict[str, float]
 ) -> None:
-    assert by_name(fleet_queries.power_now(known.client, by, NOW)) == pytest.approx(watts)
+    assert by_name(fleet_queries.power_now(known.client, by, now)) == pytest.approx(watts)
 
 
-def test_every_way_of_summing_gives_the_same_total(known: Bed) -> None:
+def test_every_way_of_summing_gives_the_same_total(known: Bed, now: int) -> None:
     for by in fleet_queries.BY:
-        total = sum(by_name(fleet_queries.power_now(known.client, by, NOW)).values())
+        total = sum(by_name(fleet_queries.power_now(known.client, by, now)).values())
         assert total == pytest.approx(550.0), by
 
 
 def test_power_that_is_not_known_is_not_zero(known: Bed, now: int) -> None:
     silent = Tick("a", now * 1000, 1000, Method.UNKNOWN, None, None, gap="lost")
     known.write(Batch(ticks=(silent,)))
-    rows = fleet_queries.power_now(known.client, "node", NOW)
+    rows = fleet_queries.power_now(known.client, "node", now)
     assert {row["name"]: (row["watts"], row["devices"]) for row in rows} == {
         "node-a": (None, 0), "node-b": (200.0, 1), "node-c": (50.0, 1)}  # fmt: skip
 
@@ -107,7 +107,7 @@ def test_power_now_is_of_what_is_heard_and_held_now(known: Bed, now: int) -> Non
 def test_a_device_that_is_promised_twice_is_divided(known: Bed, minute: int, now: int) -> None:
     also = Allocation("a", "y", minute * 1000, now * 1000, 0.5)
     known.write(Batch(allocations=(also,)))
-    found = by_name(fleet_queries.power_now(known.client, "team", NOW))
+    found = by_name(fleet_queries.power_now(known.client, "team", now))
     assert found == pytest.approx({"red": 250.0, "blue": 200.0, "": 100.0})
 
 
