@@ -57,6 +57,8 @@ def test_numbers_count_up_from_one() -> None:
         "finished_hours_only",
         "wide_details",
         "latest",
+        "other_metrics",
+        "held_now",
     ]
 
 
