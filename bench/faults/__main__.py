@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import wattshed_exporter
@@ -33,8 +33,9 @@ SCENARIOS: dict[str, Callable[..., list[Row]]] = {
 }
 
 
-def main() -> None:
-    options = arguments()
+def main(said: Sequence[str] | None = None) -> int:
+    """Play what is asked for; return 1 where anything is not as it must be."""
+    options = arguments(said)
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -55,10 +56,10 @@ def main() -> None:
                 print(table.line(row), file=sys.stderr, flush=True)
     told = {**conditions(), "skipped": skipped, "failed": failed}
     print(table.as_json(rows, told) if options.json else table.text(rows, told))
-    sys.exit(bool(failed) or any(row.problems for row in rows))
+    return int(bool(failed) or any(row.problems for row in rows))
 
 
-def arguments() -> argparse.Namespace:
+def arguments(said: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.faults",
         description=__doc__,
@@ -70,7 +71,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that it runs")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    return parser.parse_args()
+    return parser.parse_args(said)
 
 
 def conditions() -> dict[str, object]:
@@ -82,4 +83,4 @@ def conditions() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

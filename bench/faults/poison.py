@@ -19,7 +19,7 @@ LETTERS = "dead_letters_total"
 
 def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
     """Send one malformed body in a hundred, as many kinds as the dice know."""
-    each, every = (30, 10) if quick else (1000, 100)
+    each, every = (15, 10) if quick else (1000, 100)
     trial = Trial("poison", folder, allowed=frozenset({"400"}))
     mixed = [Mixed(Machine(f"poison-{n}", start_ms=hours_ago(6)), n, every) for n in range(SENDERS)]
     collector = trial.start()

@@ -47,17 +47,21 @@ class Sender:
         self._patience_seconds = patience_seconds
         self._pause_seconds = pause_seconds
         self._compresses = compresses
+        self._connection: HTTPConnection | None = None
 
     def run(self, port: int) -> None:
-        while not self.stop.is_set() and not self.enough.is_set():
-            body = next(self._bodies, None)
-            if body is None:
-                return
-            began = time.monotonic()
-            self._deliver(body, port)
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
-            self.stop.wait(self._pause_seconds)
-        self._hang_up()
+        """Send to a port of this machine until there is nothing more to do."""
+        try:
+            while not self.stop.is_set() and not self.enough.is_set():
+                body = next(self._bodies, None)
+                if body is None:
+                    return
+                began = time.monotonic()
+                self._deliver(body, port)
+                self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
+                self.stop.wait(self._pause_seconds)
+        finally:
+            self._hang_up()
 
     def _deliver(self, body: Body, port: int) -> None:
         while not self.stop.is_set():
@@ -74,14 +78,12 @@ class Sender:
             wait = self._patience_seconds if told is None else min(told, self._patience_seconds)
             self.stop.wait(wait)
 
-    _connection: HTTPConnection | None = None
-
     def _connected(self, port: int) -> HTTPConnection:
         if self._connection is None:
             source = (self._address, 0)
             connection = HTTPConnection("127.0.0.1", port, TIMEOUT_S, source_address=source)
-            connection.connect()
             self._connection = connection
+            connection.connect()
         return self._connection
 
     def _hang_up(self) -> None:

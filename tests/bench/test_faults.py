@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.faults.__main__ import main
 from bench.faults.audit import Counts, compared, gained
 from bench.faults.book import Answer, Book
 from bench.faults.machines import READING, Machine
 
-ROOT = Path(__file__).resolve().parents[2]
 START_MS = 1_767_225_600_000
 
 
@@ -56,12 +54,13 @@ def test_what_is_lost_doubled_altered_or_made_up_is_found() -> None:
 
 
 @pytest.mark.e2e
-def test_the_cheapest_scenario_is_played() -> None:
-    command = [sys.executable, "-m", "bench.faults", "--quick", "--json", "--only", "poison"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    (row,) = json.loads(run.stdout)["scenarios"]
+def test_the_cheapest_scenario_is_played(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["--quick", "--json", "--only", "poison", "--folder", str(tmp_path)]
+    assert main(said) == 0
+    (row,) = json.loads(capsys.readouterr().out)["scenarios"]
     assert row["problems"] == []
     counts = row["found"]["counts"]
-    assert counts["acknowledged"] == counts["stored"] > 1000
+    assert counts["acknowledged"] == counts["stored"] > 500
     assert row["refused"]["400"] > 0
