@@ -42,6 +42,9 @@ class Watched(Client):
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         return self._client.rows(sql, parameters)
 
+    def array(self, *asked: Any) -> Any:
+        return self._client.array(*asked)
+
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._tell("begin")
         self._client.command(sql, parameters)
