@@ -29,7 +29,7 @@ LOW = Policy(0.2, 0, IdlePolicy.PLATFORM, HostRemainder.PROPORTIONAL)
 
 
 class Heard(Client):
-    """A client that notes what every statement of the ledger was given."""
+    """A client that notes what every statement about hours was given."""
 
     def __init__(self, client: Client, before: Callable[[str], None] = lambda sql: None) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class Heard(Client):
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._before(sql)
-        if parameters:
+        if parameters and "lo" in parameters:
             self.given.append(dict(parameters))
         self._client.command(sql, parameters)
 
