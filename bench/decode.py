@@ -30,8 +30,9 @@ from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
 from wattshed_collector.receivers.otlp_layout import LayoutDecoder, Way
 from wattshed_collector.receivers.scrape.known_pages import KnownPages
-from wattshed_collector.receivers.scrape.pages import Pages, TargetState
+from wattshed_collector.receivers.scrape.pages import Pages
 from wattshed_collector.receivers.scrape.relabel import Rules
+from wattshed_collector.receivers.scrape.state import TargetState
 from wattshed_collector.store.wide import WIDE
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Detail, Device

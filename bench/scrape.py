@@ -31,8 +31,9 @@ from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.client import Client
-from wattshed_collector.receivers.scrape.pages import Desk, PageReader, Pages, Read, TargetState
+from wattshed_collector.receivers.scrape.pages import Desk, PageReader, Pages, Read
 from wattshed_collector.receivers.scrape.relabel import Rules
+from wattshed_collector.receivers.scrape.state import TargetState
 from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry

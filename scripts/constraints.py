@@ -23,7 +23,7 @@ def main() -> None:
         venv.create(folder, with_pip=True)
         pip = [f"{folder}/bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, "install", "--upgrade", "pip"], check=True)
-        subprocess.run([*pip, "install", f"{ROOT}[nvidia,k8s,collector,web]"], check=True)
+        subprocess.run([*pip, "install", f"{ROOT}[nvidia,k8s,collector,web,otel]"], check=True)
         groups = (f"{ROOT}/pyproject.toml:dev", f"{ROOT}/pyproject.toml:bench")
         wanted = [word for group in groups for word in ("--group", group)]
         subprocess.run([*pip, "install", "hatchling", *wanted], check=True)

@@ -9,7 +9,7 @@ import os
 import resource
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -51,6 +51,7 @@ from .receivers.otlp_layout import LayoutDecoder
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .receivers.scrape.known_pages import KnownPages
+from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
 from .security.keys import TENANCY
@@ -78,8 +79,6 @@ SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
 DECODING_THREADS = 4
 """Bodies that are unpacked at once; more would take memory and no less time."""
-DROP_SECONDS = 120.0
-"""Time in which the ledger must have found the time to drop old readings, or it is tried again."""
 LATE_SECONDS = 3600.0
 """How far the clocks of a cluster's nodes may be apart, and a replica may lag, beside the longest
 statement: marks of that time are counted, which costs a few milliseconds a run."""
@@ -105,10 +104,13 @@ class Parts:
 
 
 @asynccontextmanager
-async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncIterator[str]:
+async def running(
+    config: Config, reload: asyncio.Event | None = None, timing: lease.Timing | None = None
+) -> AsyncIterator[str]:
     """Run a collector for the length of the block; gives its URL.
 
-    When ``reload`` is set, who may do what and the certificates are read anew.
+    When ``reload`` is set, who may do what and the certificates are read anew. ``timing`` is that
+    of the ledger's lease on a server. A server that is away is waited for.
 
     Raises StoreError when the store cannot be used and OSError when the address is taken.
     """
@@ -117,10 +119,14 @@ async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncI
         guard = Guard(config.security.file, config.security.tls(), local_token)
         report = stack.enter_context(reporting(config.telemetry))
         telemetry = Telemetry(report.span if report is not None else None)
-        parts = stack.enter_context(_parts(config, telemetry))
+        await place.await_server(config, log.warning)
+        parts = stack.enter_context(_parts(config, telemetry, timing))
         known = parts.normaliser, parts.foreign
-        pages = KnownPages(Pages(*known), *known)
-        scraper = Scraper(parts.writer, pages, telemetry, config.scrape)
+        kept = config.other_metrics
+        others = OtherSamples(Others(kept.prometheus, kept.max_series, parts.limits))
+        pages = KnownPages(Pages(*known, others), *known, others)
+        met = partial(parts.tenancy.learn, moves=False)
+        scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met, others)
         await stack.enter_async_context(_beside(scraper.run()))
         patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
         app = _application(parts, guard, patience)
@@ -142,7 +148,7 @@ async def running(config: Config, reload: asyncio.Event | None = None) -> AsyncI
 
 
 @contextmanager
-def _parts(config: Config, telemetry: Telemetry) -> Iterator[Parts]:
+def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) -> Iterator[Parts]:
     """Open the store and start what works on it; ended in the reverse order."""
     with ExitStack() as stack:
         store = place.store(config)
@@ -151,7 +157,8 @@ def _parts(config: Config, telemetry: Telemetry) -> Iterator[Parts]:
         disk = _watched(config.durability, store)
         budget = Budget(config.durability.queue_bytes, closed=disk.refusal if disk else always_open)
         layout = place.layout(config, store)
-        place.ready(config, store, layout, log.warning)
+        if not store.is_server:
+            place.ready(config, store, layout, log.warning)
         tenure = Tenure()
         client = store.client()
         tenure.learn(recent_tenures(client, SOURCES))
@@ -170,11 +177,11 @@ def _parts(config: Config, telemetry: Telemetry) -> Iterator[Parts]:
             around_commit=telemetry.commit,
         )
         stack.callback(writer.close)
-        job = _ledger(config, store, layout, telemetry)
+        job = _ledger(config, store, layout, telemetry, timing)
         stack.callback(job.close)
         if disk:
             if config.durability.drop_oldest:
-                disk.drops_by(_dropping(job, config.durability.keep_days))
+                disk.drops_by(partial(job.drop_oldest, config.durability.keep_days))
             stack.callback(disk.close)
             disk.start()
         _watch(telemetry, budget, disk, spooling, place.engine_bytes(config))
@@ -266,10 +273,6 @@ def _spooling(told: Durability, store: Store) -> Spooling | None:
     return Spooling(store.client, Spool(told.spool_folder, told.spool_bytes))
 
 
-def _dropping(job: LedgerJob, keep_days: int) -> Callable[[], str]:
-    return lambda: job.ask(lambda ledger: ledger.drop_oldest(keep_days)).result(DROP_SECONDS)
-
-
 def _watch(
     telemetry: Telemetry,
     budget: Budget,
@@ -296,7 +299,13 @@ def _watch(
         telemetry.watch("spooled_rows", lambda: {(): counters.spooled_rows})
 
 
-def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) -> LedgerJob:
+def _ledger(
+    config: Config,
+    store: Store,
+    layout: Layout,
+    telemetry: Telemetry,
+    timing: lease.Timing | None,
+) -> LedgerJob:
     told = config.ledger
     policy = Policy(
         told.idle_below_ratio,
@@ -310,7 +319,7 @@ def _ledger(config: Config, store: Store, layout: Layout, telemetry: Telemetry) 
         policy,
         telemetry,
         told.interval_seconds,
-        lambda client: lease.candidate(store, client, LEASE),
+        lambda client: lease.candidate(store, client, LEASE, timing),
         late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
     )
 
@@ -379,11 +388,17 @@ async def _served(
 
 @asynccontextmanager
 async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have ``work`` done until the block ends."""
+    """Have ``work`` done until the block ends; that it ends before is logged."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_ended)
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s ended unexpectedly", task.get_coro(), exc_info=error)

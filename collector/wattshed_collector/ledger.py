@@ -217,6 +217,8 @@ class Ledger:
             ledger_state.mark_dirty(self._client, self._left)
             self._left = set()
         started_us = int(self._now() * 1e6)
+        if self._late_seconds:  # marks are stamped by the server's clock, which may be behind
+            started_us = min(started_us, ledger_state.clock_us(self._client))
         # A clock that is set back must not hide what comes from then on.
         since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
         touched, marks = self._marks.read(self._client, since_us)

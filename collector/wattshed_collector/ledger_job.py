@@ -25,6 +25,7 @@ from .telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 2.0
+DROP_SECONDS = 120.0
 
 T = TypeVar("T")
 Question = Callable[[Ledger], T]
@@ -90,6 +91,19 @@ class LedgerJob:
         else:
             self._asked.put(Asked(question, future))
         return future
+
+    def drop_oldest(self, keep_days: int, timeout_seconds: float = DROP_SECONDS) -> str:
+        """Have the ledger drop the oldest day of raw readings early; return what that was.
+
+        Raises Retryable where the ledger does not find the time, and StoreError.
+        """
+        asked = self.ask(lambda ledger: ledger.drop_oldest(keep_days))
+        try:
+            return asked.result(timeout_seconds)
+        except TimeoutError:
+            # Else each try would leave one more day to be dropped once there is time.
+            asked.cancel()
+            raise Retryable("the ledger is at work") from None
 
     def close(self, timeout_seconds: float = 3.0) -> None:
         self._stop.set()
@@ -161,6 +175,7 @@ class LedgerJob:
         if self._shards is not None and self._shards.are_replicated:
             self._shards.close()
             self._shards = self._ledger = None
+            self._skipped = 0  # the next ledger counts from there
 
     def _tell(self, run: LastRun) -> None:
         telemetry = self._telemetry

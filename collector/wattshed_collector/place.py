@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from wattshed_exporter.settings import load
 
 from .config import PREFIX, Config, Migrate
+from .errors import Denied, Retryable
 from .store import memory, retention
 from .store.client import Store
+from .store.faults import SCHEMA_CODES, code_of
 from .store.migrate import Layout, await_migrated, migrate, migrate_server
 from .store.server import is_url
+
+AWAY_SECONDS = 5.0
+"""Between two tries of a server that is away when we start."""
 
 
 def store(config: Config) -> Store:
@@ -55,6 +61,32 @@ def ready(config: Config, store: Store, layout: Layout, told: Callable[[str], No
             wait=config.store.migrate is Migrate.WAIT,
             told=told,
         )
+
+
+async def await_server(
+    config: Config,
+    told: Callable[[str], None],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Do as ``ready`` where the store is a server, and wait for it while it is away.
+
+    Senders keep what they have meanwhile: nothing is taken in before the tables are known to be
+    there. Raises StoreError, among them Denied.
+    """
+    if not is_url(config.data):
+        return
+    server = store(config)
+    while True:
+        try:
+            ready(config, server, layout(config, server), told)
+            return
+        except Denied:
+            raise
+        except Retryable as error:
+            if config.store.migrate is Migrate.NEVER and code_of(error) in SCHEMA_CODES:
+                raise  # the server is there, and what it lacks is not made by waiting
+            told(f"waiting for the store: {error}")
+        await sleep(AWAY_SECONDS)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

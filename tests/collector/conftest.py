@@ -30,6 +30,7 @@ from wattshed_collector.app import running
 from wattshed_collector.config import Config
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.lease import Timing
 from wattshed_collector.store.migrate import Layout
 from wattshed_collector.store.rows import Ids, allocation_columns
 from wattshed_collector.store.write import Writer
@@ -334,8 +335,11 @@ class Running:
 
 
 @contextmanager
-def collecting(config: Config) -> Iterator[Running]:
-    """Run a collector on a thread of its own for the length of the block."""
+def collecting(config: Config, timing: Timing | None = None) -> Iterator[Running]:
+    """Run a collector on a thread of its own for the length of the block.
+
+    ``timing`` is that of its lease, where its store is a server.
+    """
     urls: Queue[str | BaseException] = Queue()
     stop: list[Callable[[], object]] = []
 
@@ -344,7 +348,7 @@ def collecting(config: Config) -> Iterator[Running]:
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(done.set))
         try:
-            async with running(config) as url:
+            async with running(config, timing=timing) as url:
                 urls.put(url)
                 await done.wait()
         except BaseException as error:

@@ -15,6 +15,7 @@ from wattshed_collector.config import (
     Scrape,
     named_target,
 )
+from wattshed_collector.config.charging import MOST_DAYS
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import load, options
 
@@ -119,6 +120,17 @@ def test_charges_outlive_their_ticks(raw: int, minute: int, valid: bool) -> None
     found = Retention(raw_days=raw, minute_days=minute).problems()
     assert (found == []) is valid
     assert valid or found[0].startswith("minute_days: must be 0 or at least")
+
+
+def test_rows_do_not_expire_at_once_because_they_are_kept_too_long() -> None:
+    assert Retention(raw_days=MOST_DAYS, minute_days=MOST_DAYS).problems() == []
+    far = Retention(raw_days=MOST_DAYS + 1, minute_days=MOST_DAYS + 1).problems()
+    assert [problem.partition(": must be at most")[0] for problem in far] == [
+        "raw_days",
+        "minute_days",
+    ]
+    in_2050 = 2_524_608_000
+    assert in_2050 + MOST_DAYS * 86_400 < 2**32
 
 
 @pytest.mark.parametrize(

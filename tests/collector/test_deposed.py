@@ -9,6 +9,7 @@ from tests.collector.conftest import Bed
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import ledger_state
 from wattshed_collector.store.lease import Lease, Timing, newest
+from wattshed_collector.store.rows import Ids, tick_columns
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 
 BASE = 1_767_225_600
@@ -51,6 +52,18 @@ def test_rows_that_come_after_the_leader_went_do_not_stay(bed: Bed) -> None:
     assert bed.client.rows("SELECT sum(joules) FROM v_workload_1d") == [(10.0,)]
     bed.client.command("TRUNCATE TABLE dirty")
     assert ledger.run() == (), "it is seen to once"
+
+
+def test_a_server_whose_clock_is_behind_ours_hides_nothing(bed: Bed) -> None:
+    """Rows may come after their mark: the run that saw the mark alone is not the last one."""
+    ahead = Ledger(
+        bed.client, Policy(raw_days=0), lambda: time.time() + 600, late_seconds=LATE_SECONDS
+    )
+    bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml"),), ticks=(energy(0, 0),)))
+    assert ahead.run() == [BASE]
+    bed.client.insert("tick", tick_columns([energy(10, 10)], Ids()))
+    assert ahead.run() == [BASE]
+    assert bed.client.rows("SELECT sum(joules) FROM v_workload_1d") == [(10.0,)]
 
 
 def test_a_lease_is_renewed_while_its_holder_waits(bed: Bed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tests.fixtures.clickhouse import Front, served
 from wattshed_collector import cli, place
 from wattshed_collector.config import Config, Ledger, Migrate
 from wattshed_collector.config import Store as Section
-from wattshed_collector.errors import Denied, Permanent
+from wattshed_collector.errors import Denied, Permanent, Retryable
 from wattshed_collector.store.layout import is_mutation
 from wattshed_collector.store.lease import Lease, Timing
 from wattshed_collector.store.migrate import (
@@ -93,11 +94,28 @@ def test_a_store_that_lacks_its_tables_is_refused_or_waited_for(
     assert "lacks" in said[0]
 
 
+def test_a_server_that_is_away_is_waited_for_but_not_for_what_it_lacks(
+    front: Front, tmp_path: Path
+) -> None:
+    told = config(front, tmp_path / "word", migrate=Migrate.NEVER)
+    front.stop()
+    said: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        said.append(f"{seconds:.0f} s")
+        front.start()
+
+    with pytest.raises(Retryable, match=r"(?i)code: 81"):
+        asyncio.run(place.await_server(told, said.append, sleep))
+    assert said[0].startswith("waiting for the store: ")
+    assert said[1:] == ["5 s"]
+
+
 def test_one_that_denies_us_is_not_waited_for(front: Front, tmp_path: Path) -> None:
     told = config(front, tmp_path / "word", migrate=Migrate.WAIT)
     (tmp_path / "word").write_text("another")
     with pytest.raises(Denied, match=r"store\.password_file"):
-        place.ready(told, place.store(told), FOREVER, pytest.fail)
+        asyncio.run(place.await_server(told, pytest.fail))
 
 
 def test_one_migrator_works_at_a_time(front: Front, tmp_path: Path) -> None:

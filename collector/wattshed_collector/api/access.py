@@ -32,7 +32,10 @@ OPEN = frozenset({"/healthz", "/readyz"})
 INGEST = frozenset({"/v1/metrics", "/api/v1/write"})
 REMOTE_WRITE = "/api/v1/write"
 WRONG_PER_SECOND = 2.0
-"""Wrong tokens and passwords that an address may show; bcrypt costs a core."""
+"""Wrong tokens that an address may show."""
+PASSWORDS_PER_SECOND = 2.0
+"""Passwords of an address that are compared, right or wrong: bcrypt costs a core. One that was
+right is remembered."""
 LONGEST_URL = 8000
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -77,7 +80,7 @@ class Access:
         self._limits = limits
         self._telemetry = telemetry
         self._hosts = hosts
-        self._rates, self._wrong = Rates(clock), Rates(clock)
+        self._rates, self._wrong, self._passwords = Rates(clock), Rates(clock), Rates(clock)
         seats = Seats(limits.concurrent, limits.concurrent_per_sender, limits.body_bytes)
         self._seats = seats
         telemetry.watch("requests_active", lambda: {(): seats.taken})
@@ -123,12 +126,14 @@ class Access:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         authorization = request.headers.get("Authorization", "")
+        compares = self._guard.compares(authorization)
+        if compares:
+            _check_tries(self._passwords.wait_seconds(address, PASSWORDS_PER_SECOND))
         found = await self._guard.identify(authorization, tls.names(certificate))
         if found is not None:
             return found
-        wait = self._wrong.wait_seconds(address, WRONG_PER_SECOND)
-        if wait:
-            raise Refused(429, "wrong_too_often", "too many wrong tokens or passwords", _in(wait))
+        if not compares:
+            _check_tries(self._wrong.wait_seconds(address, WRONG_PER_SECOND))
         raise Refused(
             401, "unauthenticated", "this token or password is not known here", self._challenge()
         )
@@ -175,6 +180,12 @@ def needed(request: web.Request) -> Role:
     if request.method == "POST" and request.path in INGEST:
         return Role.INGEST
     return Role.ADMIN
+
+
+def _check_tries(wait_seconds: float) -> None:
+    if wait_seconds:
+        said = "too many wrong tokens or passwords"
+        raise Refused(429, "wrong_too_often", said, _in(wait_seconds))
 
 
 def _check_role(identity: Identity, role: Role, challenge: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,9 +83,14 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Key:
 
 
 def _token(file: str, environ: Mapping[str, str] = os.environ) -> str:
-    if not file:
-        return environ.get("WATTSHED_TOKEN", "").strip()
     try:
-        return Path(file).read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{file}: holds no token: {error}", "token") from error
+        text = Path(file).read_text(encoding="ascii") if file else environ.get("WATTSHED_TOKEN", "")
+    except OSError as error:
+        raise InvalidInput(f"{file}: holds no token: {error.strerror}", "token") from error
+    except ValueError:
+        text = "no token"
+    token = text.strip()
+    # What it holds instead may be a secret as well.
+    if not re.fullmatch(r"[!-~]+" if file else r"[!-~]*", token):
+        raise InvalidInput(f"{file or 'WATTSHED_TOKEN'}: holds no token: it is one word", "token")
+    return token

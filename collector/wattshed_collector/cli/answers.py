@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 from wattshed_collector import address, report
 from wattshed_collector.api.window import window
-from wattshed_collector.errors import InvalidInput, Retryable, StoreError
+from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.ledger import Ledger, NotLeader, Policy
 from wattshed_collector.report import Report
 from wattshed_collector.store import lease, ledger_state, queries
@@ -36,6 +36,7 @@ DEFAULT_DATA = "wattshed-data"
 ADVICE = "name a token with --token-file or WATTSHED_TOKEN (`wattshed token new` makes one)"
 TIMEOUT_S = 60
 WORK_TIMEOUT_S = 24 * 3600
+REFUSED = (400, 413, 415)
 BUSY = (429, 503)
 
 
@@ -93,16 +94,15 @@ class Remote:
                 return bytes(response.read())
         except HTTPError as error:
             said = _said(error)
-            if said and error.code == 400:
+            if said and error.code in REFUSED:
                 raise InvalidInput(said, "query") from error
             if error.code in (401, 403):
                 raise StoreError(
                     f"{self._url} refuses: {said or error.reason}; {ADVICE}"
                 ) from error
-            kind = Retryable if error.code in BUSY else StoreError
-            raise kind(
-                said or f"{self._url} is no collector: it answers {error.code} {error.reason}"
-            ) from error
+            if not said:
+                said = f"{self._url} is no collector: it answers {error.code} {error.reason}"
+            raise _kind(error.code)(said) from error
         except (OSError, HTTPException) as error:
             raise StoreError(
                 f"no collector answers at {self._url} ({getattr(error, 'reason', error)}); "
@@ -110,13 +110,23 @@ class Remote:
             ) from error
 
 
+def _kind(status: int) -> type[StoreError]:
+    if status in BUSY:
+        return Retryable
+    return Permanent if 400 <= status < 500 else StoreError
+
+
 def _said(error: HTTPError) -> str:
-    """Return what a refusal says: our JSON, or OTLP's google.rpc.Status with a message alone."""
+    """Return what a refusal says: our JSON, OTLP's google.rpc.Status with a message alone, or the
+    plain text of a remote write."""
     try:
         raw = error.read()
+        if error.headers.get_content_type() == "text/plain":
+            return str(raw.decode(errors="replace"))
         if raw.startswith(b"\x12"):
             return raw[2 if raw[1] < 0x80 else 3 :].decode(errors="replace")
-        return str(json.loads(raw)["error"])
+        document = json.loads(raw)
+        return str(document["error"] if "error" in document else document["message"])
     except (OSError, HTTPException, ValueError, LookupError, TypeError):
         return ""
 
@@ -172,15 +182,20 @@ def opened(arguments: argparse.Namespace) -> Iterator[Answers]:
         yield Local(client)
 
 
-def found(arguments: argparse.Namespace) -> str:
-    """Return the URL of the collector to ask, "" where none runs on the data folder."""
-    return arguments.url or address.find(Path(arguments.data))
-
-
 def connect(arguments: argparse.Namespace) -> Remote | None:
     """Return the collector to ask, with what it is to be shown; None where none runs."""
-    url = found(arguments)
+    url = arguments.url or address.find(Path(arguments.data))
     return Remote(url, access.key(arguments, url)) if url else None
+
+
+def running(arguments: argparse.Namespace) -> Remote:
+    """Return the collector to ask; raises StoreError where none runs."""
+    if remote := connect(arguments):
+        return remote
+    raise StoreError(
+        f"no collector runs on {arguments.data}; start one with `wattshed up`, "
+        "or name another with --url"
+    )
 
 
 @contextmanager

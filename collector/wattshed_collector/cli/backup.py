@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from typing import Any
 from wattshed_collector.errors import CollectorError, InvalidInput, StoreError
 
 from . import answers
+from .bars import Progressed, counted
 
 Subparsers = argparse._SubParsersAction
 
 POLL_SECONDS = 0.5
-Progress = Callable[[int, int], None]
-
 BACKUP_EXAMPLES = """examples:
   wattshed backup /mnt/backups/2026-01-31
   wattshed backup /mnt/backups/2026-02-01 --base /mnt/backups/2026-01-31 --json
@@ -63,8 +61,8 @@ def run_backup(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.folder).absolute()
     base = Path(arguments.base).absolute() if arguments.base else None
     with _progress("copying") as progress:
-        if url := answers.found(arguments):
-            document = _remote(answers.Remote(url), folder, base, progress)
+        if remote := answers.connect(arguments):
+            document = _remote(remote, folder, base, progress)
         else:
             document = {"folder": str(folder), **_local(arguments.data, folder, base)}
     _print("backed up", document, as_json=arguments.json)
@@ -81,7 +79,7 @@ def run_restore(arguments: argparse.Namespace) -> None:
 
 
 def _remote(
-    remote: answers.Remote, folder: Path, base: Path | None, progress: Progress
+    remote: answers.Remote, folder: Path, base: Path | None, progress: Progressed
 ) -> dict[str, Any]:
     done = threading.Event()
 
@@ -136,19 +134,9 @@ def _print(what: str, document: dict[str, Any], *, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Progress]:
-    """Show bytes on a terminal, on standard error; nothing elsewhere."""
-    from rich.console import Console
+def _progress(title: str) -> Iterator[Progressed]:
     from rich.progress import BarColumn, DownloadColumn, TextColumn
-    from rich.progress import Progress as Bar
 
-    errors = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)
-    shown = sys.stderr.isatty() and errors.is_terminal
-    with Bar(*columns, console=errors, transient=True, disable=not shown) as bar:
-        task = bar.add_task(title, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total or None)
-
+    with counted(title, *columns) as advance:
         yield advance

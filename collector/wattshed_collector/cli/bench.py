@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed_exporter import __version__
 
+from .bars import shown
+
 if TYPE_CHECKING:
     from wattshed_collector.bench.measure import Found
 
@@ -51,10 +53,9 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,11 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+    with shown() as progress:
         task = progress.add_task("starting", total=None)
 
         def told(what: str, done: int, total: int) -> None:

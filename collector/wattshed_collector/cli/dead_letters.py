@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING
 
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.errors import InvalidInput, Permanent
 
-from . import answers
+from . import access, answers
+from .answers import Remote
 
 if TYPE_CHECKING:
     from wattshed_collector.receivers.dead_letters import DeadLetters, Letter
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 Subparsers = argparse._SubParsersAction
 
 FOLDER = "WATTSHED_COLLECTOR_DEAD_LETTERS_FOLDER"
-TIMEOUT_S = 60
 DESCRIPTION = """A request that can never be taken is refused, and its body is kept with the reason:
 it was damaged, or written by a program that this version does not understand, or the store will not
 have it. None of it is lost while it is here, and none of it holds anybody up."""
@@ -57,6 +55,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     show.add_argument("--json", action="store_true", help="print the letter as JSON")
     retry = _action(actions, "retry", "send to the collector again; what is taken goes", run_retry)
     retry.add_argument("--url", help="URL of the collector (default: who runs on the data folder)")
+    access.add_arguments(retry)
     drop = _action(actions, "drop", "forget for ever", run_drop)
     for action in (retry, drop):
         action.add_argument("ids", metavar="ID", nargs="*")
@@ -104,16 +103,10 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 def run_retry(arguments: argparse.Namespace) -> int:
     """Send letters again; 1 where one was refused."""
-    letters = _letters(arguments)
-    url = answers.found(arguments)
-    if not url:
-        raise StoreError(
-            f"no collector runs on {arguments.data}; start one with `wattshed up`, "
-            "or name another with --url"
-        )
+    letters, remote = _letters(arguments), answers.running(arguments)
 
     def again(letter_id: str) -> str:
-        refused = _send(url.rstrip("/"), *letters.get(letter_id))
+        refused = _send(remote, *letters.get(letter_id))
         if not refused:
             letters.drop(letter_id)
         return refused or "taken"
@@ -175,29 +168,28 @@ def _each(
     if bool(arguments.ids) == arguments.all:
         raise InvalidInput("name the letters by their ID, or all of them by --all", "letter")
     ids = [letter.id for letter in letters.list()] if arguments.all else arguments.ids
-    done = {letter_id: act(letter_id) for letter_id in ids}
+    done: dict[str, str] = {}
+    for letter_id in ids:
+        done[letter_id] = act(letter_id)
+        if not arguments.json:
+            print(f"{letter_id}: {_printable(done[letter_id])}")
     if arguments.json:
         print(json.dumps(done, indent=2))
-    else:
-        for letter_id, result in done.items():
-            print(f"{letter_id}: {_printable(result)}")
     return done
 
 
-def _send(url: str, letter: Letter, body: bytes) -> str:
+def _send(remote: Remote, letter: Letter, body: bytes) -> str:
     """Send a body as it came; return why it was refused, "" where it was taken."""
-    told: dict[str, Any] = {
+    told = {
         "Content-Type": letter.content_type,
         "Content-Encoding": letter.content_encoding,
     }
     headers = {name: text for name, text in told.items() if text}
     try:
-        with urlopen(Request(url + letter.path, body, headers), timeout=TIMEOUT_S):
-            return ""
-    except HTTPError as error:
-        return f"refused with {error.code}"
-    except OSError as error:
-        raise StoreError(f"no collector answers at {url} ({error})") from error
+        remote.send(letter.path, body, headers)
+    except (InvalidInput, Permanent) as error:
+        return f"refused: {error}"
+    return ""
 
 
 def _instant(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,7 +147,6 @@ def _add_columns(csv: Command) -> None:
         "--set",
         action="append",
         default=[],
-        nargs="+",
         metavar="FIELD=TEXT",
         help="what is the same in all rows, such as kind=host",
     )
@@ -209,7 +208,7 @@ def _job(arguments: argparse.Namespace) -> Job:
     interval = getattr(arguments, "interval", None)
     return Job(
         files=tuple(arguments.files or ["-"]),
-        url=answers.found(arguments),
+        remote=answers.connect(arguments),
         data=arguments.data,
         dry_run=arguments.dry_run,
         json=arguments.json,
@@ -229,11 +228,10 @@ def meaning(arguments: argparse.Namespace) -> Meaning:
     """Return what the command line and the mapping file say of a table."""
     from wattshed_collector.receivers.files.mapping import Meaning, load, over, pairs
 
-    said: Iterable[str] = (text for texts in arguments.set for text in texts)
     return over(
         load(arguments.mapping) if arguments.mapping else Meaning(),
         map=pairs(arguments.map, "--map"),
-        set=pairs(said, "--set"),
+        set=pairs(arguments.set, "--set"),
         delimiter={"\\t": "\t", "tab": "\t"}.get(arguments.delimiter, arguments.delimiter),
         decimal=arguments.decimal,
         time_format=arguments.time_format,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed_collector.errors import StoreError
 
-from . import answers
+from . import answers, bars
 from .answers import Remote
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ TOO_OLD = "too_old"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is imported, and to where; ``url`` "" is straight into the store."""
+    """What is imported, and to where; without ``remote`` straight into the store."""
 
     files: tuple[str, ...]
-    url: str
+    remote: Remote | None
     data: str
     dry_run: bool
     json: bool
@@ -100,10 +100,9 @@ def _place(job: Job) -> Iterator[tuple[Limits, Deliver]]:
     def nowhere(batch: object) -> Mapping[str, int]:
         return {}
 
-    if job.url:
+    if remote := job.remote:
         from .sending import Sender
 
-        remote = Remote(job.url)
         limits = oldest(int(remote.get("/v1/ledger").get("raw_days", 0)))
         yield limits, nowhere if job.dry_run else Sender(remote).deliver
         return
@@ -141,12 +140,10 @@ def _progress(
     file: str, lines: Lines, done: Done, tally: Tally
 ) -> Iterator[Callable[[Iterator[Told]], Iterator[Told]]]:
     """Show bytes, rows and what is left out while readings pass by."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn
 
     from wattshed_collector.receivers.files.lines import size
 
-    errors = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -154,9 +151,7 @@ def _progress(
         TextColumn("{task.fields[rows]:,} rows"),
         TextColumn("[yellow]{task.fields[bad]}", markup=True),
     )
-    with Progress(
-        *columns, console=errors, transient=True, disable=not errors.is_terminal
-    ) as progress:
+    with bars.shown(*columns) as progress:
         task = progress.add_task(Path(file).name, total=size(file), rows=0, bad="")
 
         def shown(told: Iterator[Told]) -> Iterator[Told]:
@@ -170,17 +165,8 @@ def _progress(
 
 
 def _advancing(folder: str, portions: list[Any]) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    errors = Console(stderr=True)
-    yield from track(
-        portions,
-        Path(folder).name,
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    )
+    with bars.shown() as progress:
+        yield from progress.track(portions, description=Path(folder).name)
 
 
 def _summary(job: Job, done: Done, tally: Tally, limits: Limits) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import access, answers, import_files
-from .answers import DEFAULT_DATA, Remote
+from . import answers, import_files
+from .answers import Remote
+from .bars import shown
 
 if TYPE_CHECKING:
     from wattshed_collector.receivers.sacct import Job, Reader
@@ -56,14 +56,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--dry-run", action="store_true", help="say what would change, write nothing"
     )
     sacct.add_argument("--json", action="store_true", help="print the summary as JSON")
-    sacct.add_argument("--url", help="URL of a running collector")
-    access.add_arguments(sacct)
-    sacct.add_argument(
-        "--data",
-        default=os.environ.get("WATTSHED_COLLECTOR_DATA", DEFAULT_DATA),
-        metavar="FOLDER",
-        help="data folder; a collector that runs on it is found by itself (default: %(default)s)",
-    )
+    answers.add_place(sacct)
     sacct.set_defaults(run=run_sacct)
     import_files.register(sources)
 
@@ -144,12 +137,8 @@ def _write(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
 
 @contextmanager
 def _progress(reader: Reader, file: str) -> Iterator[Iterator[Job]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    errors = Console(stderr=True)
     size = None if file == "-" else Path(file).stat().st_size
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+    with shown() as progress:
         task = progress.add_task("importing", total=size)
 
         def jobs() -> Iterator[Job]:

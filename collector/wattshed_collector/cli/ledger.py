@@ -7,17 +7,16 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from . import answers
+from .bars import Progressed, counted
 
 Subparsers = argparse._SubParsersAction
 
 POLL_SECONDS = 0.5
-Progress = Callable[[int, int], None]
-
 STATUS_EXAMPLE = "example: wattshed ledger status"
 RECOMPUTE_EXAMPLES = """examples:
   wattshed ledger recompute --from 2026-01-31T00:00Z --to 2026-02-01T00:00Z --dry-run
@@ -33,7 +32,7 @@ class Asked(Protocol):
 
     def state(self) -> dict[str, Any]: ...
 
-    def recompute(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]: ...
+    def recompute(self, request: dict[str, Any], progress: Progressed) -> dict[str, Any]: ...
 
 
 def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
@@ -100,7 +99,7 @@ def run_recompute(arguments: argparse.Namespace) -> None:
         "dry_run": True,
     }
     with opened(arguments) as ledger:
-        with _progress("comparing") as progress:
+        with counted("comparing") as progress:
             answer = ledger.recompute(request, progress)
         if not arguments.json:
             _print(answer)
@@ -108,7 +107,7 @@ def run_recompute(arguments: argparse.Namespace) -> None:
             # The same hours as were compared, whatever the clock says by now.
             request |= {"dry_run": False, "from": _instant(answer["start"])}
             request["to"] = _instant(answer["end"])
-            with _progress("computing") as progress:
+            with counted("computing") as progress:
                 written = ledger.recompute(request, progress)
             answer["written"] = written["written"]
             print(f"computed {written['hours']} hours again", file=sys.stderr)
@@ -147,7 +146,7 @@ class RemoteLedger:
     def state(self) -> dict[str, Any]:
         return dict(self._remote.get("/v1/ledger"))
 
-    def recompute(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    def recompute(self, request: dict[str, Any], progress: Progressed) -> dict[str, Any]:
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done, progress), daemon=True)
         watcher.start()
@@ -157,7 +156,7 @@ class RemoteLedger:
             done.set()
             watcher.join()
 
-    def _watch(self, done: threading.Event, progress: Progress) -> None:
+    def _watch(self, done: threading.Event, progress: Progressed) -> None:
         from wattshed_collector.errors import CollectorError
 
         while not done.wait(POLL_SECONDS):
@@ -181,25 +180,9 @@ class LocalLedger:
 
         return {**state(self._client), "leads": False, "last_run": None, "recomputing": None}
 
-    def recompute(self, request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    def recompute(self, request: dict[str, Any], progress: Progressed) -> dict[str, Any]:
         from wattshed_collector import recompute
 
         asked = recompute.parse(request, time.time())
         with answers.computing(self._store, self._client) as ledger:
             return dict(recompute.answer(ledger, asked, progress))
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Progress]:
-    """Show a bar on a terminal, on standard error; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    errors = Console(stderr=True)
-    with Bar(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-
-        def advance(done: int, hours: int) -> None:
-            bar.update(task, completed=done, total=hours)
-
-        yield advance

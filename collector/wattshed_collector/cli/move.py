@@ -10,6 +10,7 @@ from wattshed_collector import place
 from wattshed_exporter.errors import ConfigError
 
 from . import answers
+from .bars import shown
 
 EXAMPLES = """examples:
   wattshed move --from wattshed-data --config collector.yaml --dry-run
@@ -64,15 +65,11 @@ def _computed(store: Any, source: Any) -> None:
 
 
 def _moved(source: Any, target: Any, dry_run: bool) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from wattshed_collector.store import move
 
     found = move.parts(source)
-    errors = Console(stderr=True)
     sent = 0
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    with shown() as bar:
         task = bar.add_task("moving", total=sum(part.rows for part in found))
         for part, is_missing in (
             [(p, True) for p in found] if dry_run else move.unsent(source, target, found)

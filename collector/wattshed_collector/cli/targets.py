@@ -7,8 +7,6 @@ import json
 import time
 from typing import Any
 
-from wattshed_collector.errors import StoreError
-
 from . import answers
 
 Subparsers = argparse._SubParsersAction
@@ -30,14 +28,18 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the targets; 1 where one that is shown is down."""
-    url = answers.found(arguments)
-    if not url:
-        raise StoreError("no collector runs here; name one with --url")
-    said = answers.Remote(url).get("/v1/targets", job=arguments.job, health=arguments.health)
+    asked = {"job": arguments.job, "health": arguments.health}
+    said = answers.running(arguments).get("/v1/targets", **asked)
     if arguments.json:
         print(json.dumps(said, indent=2, allow_nan=False))
-    else:
+    elif said["targets"] or said["dropped"]:
         _show(said)
+    elif arguments.job or arguments.health:
+        print("no target is like that")
+    else:
+        print(
+            "nothing is scraped: the collector's scrape.targets or scrape.jobs say what should be"
+        )
     return int(any(record["health"] == "down" for record in said["targets"]))
 
 

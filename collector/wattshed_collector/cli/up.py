@@ -34,7 +34,8 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     up = commands.add_parser(
         "up",
         help="measure this machine: exporter, collector and page, until Ctrl-C",
-        epilog="example: wattshed up --data /var/lib/wattshed --listen 0.0.0.0:9740 --anonymous",
+        epilog="example:\n  wattshed up --data /var/lib/wattshed --listen 0.0.0.0:9740 --anonymous",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_arguments(up, "wattshed-data")
     up.set_defaults(run=lambda arguments: run(arguments, demo=False))
@@ -44,7 +45,9 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         epilog="example: wattshed demo --history-hours 48",
     )
     _add_arguments(demo, "wattshed-demo-data")
-    demo.add_argument("--history-hours", default="24", help="hours of the past to make up")
+    demo.add_argument(
+        "--history-hours", default="24", help="hours of the past to make up (default: %(default)s)"
+    )
     demo.set_defaults(run=lambda arguments: run(arguments, demo=True))
 
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from .bars import shown
+
 Subparsers = argparse._SubParsersAction
 
 EXPLANATION = """The folder is imported into a throw-away store and charged by the same ledger as
@@ -30,15 +32,11 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Validate one folder; 0 answered, 1 it is broken."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from wattshed_collector.receivers.mlperf import ResultError
     from wattshed_collector.validate import chunks, validate
     from wattshed_exporter.model import Batch
 
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+    with shown() as progress:
 
         def deliver(batch: Batch) -> Iterator[Batch]:
             task = progress.add_task("importing", total=len(batch.ticks))
@@ -54,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer, indent=2, allow_nan=False))
     else:
+        from rich.console import Console
+
         from wattshed_collector.present.validation import print_answer
 
         print_answer(answer, Console())

@@ -13,6 +13,10 @@ from wattshed_exporter.settings import option
 
 from .ingest import above_zero
 
+MOST_DAYS = 20_000
+"""The store counts the seconds of an expiry in 32 bits, until 2106: one later than that would wrap
+around to 1970, and what was just written would be dropped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
@@ -23,7 +27,11 @@ class Retention:
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, each as one sentence."""
-        found = []
+        found = [
+            f"{name}: must be at most {MOST_DAYS}; 0 keeps them for ever"
+            for name in ("raw_days", "minute_days")
+            if getattr(self, name) > MOST_DAYS
+        ]
         if self.raw_days and self.raw_days < 2:
             found.append("raw_days: must be 0 or at least 2")
         if self.minute_days and (not self.raw_days or self.minute_days < self.raw_days):

@@ -79,6 +79,8 @@ class Relabel:
             yield f"target_label: {self.target_label!r} is no name of a label"
         if self.action is Action.HASHMOD and self.modulus < 1:
             yield "modulus: hashmod needs one above 0"
+        if self.action is Action.LABELMAP and not TEMPLATE.fullmatch(self.replacement):
+            yield f"replacement: {self.replacement!r} is no name of a label"
         if self.action in BY_NAME and (self.source_labels or self.target_label):
             yield f"action: {self.action} takes a regex alone"
 

@@ -39,6 +39,8 @@ SOURCES = frozenset(dialect.name for dialect in DIALECTS if dialect is not OURS)
 KEPT_SCRAPES = 10
 """Of each thing, where a scrape may come in parts; of whole pages the one before is enough."""
 KEPT_THINGS = 100_000
+KEPT_TARGETS = 100_000
+"""Of our own scrapes; those that were scraped last."""
 NAMED = ("wattshed.source", "wattshed.node", "hw.id")
 SMALL_FALL = 0.5
 """A counter that falls to more than this part of itself was not reset: other rows were shown."""
@@ -65,7 +67,8 @@ class Foreign:
         self._tenure = tenure or Tenure()
         self._precedence = Precedence()
         self._scraped: dict[str, tuple[int, int]] = {}
-        """From when to when our own scrapes of a target hold good."""
+        """From when to when our own scrapes of a target hold good, who was scraped last at the
+        end."""
 
     def saw(self, batch: Batch, newest_ms: int = 0) -> None:
         """Note what came from our own exporters another way, which is then not taken twice.
@@ -130,8 +133,10 @@ class Foreign:
         return touched, ignored
 
     def _scrapes(self, origin: Origin, ts_ms: int) -> None:
-        since_ms, until_ms = self._scraped.get(origin.instance, (ts_ms, ts_ms))
+        since_ms, until_ms = self._scraped.pop(origin.instance, (ts_ms, ts_ms))
         since_ms = since_ms if until_ms >= ts_ms else ts_ms
+        if len(self._scraped) >= KEPT_TARGETS:
+            del self._scraped[next(iter(self._scraped))]
         self._scraped[origin.instance] = since_ms, ts_ms + MOST_INTERVALS * origin.interval_ms
 
     def _is_scraped(self, series: Series, ts_ms: int) -> bool:

@@ -36,9 +36,6 @@ class OwnPage:
     reads: list[int] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     claims: set[tuple[str, int]] = field(default_factory=set)
-    unknown: int = 0
-    """Samples of no known exporter."""
-    ignored: int = 0
 
 
 def own_page(
@@ -52,13 +49,11 @@ def own_page(
     things: dict[Thing, dict[Series, int]] = {}
     for line, one in enumerate(series):
         place = foreign.place(one, origin)
-        if place.unknown:
-            page.unknown += 1
-        elif place.thing is None:
-            page.ignored += 1
-        elif place.thing[0] != OURS.name:
+        if place.thing is None:
+            continue
+        if place.thing[0] != OURS.name:
             return None
-        elif things.setdefault(place.thing, {}).setdefault(one, line) != line:
+        if things.setdefault(place.thing, {}).setdefault(one, line) != line:
             raise Odd("a series is said twice")
     shared: dict[frozenset[tuple[str, object]], Attributes] = {}
     for rows in things.values():

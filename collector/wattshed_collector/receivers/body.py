@@ -11,6 +11,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from wattshed_collector.errors import InvalidInput
 
 CHUNK = 256 * 1024
+GZIP_OR_ZLIB = 47
+"""32 + 15: told apart by the header."""
+INFLATE_STEP = 16 * 1024
 ZSTD_STEP = 1024
 """Four bytes can name a block of 128 KiB, so a step makes at most 32 MiB."""
 
@@ -58,20 +61,24 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 def _inflate(body: bytes, limit: int) -> bytes:
     decoded = bytearray()
-    rest = body
-    while True:  # a gzip file may have several members
-        inflater = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told apart by the header
-        try:
-            decoded += inflater.decompress(rest, limit + 1 - len(decoded))
-        except zlib.error as error:
-            raise InvalidInput(f"the body is not valid gzip: {error}", "malformed") from error
-        if len(decoded) > limit:
-            raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
-        if not inflater.eof:
-            raise InvalidInput("the gzip body ends early", "malformed")
-        rest = inflater.unused_data
-        if not rest:
-            return bytes(decoded)
+    inflater = zlib.decompressobj(wbits=GZIP_OR_ZLIB)
+    try:
+        # In small steps, because what follows a member is copied: of a body that is made of
+        # empty ones that would be the whole of it each time.
+        for at in range(0, len(body), INFLATE_STEP):
+            rest = body[at : at + INFLATE_STEP]
+            while rest:
+                if inflater.eof:  # a gzip file may have several members
+                    inflater = zlib.decompressobj(wbits=GZIP_OR_ZLIB)
+                decoded += inflater.decompress(rest, limit + 1 - len(decoded))
+                rest = inflater.unused_data
+                if len(decoded) > limit:
+                    raise TooLarge(_too_large(limit + 1, limit, decoded=True), "decoded_too_large")
+    except zlib.error as error:
+        raise InvalidInput(f"the body is not valid gzip: {error}", "malformed") from error
+    if not inflater.eof:
+        raise InvalidInput("the gzip body ends early", "malformed")
+    return bytes(decoded)
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:

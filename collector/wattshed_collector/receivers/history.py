@@ -59,9 +59,12 @@ class HistoryReceiver:
         self, client: Client, jobs: list[Job], cluster: str, dry_run: bool, arrival: Arrival
     ) -> Counter[str]:
         def deliver(batch: Batch) -> None:
-            queued = None if dry_run else self._intake.submit(arrival, batch).future
-            if queued is not None:
-                queued.result()
+            if dry_run:
+                return
+            queued = self._intake.submit(arrival, batch)
+            if queued.future is not None:
+                queued.future.result()
+            self._intake.counted(queued)
 
         history = History(client, deliver, cluster)
         history.take(jobs)
@@ -90,7 +93,7 @@ def _job(document: dict[str, Any]) -> Job:
         raise ValueError(f"{document['id']!r} has times that cannot be")
     if (
         not all(number is None or _whole(number) for number in (end, gpus))
-        or not 0 <= (gpus or 0) < 10**9
+        or not 0 <= (gpus or 0) < MOST_GPUS
     ):
         raise ValueError(f"{document['id']!r} has a number that cannot be")
     return Job(**texts, nodes=tuple(nodes), start_ms=start, end_ms=end, gpus=gpus)

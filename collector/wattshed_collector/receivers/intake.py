@@ -8,6 +8,7 @@ and keeps aside what can never be taken (``dead_letters``).
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from wattshed_collector.config import Ingest
-from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
+from wattshed_collector.errors import CollectorError, InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.store.budget import Budget, Entry
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.store.write import Writer
@@ -31,6 +32,8 @@ from wattshed_exporter.model import Batch
 from . import body
 from .dead_letters import DeadLetters, Letter
 from .tenant import authenticated, mine
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -177,10 +180,20 @@ class Intake:
         return response
 
     async def decoded(self, decode: Callable[..., T], *arguments: Any) -> T:
-        """Run ``decode`` on one of the threads, whose number bounds the memory that it takes."""
+        """Run ``decode`` on one of the threads, whose number bounds the memory that it takes.
+
+        Raises InvalidInput also where it fails in a way that it does not know itself: the same
+        body would fail the same way each time, and hold up whatever waits behind it.
+        """
         loop = asyncio.get_running_loop()
         with self.telemetry.span("parse"):
-            return await loop.run_in_executor(self._means.threads, decode, *arguments)
+            try:
+                return await loop.run_in_executor(self._means.threads, decode, *arguments)
+            except (CollectorError, MemoryError):
+                raise
+            except Exception as error:
+                log.exception("%s cannot read a body", self.receiver)
+                raise InvalidInput("the body cannot be read", "exception") from error
 
     def submit(self, arrival: Arrival, batch: Batch, frames: tuple[Frame, ...] = ()) -> Queued:
         """Queue what of it its sender may write. Raises Busy."""
@@ -196,10 +209,15 @@ class Intake:
         Raises Retryable and Permanent, and counts nothing then: the sender comes again, or the
         whole body is a dead letter.
         """
-        batch = queued.batch
         if queued.future is not None:
             with self.telemetry.span("queue", rows=_rows(queued)):
                 await asyncio.wrap_future(queued.future)
+        return self.counted(queued)
+
+    def counted(self, queued: Queued) -> Queued:
+        """Count what is stored now."""
+        batch = queued.batch
+        if queued.future is not None:
             self.telemetry.durable(self.receiver, batch, time.time(), queued.frames)
         self.telemetry.reject(self.receiver, batch.rejected)
         self.telemetry.quarantine(self.receiver, batch)

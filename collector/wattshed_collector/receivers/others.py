@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import isfinite
 from operator import attrgetter
@@ -47,6 +47,10 @@ class Others:
         self._wanted: dict[str, bool] = {}
         self._series: dict[str, set[int]] = {}
         self._hour = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._globs)
 
     def wants(self, metric: str) -> bool:
         """Return whether a metric of that name is kept."""
@@ -98,17 +102,34 @@ class Others:
         return ""
 
 
-def of_prometheus(samples: Iterable[Sample], rejected: Counter[str]) -> list[Other]:
-    """Return the samples of series of any name; their labels are written once per series."""
+def of_prometheus(
+    samples: Iterable[Sample], rejected: Counter[str], target: Mapping[str, str] | None = None
+) -> list[Other]:
+    """Return the samples of series of any name; their labels are written once per series.
+
+    ``target`` are the labels of the target whose page says them, which they carry as well.
+    """
     found: list[Other] = []
     for series, value, ts_ms in samples:
         if series.place is None:
-            series.place = labels_text(series.labels) or ""
+            series.place = labels_text(_under(target or {}, series.labels)) or ""
         if series.place:
             found.append(Other(series.name, series.place, ts_ms, value))
         else:
             rejected["labels_too_long"] += 1
     return found
+
+
+def _under(target: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:
+    """Return a series' labels with its target's; its own of the same name are renamed, as
+    Prometheus does it."""
+    made = dict(target)
+    for name, text in labels.items():
+        own = name
+        while own in made or (own != name and own in labels):
+            own = f"exported_{own}"
+        made[own] = text
+    return made
 
 
 def _frame(samples: list[Other], sender: str) -> Frame:

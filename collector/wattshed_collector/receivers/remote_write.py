@@ -45,6 +45,8 @@ MOST_SERIES_BYTES = 1 << 20
 MOST_LABEL_BYTES = 8192
 """Of all labels of a series; Mimir takes 30 labels of at most 2 KiB, and real ones have a tenth."""
 MOST_KNOWN = 100_000
+MOST_KNOWN_BYTES = 64 * 2**20
+"""Of the labels of series that are remembered, twice at most."""
 STALE_BITS = 0x7FF0_0000_0000_0002
 """The NaN by which Prometheus marks the end of a series."""
 
@@ -66,6 +68,7 @@ class RequestReader:
         self._wants = wants
         self._known: dict[tuple[bytes, ...], Series] = {}
         self._older: dict[tuple[bytes, ...], Series] = {}
+        self._known_bytes = 0
 
     def read(self, request: bytes, rejected: Counter[str]) -> Read:
         """Return what a request says. Raises DecodeError and TooLarge."""
@@ -110,9 +113,10 @@ class RequestReader:
             said = map(pb.Label.FromString, told)
             labels = {label.name: label.value for label in said}
             series = Series(labels.pop("__name__", ""), labels)
-        if len(self._known) >= MOST_KNOWN:
-            self._older, self._known = self._known, {}
+        if len(self._known) >= MOST_KNOWN or self._known_bytes >= MOST_KNOWN_BYTES:
+            self._older, self._known, self._known_bytes = self._known, {}, 0
         self._known[told] = series
+        self._known_bytes += sum(map(len, told))
         return series
 
 

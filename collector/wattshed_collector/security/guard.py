@@ -85,6 +85,11 @@ class Guard:
         """Return the context to listen with; exchanged certificates count from then on."""
         return self._first and tls.exchangeable(self._first, lambda: self._context)
 
+    def compares(self, authorization: str) -> bool:
+        """Return whether ``identify`` will compare a password, which keeps a core busy."""
+        shown = basic(authorization)
+        return shown is not None and bool(self._rules.users) and not self._passwords.knows(shown)
+
     async def identify(self, authorization: str, names: Iterable[str] = ()) -> Identity | None:
         """Return who asks, None where what they show is wrong.
 
@@ -96,10 +101,11 @@ class Guard:
         if not self.asks:
             return found.anonymous
         if authorization:
-            scheme, _, shown = authorization.partition(" ")
+            scheme, _, token = authorization.partition(" ")
             if scheme.lower() == "bearer":
-                return found.token(shown.strip().encode(errors="replace"))
-            if scheme.lower() == "basic" and found.users:
+                return found.token(token.strip().encode(errors="replace"))
+            shown = basic(authorization)
+            if shown is not None and found.users:
                 return await asyncio.to_thread(self._passwords.who, found.users, shown)
             return None
         return found.certificate(names) or found.anonymous
@@ -184,23 +190,32 @@ class Passwords:
         """Have every password checked again: the hashes have changed."""
         self._right = {}
 
+    def knows(self, shown: str) -> bool:
+        """Return whether the user and password of a Basic header are remembered as right."""
+        return self._digest(*_credentials(shown)) in self._right
+
     def who(self, users: Mapping[str, tuple[bytes, Identity]], shown: str) -> Identity | None:
         """Return who has the user and password of a Basic header; an unknown user takes as long."""
+        # What is found out by the users of now is not remembered once they have changed.
+        remembered = self._right
         user, password = _credentials(shown)
-        sizes = len(user).to_bytes(8, "big")
-        digest = hashlib.blake2b(sizes + user + password, key=self._secret).digest()
-        if digest in self._right:
-            return self._right[digest]
+        digest = self._digest(user, password)
+        if (known := remembered.get(digest)) is not None:
+            return known
         hashed, identity = users.get(user.decode(errors="replace"), (_nobody(users), None))
         # bcrypt keeps a core busy; who tries passwords may have one of them, not all.
         with self._one_at_a_time:
             right = self._compare(password, hashed)
         if not right or identity is None:
             return None
-        if len(self._right) >= MOST_REMEMBERED:
-            self._right = {}
-        self._right[digest] = identity
+        if len(remembered) >= MOST_REMEMBERED:
+            remembered.clear()
+        remembered[digest] = identity
         return identity
+
+    def _digest(self, user: bytes, password: bytes) -> bytes:
+        sizes = len(user).to_bytes(8, "big")
+        return hashlib.blake2b(sizes + user + password, key=self._secret).digest()
 
     def _compare(self, password: bytes, hashed: bytes) -> bool:
         if self._check is None:
@@ -209,6 +224,12 @@ class Passwords:
             return self._check(password[:LONGEST_PASSWORD], hashed)
         except ValueError:  # such as a zero byte
             return False
+
+
+def basic(authorization: str) -> str | None:
+    """Return what a header of the scheme Basic shows, None for another scheme."""
+    scheme, _, shown = authorization.partition(" ")
+    return shown if scheme.lower() == "basic" else None
 
 
 def _nobody(users: Mapping[str, tuple[bytes, Identity]]) -> bytes:

@@ -20,6 +20,7 @@ from .rules import Identity
 
 NOT_YOURS = "not_yours"
 MOST_KNOWN = 1_000_000
+DEVICE = "device_id"
 
 T = TypeVar("T", Device, Workload)
 
@@ -52,7 +53,7 @@ class Tenancy:
     def check(self, who: Identity, batch: Batch, frames: Sequence[Frame] = ()) -> Mine:
         """Return what ``who`` may write, the rest counted in ``rejected`` as ``not_yours``."""
         if not who.bounded:
-            self._learn(batch.devices, batch.workloads)
+            self.learn(batch)
             return Mine(batch, tuple(frames))
         devices = [in_cluster(who, device) for device in batch.devices]
         workloads = [in_cluster(who, workload) for workload in batch.workloads]
@@ -63,7 +64,7 @@ class Tenancy:
             {key for key in clusters if self._runs(who, key, clusters)},
         )
         left = mine.batch(replace(batch, devices=tuple(devices), workloads=tuple(workloads)))
-        self._learn(left.devices, left.workloads)
+        self.learn(left)
         kept, dropped = mine.frames(frames)
         return Mine(_rejecting(left, dropped), kept)
 
@@ -76,14 +77,18 @@ class Tenancy:
         told = said[key], self._clusters.get(key, said[key])
         return all(cluster_allowed(who, cluster) for cluster in told)
 
-    def _learn(self, devices: Iterable[Device], workloads: Iterable[Workload]) -> None:
-        # Full, it knows no more, and guards what it knows.
+    def learn(self, batch: Batch, *, moves: bool = True) -> None:
+        """Note where devices and workloads are, as somebody says who may say it.
+
+        What ``moves`` nothing leaves what is known where it is. Full, it knows no more, and guards
+        what it knows.
+        """
         full = len(self._places) + len(self._clusters) >= MOST_KNOWN
-        for device in devices:
-            if not full or device.key in self._places:
+        for device in batch.devices:
+            if moves if device.key in self._places else not full:
                 self._places[device.key] = device.cluster, device.node
-        for workload in workloads:
-            if workload.cluster and (not full or workload.key in self._clusters):
+        for workload in batch.workloads:
+            if workload.cluster and (moves if workload.key in self._clusters else not full):
                 self._clusters[workload.key] = workload.cluster
 
 
@@ -141,11 +146,17 @@ class _Kept:
         return _rejecting(left, _facts(batch) - _facts(left))
 
     def frames(self, frames: Iterable[Frame]) -> tuple[tuple[Frame, ...], int]:
-        """Return the frames' rows of kept devices, and how many rows went."""
+        """Return the frames' rows of kept devices, and how many rows went.
+
+        Rows that are of no device (``metric_sample``) hold who sent them, so they are anybody's.
+        """
         allowed = np.array(sorted(stable_id(key) for key in self.devices), dtype=np.uint64)
         kept, dropped = [], 0
         for frame in frames:
-            rows = np.isin(frame.columns["device_id"].values, allowed)
+            if DEVICE not in frame.columns:
+                kept.append(frame)
+                continue
+            rows = np.isin(frame.columns[DEVICE].values, allowed)
             dropped += int(len(rows) - rows.sum())
             if rows.all():
                 kept.append(frame)

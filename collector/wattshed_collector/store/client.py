@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from xml.sax.saxutils import escape
 
+import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from wattshed_collector.errors import Denied, Permanent, Retryable, StoreError, StoreLocked
 
@@ -99,6 +101,15 @@ class Client:
         told = dict(parameters or {})
         return bytes(self._run(lambda c: c.raw_query(sql, parameters=told, fmt="Native")))
 
+    def array(
+        self, sql: str, dtype: np.dtype[np.void], parameters: Mapping[str, Any] | None = None
+    ) -> NDArray[np.void]:
+        """Run a query and return its rows as an array; ``dtype`` names its columns, all of them of
+        fixed width and never NULL, in their order."""
+        told = dict(parameters or {})
+        body = self._run(lambda c: c.raw_query(sql, parameters=told, fmt="RowBinary"))
+        return np.frombuffer(body, dtype)
+
     def limit(self, seconds: float, rows: int) -> None:
         """Have each query from now on fail beyond ``seconds`` or ``rows`` of its answer."""
         self._connection.set_client_setting("max_execution_time", seconds)
@@ -123,6 +134,7 @@ class ServerClient(Client):
         self._nodes = nodes
         self._has_session = session
         self._node = nodes.best()
+        self._limits: dict[str, str] = {}
         super().__init__(None)
 
     def insert_native(self, insert: Insert) -> None:
@@ -132,6 +144,15 @@ class ServerClient(Client):
         if len(body) > COMPRESSED_FROM:
             body, how = zstandard.ZstdCompressor(1).compress(body), {"compression": "zstd"}
         self._run(lambda c: c.raw_insert(insert.table, names, body, fmt="Native", **how))
+
+    def limit(self, seconds: float, rows: int) -> None:
+        """Have each query from now on fail beyond ``seconds`` or ``rows``, whatever node it asks.
+
+        A statement may never take longer than ``store.query_seconds``.
+        """
+        most = min(seconds, self._server.query_seconds) if seconds else self._server.query_seconds
+        self._limits = {"max_execution_time": str(most), "max_result_rows": str(rows)}
+        self.close()
 
     @property
     def node(self) -> Node:
@@ -177,7 +198,7 @@ class ServerClient(Client):
             import clickhouse_connect
 
             options = self._server.options()
-            options["settings"] = {**SESSION, **options["settings"]}
+            options["settings"] = {**SESSION, **options["settings"], **self._limits}
             self._connection = clickhouse_connect.get_client(
                 host=self._node.host,
                 port=self._node.port,

@@ -47,7 +47,6 @@ PERMANENT_CODES = {
     115: "UNKNOWN_SETTING",
     117: "INCORRECT_DATA",
     153: "ILLEGAL_DIVISION",
-    164: "READONLY",
     184: "ILLEGAL_AGGREGATION",
     190: "SIZES_OF_ARRAYS_DONT_MATCH",
     215: "NOT_AN_AGGREGATE",
@@ -66,6 +65,7 @@ SCHEMA_CODES = {16, 60, 81}
 """On a server these pass, once a migration has reached the node."""
 
 DENIED_CODES = {
+    164: "READONLY",
     192: "UNKNOWN_USER",
     193: "WRONG_PASSWORD",
     194: "REQUIRED_PASSWORD",

@@ -11,9 +11,10 @@ from wattshed_exporter.model import stable_id
 
 from .client import Client
 from .energy_queries import Record
+from .live_power import HOLDERS, PLACES, power_now
 
-PLACES = ("node", "site", "kind")
-HOLDERS = ("workload", "team", "project", "cost_center", "namespace", "queue", "owner")
+__all__ = ["BY", "device_power", "least_used", "power", "power_now"]
+
 BY = (*HOLDERS, *PLACES)
 """What power can be summed by: who holds the devices, or where they are."""
 
@@ -27,31 +28,6 @@ def _within(time: str, since: int, until: int) -> str:
     if since % _HOUR_S == until % _HOUR_S == 0:
         return hours
     return f"{hours} AND {time} >= {_SINCE} AND {time} < {_UNTIL}"
-
-
-def power_now(client: Client, by: str) -> list[Record]:
-    """Watts of the newest readings per ``by`` (a member of ``BY``), largest first.
-
-    ``name`` is "" for nobody. ``devices`` counts those whose power is known, at least in part.
-    """
-    if by in PLACES:
-        return client.records(
-            f"""
-            SELECT {by} AS name, sum(power_watts) AS watts, count(power_watts) AS devices
-            FROM v_live WHERE overlap = '' GROUP BY name ORDER BY watts DESC, name
-            """
-        )
-    return client.records(
-        f"""
-        SELECT {_name(by)} AS name,
-               sum(l.power_watts * if(h.device = '', 1, h.part)) AS watts,
-               count(l.power_watts) AS devices
-        FROM (SELECT device, power_watts FROM v_live WHERE overlap = '') AS l
-        LEFT JOIN v_held_now AS h ON h.device = l.device
-        LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = h.workload_id
-        GROUP BY name ORDER BY watts DESC, name
-        """
-    )
 
 
 def power(client: Client, by: str, since: int, until: int, step: int) -> list[Record]:

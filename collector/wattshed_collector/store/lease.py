@@ -199,12 +199,11 @@ class Lease:
         return began
 
 
-def candidate(store: Store, client: Client, name: str) -> Lease:
+def candidate(store: Store, client: Client, name: str, timing: Timing | None = None) -> Lease:
     """Return this process' candidate for the lease ``name``; on a server it asks by itself."""
-    if store.is_server:
-        client = store.client(in_sequence=True)
-    timing = Timing() if store.is_server else Timing(settle_seconds=0.0)
-    return Lease(client, name, holder_name(), timing)
+    if not store.is_server:
+        return Lease(client, name, holder_name(), Timing(settle_seconds=0.0))
+    return Lease(store.client(in_sequence=True), name, holder_name(), timing)
 
 
 def holder_name() -> str:

@@ -86,6 +86,12 @@ def read(client: Client) -> State:
     }
 
 
+def clock_us(client: Client) -> int:
+    """Return the time (Unix microseconds) by the store's own clock."""
+    ((now_us,),) = client.rows("SELECT toUnixTimestamp64Micro(now64(6))")
+    return int(now_us)
+
+
 def restore(client: Client) -> tuple[int, int]:
     """Return the watermark (Unix microseconds) and the highest version that was ever begun."""
     rows = client.rows(_STATE)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from wattshed_collector.errors import StoreError
+from wattshed_collector.errors import Denied
 
 SCHEMES = {"http": False, "clickhouse": False, "https": True, "clickhouses": True}
 """Schemes of a server's URL, and whether they mean TLS."""
@@ -54,13 +55,13 @@ class Server:
     """How much longer we wait: the server gives up first, so that nothing runs on unknown to us."""
 
     def secret(self) -> str:
-        """Return the password of now. Raises StoreError where its file cannot be read."""
+        """Return the password of now. Raises Denied where its file cannot be read."""
         if self.password_file is None:
             return self.password
         try:
             return self.password_file.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise StoreError(
+            raise Denied(
                 f"cannot read the password of ClickHouse from {self.password_file}: "
                 f"{error.strerror}"
             ) from error
@@ -68,8 +69,8 @@ class Server:
     def redacted(self, text: str) -> str:
         """Return ``text`` without the password."""
         secrets = {self.password}
-        if self.password_file is not None and self.password_file.is_file():
-            secrets.add(self.password_file.read_text(encoding="utf-8").strip())
+        with suppress(Denied):
+            secrets.add(self.secret())
         for secret in sorted(secrets - {""}, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
         return text

@@ -35,6 +35,7 @@ from wattshed_exporter.segments import (
 )
 
 from .insert import Insert
+from .sink import MARKS
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +83,12 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """An insert that the server refused for good, and where it is kept."""
+    """An insert that the server refused for good, where it is kept, and the marks of its hours."""
 
     path: Path
     insert: Insert
     reason: str
+    marks: tuple[Insert, ...]
 
 
 def pack(inserts: Sequence[Insert]) -> bytes:
@@ -206,6 +208,11 @@ class Spool:
             "crc32": zlib.crc32(insert.body),
             "reason": reason,
             "at": self._now(),
+            "marks": [
+                [marks.columns, marks.rows, marks.body.hex()]
+                for marks in kept.inserts
+                if marks.table == MARKS and marks is not insert
+            ],
         }
         self._write_file(folder / f"{name}.native", insert.body)
         self._write_file(folder / f"{name}.json", json.dumps(told, indent=1).encode())
@@ -220,7 +227,11 @@ class Spool:
                 if zlib.crc32(body) != told["crc32"]:
                     raise ValueError("its checksum does not fit")
                 insert = Insert(told["table"], tuple(told["columns"]), told["rows"], body)
-                yield Aside(path, insert, told["reason"])
+                marks = tuple(
+                    Insert(MARKS, tuple(columns), rows, bytes.fromhex(text))
+                    for columns, rows, text in told["marks"]
+                )
+                yield Aside(path, insert, told["reason"], marks)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s cannot be read and is left alone: %s", path, error)
 
@@ -325,6 +336,11 @@ class Spool:
             self._close_file()
         del self._segments[segment.number]
         segment.path.unlink(missing_ok=True)
+        # Were it there again after a power cut, what is old by then would come after what is new.
+        try:
+            self._sync(self._descriptor)
+        except OSError as error:
+            log.warning("%s: %s may come back: %s", self._folder, segment.path.name, error)
 
     def _waiting(self) -> Iterator[Kept]:
         with self._lock:
@@ -340,8 +356,7 @@ class Spool:
                     left -= 1
                     yield _kept(segment, found)
                 at += found.size
-            if left == segment.bodies:
-                self._give_up(segment)
+            self._give_up(segment, left)
 
     def _pass_by(self, segment: Segment, at: int) -> int:
         """Return where what can be read goes on; the file was damaged since it was written."""
@@ -349,10 +364,14 @@ class Spool:
             self._damage(segment, at, segment.path.read_bytes()[: segment.size])
         return self._passed[segment.number, at]
 
-    def _give_up(self, segment: Segment) -> None:
-        """Wait no longer for what a damaged file held; nothing that can be read is left in it."""
+    def _give_up(self, segment: Segment, unread: int) -> None:
+        """Wait no longer for what a damaged file held, if nothing that can be read is left in it.
+
+        Looked at under the lock: a group that is appended meanwhile is one more.
+        """
         with self._lock:
-            self._remove(segment)
+            if segment.bodies == unread and segment.number in self._segments:
+                self._remove(segment)
 
     def _write_file(self, path: Path, data: bytes) -> None:
         with path.open("wb") as file:

@@ -21,6 +21,7 @@ from .client import Client
 from .faults import SCHEMA_CODES, code_of
 from .held import Held, Key, stored
 from .insert import Insert
+from .sink import MARK_SECONDS, MARKS, mark_again
 from .spool import Kept, Spool
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,6 @@ PATIENCE_S = 600.0
 """A table or column that a server lacks may be on its way: so long everything waits for it."""
 DRAIN_BYTES = 8 * 2**20
 """What is read back at once, and inserted with one statement per table."""
-MARK_AGAIN_S = 10.0
-"""A third of what the ledger looks back for marks (``ledger.OVERLAP_US``)."""
-FIRST_TABLE = "dirty"
-"""An hour that is recomputed for nothing is better than one that never is."""
 
 
 class Connection:
@@ -109,8 +106,7 @@ class Spooling:
     def write(self, inserts: Sequence[Insert]) -> None:
         if self.spool.empty:
             try:
-                for insert in inserts:
-                    self._direct.insert(insert)
+                self._insert(self._direct, inserts)
             except Retryable as error:
                 log.warning("the store is away, rows wait in the spool: %s", error)
             else:
@@ -166,7 +162,7 @@ class Spooling:
         if not groups:
             return True
         try:
-            self._deliver(joined(groups))
+            self._insert(self._drain, joined(groups))
         except StoreError as error:
             if not self._is_for_good(error):
                 raise
@@ -176,15 +172,12 @@ class Spooling:
             self._delivered(groups)
         return False
 
-    def _deliver(self, inserts: Sequence[Insert]) -> None:
+    def _insert(self, connection: Connection, inserts: Sequence[Insert]) -> None:
         began = self._clock()
         for insert in inserts:
-            self._drain.insert(insert)
-        if self._clock() - began > MARK_AGAIN_S:
-            # A run of the ledger may have been done with the marks before it could see the rows.
-            for insert in inserts:
-                if insert.table == FIRST_TABLE:
-                    self._drain.insert(insert)
+            connection.insert(insert)
+        if self._clock() - began > MARK_SECONDS:
+            mark_again(connection.insert, inserts)
 
     def _is_for_good(self, error: StoreError) -> bool:
         """Return whether waiting is of no use, or was not for long enough."""
@@ -198,6 +191,7 @@ class Spooling:
     def _one_by_one(self, groups: Iterable[Kept]) -> None:
         """Deliver each insert by itself; set aside what the store refuses."""
         for kept in groups:
+            began = self._clock()
             for number, insert in enumerate(kept.inserts):
                 try:
                     self._drain.insert(insert)
@@ -207,6 +201,8 @@ class Spooling:
                     self.spool.set_aside(kept, number, str(error))
                     self.counters.aside_rows += insert.rows
                     log.error("%d rows of %s are set aside: %s", insert.rows, insert.table, error)
+            if self._clock() - began > MARK_SECONDS:
+                mark_again(self._drain.insert, kept.inserts)
             self._delivered([kept])
 
     def _delivered(self, groups: Sequence[Kept]) -> None:
@@ -219,7 +215,7 @@ class Spooling:
         """Try once more what was set aside: a newer version, or a migration, may take it."""
         for aside in self.spool.aside():
             try:
-                self._drain.insert(aside.insert)
+                self._insert(self._drain, (*aside.marks, aside.insert))
             except StoreError as error:
                 if not isinstance(error, Permanent) and code_of(error) not in SCHEMA_CODES:
                     raise
@@ -237,5 +233,5 @@ def joined(groups: Iterable[Kept]) -> list[Insert]:
             key = insert.table, insert.columns
             bodies[key].append(insert.body)
             rows[key] += insert.rows
-    order = sorted(bodies, key=lambda key: key[0] != FIRST_TABLE)
+    order = sorted(bodies, key=lambda key: key[0] != MARKS)
     return [Insert(*key, rows[key], b"".join(bodies[key])) for key in order]

@@ -100,4 +100,4 @@ async def test_the_terminal_shows_them(url: str, capsys: pytest.CaptureFixture[s
 
 async def test_where_no_collector_runs(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert await typed("--data", str(tmp_path)) == 1
-    assert "no collector runs here" in capsys.readouterr().err
+    assert "name another with --url" in capsys.readouterr().err

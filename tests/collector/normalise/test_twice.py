@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fixtures.pages import AT, STEP, Reader, dcgm, kepler, line, merged
 
 from wattshed_collector.normalise.dialect import Origin, Sample, Series
-from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
+from wattshed_collector.normalise.foreign import BY_METRIC, KEPT_TARGETS, Foreign
 from wattshed_collector.normalise.samples import samples
 from wattshed_exporter.model import Allocation, Batch
 
@@ -116,6 +116,16 @@ def test_a_target_that_is_scraped_is_not_taken_from_a_remote_write() -> None:
     assert written.samples(samples(other, AT + 1000)).ticks
     assert written.samples(samples(page, AT + 3 * STEP + 1)).ticks, "the scrapes ended"
     assert written.samples(samples(page, AT - 1)).ticks, "they had not begun"
+
+
+def test_targets_that_come_and_go_do_not_fill_the_memory() -> None:
+    foreign = Foreign()
+    for n in range(KEPT_TARGETS + 5):
+        foreign.took(Origin(f"pod-{n}:9400", interval_ms=STEP), AT, ())
+    written = Reader(WRITTEN, foreign)
+    for n, is_known in ((KEPT_TARGETS + 4, True), (0, False)):
+        page = dcgm(f"GPU-{n}", pod="p", **{**POD, **TARGET, "instance": f"pod-{n}:9400"})
+        assert bool(written.samples(samples(page, AT)).ticks) is not is_known
 
 
 def test_our_exporter_is_believed_whichever_stands_first_in_a_request() -> None:

@@ -182,7 +182,8 @@ def test_a_malformed_body_is_kept_and_nothing_else_of_the_request(
     assert command("list")[0] == 0
     status, said = command("show", kept["id"])
     assert (status, "reason: malformed" in said) == (0, True)
-    assert command("retry", kept["id"]) == (1, f"{kept['id']}: refused with 400\n")
+    status, said = command("retry", kept["id"])
+    assert (status, said) == (1, f"{kept['id']}: refused: {kept['message']}\n")
     assert command("drop", kept["id"]) == (0, f"{kept['id']}: dropped\n")
     assert command("list") == (0, "no dead letters\n")
 

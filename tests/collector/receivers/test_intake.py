@@ -98,3 +98,15 @@ async def test_room_is_held_while_a_request_is_read_and_no_longer(bed: Bed) -> N
     writer.close()
     told = {"receiver": "echo", "code": "503"}
     assert telemetry.registry.get_sample_value("wattshed_collector_requests_total", told) == 1
+
+
+async def test_a_body_that_cannot_be_read_for_a_reason_that_nobody_knows_is_poison(
+    bed: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = bed.writer()
+    intake = Intake("echo", Means(writer, Telemetry(), Ingest()))
+    with pytest.raises(InvalidInput, match="cannot be read") as caught:
+        await intake.decoded(lambda: [][1])
+    assert refusal(caught.value).is_poison
+    assert "IndexError" in caplog.text
+    writer.close()

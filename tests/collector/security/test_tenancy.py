@@ -100,6 +100,21 @@ def test_rows_of_frames_are_taken_out() -> None:
     assert Tenancy().check(ALPHA, Batch(devices=both[1].devices), (frame,)).frames == ()
 
 
+def test_who_met_a_device_first_keeps_it_from_whoever_describes_it_then() -> None:
+    """What is scraped is told like that: it moves nothing that is known, and is not taken over."""
+    tenancy = Tenancy({"e": ("alpha", "n")})
+    tenancy.learn(of("d", "beta", workload="job"), moves=False)
+    tenancy.learn(of("e", "beta"), moves=False)
+    left = tenancy.check(ALPHA, of("d", "alpha", workload="job")).batch
+    assert left == Batch(rejected={NOT_YOURS: 5})
+    assert len(tenancy.check(ALPHA, of("e", "alpha")).batch.ticks) == 1
+
+
+def test_samples_that_are_of_no_device_are_left_to_whoever_sends_them() -> None:
+    frame = Frame("metric_sample", {"sender": Column(np.array(["alpha"], object))})
+    assert Tenancy().check(ALPHA, of("d", "beta"), (frame,)).frames == (frame,)
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["alpha", "beta", ""])), max_size=12)
 )

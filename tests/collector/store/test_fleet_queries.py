@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wattshed_collector.store import fleet_queries
+from wattshed_collector.store import fleet_queries, live_power
 from wattshed_collector.store.queries import Record
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick, Workload
 
@@ -18,7 +18,9 @@ WATTS = {"a": 300.0, "b": 200.0, "c": 50.0}
 
 
 def devices() -> tuple[Device, ...]:
-    cards = [Device(key, Kind.GPU, f"node-{key}", "nvml", site="hall") for key in WATTS]
+    cards = [
+        Device(key, Kind.GPU, f"node-{key}", "nvml", site="hall", cluster="c1") for key in WATTS
+    ]
     return (*cards, Device("core", Kind.CPU, "node-a", "rapl", overlap=Overlap.INNER))
 
 
@@ -72,7 +74,10 @@ def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
     assert {row["name"]: row["devices"] for row in found} == {"red": 2, "blue": 1, "": 2}
 
 
-@pytest.mark.parametrize(("by", "watts"), [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0})])
+@pytest.mark.parametrize(
+    ("by", "watts"),
+    [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0}), ("cluster", {"c1": 550.0})],
+)
 def test_power_now_by_place_leaves_out_what_is_inside(
     known: Bed, by: str, watts: dict[str, float]
 ) -> None:
@@ -83,6 +88,27 @@ def test_every_way_of_summing_gives_the_same_total(known: Bed) -> None:
     for by in fleet_queries.BY:
         total = sum(by_name(fleet_queries.power_now(known.client, by)).values())
         assert total == pytest.approx(550.0), by
+
+
+def test_power_that_is_not_known_is_not_zero(known: Bed, now: int) -> None:
+    silent = Tick("a", now * 1000, 1000, Method.UNKNOWN, None, None, gap="lost")
+    known.write(Batch(ticks=(silent,)))
+    rows = fleet_queries.power_now(known.client, "node")
+    assert {row["name"]: (row["watts"], row["devices"]) for row in rows} == {
+        "node-a": (None, 0), "node-b": (200.0, 1), "node-c": (50.0, 1)}  # fmt: skip
+
+
+def test_power_now_is_of_what_is_heard_and_held_now(known: Bed, now: int) -> None:
+    held_no_more = now + live_power.HELD_S + 10
+    assert by_name(live_power.power_now(known.client, "team", held_no_more)) == {"": 550.0}
+    assert live_power.power_now(known.client, "team", now + live_power.FRESH_S) == []
+
+
+def test_a_device_that_is_promised_twice_is_divided(known: Bed, minute: int, now: int) -> None:
+    also = Allocation("a", "y", minute * 1000, now * 1000, 0.5)
+    known.write(Batch(allocations=(also,)))
+    found = by_name(fleet_queries.power_now(known.client, "team"))
+    assert found == pytest.approx({"red": 250.0, "blue": 200.0, "": 100.0})
 
 
 def test_power_over_time_sums_to_the_energy_of_the_window(known: Bed, minute: int) -> None:

@@ -216,6 +216,26 @@ class TestFaults:
         word.write_text("hush hush\n")
         assert store.client().rows("SELECT 1") == [(1,)]
 
+    def test_a_password_that_cannot_be_read_now_may_be_later(
+        self, front: Front, tmp_path: Path
+    ) -> None:
+        word = tmp_path / "password"
+        store = store_of(front, password_file=word)
+        with pytest.raises(Denied, match=r"cannot read the password .*No such file"):
+            store.client()
+        word.write_text("hush hush\n")
+        assert store.client().rows("SELECT 1") == [(1,)]
+
+    def test_limits_hold_on_a_new_connection(self, front: Front) -> None:
+        client = store_of(front).client()
+        client.limit(20.0, 5)
+        for _ in range(2):
+            with pytest.raises(Retryable, match=r"(?i)code: 396"):
+                client.rows("SELECT number FROM numbers(100)")
+            front.stop()
+            front.start()
+        assert {r.parameters["max_execution_time"] for r in front.seen[-1:]} == {"20.0"}
+
     def test_a_table_that_is_not_there_yet_is_waited_for(self, front: Front) -> None:
         with pytest.raises(Retryable, match=r"(?i)code: 60") as caught:
             store_of(front).client().rows("SELECT * FROM not_yet")
@@ -224,9 +244,9 @@ class TestFaults:
     def test_who_only_reads_cannot_write(self, bed: Bed, front: Front) -> None:
         client = store_of(front).client(only_reads=True)
         assert client.rows("SELECT count() FROM tick") == [(0,)]
-        with pytest.raises(Permanent, match=r"(?i)code: 164"):
+        with pytest.raises(Denied, match=r"(?i)code: 164"):
             client.insert("ledger_open", {"t": [3600], "version": [1]})
-        with pytest.raises(Permanent, match=r"(?i)code: 164"):
+        with pytest.raises(Denied, match=r"(?i)code: 164"):
             client.command("TRUNCATE TABLE tick")
 
     def test_an_unencrypted_port_is_no_reason_to_end(self, front: Front) -> None:

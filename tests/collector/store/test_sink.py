@@ -30,10 +30,24 @@ def test_the_same_hours_are_marked_once_in_a_while_and_others_at_once(bed: Bed) 
         (109.9, mark(7200), 2),
         (110.0, mark(3600), 3),
         (115.0, mark(3600), 3),
+        (112.0, mark(3600), 3),
+        (80.0, mark(3600), 4),  # the clock was set back
+        (81.0, mark(3600), 4),
     ):
         now[0] = at
         sink.write([marks])
         assert bed.client.rows("SELECT count() FROM dirty") == [(expected,)]
+
+
+@pytest.mark.parametrize(("took", "marks"), [(9.0, 1), (11.0, 2), (-3600.0, 2)])
+def test_hours_are_marked_once_more_where_writing_took_long(
+    bed: Bed, took: float, marks: int
+) -> None:
+    """A run of the ledger may be done with the first mark before it could see the rows."""
+    at = iter([100.0, 100.0 + took])
+    sink = Straight(lambda: bed.client, now=lambda: next(at))
+    sink.write([mark(3600)])
+    assert bed.client.rows("SELECT count() FROM dirty") == [(marks,)]
 
 
 def test_a_mark_that_failed_is_tried_again(bed: Bed) -> None:

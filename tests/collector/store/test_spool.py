@@ -102,6 +102,8 @@ def test_each_group_is_synced_before_it_counts(tmp_path: Path, opened: list[Spoo
     assert disk.synced == 2  # the file, and the folder that it is new in
     spool.append(group(1))
     assert disk.synced == 3
+    spool.ack(spool.peek(MIB))
+    assert disk.synced == 4  # the folder, so that a power cut does not bring the file back
 
 
 def test_it_is_read_in_portions_and_in_order_over_many_files(

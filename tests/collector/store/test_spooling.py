@@ -118,6 +118,13 @@ def until_empty(sink: Spooling) -> None:
         time.sleep(0.005)
 
 
+def until_nothing_is_aside(sink: Spooling) -> None:
+    end = time.monotonic() + 20
+    while sink.spool.level().aside:
+        assert time.monotonic() < end, "what was set aside was not taken"
+        time.sleep(0.005)
+
+
 Make = Callable[[int], Sequence[Insert]]
 
 
@@ -200,10 +207,7 @@ def test_what_was_set_aside_is_tried_again_at_the_next_start(rig: Rig) -> None:
     client.command("CREATE TABLE later (a UInt8) ENGINE = MergeTree ORDER BY a")
     try:
         again = rig.sink()
-        end = time.monotonic() + 20
-        while again.spool.level().aside:
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        until_nothing_is_aside(again)
         assert client.rows("SELECT a FROM later") == [(1,)]
     finally:
         rig.close()
@@ -240,6 +244,38 @@ def test_marks_of_rows_that_took_long_come_once_more(
         until_empty(sink)
         sink.close()
         assert bed.client.rows("SELECT count() FROM dirty") == [(marks,)]
+
+
+def test_nor_is_a_slow_insert_missed_that_went_by_no_spool(
+    bed: Bed, front: Front, tmp_path: Path, tick: Make
+) -> None:
+    ticking = itertools.count(0, 60)
+    server = Server(bed, front)
+    sink = Spooling(server.open, Spool(tmp_path, MIB), clock=lambda: next(ticking))
+    sink.write(tick(1))
+    sink.close()
+    assert bed.client.rows("SELECT count() FROM dirty") == [(2,)]
+
+
+def test_rows_that_are_taken_after_all_mark_their_hours(rig: Rig, tick: Make) -> None:
+    client = rig.server.bed.client
+    rig.server.away = True
+    sink = rig.sink()
+    sink.write(tick(1))
+    client.command("RENAME TABLE tick TO elsewhere")
+    try:
+        rig.server.away = False
+        until_empty(sink)
+        rig.close()
+    finally:
+        client.command("RENAME TABLE elsewhere TO tick")
+    assert (sink.spool.level().aside, rig.powers()) == (1, [])
+    client.command("TRUNCATE TABLE dirty")  # the ledger was done with the first mark long ago
+    again = rig.sink()
+    until_nothing_is_aside(again)
+    rig.close()
+    assert rig.powers() == [1]
+    assert client.rows("SELECT toUnixTimestamp(hour) FROM dirty") == [(BASE // 3_600_000 * 3600,)]
 
 
 def test_a_refusal_for_good_is_told_at_once_while_the_store_answers(rig: Rig) -> None:

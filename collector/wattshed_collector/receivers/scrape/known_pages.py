@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wattshed_collector.normalise.dialect import Origin, Sample
+from wattshed_collector.normalise.dialect import Sample
 from wattshed_collector.normalise.facts import Normaliser
-from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
+from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.page_layout import SCRAPED, UNSAID, OwnPage, is_time, own_page
 from wattshed_collector.normalise.page_lines import Lines, PageLines, split
 from wattshed_collector.normalise.slots import Moved, Odd
@@ -23,25 +23,37 @@ from wattshed_collector.receivers.grid import Times
 from wattshed_collector.store.insert import Frame
 from wattshed_exporter.model import Batch
 
-from .pages import PageReader, Read, TargetState
+from .other_samples import OtherSamples
+from .pages import PageReader, Read
+from .state import TargetState
 
 
 class KnownPage:
     """What is remembered of a target's page: its lines, and what they mean."""
 
     def __init__(
-        self, lines: PageLines, origin: Origin, foreign: Foreign, normaliser: Normaliser
+        self,
+        lines: PageLines,
+        state: TargetState,
+        foreign: Foreign,
+        normaliser: Normaliser,
+        others: OtherSamples,
     ) -> None:
         self._lines = lines
-        self._origin = origin
+        self._state = state
+        self._origin = origin = state.origin
+        self._others = others
         self._foreign = foreign
         self._normaliser = normaliser
         page = own_page(lines.series, origin, foreign, normaliser)
         self._own = None if page is None else _Own(page)
+        kept = [others.keeps(series.name) for series in lines.series]
+        self._kept = [at for at, is_kept in enumerate(kept) if is_kept]
         places = [foreign.place(series, origin) for series in lines.series]
         self._of_concern = [place.thing is not None for place in places]
-        self._unknown = sum(place.unknown for place in places)
-        self._ignored = len(places) - self._unknown - sum(self._of_concern)
+        rest = [place for place, is_kept in zip(places, kept, strict=True) if not is_kept]
+        self._unknown = sum(place.unknown for place in rest)
+        self._ignored = len(rest) - self._unknown - sum(self._of_concern)
 
     def read(self, lines: Lines, scraped_ms: int) -> Read:
         """Return what a page with these lines says. Raises Odd."""
@@ -62,11 +74,15 @@ class KnownPage:
             rejected: Counter[str] = Counter()
             found, _ = self._foreign.points(said, self._origin, rejected)
             batch, frames = self._normaliser.batch(found, rejected), ()
-        if self._unknown:
-            rest = Counter(batch.rejected)
-            rest["unknown_metric"] += self._unknown
-            batch.rejected.update(rest)
+        rest = Counter(batch.rejected)
+        rest["unknown_metric"] += self._unknown
+        frames += self._others.frames(self._samples(values, scraped_ms), self._state, rest)
+        batch.rejected.update(+rest)
         return Read(batch, frames, self._ignored)
+
+    def _samples(self, values: list[float], scraped_ms: int) -> list[Sample]:
+        series = self._lines.series
+        return [Sample(series[at], values[at], scraped_ms) for at in self._kept]
 
 
 class _Said(NamedTuple):
@@ -124,10 +140,17 @@ class _Own:
 class KnownPages:
     """Reads pages by what is remembered of their target; ``reader`` takes the others."""
 
-    def __init__(self, reader: PageReader, normaliser: Normaliser, foreign: Foreign) -> None:
+    def __init__(
+        self,
+        reader: PageReader,
+        normaliser: Normaliser,
+        foreign: Foreign,
+        others: OtherSamples | None = None,
+    ) -> None:
         self._reader = reader
         self._normaliser = normaliser
         self._foreign = foreign
+        self._others = others or OtherSamples()
 
     def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
         """Return what a page says. Raises InvalidInput where it is refused as a whole."""
@@ -151,8 +174,8 @@ class KnownPages:
             state.mark, state.page = mark, None
         elif state.page is None:
             try:
-                known = PageLines(lines, state.known, BY_METRIC)
-                state.page = KnownPage(known, state.origin, self._foreign, self._normaliser)
+                known = PageLines(lines, state.known, self._others.wanted)
+                state.page = KnownPage(known, state, self._foreign, self._normaliser, self._others)
             except Odd:
                 state.page = None
 

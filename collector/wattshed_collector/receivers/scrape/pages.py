@@ -9,49 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from wattshed_collector.config import Job
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.normalise.dialect import Origin, Sample, Series
+from wattshed_collector.normalise.dialect import Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
-from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
+from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.samples import samples
 from wattshed_collector.receivers import body
 from wattshed_collector.store.insert import Frame
 from wattshed_exporter.model import Batch
 
-from .relabel import Rules
+from .other_samples import OtherSamples
 from .reply import Failed
-
-if TYPE_CHECKING:
-    from .known_pages import KnownPage
+from .state import TargetState
 
 LARGEST_GROUP = 32
 """Pages that are handed over at once; so many wait for one another."""
-
-
-@dataclass(slots=True)
-class TargetState:
-    """What a reader remembers of a target from one page to the next."""
-
-    origin: Origin
-    job: Job
-    rules: Rules
-    """Of series."""
-    known: dict[str, Series] = field(default_factory=dict)
-    rewritten: dict[Series, Series | None] = field(default_factory=dict)
-    samples: int = 0
-    """Of the last page, after the rules."""
-    mark: int = 0
-    """Of the lines of the last page that was read sample by sample."""
-    page: KnownPage | None = None
-
-    @property
-    def sees_series(self) -> bool:
-        """Whether rules or limits look at each series."""
-        return bool(self.rules) or _limits_labels(self.job)
 
 
 class Read(NamedTuple):
@@ -73,9 +47,12 @@ class PageReader(Protocol):
 class Pages:
     """Reads a page sample by sample."""
 
-    def __init__(self, normaliser: Normaliser, foreign: Foreign) -> None:
+    def __init__(
+        self, normaliser: Normaliser, foreign: Foreign, others: OtherSamples | None = None
+    ) -> None:
         self._normaliser = normaliser
         self._foreign = foreign
+        self._others = others or OtherSamples()
 
     def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
         """Return what a page says. Raises InvalidInput where it is refused as a whole."""
@@ -85,7 +62,7 @@ class Pages:
             state.samples = lines(page)
             _check_count(state)
         try:
-            wanted = None if seen else BY_METRIC
+            wanted = None if seen else self._others.wanted
             said = samples(page.decode(), scraped_ms, state.known, wanted)
         except ValueError as error:
             raise InvalidInput(f"not a Prometheus exposition: {error}", "malformed") from error
@@ -93,8 +70,10 @@ class Pages:
             said = _rewritten(said, state)
             state.samples = len(said)
             _check_count(state)
+        said, kept = self._others.parted(said)
         found, ignored = self._foreign.points(said, state.origin, rejected)
-        return Read(self._normaliser.batch(found, rejected), (), ignored)
+        frames = self._others.frames(kept, state, rejected)
+        return Read(self._normaliser.batch(found, rejected), frames, ignored)
 
 
 def lines(page: bytes) -> int:
@@ -112,10 +91,6 @@ def _check_count(state: TargetState) -> None:
     if limit and state.samples > limit:
         told = f"the page has {state.samples} samples, the limit is {limit}"
         raise Failed(told, "sample_limit")
-
-
-def _limits_labels(job: Job) -> bool:
-    return bool(job.label_limit or job.label_name_length_limit or job.label_value_length_limit)
 
 
 def _rewritten(said: list[Sample], state: TargetState) -> list[Sample]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
+from wattshed_exporter.model import Batch
 
 from . import credentials
 from .client import Client
@@ -27,10 +29,12 @@ from .discovery.http import Http
 from .discovery.kubernetes import Kubernetes
 from .fleet import Fleet
 from .health import Ward
-from .pages import Desk, PageReader, Read, TargetState
+from .other_samples import OtherSamples
+from .pages import Desk, PageReader, Read
 from .relabel import Rules
 from .reply import Failed
 from .schedule import Schedule
+from .state import TargetState
 from .targets import Target, alone
 
 log = logging.getLogger(__name__)
@@ -79,16 +83,27 @@ class _JobParts:
             self.tls.get if https else lambda: None,
             self.job.tls.server_name,
         )
-        return _Member(target, TargetState(origin, self.job, self.series_rules), client)
+        state = TargetState(origin, self.job, self.series_rules, dict(target.labels))
+        return _Member(target, state, client)
 
 
 class Scraper:
     """Finds targets and pulls each at its interval until ``run`` is cancelled."""
 
     def __init__(
-        self, writer: Writer, reader: PageReader, telemetry: Telemetry, options: Scrape
+        self,
+        writer: Writer,
+        reader: PageReader,
+        telemetry: Telemetry,
+        options: Scrape,
+        learn: Callable[[Batch], None] = lambda batch: None,
+        others: OtherSamples | None = None,
     ) -> None:
+        """``learn`` is told what is written, because no sender may take a scraped device over;
+        ``others`` says whether it is stored what each scrape was like."""
+        self._others = others or OtherSamples()
         self._writer = writer
+        self._learn = learn
         self._telemetry = telemetry
         self._options = options
         self._desk = Desk(reader, options.max_body_bytes)
@@ -165,15 +180,14 @@ class Scraper:
         try:
             async with self._slots:
                 read = await self._judged(member)
-            if read is not None:
-                await self._written(member, read)
+            await self._written(member, read)
         finally:
             member.busy = False
             if member.gone:
                 member.client.close()
 
-    async def _judged(self, member: _Member) -> Read | None:
-        """Read the page, and tell the ward what came of it."""
+    async def _judged(self, member: _Member) -> Read:
+        """Read the page, and tell the ward what came of it; of a failure nothing else is known."""
         target, began, scraped_ms = member.target, time.monotonic(), int(time.time() * 1000)
         try:
             read = await self._read(member, scraped_ms)
@@ -185,9 +199,18 @@ class Scraper:
         else:
             seconds = time.monotonic() - began
             self._ward.succeeded(target, scraped_ms, seconds, member.state.samples)
-            return read
-        self._ward.failed(target, scraped_ms, time.monotonic() - began, reason, said)
-        return None
+            return self._with_verdict(member, read, scraped_ms, seconds, up=True)
+        seconds = time.monotonic() - began
+        self._ward.failed(target, scraped_ms, seconds, reason, said)
+        return self._with_verdict(member, Read(Batch()), scraped_ms, seconds, up=False)
+
+    def _with_verdict(
+        self, member: _Member, read: Read, scraped_ms: int, seconds: float, *, up: bool
+    ) -> Read:
+        rejected: Counter[str] = Counter()
+        told = self._others.verdict(member.state, scraped_ms, seconds, rejected, up=up)
+        self._telemetry.reject(RECEIVER, rejected)
+        return read._replace(frames=read.frames + told)
 
     async def _read(self, member: _Member, scraped_ms: int) -> Read:
         target, parts = member.target, self._jobs[member.target.job]
@@ -218,6 +241,7 @@ class Scraper:
         batch = read.batch
         self._telemetry.count("ignored_total", read.ignored, receiver=RECEIVER)
         if batch or read.frames:
+            self._learn(batch)
             await asyncio.wrap_future(self._writer.submit(batch, read.frames))
             self._telemetry.durable(RECEIVER, batch, time.time(), read.frames)
         self._telemetry.reject(RECEIVER, batch.rejected)

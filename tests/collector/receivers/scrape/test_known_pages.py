@@ -16,9 +16,12 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape.known_pages import KnownPages
-from wattshed_collector.receivers.scrape.pages import PageReader, Pages, TargetState
+from wattshed_collector.receivers.scrape.other_samples import OtherSamples
+from wattshed_collector.receivers.scrape.pages import PageReader, Pages
 from wattshed_collector.receivers.scrape.relabel import Rules
+from wattshed_collector.receivers.scrape.state import TargetState
 from wattshed_exporter.model import Detail, Device, Kind, Method, Tick
 from wattshed_exporter.outputs import Snapshot
 from wattshed_exporter.outputs.exposition import Exposition
@@ -71,14 +74,15 @@ def target(**job: Any) -> TargetState:
     return TargetState(Origin("n1:9400", "n1"), Job(name="j", **job), Rules(()))
 
 
-def readers() -> tuple[tuple[PageReader, Foreign], tuple[PageReader, Foreign]]:
-    """Return the one that knows pages, and the one that does not."""
+def readers(*keep: str) -> tuple[tuple[PageReader, Foreign], tuple[PageReader, Foreign]]:
+    """Return the one that knows pages, and the one that does not; both ``keep`` other metrics."""
     made = []
     for _ in range(2):
         normaliser, foreign = Normaliser(Limits(), lambda: NOW_MS / 1000), Foreign()
-        made.append((Pages(normaliser, foreign), normaliser, foreign))
-    (slow, one, fast_foreign), (plain, _, foreign) = made
-    return (KnownPages(slow, one, fast_foreign), fast_foreign), (plain, foreign)
+        others = OtherSamples(Others(keep, 10, Limits(), lambda: NOW_MS / 1000))
+        made.append((Pages(normaliser, foreign, others), normaliser, foreign, others))
+    (slow, one, fast_foreign, kept), (plain, _, foreign, _) = made
+    return (KnownPages(slow, one, fast_foreign, kept), fast_foreign), (plain, foreign)
 
 
 def said(reader: PageReader, page: bytes, ts_ms: int, state: TargetState) -> Mapping[str, Any]:
@@ -115,7 +119,8 @@ class TestEqual:
     def test_pages_of_one_layout(self, data: st.DataObject) -> None:
         lines = data.draw(st.sampled_from((ours, ours, mixed)))
         layout = data.draw(st.lists(lines, min_size=5, max_size=14, unique=True))
-        (fast, foreign), (slow, other) = readers()
+        keep = data.draw(st.sampled_from(((), ("somebody*", "up"), ("*",))))
+        (fast, foreign), (slow, other) = readers(*keep)
         states = target(), target()
         end = data.draw(st.sampled_from(("\n", "")))
         for number in range(5):

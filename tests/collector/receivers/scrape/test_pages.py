@@ -11,8 +11,9 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
-from wattshed_collector.receivers.scrape.pages import Pages, Read, TargetState, lines
+from wattshed_collector.receivers.scrape.pages import Pages, Read, lines
 from wattshed_collector.receivers.scrape.relabel import Rules
+from wattshed_collector.receivers.scrape.state import TargetState
 
 NOW_MS = int(time.time() * 1000)
 

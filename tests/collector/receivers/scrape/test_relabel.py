@@ -101,6 +101,11 @@ def test_the_target_may_be_a_template_and_must_be_a_name() -> None:
     assert Rules([rule]).apply({"a": "1=c"}) == {"a": "1=c"}
 
 
+def test_what_a_map_gives_no_name_stays_where_it_is() -> None:
+    rule = Relabel(regex="(?:x_(.+)|y)", action=Action.LABELMAP)
+    assert Rules([rule]).apply({"x_a": "1", "y": "2"}) == {"x_a": "1", "y": "2", "a": "1"}
+
+
 def test_a_hash_shares_targets_out_as_prometheus_does() -> None:
     rule = Relabel(source_labels=("a",), target_label="d", modulus=1000, action=Action.HASHMOD)
     # The values of Prometheus' own test of hashmod.
@@ -116,6 +121,8 @@ def test_a_hash_shares_targets_out_as_prometheus_does() -> None:
         Relabel(target_label="a-b"),
         Relabel(action=Action.HASHMOD, target_label="a"),
         Relabel(action=Action.LABELDROP, source_labels=("a",)),
+        Relabel(action=Action.LABELMAP, replacement=""),
+        Relabel(action=Action.LABELMAP, replacement="a b"),
         Relabel(action=Action.LOWERCASE, target_label="$1"),
         Relabel(source_labels=("a b",), target_label="a"),
     ],

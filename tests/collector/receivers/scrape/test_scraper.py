@@ -15,10 +15,15 @@ from aiohttp import web
 from tests.fixtures import scraped
 from tests.fixtures.scraped import Wire, answering, ok, serving
 
-from wattshed_collector.config import FileSd, Job, Relabel, Scrape
+from wattshed_collector.config import FileSd, Job, Relabel, Scrape, Static
 from wattshed_collector.errors import InvalidInput, Retryable
+from wattshed_collector.normalise.facts import Limits
+from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape import Scraper
-from wattshed_collector.receivers.scrape.pages import Read, TargetState
+from wattshed_collector.receivers.scrape.other_samples import OtherSamples
+from wattshed_collector.receivers.scrape.pages import Read
+from wattshed_collector.receivers.scrape.state import TargetState
+from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Method, Tick
 
@@ -40,6 +45,14 @@ async def test_a_page_of_our_exporter_becomes_ticks(station: Station) -> None:
     rows = station.bed.client.rows("SELECT key, kind, vendor, power_limit_watts FROM device FINAL")
     assert rows == [("d", "gpu", "NVIDIA", 700.0)]
     assert station.sample("ticks_total", receiver="scrape") == 1
+
+
+async def test_what_is_written_is_told_to_who_guards_devices(station: Station) -> None:
+    told: list[Batch] = []
+    scraper = Scraper(station.writer, station.pages, station.telemetry, Scrape(), told.append)
+    async with serving(answering(page())) as url:
+        await scraper.scrape(alone(url, Scrape().every_job()[0]))
+    assert [device.key for batch in told for device in batch.devices] == ["d"]
 
 
 async def test_a_page_may_be_compressed(station: Station) -> None:
@@ -206,6 +219,27 @@ async def test_a_target_that_recovers_is_up_again(station: Station, run: Wait, w
     assert (health["health"], health["last_error"]) == ("up", "")
     assert station.sample("scrapes_total", job="targets", result="failed") == 1
     assert len(station.ticks()) == 1
+
+
+async def test_how_each_scrape_went_is_stored_where_it_is_named(
+    station: Station, run: Wait, wait: Wait
+) -> None:
+    refused = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+    def rows() -> list[tuple[object, ...]]:
+        return station.bed.client.rows(
+            "SELECT value, labels['job'], labels['rack'] FROM v_metric WHERE metric = 'up' "
+            "ORDER BY ts LIMIT 2"
+        )
+
+    async with Wire(refused, ok(page())).listening() as wire:
+        rack = Static(targets=(f"127.0.0.1:{wire.port}",), labels={"rack": "r7"})
+        options = Scrape(jobs=(Job(name="j", interval_seconds=0.1, static=(rack,)),))
+        others = OtherSamples(Others(("up",), 10, Limits()))
+        scraper = Scraper(station.writer, station.pages, station.telemetry, options, others=others)
+        async with run(scraper):
+            await wait(lambda: len(rows()) == 2 and station.ticks())
+    assert rows() == [(0.0, "j", "r7"), (1.0, "j", "r7")]
 
 
 class Spy:
