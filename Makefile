@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter bench-ledger docs constraints clean
+.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-faults docs constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,15 @@ bench-exporter: $(VENV)/.dev ## Measure the exporter beside node_exporter, prome
 
 bench-ledger: $(VENV)/.dev ## Measure the ledger beside VictoriaMetrics and Prometheus
 	$(BIN)/python -m bench.ledger $(ARGS)
+
+bench-ingest: $(VENV)/.dev ## Measure what taking in costs, beside VictoriaMetrics and Prometheus
+	$(BIN)/python -m bench.ingest $(ARGS)
+
+bench-query: $(VENV)/.dev ## Measure disk and queries, beside VictoriaMetrics and Prometheus
+	$(BIN)/python -m bench.query $(ARGS)
+
+bench-faults: $(VENV)/.dev ## Break collectors on purpose, and count what became of every sample
+	$(BIN)/python -m bench.faults $(ARGS)
 
 docs: $(VENV)/.dev ## Write the generated parts of the documentation again
 	$(BIN)/python scripts/generate_docs.py
