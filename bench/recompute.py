@@ -83,7 +83,7 @@ def fill(client: Client, gpus: int, lo: int, hi: int, every_s: int, round_s: int
     parameters = {"gpus": gpus, "lo": lo, "hi": hi, "every_s": every_s, "round_s": round_s}
     for statement in (TICKS, JOBS, WINDOWS, BASELINES):
         client.command(statement, parameters)
-    client.command(TICK_HOURS, {"hours": list(range(lo // 1000, hi // 1000, 3600))})
+    client.command(TICK_HOURS, {"hours": list(range(lo // 1000, hi // 1000, 3600)), "version": 1})
 
 
 def build(client: Client, gpus: int, history_days: float, round_s: int) -> None:

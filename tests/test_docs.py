@@ -53,3 +53,14 @@ def test_nothing_pins_an_address() -> None:
     pinned = [line for line in constraints.splitlines() if not line.startswith("#")]
     assert pinned
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line) for line in pinned)
+
+
+def test_every_threat_names_tests_that_are_there() -> None:
+    text = (ROOT / "THREAT_MODEL.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([STRIDE]) \|.*\| ([^|]*) \|$", text, re.MULTILINE)
+    assert {letter for letter, _ in rows} == set("STRIDE")
+    for _, told in rows:
+        named = re.findall(r"`([^`]+)`", told)
+        assert named, told
+        for path in named:
+            assert (ROOT / "tests" / "collector" / path).exists(), path

@@ -31,6 +31,8 @@ from bench.servers import Collector, Meter, collector
 from wattshed_collector.store.client import Store
 
 QUICK = {"targets": 4, "warm": 2.0, "window": 2.0, "windows": 1, "senders": 20, "ticks": 3}
+ONE_ADDRESS = "--requests.concurrent=0", "--requests.concurrent-per-sender=0"
+"""Here all senders share an address, of which a collector takes 256 requests at once."""
 LEARNING = 2
 BATCHED = 30
 """Ticks of a request of the second row: what Prometheus itself sends of a series at once."""
@@ -128,7 +130,7 @@ def _scrape_table(found: dict[str, object]) -> str:
 
 def _pushed(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     fleet = Fleet(options.senders, 8, 1, 10, 7)
-    with collector(folder / "ours", scrape.NO_LEDGER) as ours:
+    with collector(folder / "ours", scrape.NO_LEDGER, *ONE_ADDRESS) as ours:
         bodies = push.our_bodies(fleet, LEARNING + options.ticks)
         row = _sent(ours, "one tick per request", push.otlp(ours.port), bodies, fleet, 1)
     yield Row(**{**asdict(row), "stored": stored(folder / "ours")})

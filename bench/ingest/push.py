@@ -84,7 +84,7 @@ async def _sender(
 ) -> None:
     async with door:
         reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
-    head = f"POST {endpoint.path} HTTP/1.1\r\nHost: bench\r\n"
+    head = f"POST {endpoint.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     head += "".join(f"{name}: {text}\r\n" for name, text in endpoint.headers.items())
     try:
         for body in bodies:

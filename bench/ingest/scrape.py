@@ -18,7 +18,7 @@ from bench.exporter.usage import cpu_seconds, memory
 from bench.servers import collector
 
 STEP_S = 10
-NO_LEDGER = "--ledger.interval-seconds=86400"
+NO_LEDGER = "--ledger.enabled=false"
 """Charging is no part of taking in; bench.ledger measures it."""
 
 Windows = dict[str, list[float]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import os
@@ -75,6 +76,8 @@ from .telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 KEEPALIVE_SECONDS = 75.0
+CYCLES = 50_000, 20, 20
+"""Objects more than before, after which cycles are looked for; see the gc module."""
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
 DECODING_THREADS = 4
@@ -321,6 +324,7 @@ def _ledger(
         told.interval_seconds,
         lambda client: lease.candidate(store, client, LEASE, timing),
         late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
+        enabled=told.enabled,
     )
 
 
@@ -347,9 +351,18 @@ async def serve(config: Config) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         log.info("collector at %s, data in %s", url, hidden(config.data))
+        _calm_garbage()
         loop.call_later(SETTLED_SECONDS, lambda: loop.run_in_executor(None, drop_file_pages))
         await stop.wait()
     log.info("collector stopped")
+
+
+def _calm_garbage() -> None:
+    """Look for cycles less often, and not among what the start made: a thousand requests that
+    wait are no garbage, and each look went through all of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*CYCLES)
 
 
 def _allow_connections() -> None:

@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 
 from wattshed_exporter.model import IdlePolicy
 
+from . import ledger_edges
 from .errors import InvalidInput
+from .ledger_edges import Edges
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
@@ -73,38 +75,6 @@ class Policy:
         return Rule(self.idle, round(self.idle_below_ratio * 1e4), self.host_remainder)
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """Where an hour's readings of one device begin and end, and what lies beyond.
-
-    ``first`` and ``last`` are the times of the outermost readings (``last`` 0 without any), the
-    hours the nearest that have readings (0 if none), the gaps those outside of ``first``, ``last``.
-    ``first_came`` and ``last_came`` are when something was last said of those two instants: a part
-    of a reading that comes late, or a correction, changes the span across the edge all the same.
-    """
-
-    first: int
-    last: int
-    hour_before: int
-    hour_beyond: int
-    gaps_before: int
-    gaps_beyond: int
-    first_came: int
-    last_came: int
-
-    @property
-    def head(self) -> tuple[int, int, int]:
-        return self.first, self.first_came, self.gaps_before
-
-    @property
-    def tail(self) -> tuple[int, int, int]:
-        return self.last, self.last_came, self.gaps_beyond
-
-
-Edges = dict[tuple[int, int], Edge]
-"""By hour (Unix seconds) and device."""
-
-
 class Stopped(Exception):
     """The ledger was told to stop before it was done; the next one does the rest."""
 
@@ -145,7 +115,7 @@ class Ledger:
         self._lease = lease
         self._term = 0
         self._containment = Containment(policy.topology)
-        self._edges: Edges = {}
+        self._edges = ledger_edges.none()
         self._too_old: set[int] = set()
         self._watermark_us, self._version = ledger_state.restore(client)
 
@@ -175,7 +145,7 @@ class Ledger:
             # Another may have led meanwhile: what it did is in the store, what it did not is dirty.
             self._term = self._lease.term
             self._watermark_us, self._version = ledger_state.restore(self._client)
-            self._edges = {}
+            self._edges = ledger_edges.none()
             self._marks.forget()
             self._take_over()
         return True
@@ -226,10 +196,11 @@ class Ledger:
             self._marks.done(marks)
             return ()
         self._shards.sync()
-        self._shards.command(TICK_HOURS, {"hours": sorted(touched)})
+        told = {"hours": sorted(touched), "version": self._next_version()}
+        self._shards.command(TICK_HOURS, told)
         first, end, settled_ms = ledger_state.measured(self._client)
         edges = self._edges_of(touched)
-        hours = self._young(touched | self._beyond(edges))
+        hours = self._young(touched | ledger_edges.beyond(edges, self._edges))
         hours = [hour for hour in hours if first <= hour < end]
         self._recompute(hours)
         # Only now: what a failed run has seen is news to the next one.
@@ -370,24 +341,9 @@ class Ledger:
         return sorted(hours - too_old)
 
     def _edges_of(self, hours: set[int]) -> Edges:
-        rows = self._shards.rows(TOUCHED, {"hours": sorted(hours)})
-        return {(row[0], row[1]): Edge(*row[2:]) for row in rows}
-
-    def _beyond(self, edges: Edges) -> set[int]:
-        """Return the hours that the spans across the edges of touched hours reach into.
-
-        An edge that is as it was when its hour was last recomputed needs no more than that hour.
-        """
-        beyond: set[int] = set()
-        for (hour, device), edge in edges.items():
-            known = self._edges.get((hour, device))
-            if not edge.last and not (edge.hour_before and edge.hour_beyond):
-                continue  # only gaps, and no reading on one side of them: there is no span
-            if edge.hour_before and (known is None or known.head != edge.head):
-                beyond.update(range(edge.hour_before, hour, HOUR_S))
-            if edge.hour_beyond and (known is None or known.tail != edge.tail):
-                beyond.update(range(hour + HOUR_S, edge.hour_beyond + HOUR_S, HOUR_S))
-        return beyond
+        return ledger_edges.ordered(
+            self._shards.arrays(TOUCHED, ledger_edges.EDGE, {"hours": sorted(hours)})
+        )
 
 
 def _ranges(hours: Sequence[int], rule_at: Callable[[int], Rule]) -> list[tuple[int, int, Rule]]:

@@ -53,7 +53,7 @@ class LedgerJob:
 
     The first runs follow one another quickly, so that a newcomer sees charges within seconds; then
     they settle at ``interval_seconds``. Everything that the ledger does is done on one thread, so
-    that what is asked for never runs beside a run.
+    that what is asked for never runs beside a run. One that is not ``enabled`` only answers.
     """
 
     def __init__(
@@ -64,11 +64,13 @@ class LedgerJob:
         interval_seconds: float,
         lease: Callable[[Client], Lease] | None = None,
         late_seconds: float = 0.0,
+        enabled: bool = True,
     ) -> None:
         self.last_run: LastRun | None = None
         self.leads = False
         self._open_shards = open_shards
         self._late_seconds = late_seconds
+        self._enabled = enabled
         self._policy = policy
         self._telemetry = telemetry
         self._interval_seconds = interval_seconds
@@ -114,7 +116,8 @@ class LedgerJob:
         pause = min(FIRST_PAUSE_S, self._interval_seconds)
         while not self._stop.is_set():
             began = time.monotonic()
-            self._run()
+            if self._enabled:
+                self._run()
             now = time.monotonic()
             # Of a fleet that takes long to compute, at most half of the time is spent on it.
             self._answer(now + max(pause, now - began))
@@ -200,6 +203,8 @@ class LedgerJob:
         The lease is kept meanwhile, so that the lead does not wander from one to the other.
         """
         keep_seconds = (self._lease and self._lease.keep_seconds) or math.inf
+        if not self._enabled:  # who was asked to compute may lead for once, and does not stay so
+            keep_seconds = math.inf
         while not self._stop.is_set():
             left = until - time.monotonic()
             try:

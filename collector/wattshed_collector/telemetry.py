@@ -206,6 +206,9 @@ class Telemetry:
             )
             for h in HISTOGRAMS
         }
+        self._children: dict[tuple[Any, ...], Counter] = {}
+        """Of counters, because finding one by its labels takes as long as all else here."""
+        self._observed: dict[tuple[Any, ...], Histogram] = {}
         self._watched: dict[str, Watched] = {}
         self._senders: set[str] = set()
         self._also: Callable[[str, float, Mapping[str, str]], object] | None = None
@@ -214,8 +217,12 @@ class Telemetry:
         self.set("build_info", 1, version=__version__)
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
-        counter = self._counters[name]
-        (counter.labels(**labels) if labels else counter).inc(amount)
+        key = name, *labels.items()
+        counter = self._children.get(key)
+        if counter is None:
+            declared = self._counters[name]
+            counter = self._children[key] = declared.labels(**labels) if labels else declared
+        counter.inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         gauge = self._gauges[name]
@@ -227,8 +234,12 @@ class Telemetry:
             self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
-        histogram = self._histograms[name]
-        (histogram.labels(**labels) if labels else histogram).observe(value)
+        key = name, *labels.items()
+        histogram = self._observed.get(key)
+        if histogram is None:
+            declared = self._histograms[name]
+            histogram = self._observed[key] = declared.labels(**labels) if labels else declared
+        histogram.observe(value)
         if self._also is not None:
             self._also(name, value, labels)
 

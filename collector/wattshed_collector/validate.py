@@ -112,7 +112,7 @@ def chunks(batch: Batch) -> Iterator[Batch]:
 
 def write(store: Store, batches: Iterable[Batch], ledger: Ledger) -> None:
     """Write every batch durably, then bring the ledger up to date."""
-    writer = Writer(store.client, window_seconds=0.0)
+    writer = Writer(store.client, window_seconds=0.0, share=1.0)
     try:
         for batch in batches:
             writer.submit(batch).result()

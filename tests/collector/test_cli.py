@@ -9,17 +9,32 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.error import HTTPError
 
 import pytest
 
 from wattshed_collector.cli import main
+from wattshed_collector.cli.access import Key
+from wattshed_collector.cli.answers import Remote
 from wattshed_collector.cli.up import _rate
+from wattshed_collector.errors import StoreError
 
 
 class NotACollector(BaseHTTPRequestHandler):
     """Answers like some other web server: a page, or a 404 with a page."""
 
     def do_GET(self) -> None:
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", "/told" + str(self.headers["Authorization"]))
+            self.end_headers()
+            return
+        if self.path.startswith("/told"):
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.send_header("X-Shown", f"{self.path} {self.headers['Authorization']}")
+            self.end_headers()
+            return
         body = b"<html>hello</html>"
         self.send_response(404 if self.path.startswith("/lost") else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -80,6 +95,14 @@ def test_where_something_else_answers(
     assert status == 1
     assert error.startswith(f"{stranger}{path} is no collector: it ")
     assert reason in error
+
+
+def test_a_token_does_not_go_where_a_redirect_leads(stranger: str) -> None:
+    with pytest.raises(StoreError, match="refuses") as caught:
+        Remote(stranger, Key("s3cret")).get("/moved")
+    answer = caught.value.__cause__
+    assert isinstance(answer, HTTPError)
+    assert answer.headers["X-Shown"] == "/toldBearer%20s3cret None"
 
 
 def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -133,6 +133,16 @@ def test_rows_do_not_expire_at_once_because_they_are_kept_too_long() -> None:
     assert in_2050 + MOST_DAYS * 86_400 < 2**32
 
 
+def test_what_must_not_be_negative() -> None:
+    below = Ingest(future_seconds=-1, group_seconds=-0.1, group_longest_seconds=-1)
+    assert below.problems() == [
+        "future_seconds: must not be below 0",
+        "group_seconds: must not be below 0",
+        "group_longest_seconds: must not be below 0",
+    ]
+    assert Ingest(future_seconds=0, group_seconds=0, group_longest_seconds=0).problems() == []
+
+
 @pytest.mark.parametrize(
     "section",
     [

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.fixtures.clients import Through
 
 from wattshed_collector.errors import Permanent, Retryable
 from wattshed_collector.ledger import Ledger, NotLeader, Policy
@@ -32,23 +33,17 @@ def energy(second: int, joules: int, device: str = "d") -> Tick:
     return Tick(device, ts, 1000, Method.COUNTER, energy_uj=joules * 10**6)
 
 
-class Watched(Client):
+class Watched(Through):
     """A client that tells when a statement of the ledger runs on it."""
 
     def __init__(self, client: Client, tell: Callable[[str], None]) -> None:
-        self._client = client
+        super().__init__(client)
         self._tell = tell
-
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._client.rows(sql, parameters)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._tell("begin")
         self._client.command(sql, parameters)
         self._tell("end")
-
-    def insert(self, table: str, columns: Mapping[str, Any]) -> None:
-        self._client.insert(table, columns)
 
 
 def test_two_ledgers_on_threads_never_compute_at_once(
@@ -232,3 +227,14 @@ def test_a_job_follows_while_another_leads(bed: Bed) -> None:
         "wattshed_collector_ledger_runs_total", {"result": "follows"}
     )
     assert value == 1
+
+
+def test_one_that_is_not_enabled_answers_and_never_runs(bed: Bed) -> None:
+    bed.write(Batch(ticks=(energy(0, 0), energy(60, 600))))
+    job = LedgerJob(lambda: Shards(bed.store.client()), KEEP, Telemetry(), 0.01, enabled=False)
+    try:
+        assert job.ask(lambda ledger: len(ledger.policies().rows)).result(30) == 0
+        assert job.ask(lambda ledger: len(ledger.run())).result(30) == 1
+        assert (job.last_run, job.leads) == (None, False)
+    finally:
+        job.close()

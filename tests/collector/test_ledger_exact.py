@@ -137,7 +137,7 @@ def test_what_was_reconciled_is_not_charged(bed: Bed) -> None:
     )
     first, end = BASE // 1000, BASE // 1000 + 7200
     # A run of the ledger finds the edges of its hours first.
-    bed.client.command(TICK_HOURS, {"hours": [first, first + 3600, end]})
+    bed.client.command(TICK_HOURS, {"hours": [first, first + 3600, end], "version": 1})
     statements = (BESIDE, PIECES, MEASURE, CHARGE)
     bed.ledger().compute(statements, first, end, Rule(), version=7)
     paid: dict[tuple[int, int], float] = {}

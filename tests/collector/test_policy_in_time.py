@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.fixtures.clients import Through
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.ledger import Ledger, Policy
@@ -28,16 +29,13 @@ STATEMENTS = len(needed(has_no_outer=True, has_no_factor=True)) + 1
 LOW = Policy(0.2, 0, IdlePolicy.PLATFORM, HostRemainder.PROPORTIONAL)
 
 
-class Heard(Client):
+class Heard(Through):
     """A client that notes what every statement about hours was given."""
 
     def __init__(self, client: Client, before: Callable[[str], None] = lambda sql: None) -> None:
-        self._client = client
+        super().__init__(client)
         self._before = before
         self.given: list[dict[str, Any]] = []
-
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._client.rows(sql, parameters)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._before(sql)

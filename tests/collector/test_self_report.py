@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,3 +232,28 @@ def test_names_of_senders_are_bounded() -> None:
 )
 def test_secrets_do_not_reach_the_log(text: str, said: str) -> None:
     assert redacted(text) == said
+
+
+@pytest.mark.parametrize(
+    ("listen", "endpoint", "told"),
+    [
+        ("127.0.0.1:9740", "http://127.0.0.1:9740", 1),
+        ("127.0.0.1:9740", "http://LOCALHOST:9740/otlp", 1),
+        ("0.0.0.0:443", "https://[::1]", 1),
+        ("gpu-1:9740", "http://gpu-1:9740", 1),
+        ("127.0.0.1:9740", "http://127.0.0.1:4318", 0),
+        ("gpu-1:9740", "http://127.0.0.1:9740", 0),
+        ("127.0.0.1:9740", "http://gpu-1:9740", 0),
+        ("127.0.0.1:9740", "", 0),
+        ("127.0.0.1:9740", "http://127.0.0.1:port", 0),
+    ],
+)
+def test_spans_are_not_sent_to_who_takes_none(listen: str, endpoint: str, told: int) -> None:
+    report = SelfReport(enabled=True, otlp_endpoint=endpoint)
+    assert len(report.sent_back(listen)) == told
+    assert replace(report, traces=False).sent_back(listen) == []
+
+
+@pytest.mark.parametrize("url", ["http://[::", "ftp://h", "http://u:p@h", "http://h:port"])
+def test_an_endpoint_that_cannot_be_is_told(url: str) -> None:
+    assert len(SelfReport(enabled=True, otlp_endpoint=url).problems()) == 1

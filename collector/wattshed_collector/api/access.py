@@ -37,6 +37,8 @@ PASSWORDS_PER_SECOND = 2.0
 """Passwords of an address that are compared, right or wrong: bcrypt costs a core. One that was
 right is remembered."""
 LONGEST_URL = 8000
+KNOWN_HOSTS = 100
+"""Host headers of which is remembered whether they name this collector."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -80,6 +82,7 @@ class Access:
         self._limits = limits
         self._telemetry = telemetry
         self._hosts = hosts
+        self._known_hosts: dict[str, bool] = {}
         self._rates, self._wrong, self._passwords = Rates(clock), Rates(clock), Rates(clock)
         seats = Seats(limits.concurrent, limits.concurrent_per_sender, limits.body_bytes)
         self._seats = seats
@@ -169,8 +172,14 @@ class Access:
             raise Refused(403, "cross_site", "a page of another site may not ask this")
 
     def _is_ours(self, host: str) -> bool:
-        bare = _bare(host)
-        return is_loopback(bare) or bare in (self._hosts or ())
+        known = self._known_hosts.get(host)
+        if known is None:
+            bare = _bare(host)
+            known = is_loopback(bare) or bare in (self._hosts or ())
+            if len(self._known_hosts) >= KNOWN_HOSTS:
+                self._known_hosts.clear()
+            self._known_hosts[host] = known
+        return known
 
 
 def needed(request: web.Request) -> Role:

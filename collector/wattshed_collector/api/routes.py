@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -25,6 +26,8 @@ from .window import LONGEST_S, asked_window
 
 FRESH_SECONDS = 2.0
 """A report younger than this is served again, so that many open pages cost as much as one."""
+READY_SECONDS = 1.0
+"""For so long the store is not asked again whether it answers: anybody may ask us."""
 
 
 class Api:
@@ -47,6 +50,8 @@ class Api:
         telemetry.watch("queued_rows", lambda: {(): writer.queued_rows})
         telemetry.watch("commits", lambda: {(): counters.commits})
         telemetry.watch("failed_batches", lambda: {(): counters.failed_batches})
+        self._ready_until = 0.0
+        self._probing = asyncio.Lock()
         self._reports: dict[tuple[str, str], tuple[float, Report]] = {}
 
     def routes(self) -> list[web.RouteDef]:
@@ -111,7 +116,10 @@ class Api:
         """200 while the store answers and input is taken."""
         if (refusal := self._closed()) is not None:
             return _json({"error": str(refusal), "reason": refusal.reason}, status=503)
-        await self._reader.ask(queries.newest)
+        async with self._probing:
+            if time.monotonic() >= self._ready_until:
+                await self._reader.ask(queries.newest)
+                self._ready_until = time.monotonic() + READY_SECONDS
         return _json({"status": "ready"})
 
     async def _report(self, request: web.Request) -> Report:

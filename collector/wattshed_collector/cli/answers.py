@@ -121,7 +121,8 @@ def _said(error: HTTPError) -> str:
     plain text of a remote write."""
     try:
         raw = error.read()
-        if error.headers.get_content_type() == "text/plain":
+        kind = error.headers.get("Content-Type", "")
+        if error.code in REFUSED and kind.startswith("text/plain"):
             return str(raw.decode(errors="replace"))
         if raw.startswith(b"\x12"):
             return raw[2 if raw[1] < 0x80 else 3 :].decode(errors="replace")

@@ -76,11 +76,14 @@ def run_list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("id", "last came", "times", "receiver", "sender", "bytes", "reason", "message")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    for title in ("last came", "times", "receiver", "sender", "why"):
+        table.add_column(title, overflow="fold")
     for letter in letters:
         told = (
             *(letter.id, _instant(letter.last), str(letter.times), letter.receiver, letter.sender),
-            *(str(letter.size), letter.reason, letter.message),
+            f"{letter.reason}: {letter.message}",
         )
         table.add_row(*(Text(_printable(cell)) for cell in told))
     Console().print(table)

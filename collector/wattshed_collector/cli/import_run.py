@@ -123,7 +123,7 @@ def _writing(open_client: Callable[[], Any]) -> Iterator[Deliver]:
     from wattshed_collector.store.write import Writer
     from wattshed_exporter.model import Batch
 
-    writer = Writer(open_client, window_seconds=0.0)
+    writer = Writer(open_client, window_seconds=0.0, share=1.0)
 
     def deliver(batch: Batch) -> Mapping[str, int]:
         writer.submit(batch).result()

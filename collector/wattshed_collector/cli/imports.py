@@ -118,7 +118,7 @@ def _write(arguments: argparse.Namespace, jobs: Iterator[Job]) -> Counter[str]:
     from wattshed_exporter.model import Batch
 
     with answers.existing(arguments.data) as (store, client):
-        writer = Writer(store.client, window_seconds=0.0)
+        writer = Writer(store.client, window_seconds=0.0, share=1.0)
 
         def deliver(batch: Batch) -> None:
             if not arguments.dry_run:

@@ -84,6 +84,7 @@ class Config:
             found.append(f"listen: {self.listen!r} is not host:port")
         else:
             found += self.security.exposed(self.listen)
+            found += self.telemetry.sent_back(self.listen)
         if is_url(self.data):
             try:
                 self.store.server(self.data)

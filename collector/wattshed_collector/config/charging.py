@@ -46,6 +46,11 @@ class Retention:
 class Ledger:
     """How joules are charged."""
 
+    enabled: bool = option(
+        True,
+        "Whether this collector may compute; of several on one store one does, and one that only "
+        "takes in need not be it.",
+    )
     interval_seconds: float = option(
         60.0, "Time between two runs of the ledger; the first ones follow faster."
     )

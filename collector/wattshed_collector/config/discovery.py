@@ -136,6 +136,10 @@ class KubernetesSd:
         return found
 
 
+PORTS = {"http": 80, "https": 443}
+"""Where nothing else is said, by scheme."""
+
+
 def web_parts(url: str) -> SplitResult | None:
     """Return the parts of an http or https URL with a host, None for anything else."""
     try:

@@ -30,9 +30,15 @@ class Ingest:
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, each as one sentence."""
-        return above_zero(
+        found = [
+            f"{name}: must not be below 0"
+            for name in ("future_seconds", "group_seconds", "group_longest_seconds")
+            if getattr(self, name) < 0
+        ]
+        return found + above_zero(
             {
                 "max_body_bytes": self.max_body_bytes,
+                "max_decoded_bytes": self.max_decoded_bytes,
                 "max_json_bytes": self.max_json_bytes,
                 "queue_rows": self.queue_rows,
                 "remote_write_interval_seconds": self.remote_write_interval_seconds,

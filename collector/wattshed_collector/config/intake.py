@@ -20,7 +20,7 @@ class OtherMetrics:
     )
     prometheus: tuple[str, ...] = option(
         (),
-        "Names or globs of what is kept of remote writes and scraped pages, such as "
+        "Names or globs of what is kept of remote writes, such as "
         "node_load*,vllm:*; a Prometheus forwards everything that it has, so nothing is unless "
         "it is named.",
     )

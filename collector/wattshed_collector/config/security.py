@@ -8,12 +8,12 @@ from enum import StrEnum
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from wattshed_collector.security import rules, tls
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import option
 
+from .discovery import PORTS, web_parts
 from .ingest import above_zero
 
 LONGEST_DAYS = 3660.0
@@ -99,8 +99,8 @@ class Requests:
     per_second: float = option(
         1000.0, "Requests per second of one sender: a token's name, else an address."
     )
-    concurrent: int = option(1024, "Requests that are answered at the same time.")
-    concurrent_per_sender: int = option(256, "Of those, requests of one sender.")
+    concurrent: int = option(8192, "Requests that are answered at the same time.")
+    concurrent_per_sender: int = option(4096, "Of those, requests of one sender.")
     body_bytes: int = option(256 * 2**20, "Bytes of bodies that are held at the same time.")
     head_seconds: float = option(15.0, "Time in which a new connection must have asked something.")
     read_seconds: float = option(120.0, "Time in which a request's body must have arrived.")
@@ -142,15 +142,34 @@ class SelfReport:
     def problems(self) -> list[str]:
         """Return what is wrong with the values, each as one sentence."""
         found = above_zero({"interval_seconds": self.interval_seconds})
-        parts = urlsplit(self.otlp_endpoint)
-        if self.otlp_endpoint and (parts.scheme not in ("http", "https") or not parts.hostname):
+        if not self.otlp_endpoint:
+            return found
+        parts = web_parts(self.otlp_endpoint)
+        if parts is None:
             found.append(f"otlp_endpoint: {self.otlp_endpoint!r} is no http or https URL")
-        if parts.username or parts.password:
+        elif parts.username or parts.password:
             found.append(
                 "otlp_endpoint: may not hold a user and a password; there is "
                 "OTEL_EXPORTER_OTLP_HEADERS"
             )
         return found
+
+    def sent_back(self, listen: str) -> list[str]:
+        """Return what to do where spans would go to the collector that listens there itself."""
+        if not (self.enabled and self.traces and self.otlp_endpoint):
+            return []
+        parts, (host, _, port) = web_parts(self.otlp_endpoint), listen.rpartition(":")
+        if parts is None or parts.hostname is None:
+            return []
+        here = parts.hostname == host.strip("[]").lower() or (
+            is_loopback(parts.hostname) and _is_here(host)
+        )
+        if not here or str(parts.port or PORTS[parts.scheme]) != port:
+            return []
+        return [
+            f"telemetry: {self.otlp_endpoint} is this collector, which takes metrics and no spans: "
+            "say telemetry.traces: false, or name an otlp_endpoint that takes them"
+        ]
 
 
 def _problems_of(load: Callable[[], object]) -> Sequence[str]:
@@ -159,6 +178,14 @@ def _problems_of(load: Callable[[], object]) -> Sequence[str]:
     except ConfigError as error:
         return error.problems
     return ()
+
+
+def _is_here(host: str) -> bool:
+    """Return whether whoever listens on ``host`` is reached by loopback."""
+    try:
+        return is_loopback(host) or ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -74,3 +74,8 @@ INNER JOIN v_device AS d ON d.device_id = l.device_id;
 -- reading of an hour when it computes it. A row that comes into tick by another way needs a mark.
 DROP VIEW IF EXISTS mv_dirty {{ON_CLUSTER}};
 DROP VIEW IF EXISTS mv_tick_hour {{ON_CLUSTER}};
+
+-- How much each device was used in an hour, so that who works least in a month is found without its
+-- readings: version, utilisation x seconds, its seconds, watts x seconds, their seconds.
+ALTER TABLE tick_hour {{ON_CLUSTER}} ADD COLUMN IF NOT EXISTS
+    used SimpleAggregateFunction(max, Tuple(UInt64, Float64, Float64, Float64, Float64));

@@ -85,6 +85,8 @@ class Origin:
     cluster: str = ""
     interval_ms: int = 10_000
     whole: bool = True
+    sender: str = ""
+    """Who was authenticated, "" where nobody was."""
 
 
 @dataclass(slots=True)

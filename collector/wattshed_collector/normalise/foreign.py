@@ -45,8 +45,8 @@ NAMED = ("wattshed.source", "wattshed.node", "hw.id")
 SMALL_FALL = 0.5
 """A counter that falls to more than this part of itself was not reset: other rows were shown."""
 
-Thing = tuple[str, str, str]
-"""Dialect, machine and group."""
+Thing = tuple[str, str, str, str]
+"""Dialect, machine, group and sender: what one sender says is not mixed with what another does."""
 
 
 class Place(NamedTuple):
@@ -153,7 +153,7 @@ class Foreign:
         node = "" if dialect is OURS else dialect.node(series.labels, origin)
         return Place(
             origin,
-            (dialect.name, node, group),
+            (dialect.name, node, group, origin.sender),
             series.labels.get("cluster", "") or origin.cluster,
         )
 

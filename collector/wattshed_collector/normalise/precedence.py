@@ -36,11 +36,13 @@ class Precedence:
 
     def saw(self, batch: Batch, others: Container[str], newest_ms: int = 0) -> None:
         """Note what our own exporters measure: devices whose source is none of ``others``."""
-        newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms)
+        newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms) + LONGEST_MS
         for device in batch.devices:
             if device.source in others:
                 continue
-            self.ours(device.source, device.node, device.key, newest)
+            until = self._claims(claim_of(device.source, device.node, device.key))
+            if until.get(0, 0) < newest:
+                until[0] = newest
 
     def ours(self, source: str, node: str, key: str, ts_ms: int) -> None:
         """Note that one of our own exporters measures a device."""

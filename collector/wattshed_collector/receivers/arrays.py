@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -34,20 +34,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The column of a tick's field: how many of its units are one base unit, and its type."""
+    """The column of a tick's field, and how many of its units are one base unit."""
 
     column: str
     factor: float
-    dtype: type[np.generic]
     truncated: bool = False
 
 
 TARGETS = {
-    "power_watts": Target("power_uw", 1e6, np.uint64),
-    "energy_joules": Target("energy_uj", 1e6, np.uint64),
-    "utilization_ratio": Target("util_e4", 1e4, np.uint16),
-    "memory_used_bytes": Target("mem_used_bytes", 1.0, np.uint64, truncated=True),
-    "temperature_celsius": Target("temp_e1", 10.0, np.int16),
+    "power_watts": Target("power_uw", 1e6),
+    "energy_joules": Target("energy_uj", 1e6),
+    "utilization_ratio": Target("util_e4", 1e4),
+    "memory_used_bytes": Target("mem_used_bytes", 1.0, truncated=True),
+    "temperature_celsius": Target("temp_e1", 10.0),
 }
 """As ``store.rows.tick_columns`` has them; the tests hold the two against each other."""
 
@@ -80,6 +79,8 @@ class Tables:
         wide = self._wide.grid.order if self._wide else []
         order = [*ticking, *wide, *narrow, *parts[Part.OTHER], *sorted(named)]
         self.order = np.array(order, np.intp)
+        self.batch = Batch()
+        """The last one that held nothing but the devices: mostly the same again."""
         self.others = [slots[at] for at in order[len(ticking) + len(details) :]]
         """The series of the last numbers, for which the caller makes points."""
         self._of_ticks = slice(len(ticking))
@@ -91,13 +92,21 @@ class Tables:
         self._least = np.array([slot.least for slot in columnar])
         self._largest = np.array([slot.largest for slot in columnar])
 
+    def described(self, devices: tuple[Device, ...]) -> Batch:
+        """Return a batch that only describes devices: the last one where they are the same."""
+        if not (
+            len(devices) == len(self.batch.devices) and all(map(is_, devices, self.batch.devices))
+        ):
+            self.batch = Batch(devices=tuple({device.key: device for device in devices}.values()))
+        return self.batch
+
     def frames(self, ts_ms: Times, values: Floats, starts_ms: Times) -> tuple[Frame, ...]:
         """Return the rows, values in the units that were said. Raises Odd."""
         scaled = values[: len(self._least)]
         if self._scale is not None:
             with np.errstate(all="ignore"):  # what overflows is out of bounds
                 scaled = scaled * self._scale
-        if not ((scaled >= self._least) & (scaled <= self._largest)).all():
+        if np.count_nonzero((scaled >= self._least) & (scaled <= self._largest)) != len(scaled):
             raise Odd("a number is out of bounds")
         made: list[Frame] = []
         for part, place in ((self._ticks, self._of_ticks), (self._wide, self._of_wide)):
@@ -152,13 +161,15 @@ def facts(
 
     ``activities`` are those of allocations, by place among ``tables.others``. Raises Odd.
     """
-    if not normaliser.believes(int(ts_ms.min()), int(ts_ms.max())):
+    if not normaliser.believes(int(np.minimum.reduce(ts_ms)), int(np.maximum.reduce(ts_ms))):
         raise Odd("a time that is not believed")
     frames = tables.frames(ts_ms, values, starts_ms)
     try:
-        found = [normaliser.device(attributes) for attributes in tables.devices]
+        found = tuple(map(normaliser.device, tables.devices))
     except Rejected as reason:
         raise Odd(str(reason)) from reason
+    if not tables.others:
+        return tables.described(found), frames
     devices = {device.key: device for device in found}
     said = _others(tables, ts_ms, values, starts_ms)
     for at, activity in activities:
@@ -166,7 +177,7 @@ def facts(
         said[at] = replace(said[at], attributes=told)
     news = [point for point in said if not _is_old(point, devices, normaliser)]
     if not news:
-        return Batch(devices=tuple(devices.values())), frames
+        return tables.described(found), frames
     batch = normaliser.batch(news)
     devices.update((device.key, device) for device in batch.devices)
     return replace(batch, devices=tuple(devices.values())), frames
@@ -210,10 +221,11 @@ class _Ticks:
             if not field:
                 continue
             target = TARGETS[field]
-            numbers = scaled if target.truncated else whole
-            columns[target.column] = grid.column(field, numbers, target.dtype)
+            # Whole numbers still as floats: they become the column's type once for all bodies.
+            numbers = np.trunc(scaled) if target.truncated else whole
+            columns[target.column] = grid.column(field, numbers)
             if field == "energy_joules":
-                columns["start_ts"] = grid.partly(field, starts_ms, starts_ms != 0, np.int64)
+                columns["start_ts"] = grid.partly(field, starts_ms, starts_ms != 0)
         yield Frame("tick", columns)
 
 
@@ -225,7 +237,7 @@ class _Wides:
         self.grid = Grid(slots, ts_ms, places, lambda slot: _column_of(slot).column, names)
         said = [slots[at] for at in self.grid.order]
         wides = [_column_of(slot) for slot in said]
-        self._columns = [(wide, _dtype(wide)) for wide in WIDE if wide.column in self.grid.spans]
+        self._columns = [wide for wide in WIDE if wide.column in self.grid.spans]
         self._scale = np.array([float(wide.scale) for wide in wides])
         bounds = [np.iinfo(_dtype(wide)) for wide in wides]
         self._least = np.array([float(bound.min) for bound in bounds])
@@ -236,7 +248,8 @@ class _Wides:
         self._devices = Column(np.array(devices, np.uint64))
 
     def frames(self, ts_ms: Times, scaled: Floats, starts_ms: Times) -> Iterator[Frame]:
-        if starts_ms[self._uncounted].any():
+        begins = np.count_nonzero(starts_ms) > 0
+        if begins and starts_ms[self._uncounted].any():
             raise Odd("a gauge with a start")
         columns = {"ts": Column(self.grid.times(ts_ms)), "device_id": self._devices}
         # As ``Wide.scaled`` does it, for all columns at once.
@@ -244,19 +257,20 @@ class _Wides:
         holds = np.abs(whole / self._scale - scaled) <= MEANT * np.abs(scaled)
         holds &= (whole >= self._least) & (whole < self._largest)
         holds &= ~(np.signbit(scaled) & (whole == 0))
-        begun = holds & (starts_ms != 0)
-        all_held, any_begun = bool(holds.all()), bool(begun.any())
+        all_held = np.count_nonzero(holds) == len(holds)
         if not all_held:
             whole = np.where(holds, whole, 0.0)
-        for wide, dtype in self._columns:
+        for wide in self._columns:
             name = wide.column
             columns[name] = (
-                self.grid.column(name, whole, dtype)
-                if all_held
-                else self.grid.partly(name, whole, holds, dtype)
+                self.grid.column(name, whole) if all_held else self.grid.partly(name, whole, holds)
             )
-            if any_begun and wide.start_column:
-                columns[wide.start_column] = self.grid.partly(name, starts_ms, begun, np.int64)
+        if begins:
+            begun = holds & (starts_ms != 0)
+            for wide in self._columns:
+                if wide.start_column and begun.any():
+                    name = wide.column
+                    columns[wide.start_column] = self.grid.partly(name, starts_ms, begun)
         yield Frame("detail", columns)
         if not all_held:
             rest = {name: Column(column.values[~holds]) for name, column in self._samples.items()}

@@ -90,26 +90,24 @@ class Grid:
     def times(self, ts_ms: Times) -> Times:
         """Return the time of each row. Raises Moved where numbers belong together otherwise."""
         row_ts = ts_ms[self._begins]
-        if not (row_ts[self._row_of] == ts_ms).all():
+        if np.count_nonzero(row_ts[self._row_of] == ts_ms) != len(ts_ms):
             raise Moved("the parts of a reading have several times")
         if self._pairs is not None and not (row_ts[self._pairs[0]] < row_ts[self._pairs[1]]).all():
             raise Moved("readings come in another order")
         return row_ts
 
-    def column(self, name: str, numbers: NDArray[Any], dtype: Any) -> Column:
+    def column(self, name: str, numbers: NDArray[Any]) -> Column:
         """Return a column of the numbers, given in the order of ``order``."""
         span = self.spans[name]
-        said = numbers[span.place].astype(dtype)
+        said = numbers[span.place]
         if span.rows is None:
             return Column(said)
         return Column(self._spread(said, span.rows), span.present)
 
-    def partly(
-        self, name: str, numbers: NDArray[Any], said: NDArray[np.bool_], dtype: Any
-    ) -> Column:
+    def partly(self, name: str, numbers: NDArray[Any], said: NDArray[np.bool_]) -> Column:
         """Return a column of those numbers that are said."""
         span = self.spans[name]
-        values, told = numbers[span.place].astype(dtype), said[span.place]
+        values, told = numbers[span.place], said[span.place]
         if span.rows is None:
             return Column(values, told)
         return Column(self._spread(values, span.rows), self._spread(told, span.rows))

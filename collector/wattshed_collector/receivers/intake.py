@@ -32,6 +32,7 @@ from wattshed_exporter.model import Batch
 from . import body
 from .dead_letters import DeadLetters, Letter
 from .tenant import authenticated, mine
+from .wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ class Intake:
         self.telemetry = means.telemetry
         self.limits = means.limits
         self._means = means
+        self._wake = Wake()
 
     async def answer(
         self,
@@ -211,7 +213,7 @@ class Intake:
         """
         if queued.future is not None:
             with self.telemetry.span("queue", rows=_rows(queued)):
-                await asyncio.wrap_future(queued.future)
+                await self._wake.until(queued.future)
         return self.counted(queued)
 
     def counted(self, queued: Queued) -> Queued:

@@ -20,20 +20,24 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise import wire
 
+from .body import TooLarge
 from .intake import Arrival, Intake, Queued, Refusal
-from .otlp_decoding import Decoded, Decoder
+from .otlp_decoding import Decoded, Decoder, QuickDecoder
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 RECEIVER = "otlp"
 MOST_MESSAGE = 1000
 """Bytes of what a refusal says."""
+SMALL_BYTES = 128 * 2**10
+"""Of a body that may be read on the event loop, as sent and unpacked."""
 
 
 class OtlpReceiver:
     """Answers POST /v1/metrics."""
 
-    def __init__(self, intake: Intake, protobuf: Decoder, json: Decoder) -> None:
+    def __init__(self, intake: Intake, protobuf: QuickDecoder, json: Decoder) -> None:
         self._intake = intake
+        self._protobuf = protobuf
         self._decoders: Mapping[str, Decoder] = {PROTOBUF: protobuf, JSON: json}
 
     def routes(self) -> list[web.RouteDef]:
@@ -55,8 +59,24 @@ class OtlpReceiver:
                 "content_type",
             )
         await arrival.read()
-        batch, frames = await self._intake.decoded(self._decode, decoder, arrival)
-        return _encoded(_response(await self._intake.store(arrival, batch, frames)), kind)
+        found = self._at_once(arrival) if decoder is self._protobuf else None
+        if found is None:
+            found = await self._intake.decoded(self._decode, decoder, arrival)
+        return _encoded(_response(await self._intake.store(arrival, *found)), kind)
+
+    def _at_once(self, arrival: Arrival) -> Decoded | None:
+        """Return what a small body of a known layout says, None for any other.
+
+        It takes less time than to hand it to another thread.
+        """
+        if len(arrival.body) > SMALL_BYTES:
+            return None
+        with self._intake.telemetry.span("parse"):
+            try:
+                raw = arrival.unpacked(min(SMALL_BYTES, self._intake.limits.max_decoded_bytes))
+            except TooLarge:
+                return None
+            return self._protobuf.at_once(raw)
 
     def _decode(self, decoder: Decoder, arrival: Arrival) -> Decoded:
         raw = arrival.unpacked(self._intake.limits.max_decoded_bytes)

@@ -47,6 +47,13 @@ class Decoder(Protocol):
         """
 
 
+class QuickDecoder(Decoder, Protocol):
+    """One that reads some bodies so fast that an event loop can wait for it."""
+
+    def at_once(self, body: bytes) -> Decoded | None:
+        """Return what a body says, None where ``decode`` has to be asked."""
+
+
 class ProtobufDecoder:
     """Reads protobuf with the stock parser, what is larger than ``whole_bytes`` in pieces."""
 

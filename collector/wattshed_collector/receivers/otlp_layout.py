@@ -99,7 +99,7 @@ class Layout:
         count = self._count
         words = _words(body)[self._places]
         times_ms = (words[:count] // NANOS_PER_MS).view(np.int64)
-        last_ms = int(times_ms.max())
+        last_ms = int(np.maximum.reduce(times_ms))
         values = words[count : 2 * count].view(np.float64)
         if len(self._integers):
             values = values.copy()
@@ -226,7 +226,7 @@ class LayoutDecoder:
         self._telemetry = telemetry
         self._layouts = layouts or Layouts()
         self._scanner = Scanner(normaliser)
-        self._lock = threading.Lock()
+        self._lock, self._scanning = threading.Lock(), threading.Lock()
 
     def decode(self, body: bytes, sender: str) -> Decoded:
         """Return what an ``ExportMetricsServiceRequest`` says. Raises InvalidInput."""
@@ -235,6 +235,20 @@ class LayoutDecoder:
         except Odd:
             self._telemetry.count("bodies_total", receiver=RECEIVER, way=Way.PARSED)
             return self._parser.decode(body, sender)
+        return self._noted(reading, way)
+
+    def at_once(self, body: bytes) -> Decoded | None:
+        """Return what a body of a known layout says, None for any other, or where it is odd."""
+        with self._lock:
+            known = self._layouts.find(body)
+        if known is None:
+            return None
+        try:
+            return self._noted(known.read(body, self._normaliser), Way.LAYOUT)
+        except Odd:
+            return None
+
+    def _noted(self, reading: Reading, way: Way) -> Decoded:
         self._telemetry.count("bodies_total", receiver=RECEIVER, way=way)
         self._foreign.saw(reading.batch, reading.newest_ms)
         return reading.batch, reading.frames
@@ -251,13 +265,14 @@ class LayoutDecoder:
         return self._learn(body).read(body, self._normaliser), Way.SCANNED
 
     def _learn(self, body: bytes) -> Layout:
-        with self._lock:
+        with self._scanning:
             spots = self._scanner.scan(body)
-            if not spots.slots:
-                raise Odd("no points")
-            layout = Layout(body, spots)
+        if not spots.slots:
+            raise Odd("no points")
+        layout = Layout(body, spots)
+        with self._lock:
             self._layouts.keep(layout)
-            return layout
+        return layout
 
 
 def _words(body: bytes | bytearray) -> NDArray[np.uint64]:

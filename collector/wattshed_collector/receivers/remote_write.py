@@ -136,7 +136,8 @@ class RemoteWriteDecoder:
         self._others = others
         self._telemetry = telemetry
         self._requests = RequestReader(others.wants)
-        self._origin = Origin(interval_ms=round(interval_seconds * 1000), whole=False)
+        self._interval_ms = round(interval_seconds * 1000)
+        self._origins: dict[str, Origin] = {}
 
     def decode(self, body: bytes, sender: str) -> tuple[Batch, tuple[Frame, ...]]:
         """Return what a request says. Raises InvalidInput where it is none."""
@@ -147,11 +148,19 @@ class RemoteWriteDecoder:
             raise TooLarge(str(error), "too_many_parts") from error
         except DecodeError as error:
             raise InvalidInput("the body is not a remote write request", "malformed") from error
-        found, ignored = self._foreign.points(read.samples, self._origin, rejected)
+        found, ignored = self._foreign.points(read.samples, self._origin(sender), rejected)
         self._telemetry.count("ignored_total", ignored + read.unwanted, receiver=RECEIVER)
         others = of_prometheus(read.others, rejected)
         frames = self._others.frame(others, sender, rejected)
         return self._normaliser.batch(found, rejected), frames
+
+    def _origin(self, sender: str) -> Origin:
+        """Return the origin of a sender, of whom there are as many as the security file names."""
+        made = self._origins.get(sender)
+        if made is None:
+            made = Origin(interval_ms=self._interval_ms, whole=False, sender=sender)
+            self._origins[sender] = made
+        return made
 
 
 class RemoteWriteReceiver:

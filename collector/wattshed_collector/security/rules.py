@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -230,7 +231,7 @@ def load(file: Path) -> Rules:
 
     raw = read_private(file)
     try:
-        content = yaml.safe_load(raw)
+        content, twice = yaml.safe_load(raw), _twice(raw)
     except (yaml.YAMLError, *NOT_YAML) as error:
         where = getattr(error, "problem_mark", None)  # the text beside it may be a secret
         line = f", line {where.line + 1}" if where else ""
@@ -240,7 +241,8 @@ def load(file: Path) -> Rules:
     except ValueError as error:
         raise ConfigError([f"{file}: {part}" for part in str(error).split("; ")]) from None
     tokens: dict[bytes, Identity] = {}
-    problems = [f"{file}: it is empty: nobody could do anything"] if said.empty else []
+    problems = [f"{file}: {key} is there twice: put all entries under one" for key in twice]
+    problems += [f"{file}: it is empty: nobody could do anything"] if said.empty else []
     for token in said.tokens:
         try:
             tokens.update(dict.fromkeys(token.digests(file.parent), token.identity()))
@@ -255,6 +257,16 @@ def load(file: Path) -> Rules:
         (file, *(file.parent / t.file for t in said.tokens if t.file is not None)),
         tokens,
     )
+
+
+def _twice(raw: bytes) -> list[str]:
+    """Return the sections that stand twice: YAML would take the last one and say nothing."""
+    import yaml
+
+    root = yaml.compose(raw, Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    counted = Counter(str(key.value) for key, _ in pairs)
+    return [key for key, count in counted.items() if count > 1]
 
 
 def _files(content: list[object]) -> tuple[File, ...]:

@@ -136,7 +136,9 @@ def restore(folder: Path, target: Path, progress: Progress | None = None) -> Man
         staging = target / STAGING
         shutil.rmtree(staging, ignore_errors=True)
         _restore_into(staging, folder, base, made)
+        _sync(staging)
         os.rename(staging / "chdb", target / "chdb")
+        _sync(target)
         shutil.rmtree(staging, ignore_errors=True)
     finally:
         lock.close()

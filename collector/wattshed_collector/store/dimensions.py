@@ -45,7 +45,7 @@ class Dimensions:
         changes = self._holdings.changes(merged.allocations, stored)
         fresh = replace(
             merged,
-            devices=tuple(d for d in merged.devices if self._devices.get(d.key) != d),
+            devices=tuple(d for d in merged.devices if _is_new(self._devices.get(d.key), d)),
             workloads=tuple(w for w in merged.workloads if self._workloads.get(w.key) != w),
             allocations=changes.allocations,
         )
@@ -72,6 +72,11 @@ class Dimensions:
         named = {workload.key for workload in batch.workloads}
         keys = {allocation.workload for allocation in batch.allocations} - named - self._unnamed
         return frozenset(key for key in keys if key not in self._workloads)
+
+
+def _is_new(known: Device | None, device: Device) -> bool:
+    # Mostly it is the same object, and to compare the fields of two takes a while.
+    return known is not device and known != device
 
 
 def _merge(batches: Iterable[Batch]) -> Batch:

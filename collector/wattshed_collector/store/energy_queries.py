@@ -83,8 +83,11 @@ class Span:
     @property
     def minutes(self) -> list[tuple[int, int]]:
         """Stretches at the edges that are no whole hours; none where hours answer for them."""
-        if resolution(self.since, self.until) > 60:
-            return []
+        return [] if resolution(self.since, self.until) > 60 else self.edges
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        """Stretches before and after the whole hours."""
         first, end = self._inner(HOUR_S)
         if first > end:
             return [(self.since, self.until)]
@@ -93,9 +96,15 @@ class Span:
     @property
     def hours(self) -> tuple[int, int]:
         """Hours that lie in the window, or, of a long one, that begin in it."""
-        first, end = self._inner(HOUR_S)
+        first, end = self.whole_hours
         if resolution(self.since, self.until) > 60:
             return first, -(-self.until // HOUR_S) * HOUR_S
+        return first, end
+
+    @property
+    def whole_hours(self) -> tuple[int, int]:
+        """Hours that lie in the window."""
+        first, end = self._inner(HOUR_S)
         return first, max(first, end)
 
     @property
@@ -120,6 +129,11 @@ class Told:
     is_priced: bool
     is_small: bool
 
+    @property
+    def settings(self) -> str:
+        """One thread for a small fleet: to merge what two have summed costs more than it saves."""
+        return "SETTINGS max_threads = 1" if self.is_small else ""
+
     def rows(
         self, table: str, hour: str, wanted: Iterable[int], what: str, join: str = ""
     ) -> Iterator[str]:
@@ -137,7 +151,8 @@ class Told:
             yield f"{what} FROM {view} AS m {join} WHERE {hour} IN ({late})"
 
 
-def _told(client: Client, span: Span) -> Told:
+def read_told(client: Client, span: Span) -> Told:
+    """Return what the hours of ``span``, and those at its edges, are to be read from."""
     first, end = span.since // HOUR_S * HOUR_S, span.hours[1] + HOUR_S
     begun: dict[int, int] = {}
     finished: dict[int, int] = {}
@@ -165,14 +180,14 @@ def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
     """
     columns = ", ".join(GROUPS[by])
     span = Span(since, until)
-    told = _told(client, span)
+    told = read_told(client, span)
     source = _summed(span, told, by)
     if not source:
         return []
     sums = _SUMS + (_MONEY_SUMS if told.is_priced else "")
     records = client.records(
         f"SELECT {columns}, {sums} FROM ({source}) GROUP BY {columns} "
-        f"HAVING device_seconds > 0 ORDER BY joules DESC, {columns} {_settings(told)}"
+        f"HAVING device_seconds > 0 ORDER BY joules DESC, {columns} {told.settings}"
     )
     return records if told.is_priced else [{**record, **_NO_MONEY} for record in records]
 
@@ -184,7 +199,7 @@ def workload_energy(client: Client, since: int, until: int, most: int = 0) -> li
     """
     columns = ("workload_key", "workload", "workload_kind", "team", "ai_model", "precision")
     span = Span(since, until)
-    told = _told(client, span)
+    told = read_told(client, span)
     parts = _by_id(span, told, "workload_id", "", "sumIf(e.seconds, class = 'idle_held') AS held_s")
     if not parts:
         return []
@@ -198,13 +213,8 @@ def workload_energy(client: Client, since: int, until: int, most: int = 0) -> li
     return client.records(
         f"SELECT {', '.join(columns)}, joules, active_joules, idle_held_joules, device_seconds, "
         f"idle_held_seconds FROM ({_named(sums, 'workload', columns)}) "
-        f"WHERE workload_key != '' ORDER BY joules DESC, workload_key {_settings(told)}"
+        f"WHERE workload_key != '' ORDER BY joules DESC, workload_key {told.settings}"
     )
-
-
-def _settings(told: Told) -> str:
-    """One thread for a small fleet: to merge what two have summed costs it more than it saves."""
-    return "SETTINGS max_threads = 1" if told.is_small else ""
 
 
 def _summed(span: Span, told: Told, by: str) -> str:
@@ -251,10 +261,10 @@ def _edges(span: Span, told: Told, key: str, money: str) -> Iterator[str]:
         join = _rates(since, until) if money else ""
         what = _what(key, _RATED if money else "")
         for query in told.rows("charge_1m", "toStartOfHour(t)", hours, what, join):
-            yield f"{query} AND {_within(since, until)} AND {_COUNTED}"
+            yield f"{query} AND {_within(since, until)} AND {COUNTED}"
 
 
-_COUNTED = "m.device_id IN (SELECT device_id FROM device FINAL WHERE overlap != 'inner')"
+COUNTED = "m.device_id IN (SELECT device_id FROM device FINAL WHERE overlap != 'inner')"
 _RATED = """,
 m.joules * rate.pue AS facility_joules, m.joules * rate.per_joule AS cost,
 if(isNull(cost), '', rate.currency) AS currency
@@ -276,7 +286,7 @@ def _rates(since: int, until: int) -> str:
 def _of_devices(span: Span, told: Told, money: str) -> Iterator[str]:
     what = _what("device_id", money)
     for query in told.rows("charge_1h", "t", range(*span.hours, HOUR_S), what):
-        yield f"{query} AND {_COUNTED}"
+        yield f"{query} AND {COUNTED}"
 
 
 def _rolled_up(span: Span, told: Told, key: str, money: str) -> Iterator[str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from wattshed_exporter.model import stable_id
 
 from .client import Client
-from .energy_queries import Record
+from .energy_queries import COUNTED, HOUR_S, Record, Span, read_told
+from .ledger_sql import USED
 from .live_power import HOLDERS, PLACES, power_now
 
 __all__ = ["BY", "device_power", "least_used", "power", "power_now"]
@@ -18,55 +19,89 @@ __all__ = ["BY", "device_power", "least_used", "power", "power_now"]
 BY = (*HOLDERS, *PLACES)
 """What power can be summed by: who holds the devices, or where they are."""
 
-_SINCE, _UNTIL = "toDateTime({since:UInt32}, 'UTC')", "toDateTime({until:UInt32}, 'UTC')"
-_HOUR_S = 3600
-
 
 def _within(time: str, since: int, until: int) -> str:
     """Return the condition for a window, of tables that are ordered by the hour first."""
-    hours = f"toStartOfHour({time}) >= toStartOfHour({_SINCE}) AND toStartOfHour({time}) < {_UNTIL}"
-    if since % _HOUR_S == until % _HOUR_S == 0:
+    first, last = f"toDateTime({since:d}, 'UTC')", f"toDateTime({until:d}, 'UTC')"
+    hours = f"toStartOfHour({time}) >= toStartOfHour({first}) AND toStartOfHour({time}) < {last}"
+    if since % HOUR_S == until % HOUR_S == 0:
         return hours
-    return f"{hours} AND {time} >= {_SINCE} AND {time} < {_UNTIL}"
+    return f"{hours} AND {time} >= {first} AND {time} < {last}"
 
 
 def power(client: Client, by: str, since: int, until: int, step: int) -> list[Record]:
     """Mean watts per ``by`` and step of ``step`` seconds (whole minutes), ascending by ``t``."""
     table, key = ("device", "device_id") if by in PLACES else ("workload", "workload_id")
+    told = read_told(client, Span(since, until))
+    hours = range(since // HOUR_S * HOUR_S, until, HOUR_S)
+    rows = [
+        f"{query} AND {_within('m.t', since, until)} AND {COUNTED}"
+        for query in told.rows(
+            "charge_1m", "toStartOfHour(m.t)", hours, f"SELECT m.t AS at, {key}, m.joules AS joules"
+        )
+    ]
+    if not rows:
+        return []
     return client.records(
         f"""
         SELECT t, {_name(by)} AS name, sum(joules) / {{step:UInt32}} AS watts
         FROM (
-            SELECT intDiv(toUnixTimestamp(t), {{step:UInt32}}) * {{step:UInt32}} AS t, {key},
+            SELECT intDiv(toUnixTimestamp(at), {{step:UInt32}}) * {{step:UInt32}} AS t, {key},
                    sum(c.joules) AS joules
-            FROM v_charge_1m AS c
-            WHERE {_within("c.t", since, until)}
-              AND device_id IN (SELECT device_id FROM device FINAL WHERE overlap != 'inner')
-            GROUP BY t, {key}
+            FROM ({" UNION ALL ".join(rows)}) AS c GROUP BY t, {key}
         ) AS s
         LEFT JOIN (SELECT * FROM {table} FINAL) AS w ON w.{key} = s.{key}
-        GROUP BY t, name ORDER BY t, name
+        GROUP BY t, name ORDER BY t, name {told.settings}
         """,
-        {"since": since, "until": until, "step": step},
+        {"step": step},
     )
 
 
 def least_used(client: Client, since: int, until: int, most: int) -> list[Record]:
-    """The devices with the lowest mean utilisation, and their mean watts."""
-    return client.records(
+    """The devices with the lowest mean utilisation over time, and their mean watts.
+
+    Whole hours are as the ledger found them last, the edges of the window from the readings.
+    """
+    span = Span(since, until)
+    parts = [_used_hours(*span.whole_hours), *(_used_readings(*edge) for edge in span.edges)]
+    found = client.records(
         f"""
-        SELECT d.key AS device, d.node AS node, utilization_ratio, power_watts
-        FROM (
-            SELECT device_id, avg(util_e4) / 1e4 AS utilization_ratio,
-                   avg(power_uw) / 1e6 AS power_watts
-            FROM tick WHERE {_within("ts", since, until)} AND isNotNull(util_e4)
-            GROUP BY device_id ORDER BY utilization_ratio, device_id LIMIT {{most:UInt32}}
-        ) AS s
-        INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id
-        ORDER BY utilization_ratio, device
+        SELECT device_id, sum(u.busy) / sum(u.known_s) AS utilization_ratio,
+               if(sum(u.power_s) > 0, sum(u.joules) / sum(u.power_s), NULL) AS power_watts
+        FROM ({" UNION ALL ".join(parts)}) AS u
+        WHERE device_id IN (SELECT device_id FROM device)
+        GROUP BY device_id HAVING sum(u.known_s) > 0
+        ORDER BY utilization_ratio, device_id LIMIT {{most:UInt32}} SETTINGS max_threads = 1
         """,
-        {"since": since, "until": until, "most": most},
+        {"most": most},
     )
+    named = _devices(client, [record["device_id"] for record in found])
+    rows = [{**named[record.pop("device_id")], **record} for record in found]
+    return sorted(rows, key=lambda row: (row["utilization_ratio"], row["device"]))
+
+
+def _used_hours(since: int, until: int) -> str:
+    columns = "used.2 AS busy, used.3 AS known_s, used.4 AS joules, used.5 AS power_s"
+    return (
+        f"SELECT device_id, {columns} FROM tick_hour FINAL "
+        f"WHERE hour >= toDateTime({since:d}, 'UTC') AND hour < toDateTime({until:d}, 'UTC')"
+    )
+
+
+def _used_readings(since: int, until: int) -> str:
+    return (
+        f"SELECT device_id, used.1 AS busy, used.2 AS known_s, used.3 AS joules, "
+        f"used.4 AS power_s FROM (SELECT device_id, ({USED}) AS used FROM tick "
+        f"WHERE {_within('ts', since, until)} GROUP BY device_id)"
+    )
+
+
+def _devices(client: Client, ids: list[int]) -> dict[int, Record]:
+    rows = client.rows(
+        "SELECT device_id, key, node FROM device FINAL WHERE device_id IN {ids:Array(UInt64)}",
+        {"ids": ids},
+    )
+    return {number: {"device": key, "node": node} for number, key, node in rows}
 
 
 def device_power(client: Client, device: str, since: int, until: int, step: int) -> list[Record]:

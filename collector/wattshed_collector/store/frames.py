@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wattshed_collector.errors import Permanent
 
@@ -44,6 +45,19 @@ def joined(frames: Sequence[Frame]) -> Frame:
     )
 
 
+def cast(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers as another type. Raises Permanent where it does not hold one of them."""
+    if np.can_cast(values.dtype, dtype, "safe"):
+        return values.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = values.astype(dtype)
+        # A value out of range wraps around, and may even compare equal again as a float.
+        fits = (cast == values) & ((cast < 0) == (values < 0))
+    if not fits.all():
+        raise Permanent(f"{name}: {values[~fits][0]} is no {dtype.name}")
+    return cast
+
+
 def _column(name: str, kind: Kind, said: Sequence[Any]) -> Column:
     missing = None in said
     present = np.fromiter((v is not None for v in said), bool, len(said)) if missing else None
@@ -59,7 +73,11 @@ def _column(name: str, kind: Kind, said: Sequence[Any]) -> Column:
 
 
 def _joined(place: str, kind: Kind, name: str, frames: Sequence[Frame]) -> Column:
-    parts = [_part(place, kind, member.columns.get(name), len(member)) for member in frames]
+    given = [member.columns.get(name) for member in frames]
+    parts = [
+        _part(place, kind, column, len(member)) if column is None else column
+        for column, member in zip(given, frames, strict=True)
+    ]
     present = None
     if any(part.present is not None for part in parts):
         present = np.concatenate(
@@ -68,12 +86,14 @@ def _joined(place: str, kind: Kind, name: str, frames: Sequence[Frame]) -> Colum
                 for part in parts
             ]
         )
-    return Column(np.concatenate([part.values for part in parts]), present)
+    values = [part.values for part in parts]
+    if kind.dtype is not None and len({array.dtype for array in values}) > 1:
+        # Integers among floats would become floats, which do not hold all of them.
+        values = [cast(place, array, kind.dtype) for array in values]
+    return Column(np.concatenate(values), present)
 
 
-def _part(place: str, kind: Kind, column: Column | None, rows: int) -> Column:
-    if column is not None:
-        return column
+def _part(place: str, kind: Kind, column: None, rows: int) -> Column:
     if not kind.nullable:
         raise Permanent(f"{place} is lacking in some of the rows")
     empty = np.full(rows, "", object) if kind.dtype is None else np.zeros(rows, kind.dtype)

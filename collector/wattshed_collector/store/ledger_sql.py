@@ -325,16 +325,26 @@ def steps(statements: Iterable[str], parts: Sequence[Slice]) -> Iterator[tuple[s
             yield statement, part
 
 
+USED = """
+       ifNull(sum(util_e4 * interval_ms), 0) / 1e7, sumIf(interval_ms, isNotNull(util_e4)) / 1e3,
+       ifNull(sum(toFloat64(power_uw) * interval_ms), 0) / 1e9,
+       sumIf(interval_ms, isNotNull(power_uw)) / 1e3
+"""
+"""What means over time are made of: utilisation times seconds and the seconds of which it was said,
+watts times seconds and the seconds of which they were. A reading stands for its interval."""
+
 TICK_HOURS = """
-INSERT INTO tick_hour (hour, device_id, first_valid, last_valid)
+INSERT INTO tick_hour (hour, device_id, first_valid, last_valid, used)
 SELECT toStartOfHour(ts) AS hour, device_id,
        min(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts,
               toDateTime64('2105-01-01 00:00:00', 3, 'UTC'))),
-       max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC')))
-FROM tick WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
+       max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC'))),
+       ({version:UInt64}, USED)
+FROM tick FINAL WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
-"""
-"""Finds the first and the last reading of some hours. They are only ever widened."""
+""".replace("USED", USED)
+"""Finds the first and the last reading of some hours, which are only ever widened, and how much
+the devices were used, of which the newest version stands. Every reading counts once."""
 
 TOUCHED = """
 WITH edge AS (
@@ -345,7 +355,20 @@ WITH edge AS (
                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS hour_before,
            minIf(hour, last > 0) OVER (PARTITION BY device_id ORDER BY hour
                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS hour_beyond
-    FROM tick_hour GROUP BY hour, device_id
+    FROM (
+        SELECT hour, device_id, first_valid, last_valid FROM tick_hour
+        WHERE toUnixTimestamp(toStartOfDay(hour)) IN DAYS
+        UNION ALL
+        SELECT toStartOfHour(valid) AS hour, device_id, valid AS first_valid, valid AS last_valid
+        FROM (
+            SELECT device_id, arrayCount(d -> d < toUnixTimestamp(day), DAYS) AS days_before,
+                   arrayJoin([min(first_valid), max(last_valid)]) AS valid
+            FROM tick_day WHERE toUnixTimestamp(day) NOT IN DAYS
+            GROUP BY device_id, days_before
+            HAVING max(last_valid) > 0
+        )
+    )
+    GROUP BY hour, device_id
 ),
 seen AS (
     SELECT toStartOfHour(ts) AS hour, device_id, toUnixTimestamp64Milli(ts) AS t,
@@ -364,5 +387,9 @@ SELECT toUnixTimestamp(hour), device_id, any(first), any(last),
 FROM edge LEFT JOIN seen USING (hour, device_id)
 WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
-"""
-"""What ``wattshed_collector.ledger.Edge`` holds, per touched hour and device."""
+""".replace(
+    "DAYS",
+    "arrayDistinct(arrayMap(h -> toUInt32(intDiv(h, 86400) * 86400), {hours:Array(UInt32)}))",
+)
+"""What ``wattshed_collector.ledger_edges.EDGE`` names, per touched hour and device. Of the days in
+which no hour is touched only the outermost readings matter."""

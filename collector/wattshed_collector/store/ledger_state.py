@@ -163,7 +163,9 @@ def extent(client: Client) -> tuple[int, int] | None:
     rows = client.rows(
         """
         SELECT count(), toUnixTimestamp(min(first)), toUnixTimestamp(max(last)) FROM (
-            SELECT min(hour) AS first, max(hour) AS last FROM tick_hour HAVING count() > 0
+            SELECT toStartOfHour(toDateTime(minIf(first_valid, last_valid > 0), 'UTC')) AS first,
+                   toStartOfHour(toDateTime(max(last_valid), 'UTC')) AS last
+            FROM tick_day HAVING countIf(last_valid > 0) > 0
             UNION ALL SELECT min(t), max(t) FROM charge_1h HAVING count() > 0
         )
         """

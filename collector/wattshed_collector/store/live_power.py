@@ -70,7 +70,7 @@ def power_now(client: Client, by: str, now: float | None = None) -> list[Record]
     nobody = np.flatnonzero(left > ROUNDING)
     names = _names(client, "workload", "name" if by == "workload" else by, holder)
     return _summed(
-        np.concatenate([names, np.full(len(nobody), "", object)]),
+        np.concatenate([names, np.full(len(nobody), "", np.object_)]),
         np.concatenate([watts[place] * part, watts[nobody] * left[nobody]]),
     )
 

@@ -117,7 +117,7 @@ def migrate_server(
     try:
         if not missing(client):
             return []
-        with _leading(client, layout, sleep) as still_ours:
+        with _leading(store, client, layout, sleep) as still_ours:
             shards = store.shard_clients(layout) if layout.is_sharded else ()
             return migrate(client, layout, shards=shards, still_ours=still_ours)
     finally:
@@ -164,11 +164,12 @@ def background(client: Client) -> list[Step]:
 
 @contextmanager
 def _leading(
-    client: Client, layout: Layout, sleep: Callable[[float], None]
+    store: Store, client: Client, layout: Layout, sleep: Callable[[float], None]
 ) -> Iterator[Callable[[], None]]:
     for statement in _lease_table(layout):
         client.command(statement)
-    lease = Lease(client, LEASE, holder_name(), LEASE_TIMING)
+    own = store.client(database=layout.shard_database, in_sequence=True)
+    lease = Lease(own, LEASE, holder_name(), LEASE_TIMING)
     while not lease.hold():
         sleep(POLL_SECONDS)
 
@@ -177,9 +178,11 @@ def _leading(
             raise Retryable("another migrator took over; run it again once that one is done")
 
     try:
-        yield still_ours
+        with lease.kept():  # a statement that fills a table may take longer than it lasts
+            yield still_ours
     finally:
         lease.release()
+        own.close()
 
 
 def _lease_table(layout: Layout) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wattshed_collector.errors import Permanent
 
+from .frames import cast
 from .insert import Column, Frame, Insert
 from .schema import KINDS, TABLES, Kind
 
@@ -50,25 +51,13 @@ def _bytes(name: str, kind: Kind, column: Column) -> bytes:
     if column.present is not None:
         values = np.where(column.present, values, values.dtype.type(0))
     absent = _absent(column) if kind.nullable else b""
-    return absent + _cast(name, values, kind.dtype).tobytes()
+    return absent + cast(name, values, kind.dtype).tobytes()
 
 
 def _absent(column: Column) -> bytes:
     if column.present is None:
         return bytes(len(column.values))
     return (~column.present).astype(np.uint8).tobytes()
-
-
-def _cast(name: str, values: Array, dtype: np.dtype[Any]) -> Array:
-    if np.can_cast(values.dtype, dtype, "safe"):
-        return values.astype(dtype, copy=False)
-    with np.errstate(invalid="ignore", over="ignore"):
-        cast = values.astype(dtype)
-        # A value out of range wraps around, and may even compare equal again as a float.
-        fits = (cast == values) & ((cast < 0) == (values < 0))
-    if not fits.all():
-        raise Permanent(f"{name}: {values[~fits][0]} is no {dtype.name}")
-    return cast
 
 
 def _texts(name: str, kind: Kind, column: Column) -> bytes:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 from wattshed_exporter.model import Batch
 
@@ -62,28 +61,30 @@ class Delivery:
     frames: tuple[Frame, ...] = ()
     sender: str = ""
     future: Receipt = field(default_factory=Receipt)
+    rows: int = field(init=False)
+    size_bytes: int = field(init=False)
+    """What it takes in memory, as an estimate from above."""
 
-    @property
-    def rows(self) -> int:
+    def __post_init__(self) -> None:
         batch = self.batch
-        facts = batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine
-        return 1 + sum(map(len, facts)) + sum(map(len, self.frames))
-
-    @property
-    def size_bytes(self) -> int:
-        """What it takes in memory, as an estimate from above."""
-        batch = self.batch
-        facts = batch.ticks, batch.details, batch.allocations, batch.outcomes, batch.quarantine
+        facts = (
+            len(batch.ticks) + len(batch.details) + len(batch.allocations)
+            + len(batch.outcomes) + len(batch.quarantine)
+        )  # fmt: skip
         things = len(batch.devices) + len(batch.workloads)
+        counted = FACT_BYTES * facts + THING_BYTES * things
         arrays = sum(_array_bytes(frame) for frame in self.frames)
-        counted = FACT_BYTES * sum(map(len, facts)) + THING_BYTES * things
-        return DELIVERY_BYTES + counted + arrays
+        object.__setattr__(self, "rows", 1 + facts + sum(map(len, self.frames)))
+        object.__setattr__(self, "size_bytes", DELIVERY_BYTES + counted + arrays)
 
 
 def _array_bytes(frame: Frame) -> int:
-    arrays: list[Any] = [column.values for column in frame.columns.values()]
-    arrays += [c.present for c in frame.columns.values() if c.present is not None]
-    return sum(int(array.nbytes) for array in arrays)
+    size = 0
+    for column in frame.columns.values():
+        size += column.values.nbytes
+        if column.present is not None:
+            size += column.present.nbytes
+    return size
 
 
 class Queue:

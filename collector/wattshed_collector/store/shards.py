@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .client import Client, Row, Store
 from .layout import Layout
 from .tree_sql import RECONCILE, RECONCILED, REMAINDER
@@ -53,6 +56,12 @@ class Shards:
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Ask each shard; return the rows of all."""
         return [row for rows in self._each(lambda c: c.rows(sql, parameters)) for row in rows]
+
+    def arrays(
+        self, sql: str, dtype: np.dtype[np.void], parameters: Mapping[str, Any]
+    ) -> list[NDArray[np.void]]:
+        """Ask each shard for rows of fixed width."""
+        return self._each(lambda c: c.array(sql, dtype, parameters))
 
     def command(self, sql: str, parameters: Mapping[str, Any]) -> None:
         """Run a statement on each shard, or over all of them where it is one of ``ACROSS``."""

@@ -112,6 +112,7 @@ WIDE: tuple[Wide, ...] = (
         nvlink_receive_bytes=("nvlink", "receive"),
     ),
 )
+COLUMNS = frozenset(wide.column for wide in WIDE)
 BY_KEY: dict[Key, Wide] = {(wide.metric, wide.attributes): wide for wide in WIDE}
 
 
@@ -148,12 +149,12 @@ def said(rows: Frame) -> int:
     """Return how many values rows say: of ``detail`` those of all columns, else one a row."""
     if rows.table != TABLE:
         return len(rows)
-    found = (rows.columns.get(wide.column) for wide in WIDE)
-    return sum(
-        len(column.values) if column.present is None else int(column.present.sum())
-        for column in found
-        if column is not None
-    )
+    count = 0
+    for name, column in rows.columns.items():
+        if name in COLUMNS:
+            present = column.present
+            count += len(column.values) if present is None else int(np.count_nonzero(present))
+    return count
 
 
 def _fill(

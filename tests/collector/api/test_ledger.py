@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from tests.fixtures.clients import Through
 
 from wattshed_collector.api.ledger import LedgerApi
 from wattshed_collector.ledger import Policy
@@ -27,17 +28,14 @@ WAIT_S = 60.0
 """After that a test that hangs fails."""
 
 
-class Gate(Client):
+class Gate(Through):
     """A client whose statements wait, once it is shut, until it is opened."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        super().__init__(client)
         self.is_open = threading.Event()
         self.is_open.set()
         self.reached = threading.Event()
-
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._client.rows(sql, parameters)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         if not self.is_open.is_set():
@@ -45,12 +43,6 @@ class Gate(Client):
             if not self.is_open.wait(WAIT_S):
                 raise TimeoutError("nobody opened the gate")
         self._client.command(sql, parameters)
-
-    def insert(self, table: str, columns: Mapping[str, Any]) -> None:
-        self._client.insert(table, columns)
-
-    def close(self) -> None:
-        self._client.close()
 
 
 async def ask_beside(api: LedgerApi, gate: Gate) -> tuple[dict[str, Any], bool, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fixtures.pages import AT, STEP, Reader, dcgm, kepler, line, merged
 
 from wattshed_collector.normalise.dialect import Origin, Sample, Series
-from wattshed_collector.normalise.foreign import BY_METRIC, KEPT_TARGETS, Foreign
+from wattshed_collector.normalise.foreign import BY_METRIC, KEPT_SCRAPES, KEPT_TARGETS, Foreign
 from wattshed_collector.normalise.samples import samples
 from wattshed_exporter.model import Allocation, Batch
 
@@ -116,6 +117,20 @@ def test_a_target_that_is_scraped_is_not_taken_from_a_remote_write() -> None:
     assert written.samples(samples(other, AT + 1000)).ticks
     assert written.samples(samples(page, AT + 3 * STEP + 1)).ticks, "the scrapes ended"
     assert written.samples(samples(page, AT - 1)).ticks, "they had not begun"
+
+
+def test_what_one_sender_writes_is_not_mixed_with_what_another_does() -> None:
+    foreign = Foreign()
+    mine, theirs = (Reader(replace(WRITTEN, sender=name), foreign) for name in ("a", "b"))
+    page = dcgm("GPU-a", pod="p", **POD, **TARGET)
+    mine.samples(samples(page, AT))
+    # Values that are larger, and later scrapes than are kept of a thing.
+    for n in range(2 * KEPT_SCRAPES):
+        theirs.samples(samples(dcgm("GPU-a", 999, pod="q", **POD, **TARGET), AT + n * STEP))
+    batch = mine.samples(samples(page, AT + STEP))
+    assert [tick.power_watts for tick in batch.ticks] == [100.0]
+    (held,) = batch.allocations
+    assert (held.start_ms, held.end_ms) == (AT, AT + STEP)
 
 
 def test_targets_that_come_and_go_do_not_fill_the_memory() -> None:

@@ -173,7 +173,8 @@ class Both:
         self._decoder = LayoutDecoder(normaliser, foreign, self.parser, self.telemetry, layouts)
 
     def decode(self, raw: bytes) -> tuple[Batch, tuple[Frame, ...]]:
-        return self._decoder.decode(raw, "")
+        found = self._decoder.at_once(raw)  # as the receiver does
+        return self._decoder.decode(raw, "") if found is None else found
 
     def way(self, raw: bytes) -> Way:
         before = self._ways()

@@ -144,6 +144,9 @@ def request(cluster: str, device: str = "d") -> bytes:
         ("POST", "/api/v1/write", {INGEST, ADMIN}),
         ("POST", "/v1/ledger/recompute", {ADMIN}),
         ("POST", "/v1/factors", {ADMIN}),
+        ("POST", "/v1/backup", {ADMIN}),
+        ("POST", "/v1/allocations", {ADMIN}),
+        ("POST", "/v1/history/slurm", {ADMIN}),
         ("DELETE", "/v1/whatever-comes", {ADMIN}),
         ("GET", "/healthz", {"", INGEST, READ, ADMIN, METRICS}),
         ("GET", "/readyz", {"", INGEST, READ, ADMIN, METRICS}),
@@ -285,6 +288,24 @@ def test_old_tls_is_not_spoken(guarded: Guarded) -> None:
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         context.wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_nobody_comes_back_on_an_old_session(guarded: Guarded, newest: ssl.TLSVersion) -> None:
+    """It would let in whose authority was taken away since."""
+    context = ssl.create_default_context(cafile=str(guarded.authority.pair.cert))
+    context.maximum_version = newest
+    session: ssl.SSLSession | None = None
+    where = guarded.running.host, guarded.running.port
+    for _ in range(2):
+        with (
+            socket.create_connection(where, timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as told,
+        ):
+            told.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert told.recv(12) == b"HTTP/1.1 200"
+            assert not told.session_reused
+            session = told.session
 
 
 def test_the_command_line_of_the_owner_needs_no_token(guarded: Guarded) -> None:

@@ -90,6 +90,7 @@ def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> Non
             "certificates: [{name: a, names: ['CN:a'], roles: [read]}]}",
             "a is there twice",
         ),
+        ("anonymous: [read]\nanonymous: [metrics]", "anonymous is there twice"),
         ("anonymus: [read]", "did you mean anonymous?"),
     ],
 )

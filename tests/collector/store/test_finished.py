@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.fixtures.clients import Through
 
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import queries
@@ -24,15 +25,12 @@ KWH = 3.6e6
 MERGED = ("charge_1m", "charge_1h", "workload_1h", "workload_1d", "measured_1m")
 
 
-class Told(Client):
+class Told(Through):
     """A client that tells before each statement of the ledger."""
 
     def __init__(self, client: Client, before: Callable[[], None]) -> None:
-        self._client = client
+        super().__init__(client)
         self._before = before
-
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        return self._client.rows(sql, parameters)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         self._before()

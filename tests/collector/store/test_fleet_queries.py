@@ -68,8 +68,8 @@ def by_name(rows: list[Record]) -> dict[str, float]:
     return {row["name"]: row["watts"] for row in rows}
 
 
-def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
-    found = fleet_queries.power_now(known.client, "team")
+def test_power_now_by_who_holds_the_devices(known: Bed, now: int) -> None:
+    found = fleet_queries.power_now(known.client, "team", now)
     assert by_name(found) == pytest.approx({"red": 350.0, "blue": 100.0, "": 100.0})
     assert {row["name"]: row["devices"] for row in found} == {"red": 2, "blue": 1, "": 2}
 
@@ -79,21 +79,21 @@ def test_power_now_by_who_holds_the_devices(known: Bed) -> None:
     [("site", {"hall": 550.0}), ("kind", {"gpu": 550.0}), ("cluster", {"c1": 550.0})],
 )
 def test_power_now_by_place_leaves_out_what_is_inside(
-    known: Bed, by: str, watts: dict[str, float]
+    known: Bed, now: int, by: str, watts: dict[str, float]
 ) -> None:
-    assert by_name(fleet_queries.power_now(known.client, by)) == pytest.approx(watts)
+    assert by_name(fleet_queries.power_now(known.client, by, now)) == pytest.approx(watts)
 
 
-def test_every_way_of_summing_gives_the_same_total(known: Bed) -> None:
+def test_every_way_of_summing_gives_the_same_total(known: Bed, now: int) -> None:
     for by in fleet_queries.BY:
-        total = sum(by_name(fleet_queries.power_now(known.client, by)).values())
+        total = sum(by_name(fleet_queries.power_now(known.client, by, now)).values())
         assert total == pytest.approx(550.0), by
 
 
 def test_power_that_is_not_known_is_not_zero(known: Bed, now: int) -> None:
     silent = Tick("a", now * 1000, 1000, Method.UNKNOWN, None, None, gap="lost")
     known.write(Batch(ticks=(silent,)))
-    rows = fleet_queries.power_now(known.client, "node")
+    rows = fleet_queries.power_now(known.client, "node", now)
     assert {row["name"]: (row["watts"], row["devices"]) for row in rows} == {
         "node-a": (None, 0), "node-b": (200.0, 1), "node-c": (50.0, 1)}  # fmt: skip
 
@@ -107,7 +107,7 @@ def test_power_now_is_of_what_is_heard_and_held_now(known: Bed, now: int) -> Non
 def test_a_device_that_is_promised_twice_is_divided(known: Bed, minute: int, now: int) -> None:
     also = Allocation("a", "y", minute * 1000, now * 1000, 0.5)
     known.write(Batch(allocations=(also,)))
-    found = by_name(fleet_queries.power_now(known.client, "team"))
+    found = by_name(fleet_queries.power_now(known.client, "team", now))
     assert found == pytest.approx({"red": 250.0, "blue": 200.0, "": 100.0})
 
 
@@ -126,6 +126,35 @@ def test_the_least_used_come_first(known: Bed, minute: int, now: int) -> None:
     rows = fleet_queries.least_used(known.client, minute, now, 2)
     assert [(row["device"], row["utilization_ratio"]) for row in rows] == [("c", 0.0), ("b", 0.5)]
     assert [row["power_watts"] for row in rows] == [50.0, 200.0]
+
+
+def test_whole_hours_are_as_the_ledger_found_them(bed: Bed, now: int) -> None:
+    hour = now // 3600 * 3600 - 3 * 3600
+
+    def reading(key: str, at: int, every: int, used: float, watts: float | None = None) -> Tick:
+        return Tick(key, at * 1000, every * 1000, Method.INTEGRAL, watts, None, None, used)
+
+    before = [reading("a", hour - 60, 60, 0.9, 90.0), reading("b", hour - 60, 60, 0.6)]
+    within = [
+        *(reading("a", hour + at, 600, 0.3, 30.0) for at in range(0, 1200, 600)),
+        reading("a", hour + 1800, 1200, 0.6, 60.0),
+        reading("b", hour + 600, 600, 0.5),
+    ]
+    bed.write(Batch(devices=devices(), ticks=(*before, *within)))
+    bed.ledger().run()
+    whole = fleet_queries.least_used(bed.client, hour, hour + 3600, 9)
+    assert [(row["device"], row["power_watts"]) for row in whole] == [
+        ("a", pytest.approx(45.0)), ("b", None)]  # fmt: skip
+    assert [row["utilization_ratio"] for row in whole] == pytest.approx([0.45, 0.5])
+    wider = fleet_queries.least_used(bed.client, hour - 120, hour + 3600, 9)
+    assert wider[0]["utilization_ratio"] == pytest.approx((0.45 * 2400 + 0.9 * 60) / 2460)
+    bed.client.command("TRUNCATE TABLE tick")
+    assert fleet_queries.least_used(bed.client, hour, hour + 3600, 9) == whole
+    corrected = reading("b", hour + 600, 600, 0.1)
+    bed.write(Batch(ticks=(corrected,)), Batch(ticks=(corrected,)))
+    bed.ledger().run()
+    (first, *_) = fleet_queries.least_used(bed.client, hour, hour + 3600, 9)
+    assert (first["device"], first["utilization_ratio"]) == ("b", 0.1)
 
 
 def test_the_power_of_one_device(known: Bed, minute: int, now: int) -> None:

@@ -98,6 +98,17 @@ def test_every_column_is_declared_as_the_store_has_it(bed: Bed) -> None:
         assert {n: t for n, t in has[table].items() if n not in left_out} == dict(types), table
 
 
+def test_integers_joined_with_floats_stay_what_they_are() -> None:
+    exact = 2**53 + 1
+    whole = Frame("tick", {"energy_uj": Column(np.array([exact], np.uint64))})
+    floats = Frame("tick", {"energy_uj": Column(np.array([5.0]))})
+    both = joined([floats, whole]).columns["energy_uj"].values
+    assert (both.dtype, both.tolist()) == (np.dtype(np.uint64), [5, exact])
+    fraction = Frame("tick", {"energy_uj": Column(np.array([0.5]))})
+    with pytest.raises(Permanent, match="energy_uj"):
+        joined([fraction, whole])
+
+
 def test_frames_are_joined_and_what_some_lack_is_null_there() -> None:
     with_power = ticks([(1, 5, None, 10, None, "counter", None)])
     bare = Frame("tick", {n: c for n, c in with_power.columns.items() if n != "power_uw"})

@@ -7,6 +7,7 @@ sends GET alone and follows no redirect, so that credentials go nowhere but wher
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 
@@ -124,7 +125,7 @@ class Client:
         except ssl.SSLError as error:
             raise Failed(f"TLS: {error.reason or error}: {error}", "tls") from error
         except (OSError, ValueError) as error:
-            raise Failed(f"cannot connect: {error}", "unreachable") from error
+            raise Failed(f"cannot connect: {_why(error)}", "unreachable") from error
         finally:
             if self._link is not None and not self._link.open:
                 self._link = None
@@ -159,3 +160,9 @@ class Client:
                 _Link, *self._address, ssl=context, server_hostname=name
             )
         return self._link
+
+
+def _why(error: Exception) -> str:
+    """Return what the system says; asyncio names the address once more."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number and number > 0 else str(error)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlencode
 
 from wattshed_collector.config import NAMED_ALONE, Job, named_target
-from wattshed_collector.config.discovery import web_parts
+from wattshed_collector.config.discovery import PORTS, web_parts
 from wattshed_exporter import __version__
 
 from .relabel import Rules
 
-PORTS = {"http": 80, "https": 443}
 ACCEPT = "text/plain;version=0.0.4;q=0.9,*/*;q=0.1"
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII)
 UNITS = (3600.0, 60.0, 1.0, 0.001)

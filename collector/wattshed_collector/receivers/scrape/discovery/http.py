@@ -10,6 +10,7 @@ import json
 from urllib.parse import urlsplit
 
 from wattshed_collector.config import HttpSd
+from wattshed_collector.config.discovery import PORTS
 from wattshed_collector.receivers.scrape import credentials
 from wattshed_collector.receivers.scrape.client import Client
 from wattshed_collector.receivers.scrape.reply import Failed
@@ -18,7 +19,6 @@ from wattshed_exporter import __version__
 from . import Failing, Put, groups
 
 LARGEST_BYTES = 64 * 2**20
-PORTS = {"http": 80, "https": 443}
 
 
 class Http:
