@@ -250,7 +250,8 @@ def ran(
         until(lambda: all(node.live(job, gpu) for job, gpu in zip(jobs, GPUS, strict=True)))
         for gpu, job in enumerate(jobs):
             node.begin(gpu, job)
-        time.sleep(2)
+        enough = [node.live(job, GPUS[gpu]) + 3 * WORKING[gpu] for gpu, job in enumerate(jobs)]
+        until(lambda: all(node.live(jobs[gpu], GPUS[gpu]) > enough[gpu] for gpu in range(2)))
         for gpu in range(2):
             node.end(gpu)
         ended = [cancelled(slurm, 0, jobs[0])]

@@ -38,7 +38,7 @@ def collector(
     config = Config(
         listen="127.0.0.1:0",
         data=str(tmp_path_factory.mktemp("store")),
-        ledger=Ledger(interval_seconds=60),
+        ledger=Ledger(interval_seconds=1),
         retention=Retention(raw_days=0, minute_days=0),
     )
     with collect(config) as running:
@@ -184,6 +184,12 @@ class TestFactors:
         ticks = tuple(Tick("d", at, 1000, Method.INTEGRAL, 1.0) for at in times)
         card = Device("d", Kind.GPU, "n", "nvml")
         assert collector.post(Encoder({}, "0").request(Batch((card,), ticks))).status == 200
+        # Which hours have readings is known from the next run of the ledger on.
+        known = "SELECT uniqExact(hour) FROM tick_hour WHERE hour < '2026-02-01'"
+        deadline = time.monotonic() + 120
+        while collector.rows(known) != [(32,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
         ends = factor(START_S + 20 * 3600, None)
         assert send(collector, "/v1/factors", ends).json["accepted"] == 1

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattshed_collector.config import Action, Relabel
+from wattshed_collector.config.relabel import LABEL
 from wattshed_collector.receivers.scrape.relabel import Rules
 
 NAMES = ("a", "b", "c1", "c2")
@@ -63,7 +64,8 @@ def plain(labels: Mapping[str, str], rule: Relabel) -> dict[str, str] | None:
     elif rule.action is Action.LABELKEEP:
         made = {name: text for name, text in labels.items() if anchored.match(name)}
     elif rule.action is Action.LABELMAP:
-        made |= {replaced(name): text for name, text in labels.items() if anchored.match(name)}
+        mapped = {replaced(name): text for name, text in labels.items() if anchored.match(name)}
+        made |= {name: text for name, text in mapped.items() if LABEL.fullmatch(name)}
     return {name: text for name, text in made.items() if name and text}
 
 
