@@ -95,6 +95,8 @@ class Queue:
     """
 
     def __init__(self, most_rows: int, group_rows: int, budget: Budget | None = None) -> None:
+        self.arrived = 0
+        """Deliveries that were ever taken in."""
         self._group_rows = group_rows
         self._budget = budget or Budget(UNLIMITED_BYTES)
         self._shares = Shares(most_rows, "rows wait to be written")
@@ -106,6 +108,11 @@ class Queue:
     def rows(self) -> int:
         """Rows that wait or are being written."""
         return self._shares.total
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be given out."""
+        return not self._waiting
 
     def put(self, delivery: Delivery) -> None:
         """Take a delivery. Raises Busy where there is no room or it is closing."""
@@ -119,6 +126,7 @@ class Queue:
             self._shares.take(sender, rows)
             delivery.future.on_settled(lambda: self._settle(sender, rows, size))
             self._waiting.setdefault(sender, deque()).append(delivery)
+            self.arrived += 1
             self._changed.notify()
 
     def take(self, window_seconds: float) -> list[Delivery]:

@@ -128,10 +128,17 @@ class Writer:
             self._client.close()
 
     def _rest(self, seconds: float) -> None:
-        """Wait, unless a whole group waits already or everything is to be written now."""
+        """Wait for more, unless a whole group waits already or everything is to be written now.
+
+        Nor where those who sent wait and nobody else comes, as where one sends a day of history
+        request by request: to rest would make no group larger.
+        """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and self._queue.rows < self._group_rows:
+            arrived = self._queue.arrived
             if self._closing.wait(min(left, LOOK_SECONDS)):
+                return
+            if self._queue.arrived == arrived and not self._queue.is_empty:
                 return
 
     def _commit(self, group: Sequence[Delivery]) -> None:

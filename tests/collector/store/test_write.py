@@ -389,3 +389,12 @@ def test_the_latest_values_do_not_go_back(bed: Bed) -> None:
         assert live() == [(now, 5.0, -3.5, "estimated", "")]
     bed.write(tick(now + 1, None, None, "deadline"), *newest)
     assert live() == [(now + 1, None, None, "estimated", "deadline")]
+
+
+def test_who_sends_one_after_the_other_does_not_wait_for_a_rest(bed: Bed) -> None:
+    """A rest of an hour is due after each group, and would make none larger."""
+    writer = bed.writer(share=1e-9, longest_seconds=3600.0)
+    for n in range(3):
+        writer.submit(batch(n)).result(60)
+    assert writer.counters.commits == 3
+    writer.close()
