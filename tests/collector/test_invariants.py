@@ -320,7 +320,8 @@ class TestWatermark:
         for years_ahead in (2e9, 1e9):
             assert bed.ledger(now=lambda at=years_ahead: at).run() == [BASE // 1000]  # type: ignore[misc]
         rows = bed.client.rows("SELECT DISTINCT version FROM charge_1m ORDER BY version")
-        assert rows == [(2 * 10**15,), (2 * 10**15 + 1,)]
+        (first,), (second,) = rows
+        assert 2 * 10**15 <= first < second
         assert total(bed.charged()) == pytest.approx(1.0)
 
     def test_nothing_new_costs_nothing(self, bed: Bed) -> None:
