@@ -44,6 +44,9 @@ AWAY_AFTER = 2
 """So many deliveries in a row that fail alone, and may work later, mean that the store is away."""
 LOOK_SECONDS = 0.1
 """Time between two looks at the queue during a rest."""
+QUIET_LOOKS = 3
+"""Looks without a newcomer after which nobody else is waited for: targets are scraped four times a
+second, so that a pause of a quarter is none."""
 
 
 @dataclass(slots=True)
@@ -134,11 +137,13 @@ class Writer:
         request by request: to rest would make no group larger.
         """
         until = time.monotonic() + seconds
+        arrived, looks = -1, 0
         while (left := until - time.monotonic()) > 0 and self._queue.rows < self._group_rows:
+            looks = looks + 1 if self._queue.arrived == arrived else 0
             arrived = self._queue.arrived
-            if self._closing.wait(min(left, LOOK_SECONDS)):
+            if looks >= QUIET_LOOKS and not self._queue.is_empty:
                 return
-            if self._queue.arrived == arrived and not self._queue.is_empty:
+            if self._closing.wait(min(left, LOOK_SECONDS)):
                 return
 
     def _commit(self, group: Sequence[Delivery]) -> None:
