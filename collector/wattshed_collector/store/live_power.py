@@ -21,7 +21,7 @@ HOLDERS = ("workload", "team", "project", "cost_center", "namespace", "queue", "
 FRESH_S = 15 * 60
 """A device that was not heard of for longer says nothing of now, as in ``v_live``."""
 HELD_S = 120
-"""A running allocation is said again within this time, as in ``v_held_now``."""
+"""A running allocation is said again within this time."""
 HOUR_S = 3600
 ROUNDING = 1e-9
 """Shares that sum to the whole but for this leave nothing to nobody."""

@@ -17,9 +17,11 @@ async def test_all_that_end_on_several_threads_wake() -> None:
     waiting = [asyncio.create_task(wake.until(future)) for future in futures]
     with ThreadPoolExecutor(4) as threads:
         await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
         for future in futures:
             threads.submit(future.set_result, None)
         await asyncio.wait_for(asyncio.gather(*waiting), 30)
+    assert all(future.done() for future in futures)
 
 
 async def test_one_that_has_ended_is_not_waited_for() -> None:

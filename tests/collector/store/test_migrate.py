@@ -79,7 +79,6 @@ def test_numbers_count_up_from_one() -> None:
         "wide_details",
         "latest",
         "other_metrics",
-        "held_now",
     ]
 
 
