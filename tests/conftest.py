@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,12 @@ hypothesis.settings.register_profile("wattshed", deadline=None)
 hypothesis.settings.load_profile("wattshed")
 
 HERE = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C through to the programs under test; a shell's background job ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
