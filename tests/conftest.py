@@ -26,6 +26,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the files that wait for processes out among those that compute: no core idles then."""
+    waiting = {item.path for item in items if item.get_closest_marker("e2e")}
+    files = list(dict.fromkeys(item.path for item in items))
+    kinds = [[f for f in files if (f in waiting) is waits] for waits in (True, False)]
+    place = {f: (n + 0.5) / len(kind) for kind in kinds for n, f in enumerate(kind)}
+    items.sort(key=lambda item: place[item.path])
+
+
 @pytest.fixture(scope="session")
 def fake_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the stand-in for NVML: a folder for LD_LIBRARY_PATH; in it two with fewer symbols.
