@@ -14,8 +14,10 @@ from bench.faults import kill
 from bench.faults.machines import Machine
 from bench.faults.senders import Sender, sending
 from bench.faults.trial import Trial, hours_ago, until
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.store.client import Store
+from wattshed_collector.store.migrate import Layout
 
 pytestmark = pytest.mark.e2e
 
@@ -37,9 +39,10 @@ def test_kill_in_the_middle_of_ingest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_within_five_seconds_while_it_is_busy(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, stores: Stores, number: signal.Signals
 ) -> None:
     trial = Trial("stop", tmp_path / "stop")
+    stores.prepare(trial.store, Layout())
     collector = trial.start()
     machines = [Machine(f"stop-{n}", start_ms=hours_ago(6)) for n in range(SENDERS)]
     with sending([Sender(machine, trial.book) for machine in machines], trial.port):

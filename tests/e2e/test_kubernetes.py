@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.samples import Sample
 from tests.fixtures import kube, kubelet
-from tests.fixtures.driver import Driver
+from tests.fixtures.driver import FAR_US, Driver
 from tests.fixtures.programs import ask, collecting, exporting, newest, until
 from tests.fixtures.stores import Stores
 
@@ -36,7 +36,7 @@ WATTS = (400.0, 300.0, 700.0)
 NAMED = {("chat", SHARED), ("vision", SHARED), ("slice-job", CUT), ("nightly", WHOLE)}
 
 
-def scenario(unix_seconds: float) -> Iterator[str]:
+def scenario() -> Iterator[str]:
     """Yield what the driver says of instances and of processes."""
     yield from ("mig.1 1", "mig_count.1 2")
     for instance, (uuid, slices) in enumerate((("MIG-a", "3,3,40448"), ("MIG-b", "1,1,9984"))):
@@ -46,9 +46,8 @@ def scenario(unix_seconds: float) -> Iterator[str]:
     # One works three times as much as the other.
     yield f"compute.0 {PIDS[CHAT]} {PIDS[VISION]}"
     yield from (f"compute.1 {PIDS[SLICE]}@1/0", f"compute.2 {PIDS[NIGHTLY]}")
-    micros = round(unix_seconds * 1e6)
-    yield f"util.0 {PIDS[CHAT]},{micros},60 {PIDS[VISION]},{micros},20"
-    yield f"util.2 {PIDS[NIGHTLY]},{micros},80"
+    yield f"util.0 {PIDS[CHAT]},{FAR_US},60 {PIDS[VISION]},{FAR_US},20"
+    yield f"util.2 {PIDS[NIGHTLY]},{FAR_US},80"
 
 
 def pods() -> Iterator[kube.Json]:

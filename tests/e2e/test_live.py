@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.fixtures.driver import FAR_US
 
 pytestmark = pytest.mark.e2e
 
@@ -28,8 +29,6 @@ SERVE = Path(__file__).parents[1] / "fixtures/nvml/serve.py"
 README = Path(__file__).parents[2] / "exporter/README.md"
 WORKLOADS, DEVICE = "wattshed_workload_energy_joules_total", "wattshed_energy_joules_total"
 HOST_PIDS = "pid:[4026531836]"
-FAR_US = 10**17
-"""A time of samples of processes that lies after every reading."""
 MIG = (
     "mig 1", "mig_count 2",
     "mig0_gi 2", "mig0_ci 0", "mig0_uuid MIG-3g", "mig0_slices 3,3,40448",

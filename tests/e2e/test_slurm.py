@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.fixtures.driver import Driver
+from tests.fixtures.driver import FAR_US, Driver
 from tests.fixtures.programs import ask, collecting, exporting, newest, until
 from tests.fixtures.slurm import Cluster, cluster, wait, why_not
 from tests.fixtures.stores import Stores
@@ -138,11 +138,11 @@ class Node:
         told = {"LD_LIBRARY_PATH": str(library), "FAKE_NVML_SCENARIO": str(folder / "scenario")}
         self.scrape = stack.enter_context(exporting(folder, *flags, **told))
 
-    def processes(self, unix_seconds: float) -> Iterator[str]:
+    def processes(self) -> Iterator[str]:
         """Yield what the driver says of the processes of jobs: each works all the time."""
         for gpu, pid in list(self.pids.items()):
             yield f"compute.{gpu} {pid}"
-            yield f"util.{gpu} {pid},{round(unix_seconds * 1e6)},90"
+            yield f"util.{gpu} {pid},{FAR_US},90"
 
     def begin(self, gpu: int, job: int) -> None:
         """Let a job that has the GPU work on it."""

@@ -70,6 +70,7 @@ class Client:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._types: dict[tuple[str, ...], Sequence[Any]] = {}
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         """Run a query and return its rows; ``{name:Type}`` in the text takes ``parameters``."""
@@ -88,8 +89,7 @@ class Client:
 
     def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows given as equally long columns; DateTime64 columns take integer ticks."""
-        values, names = list(columns.values()), list(columns)
-        self._run(lambda c: c.insert(table, values, column_names=names, column_oriented=True))
+        self._run(lambda c: self._insert(c, table, columns))
 
     def insert_native(self, insert: Insert) -> None:
         """Append rows that are FORMAT Native already."""
@@ -117,6 +117,18 @@ class Client:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _insert(self, connection: Any, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows; what types their columns have is asked once, a third of a small insert."""
+        names = list(columns)
+        types = self._types.get((table, *names))
+        if types is None:
+            types = connection.create_insert_context(table, names).column_types
+            self._types[table, *names] = types
+        values = list(columns.values())
+        connection.insert(
+            table, values, column_names=names, column_types=types, column_oriented=True
+        )
 
     def _query(self, sql: str, parameters: Mapping[str, Any] | None) -> Any:
         return self._run(lambda c: c.query(sql, parameters=dict(parameters or {})))
