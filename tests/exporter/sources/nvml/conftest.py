@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,11 @@ class Process:
     """A process that holds the source, and the scenario that its library answers from.
 
     ``sysfs`` may hold PCI devices; by default there are none. The process sees the host's PIDs.
+    ``driver`` is where ``drive.py`` listens.
     """
 
     def __init__(
-        self, folder: Path, *, detail_seconds: float = 0.001, pids: str = HOST_PIDS, **environ: str
+        self, driver: Path, folder: Path, *, detail_seconds: float = 0.001, pids: str = HOST_PIDS
     ) -> None:
         self._scenario = folder / "scenario"
         self._log = folder / "calls"
@@ -38,19 +41,13 @@ class Process:
             (namespace / "pid").symlink_to(pids)
         roots = {"sysfs": str(self.sysfs), "procfs": str(folder / "proc")}
         self.tell()
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "error",
-                str(DRIVE),
-                json.dumps({**roots, "detail_seconds": detail_seconds}),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environ, "FAKE_NVML_SCENARIO": str(self._scenario)},
-        )
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(str(driver))
+            self._stream = link.makefile("rw")
+        self._pid = int(self._stream.readline())
+        environ = {"FAKE_NVML_SCENARIO": str(self._scenario)}
+        told = {**roots, "detail_seconds": detail_seconds, "environ": environ}
+        print(json.dumps(told), file=self._stream, flush=True)
 
     def tell(self, *lines: str) -> None:
         """Have the library answer by these lines from now on; one write, so never by half."""
@@ -69,10 +66,8 @@ class Process:
         return lines
 
     def ask(self, command: str) -> Answer:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(command, file=self._process.stdin, flush=True)
-        answer: Answer = json.loads(self._process.stdout.readline())
+        print(command, file=self._stream, flush=True)
+        answer: Answer = json.loads(self._stream.readline())
         return answer
 
     def discover(self) -> list[Answer]:
@@ -116,20 +111,52 @@ class Process:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with self._process:
-            self._process.kill()
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        self._stream.close()
 
 
 Start = Callable[..., Process]
+Drivers = Callable[[dict[str, str]], Path]
+
+
+@pytest.fixture(scope="session")
+def drivers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivers]:
+    """Give the socket of a ``drive.py`` with an environment; one serves all tests."""
+    sockets: dict[str, Path] = {}
+    with ExitStack() as stack:
+
+        def driver(environ: dict[str, str]) -> Path:
+            known = json.dumps(environ, sort_keys=True)
+            if known not in sockets:
+                path = tmp_path_factory.mktemp("driver") / "socket"
+                command = [sys.executable, "-W", "error", str(DRIVE), str(path)]
+                process = stack.enter_context(
+                    subprocess.Popen(
+                        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environ}
+                    )
+                )
+                stack.callback(process.kill)
+                assert process.stdout is not None
+                assert process.stdout.readline() == "listening\n"
+                sockets[known] = path
+            return sockets[known]
+
+        yield driver
 
 
 @pytest.fixture
-def start(fake_nvml: Path, tmp_path: Path) -> Iterator[Start]:
+def start(fake_nvml: Path, tmp_path: Path, drivers: Drivers) -> Iterator[Start]:
     """Start processes with the stand-in, or with the libraries in another folder."""
     with ExitStack() as stack:
-        yield lambda library=fake_nvml, **how: stack.enter_context(
-            Process(tmp_path, LD_LIBRARY_PATH=str(library), **how)
-        )
+
+        def start(
+            library: Path = fake_nvml, environ: dict[str, str] | None = None, **how: Any
+        ) -> Process:
+            driver = drivers({"LD_LIBRARY_PATH": str(library), **(environ or {})})
+            return stack.enter_context(Process(driver, tmp_path, **how))
+
+        yield start
 
 
 @pytest.fixture

@@ -433,7 +433,7 @@ def test_close_holds_nothing_and_may_be_repeated(nvml: Process) -> None:
 def test_without_the_python_package(start: Start, tmp_path: Path) -> None:
     (tmp_path / "pynvml.py").write_text("raise ModuleNotFoundError('No module named pynvml')\n")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    answer = start(PYTHONPATH=path).ask("discover")
+    answer = start(environ={"PYTHONPATH": path}).ask("discover")
     assert answer["error"] == "NoData"
     assert "pip install 'wattshed[nvidia]'" in answer["message"]
 
