@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.collector.conftest import KEEP_ALL, Bed
 from tests.fixtures.clients import Through
+from tests.fixtures.stores import Stores
 
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import queries
 from wattshed_collector.store.client import Client
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
-
-if TYPE_CHECKING:
-    from tests.collector.conftest import Bed
 
 HOUR_S, HOUR = 3600, 3_600_000
 BASE = 1_768_435_200_000  # 2026-01-15T00:00:00Z
@@ -41,9 +42,12 @@ class Told(Through):
         self._client.insert(table, columns)
 
 
-@pytest.fixture
-def held(bed: Bed) -> Bed:
-    """A day and two hours at 1 kW, all of it charged to a; then it turns out to be b's."""
+@pytest.fixture(scope="module")
+def charged(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``held``, which is computed once and copied."""
+    folder = tmp_path_factory.mktemp("held")
+    stores.prepare(folder, KEEP_ALL)
+    bed = Bed(folder)
     ticks = tuple(
         Tick("d", BASE + h * HOUR, HOUR, Method.COUNTER, energy_uj=h * 3_600_000 * 10**6)
         for h in range(HOURS + 1)
@@ -54,7 +58,17 @@ def held(bed: Bed) -> Bed:
     bed.ledger().run()
     bed.say(Allocation("d", "a", BASE, BASE, revision=1))
     bed.say(Allocation("d", "b", BASE, BASE + HOURS * HOUR))
-    return bed
+    bed.close()
+    return folder
+
+
+@pytest.fixture
+def held(charged: Path, tmp_path: Path) -> Iterator[Bed]:
+    """A day and two hours at 1 kW, all of it charged to a; then it turns out to be b's."""
+    shutil.copytree(charged, tmp_path / "data", symlinks=True)
+    bed = Bed(tmp_path / "data")
+    yield bed
+    bed.close()
 
 
 def by_hour(reader: Client) -> list[dict[int, tuple[float, int]]]:
