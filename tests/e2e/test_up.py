@@ -47,14 +47,14 @@ class Up:
         with urlopen(self.url + path, timeout=60) as response:
             return json.load(response)
 
-    def wait_until(self, path: str, is_there: Any) -> Any:
+    def wait_until(self, path: str, is_there: Any, pause_seconds: float = 0.5) -> Any:
         deadline = time.monotonic() + PATIENCE_S
         document = None
         while time.monotonic() < deadline:
             document = self.get(path)
             if is_there(document):
                 return document
-            time.sleep(0.5)
+            time.sleep(pause_seconds)
         raise AssertionError(f"{path} never came to hold it; last: {json.dumps(document)[:800]}")
 
     def stop(self, number: int = signal.SIGINT) -> int:
@@ -166,6 +166,8 @@ def test_the_demo_has_a_day_of_a_simulated_fleet(tmp_path: Path) -> None:
                 # Nor are the last tokens set against joules until those are.
                 and 0.1 < chat_joules(r).get("active", 0.0) <= chat_joules(r)["loaded"] < 2
             ),
+            # Each is as dear as to take in an hour of the day, in the process that does that.
+            pause_seconds=3.0,
         )
         assert report["quality"]["by_method"]["simulated"] > 0.99 * report["total_joules"]
         assert {w["workload_kind"] for w in report["workloads"]} >= {
