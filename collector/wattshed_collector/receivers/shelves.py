@@ -100,8 +100,8 @@ class Layouts:
 
     @property
     def size(self) -> int:
-        """Bytes of those that came back."""
-        return self._known.size
+        """Bytes that are kept."""
+        return self._known.size + self._new.size
 
     def find(self, body: bytes) -> tuple[Layout, Words] | None:
         """Return the layout of a body and its numbers, where it is known."""

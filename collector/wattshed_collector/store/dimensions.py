@@ -47,8 +47,10 @@ class Dimensions:
 
     def news(self, batches: Iterable[Batch], stored: Stored) -> News:
         """Compare with what is known; ``stored`` is asked for allocations that are not."""
-        unsettled = [batch for batch in batches if id(batch) not in self._settled]
-        merged = _merge(unsettled)
+        every = list(batches)
+        unsettled = [batch for batch in every if id(batch) not in self._settled]
+        # What is settled counts again where it comes after something else.
+        merged = _merge(unsettled if all(map(self._holds, unsettled)) else every)
         changes = self._holdings.changes(merged.allocations, stored)
         fresh = replace(
             merged,
