@@ -1,7 +1,8 @@
 """What it costs to read what exporters say: the short way beside the long one, in one run.
 
 Prints microseconds of CPU time per data point, the best of some rounds, from the bytes of a request
-or page to rows as arrays; nothing is stored. Beside a page stands prometheus_client's parser, which
+or page to rows as arrays; nothing is stored. What is only checked becomes rows later, together with
+what others sent. Beside a page stands prometheus_client's parser, which
 only parses. With ``--seconds`` an exporter of the simulated fleet pushes for so long as well, and
 what it sent is read in its order, with how many bodies went which way. With ``--senders`` as many
 machines of the reference fleet push one tick a body, each with a layout of its own; microseconds
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise, product
 
@@ -42,7 +44,7 @@ from wattshed_collector.receivers.scrape.state import TargetState
 from wattshed_collector.store.dimensions import Dimensions
 from wattshed_collector.store.native import encode
 from wattshed_collector.store.rows import Ids, tables
-from wattshed_collector.store.stacks import by_table
+from wattshed_collector.store.stacks import by_table, spread
 from wattshed_collector.store.wide import WIDE
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Detail, Device
@@ -130,8 +132,10 @@ def show(name: str, points: int, bodies: list[bytes], *told: tuple[str, float]) 
 def otlp(name: str, bodies: list[bytes], points: int, rounds: int) -> None:
     reader = Reader()
     long = cpu(lambda body: reader.parser.decode(body, ""), bodies, 1, points)
+    alone = cpu(lambda body: spread(reader.layouts.decode(body, "")[1]), bodies, rounds, points)
     short = cpu(lambda body: reader.layouts.decode(body, ""), bodies, rounds, points)
-    show(name, points, bodies, ("parsed, point by point", long), ("known layout", short))
+    told = ("parsed, point by point", long), ("known layout, its rows alone", alone)
+    show(name, points, bodies, *told, ("known layout, checked", short))
 
 
 def page(gpus: int, rounds: int) -> None:
@@ -143,9 +147,12 @@ def page(gpus: int, rounds: int) -> None:
         lambda body: list(text_string_to_metric_families(body.decode())), bodies, 1, series
     )
     long = cpu(lambda body: reader.pages.read(body, START_MS, states[0]), bodies, 1, series)
-    short = cpu(lambda body: reader.known.read(body, START_MS, states[1]), bodies, rounds, series)
+    known = partial(reader.known.read, scraped_ms=START_MS, state=states[1])
+    alone = cpu(lambda body: spread(known(body).frames), bodies, rounds, series)
+    short = cpu(known, bodies, rounds, series)
     told = ("prometheus_client, parsing only", parsed), ("sample by sample", long)
-    show("page of our exporter", series, bodies, *told, ("known lines", short))
+    own = ("known lines, its rows alone", alone), ("known lines, checked", short)
+    show("page of our exporter", series, bodies, *told, *own)
 
 
 def captured(seconds: float) -> list[bytes]:

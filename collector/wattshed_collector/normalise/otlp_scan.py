@@ -95,6 +95,7 @@ class Scanner:
         self._heads: dict[tuple[bytes, bytes], _Head] = {}
         self._contexts: dict[tuple[bytes, bytes, bytes], _Context] = {}
         self._attributes: dict[tuple[bytes, bytes], Attributes] = {}
+        self._devices: dict[bytes, str] = {}
         self._size = 0
 
     def scan(self, body: bytes) -> Spots:
@@ -103,6 +104,7 @@ class Scanner:
             for known in (self._resources, self._heads, self._contexts, self._attributes):
                 known.clear()
             self._scopes.clear()
+            self._devices.clear()
             self._size = 0
         spots, at = Spots(), 0
         try:
@@ -223,7 +225,14 @@ class Scanner:
             return None
         end = _first(said)
         known, own = head.details.get(said[end:], (None, {}))
-        if known is None or not (key := _device(said[:end])):
+        if known is None:
+            return None
+        pair = said[:end]
+        key = self._devices.get(pair)
+        if key is None:
+            key = self._devices[pair] = _device(pair)
+            self._size += 2 * len(pair)
+        if not key:
             return None
         return self._slots.again(known, key, {**self._resources[resource], **own, DEVICE: key})
 

@@ -43,24 +43,26 @@ class Tables:
         things = len(ids) * DEVICE_BYTES + len(self.others) * SLOT_BYTES
         self.size_bytes = things + self._ids.nbytes
         """What it takes in memory beside the shape, as an estimate from above."""
-        self._edition, self._described = -1, Batch()
+        self._described = -1, Batch()
+        """As of which edition, and what it was; replaced at once, because threads share it."""
 
     def described(self, normaliser: Normaliser) -> Batch:
         """Return a batch that only describes the devices: the last one where they are the same.
 
         Raises Odd where one of them is refused.
         """
+        as_of, batch = self._described
         edition = normaliser.edition
-        if edition != self._edition:
+        if edition != as_of:
             try:
                 found = tuple(map(normaliser.device, self.devices))
             except Rejected as reason:
                 raise Odd(str(reason)) from reason
-            known = self._described.devices
+            known = batch.devices
             if not (len(found) == len(known) and all(map(is_, found, known))):
-                self._described = Batch(devices=found)
-            self._edition = edition
-        return self._described
+                batch = Batch(devices=found)
+            self._described = edition, batch
+        return batch
 
     def numbers(self, words: Words, newest_ms: int) -> tuple[Numbers, ...]:
         """Return what fills rows of numbers that were checked."""

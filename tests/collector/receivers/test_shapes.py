@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,15 +11,19 @@ from hypothesis import strategies as st
 from tests.fixtures import otlp_bodies as otlp
 from tests.fixtures.facts import facts
 
+from wattshed_collector.errors import Permanent
 from wattshed_collector.security.rules import Identity, Role
 from wattshed_collector.security.tenancy import Tenancy
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.client import Client
+from wattshed_collector.store.held import Held, Key
+from wattshed_collector.store.insert import Frame, Insert
 from wattshed_collector.store.native import encode
 from wattshed_collector.store.rows import Ids, tables
 from wattshed_collector.store.schema import TABLES
 from wattshed_collector.store.stacks import Numbers, Rows, by_table, spread
+from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
-from wattshed_exporter.model import Batch
+from wattshed_exporter.model import Batch, stable_id
 
 
 def of_host(layout: Sequence[otlp.Series], host: str) -> list[otlp.Series]:
@@ -102,3 +107,37 @@ def test_rows_of_anothers_devices_are_taken_out() -> None:
     theirs = Tenancy().check(who, batch, (rows,))
     assert (theirs.frames, theirs.batch.devices) == ((), ())
     assert theirs.batch.rejected["not_yours"] >= len(rows)
+
+
+class Keeping:
+    """A sink that keeps rows, and refuses a group that has some in it of one device."""
+
+    def __init__(self, refused: str) -> None:
+        self.rows: Counter[str] = Counter()
+        self._refused = stable_id(refused).to_bytes(8, "little")
+
+    def write(self, inserts: Sequence[Insert]) -> None:
+        if any(self._refused in insert.body for insert in inserts):
+            raise Permanent("refused")
+        self.rows.update({insert.table: insert.rows for insert in inserts})
+
+    def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return {}
+
+
+def no_client() -> Client:
+    raise AssertionError("nothing is to be asked of the store")
+
+
+def test_numbers_that_cannot_be_written_stand_alone() -> None:
+    reader, sink = otlp.Both(), Keeping("n5/gpu2")
+    writer = Writer(no_client, sink=sink, window_seconds=0.3)
+    sent = [numbers_of(reader, f"n{n}") for n in range(9)]
+    futures = [writer.submit(batch, (rows,)) for batch, rows in sent]
+    assert [n for n, future in enumerate(futures) if future.exception(10)] == [5]
+    writer.close()
+    assert (sink.rows["tick"], writer.counters.ticks) == (8 * 12, 8 * 12)
+    assert writer.counters.details == 8 * sent[0][1].shape.details + sum(
+        len(batch.details) for n, (batch, _) in enumerate(sent) if n != 5
+    )
+    assert writer.pulse.newest_ms() == max(rows.newest_ms for _, rows in sent)
