@@ -1,14 +1,18 @@
 """What it costs to read what exporters say: the short way beside the long one, in one run.
 
 Prints microseconds of CPU time per data point, the best of some rounds, from the bytes of a request
-or page to rows as arrays; nothing is stored. Beside a page stands prometheus_client's parser, which
+or page to rows as arrays; nothing is stored. What is only checked becomes rows later, together with
+what others sent. Beside a page stands prometheus_client's parser, which
 only parses. With ``--seconds`` an exporter of the simulated fleet pushes for so long as well, and
-what it sent is read in its order, with how many bodies went which way.
+what it sent is read in its order, with how many bodies went which way. With ``--senders`` as many
+machines of the reference fleet push one tick a body, each with a layout of its own; microseconds
+are per body there, and of the rows that a group of all of them becomes.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import gzip
 import os
 import subprocess
@@ -16,12 +20,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from itertools import product
+from itertools import pairwise, product
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.fleetgen import Fleet
+from bench.ingest.push import our_bodies
 from bench.push import START_MS, devices, ticks
+from wattshed_collector.app import CYCLES
 from wattshed_collector.config import Job
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import Limits, Normaliser
@@ -33,6 +41,10 @@ from wattshed_collector.receivers.scrape.known_pages import KnownPages
 from wattshed_collector.receivers.scrape.pages import Pages
 from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.state import TargetState
+from wattshed_collector.store.dimensions import Dimensions
+from wattshed_collector.store.native import encode
+from wattshed_collector.store.rows import Ids, tables
+from wattshed_collector.store.stacks import by_table, spread
 from wattshed_collector.store.wide import WIDE
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Detail, Device
@@ -43,6 +55,7 @@ from wattshed_exporter.outputs.protobuf import Encoder
 DETAILS = WIDE[:10]
 """Beside the five values of a tick: 15 metrics of each GPU."""
 BODIES = 20
+SENDER_TICKS = 8
 MICRO = 1e6
 
 
@@ -119,8 +132,10 @@ def show(name: str, points: int, bodies: list[bytes], *told: tuple[str, float]) 
 def otlp(name: str, bodies: list[bytes], points: int, rounds: int) -> None:
     reader = Reader()
     long = cpu(lambda body: reader.parser.decode(body, ""), bodies, 1, points)
+    alone = cpu(lambda body: spread(reader.layouts.decode(body, "")[1]), bodies, rounds, points)
     short = cpu(lambda body: reader.layouts.decode(body, ""), bodies, rounds, points)
-    show(name, points, bodies, ("parsed, point by point", long), ("known layout", short))
+    told = ("parsed, point by point", long), ("known layout, its rows alone", alone)
+    show(name, points, bodies, *told, ("known layout, checked", short))
 
 
 def page(gpus: int, rounds: int) -> None:
@@ -132,9 +147,12 @@ def page(gpus: int, rounds: int) -> None:
         lambda body: list(text_string_to_metric_families(body.decode())), bodies, 1, series
     )
     long = cpu(lambda body: reader.pages.read(body, START_MS, states[0]), bodies, 1, series)
-    short = cpu(lambda body: reader.known.read(body, START_MS, states[1]), bodies, rounds, series)
+    known = partial(reader.known.read, scraped_ms=START_MS, state=states[1])
+    alone = cpu(lambda body: spread(known(body).frames), bodies, rounds, series)
+    short = cpu(known, bodies, rounds, series)
     told = ("prometheus_client, parsing only", parsed), ("sample by sample", long)
-    show("page of our exporter", series, bodies, *told, ("known lines", short))
+    own = ("known lines, its rows alone", alone), ("known lines, checked", short)
+    show("page of our exporter", series, bodies, *told, *own)
 
 
 def captured(seconds: float) -> list[bytes]:
@@ -180,12 +198,41 @@ def real(seconds: float) -> None:
     print(f"  of {sizes[0]} to {sizes[-1]} bytes")
 
 
+def many(senders: int, ticks: int) -> None:
+    """Print what a body of each of many senders costs, from its bytes to those of the insert."""
+    bodies = [list(map(gzip.decompress, own)) for own in our_bodies(Fleet(senders, 8, 1), ticks)]
+    gc.set_threshold(*CYCLES)  # as the collector has it
+    gc.freeze()
+    reader, dimensions = Reader(), Dimensions(Ids())
+    print(f"{senders} senders of one tick of 8 GPUs, {len(bodies[0][0])} bytes a body")
+    print(f"  {'':6}{'read':>10}{'compare':>10}{'rows':>10}{'bytes':>10}  us of CPU per body")
+    for tick in range(ticks):
+        marks = [time.process_time()]
+        said = [reader.layouts.decode(own[tick], "") for own in bodies]
+        marks.append(time.process_time())
+        news = dimensions.news([batch for batch, _ in said], lambda keys: None)
+        dimensions.remember(news)
+        marks.append(time.process_time())
+        frames = by_table([*tables(news.batch, Ids()), *(rows for _, own in said for rows in own)])
+        marks.append(time.process_time())
+        for frame in frames:
+            encode(frame)
+        marks.append(time.process_time())
+        costs = [(b - a) / senders * MICRO for a, b in pairwise(marks)]
+        print(f"  {tick + 1:<6}" + "".join(f"{cost:>10.1f}" for cost in costs))
+    print("  " + ", ".join(f"{count} {way}" for way, count in reader.ways().items()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=0.0, help="of an exporter that pushes")
+    parser.add_argument("--senders", type=int, default=0, help="machines that push a tick each")
     told = parser.parse_args()
+    if told.senders:
+        many(told.senders, SENDER_TICKS)
+        return
     width = 5 + len(DETAILS)
     for reads in (1, 5):
         points = told.gpus * (reads * 5 + len(DETAILS))

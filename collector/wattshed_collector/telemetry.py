@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.stacks import Numbers, Rows
 from wattshed_collector.store.wide import said
 from wattshed_exporter import __version__
 from wattshed_exporter.model import Batch
@@ -266,16 +266,20 @@ class Telemetry:
         self.observe("commit_seconds", time.perf_counter() - started)
         self.observe("commit_rows", rows)
 
-    def durable(
-        self, receiver: str, batch: Batch, now: float, frames: Sequence[Frame] = ()
-    ) -> None:
+    def durable(self, receiver: str, batch: Batch, now: float, frames: Sequence[Rows] = ()) -> None:
         """Note that a batch is in the store; ``now`` in Unix seconds."""
         self.count("ticks_total", len(batch.ticks), receiver=receiver)
         self.count("details_total", len(batch.details), receiver=receiver)
-        for frame in frames:
-            self.count(ROWS[frame.table], said(frame), receiver=receiver)
         newest_ms = [tick.ts_ms for tick in batch.ticks]
-        newest_ms += [int(f.columns["ts"].values.max()) for f in frames if f.table == "tick" and f]
+        for rows in frames:
+            if isinstance(rows, Numbers):
+                self.count("ticks_total", rows.shape.ticks, receiver=receiver)
+                self.count("details_total", rows.shape.details, receiver=receiver)
+                newest_ms += [rows.newest_ms] if rows.shape.ticks else []
+                continue
+            self.count(ROWS[rows.table], said(rows), receiver=receiver)
+            if rows.table == "tick" and len(rows):
+                newest_ms.append(int(rows.columns["ts"].values.max()))
         if newest_ms:
             lag_seconds = max(0.0, now - max(newest_ms) / 1000)
             self.observe("lag_seconds", lag_seconds, receiver=receiver)

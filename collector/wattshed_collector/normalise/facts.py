@@ -87,6 +87,8 @@ class Normaliser:
         self._now = now
         self._devices: dict[str, tuple[Attributes, Device]] = {}
         self._power_limits: dict[str, float] = {}
+        self.edition = 0
+        """Rises with each new description: while it stays, ``device`` says the same again."""
 
     def batch(self, points: Iterable[Point], rejected: Counter[str] | None = None) -> Batch:
         """Check ``points``; the batch's ``rejected`` holds the count of bad ones by reason."""
@@ -143,10 +145,14 @@ class Normaliser:
             return known[1]
         # The limit is said now and then, the device with every point.
         device = replace(_parse_device(attributes), power_limit_watts=self._power_limits.get(key))
+        if known is not None and known[1] == device:  # said with other labels beside it
+            self._devices[key] = attributes, known[1]
+            return known[1]
         if len(self._devices) >= CACHE:
             self._devices.clear()
             self._power_limits.clear()
         self._devices[key] = attributes, device
+        self.edition += 1
         return device
 
 

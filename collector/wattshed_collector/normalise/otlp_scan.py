@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     DataPointFlags,
@@ -26,7 +27,7 @@ from wattshed_exporter import semconv
 
 from . import Attributes, otlp
 from .facts import OURS, Normaliser
-from .slots import Odd, Slot, slot
+from .slots import Odd, Slot, Slots
 
 CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 UNSAID = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
@@ -39,6 +40,8 @@ ATTRIBUTES = 0x3A
 _NAME = semconv.ALLOCATION_ACTIVITY_ATTRIBUTE.encode()
 ACTIVITY = bytes((0x0A, len(_NAME))) + _NAME + b"\x12\x09\x21"
 """The attribute whose value, eight bytes that follow, changes like that of a point."""
+DEVICE = "hw.id"
+_DEVICE = bytes((0x0A, len(DEVICE))) + DEVICE.encode()
 MOST_BYTES = 64 * 2**20
 """Of what is remembered, in memory."""
 MOST_SAID = otlp.PIECE_BYTES // 2
@@ -60,14 +63,25 @@ class Spots:
     """Which of ``slots``, and where its activity stands."""
 
 
-class _Context:
-    """A metric of a resource: what its points have in common."""
+class _Head:
+    """A metric as it is declared: its name and unit, and its details whatever their device."""
 
-    __slots__ = ("name", "slots", "unit")
+    __slots__ = ("details", "name", "unit")
 
     def __init__(self, name: str, unit: str) -> None:
         self.name = name
         self.unit = unit
+        self.details: dict[bytes, tuple[Slot, Attributes]] = {}
+        """By the bytes of their attributes after the first, which names the device."""
+
+
+class _Context:
+    """A metric of a resource: what its points have in common."""
+
+    __slots__ = ("head", "slots")
+
+    def __init__(self, head: _Head) -> None:
+        self.head = head
         self.slots: dict[bytes, Slot] = {}
 
 
@@ -75,18 +89,22 @@ class Scanner:
     """Finds the places; remembers what it has parsed, up to a bound. For one thread at a time."""
 
     def __init__(self, normaliser: Normaliser) -> None:
-        self._normaliser = normaliser
+        self._slots = Slots(normaliser)
         self._resources: dict[bytes, dict[str, str | float | int | bool]] = {}
         self._scopes: set[bytes] = set()
+        self._heads: dict[tuple[bytes, bytes], _Head] = {}
         self._contexts: dict[tuple[bytes, bytes, bytes], _Context] = {}
         self._attributes: dict[tuple[bytes, bytes], Attributes] = {}
+        self._devices: dict[bytes, str] = {}
         self._size = 0
 
     def scan(self, body: bytes) -> Spots:
         """Return the points of a request. Raises Odd."""
         if self._size > MOST_BYTES:
-            for known in (self._resources, self._scopes, self._contexts, self._attributes):
+            for known in (self._resources, self._heads, self._contexts, self._attributes):
                 known.clear()
+            self._scopes.clear()
+            self._devices.clear()
             self._size = 0
         spots, at = Spots(), 0
         try:
@@ -166,25 +184,59 @@ class Scanner:
     def _context(self, resource: bytes, head: bytes, tail: bytes) -> _Context:
         known = self._contexts.get((resource, head, tail))
         if known is None:
-            _check_size(head)
-            _check_size(tail)
-            metric = Metric.FromString(head)
-            data = Sum.FromString(tail[1:])
-            cumulative = data.aggregation_temporality == CUMULATIVE
-            if len(data.data_points) or (len(tail) > 1 if tail[0] == GAUGE else not cumulative):
-                raise Odd("a sum that is not cumulative, or an order of its own")
-            if metric.name not in OURS:
-                raise Odd("a metric that is not about energy")
-            known = self._contexts[resource, head, tail] = _Context(metric.name, metric.unit)
+            declared = self._heads.get((head, tail))
+            if declared is None:
+                declared = self._heads[head, tail] = _declared(head, tail)
+                self._size += len(head) + 500
+            known = self._contexts[resource, head, tail] = _Context(declared)
             self._size += len(resource) + len(head)
         return known
 
     def _slot(self, context: _Context, resource: bytes, said: bytes, at: int, spots: Spots) -> Slot:
-        if context.name == semconv.ALLOCATION.otel and (place := _activity(said)):
+        head = context.head
+        if head.name == semconv.ALLOCATION.otel and (place := _activity(said)):
             spots.activities.append((len(spots.slots), at + place))
             said = said[:place] + NUMBER + said[place + 8 :]
             if said in context.slots:
                 return context.slots[said]
+        found = self._of_another(head, resource, said)
+        if found is None:
+            attributes = self._said(resource, said)
+            found = self._slots.of(head.name, head.unit, attributes)
+            self._note(head, said, found)
+        context.slots[said] = found
+        self._size += 500
+        return found
+
+    def _note(self, head: _Head, said: bytes, found: Slot) -> None:
+        """Remember a detail whose role depends on nothing but its own labels."""
+        known = found.role.known
+        if known is None or not otlp.INHERITED.isdisjoint(known.attributes):
+            return
+        end = _first(said)
+        own = otlp.attributes(NumberDataPoint.FromString(said[end:]))
+        if _device(said[:end]) and DEVICE not in own:
+            head.details[said[end:]] = found, own
+            self._size += len(said) + 500
+
+    def _of_another(self, head: _Head, resource: bytes, said: bytes) -> Slot | None:
+        """Return a detail that is known of another device, and differs in nothing else."""
+        if not head.details:
+            return None
+        end = _first(said)
+        known, own = head.details.get(said[end:], (None, {}))
+        if known is None:
+            return None
+        pair = said[:end]
+        key = self._devices.get(pair)
+        if key is None:
+            key = self._devices[pair] = _device(pair)
+            self._size += 2 * len(pair)
+        if not key:
+            return None
+        return self._slots.again(known, key, {**self._resources[resource], **own, DEVICE: key})
+
+    def _said(self, resource: bytes, said: bytes) -> Attributes:
         attributes = self._attributes.get((resource, said))
         if attributes is None:
             _check_size(said)
@@ -196,10 +248,35 @@ class Scanner:
             attributes = {**self._resources[resource], **otlp.attributes(point)}
             self._attributes[resource, said] = attributes
             self._size += 2 * len(said)
-        found = slot(context.name, context.unit, attributes, self._normaliser)
-        context.slots[said] = found
-        self._size += 500
-        return found
+        return attributes
+
+
+def _declared(head: bytes, tail: bytes) -> _Head:
+    _check_size(head)
+    _check_size(tail)
+    metric = Metric.FromString(head)
+    data = Sum.FromString(tail[1:])
+    cumulative = data.aggregation_temporality == CUMULATIVE
+    if len(data.data_points) or (len(tail) > 1 if tail[0] == GAUGE else not cumulative):
+        raise Odd("a sum that is not cumulative, or an order of its own")
+    if metric.name not in OURS:
+        raise Odd("a metric that is not about energy")
+    return _Head(metric.name, metric.unit)
+
+
+def _first(said: bytes) -> int:
+    """Return where the first attribute of a point ends, 0 where something else comes first."""
+    if len(said) < 2 or said[0] != ATTRIBUTES or said[1] > 0x7F:
+        return 0
+    return 2 + said[1]
+
+
+def _device(pair: bytes) -> str:
+    """Return the key of the device that an attribute names, "" where it names none."""
+    if not pair.startswith(_DEVICE, 2):
+        return ""
+    said = KeyValue.FromString(pair[2:])
+    return said.value.string_value if said.key == DEVICE else ""
 
 
 def _check_size(said: bytes) -> None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from . import Attributes, Point
 from .dialect import MOST_ROWS, Origin, Scrape, Series
-from .facts import Normaliser
 from .foreign import NAMED, Foreign, Thing
 from .precedence import claim_of
 from .prometheus import ACTIVITY_STARTED_AT, LATEST_S, OURS, READ_AT, STARTED_AT
-from .slots import Odd, Slot, slot
+from .slots import Odd, Slot, Slots
 
 TIMES = frozenset((READ_AT, STARTED_AT, ACTIVITY_STARTED_AT))
 UNSAID, SCRAPED = -1, -2
@@ -39,7 +38,7 @@ class OwnPage:
 
 
 def own_page(
-    series: Sequence[Series], origin: Origin, foreign: Foreign, normaliser: Normaliser
+    series: Sequence[Series], origin: Origin, foreign: Foreign, slots: Slots
 ) -> OwnPage | None:
     """Return the page, or None where other exporters speak on it.
 
@@ -57,7 +56,7 @@ def own_page(
             raise Odd("a series is said twice")
     shared: dict[frozenset[tuple[str, object]], Attributes] = {}
     for rows in things.values():
-        _add(page, rows, origin, normaliser, shared)
+        _add(page, rows, origin, slots, shared)
     return page if page.slots else None
 
 
@@ -65,7 +64,7 @@ def _add(
     page: OwnPage,
     rows: dict[Series, int],
     origin: Origin,
-    normaliser: Normaliser,
+    slots: Slots,
     shared: dict[frozenset[tuple[str, object]], Attributes],
 ) -> None:
     """Add what is said of one device; equal attributes become the same ones."""
@@ -79,7 +78,7 @@ def _add(
         scrape.add(one, float(line + 1))
     for point in OURS.points(scrape):
         told = shared.setdefault(frozenset(point.attributes.items()), point.attributes)
-        page.slots.append(slot(point.metric, point.unit, told, normaliser))
+        page.slots.append(slots.of(point.metric, point.unit, told))
         page.lines.append(int(point.value) - 1)
         read = point.ts_ms // 1000 - 1 if point.ts_ms else SCRAPED
         page.reads.append(read)

@@ -8,9 +8,9 @@ lower-ranked may be believed for one reading, if it comes first.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
-from wattshed_exporter.model import Batch
+from wattshed_exporter.model import Batch, Device
 
 LONGEST_MS = 120_000
 CACHE = 100_000
@@ -27,6 +27,8 @@ class Precedence:
 
     def __init__(self) -> None:
         self._until: dict[str, dict[int, int]] = {}
+        self._shared: dict[int, tuple[tuple[Device, ...], list[dict[int, int]]]] = {}
+        """By the identity of devices that are described again and again what is kept of each."""
 
     def allows(self, claim: str, rank: int, ts_ms: int, interval_ms: int) -> bool:
         """Note that a rank measures a thing, and return whether no better one does at the time."""
@@ -37,12 +39,22 @@ class Precedence:
     def saw(self, batch: Batch, others: Container[str], newest_ms: int = 0) -> None:
         """Note what our own exporters measure: devices whose source is none of ``others``."""
         newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms) + LONGEST_MS
-        for device in batch.devices:
-            if device.source in others:
-                continue
-            until = self._claims(claim_of(device.source, device.node, device.key))
+        known, claims = self._shared.get(id(batch.devices), ((), []))
+        if known is not batch.devices:
+            claims = self._ours(batch.devices, others)
+            if newest_ms:  # then they mostly come again as the same tuple
+                self._shared[id(batch.devices)] = batch.devices, claims
+        for until in claims:
             if until.get(0, 0) < newest:
                 until[0] = newest
+
+    def _ours(self, devices: Iterable[Device], others: Container[str]) -> list[dict[int, int]]:
+        ours = [device for device in devices if device.source not in others]
+        if len(self._until) + len(ours) > CACHE:
+            self._until.clear()
+        if not self._until or len(self._shared) >= CACHE // 10:
+            self._shared.clear()
+        return [self._claims(claim_of(d.source, d.node, d.key)) for d in ours]
 
     def ours(self, source: str, node: str, key: str, ts_ms: int) -> None:
         """Note that one of our own exporters measures a device."""
@@ -60,4 +72,5 @@ class Precedence:
     def _claims(self, claim: str) -> dict[int, int]:
         if claim not in self._until and len(self._until) >= CACHE:
             self._until.clear()
+            self._shared.clear()
         return self._until.setdefault(claim, {})

@@ -8,15 +8,18 @@ detail, or is always rejected, stays a ``Point`` and goes through ``facts`` as i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from wattshed_exporter import semconv
-from wattshed_exporter.model import Device, stable_id
+from wattshed_exporter.model import stable_id
 
 from . import Attributes, Point, details
 from .facts import (
     ABSOLUTE_ZERO,
+    CACHE,
     FIELDS,
     LARGEST,
     Normaliser,
@@ -24,6 +27,8 @@ from .facts import (
     interval_ms,
     unit_scale,
 )
+
+MOST_ROLES = 50_000
 
 
 class Odd(Exception):
@@ -44,8 +49,9 @@ class Part(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slot:
-    """One series. The number is multiplied by ``scale`` and must lie in [least, largest].
+class Role:
+    """What a number is, whatever device it is of. It is multiplied by ``scale`` and must lie in
+    [least, largest].
 
     ``field`` is that of a tick; ``reason`` is that of a gap. ``known`` says what a detail is, and
     ``own`` are the values of its labels.
@@ -53,91 +59,122 @@ class Slot:
 
     metric: str
     unit: str
-    attributes: Attributes
     part: Part
     scale: float = 1.0
     least: float = float("-inf")
     largest: float = float("inf")
     field: str = ""
     reason: str = ""
-    device: str = ""
-    device_id: int = 0
     method: str = ""
     interval_ms: int = 0
     known: details.Known | None = None
     own: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """One series: a role, and whose. ``device`` is "" where the role is no number of a device."""
+
+    role: Role
+    attributes: Attributes
+    device: str = ""
+    device_id: int = 0
+
     def point(self, value: float, ts_ms: int, start_ms: int) -> Point:
         """Return a point of this series."""
-        return Point(self.metric, self.unit, value, ts_ms, self.attributes, start_ms)
+        return Point(self.role.metric, self.role.unit, value, ts_ms, self.attributes, start_ms)
 
 
-def slot(metric: str, unit: str, attributes: Attributes, normaliser: Normaliser) -> Slot:
-    """Say what a series is. Raises Odd where that depends on what stands beside it."""
-    try:
-        if metric in FIELDS:
-            return _of_tick(metric, unit, attributes, normaliser)
-        if metric == semconv.GAP.otel:
-            return _of_gap(unit, attributes, normaliser)
-        if metric in details.KNOWN:
-            return _of_detail(metric, unit, attributes)
-    except Rejected:  # whatever the number, so ``facts`` says why each time
-        pass
-    return Slot(metric, unit, attributes, Part.OTHER)
+class Slots:
+    """Says what series are; series with the same role get the same object. For one thread."""
 
+    def __init__(self, normaliser: Normaliser) -> None:
+        self._normaliser = normaliser
+        self._roles: dict[tuple[object, ...], Role] = {}
+        self._ids: dict[str, int] = {}
 
-def _of_tick(metric: str, unit: str, attributes: Attributes, normaliser: Normaliser) -> Slot:
-    field = FIELDS[metric]
-    scale = unit_scale(unit, field.unit)
-    device = normaliser.device(attributes)
-    return Slot(
-        metric,
-        unit,
-        attributes,
-        Part.TICK,
-        scale,
-        *_bounds(field.unit, LARGEST[field.field]),
-        field=field.field,
-        device=device.key,
-        device_id=stable_id(device.key),
-        method=device.method.value,
-        interval_ms=_interval_ms(attributes),
-    )
+    def of(self, metric: str, unit: str, attributes: Attributes) -> Slot:
+        """Say what a series is. Raises Odd where that depends on what stands beside it."""
+        try:
+            if metric in FIELDS:
+                return self._of_tick(metric, unit, attributes)
+            if metric == semconv.GAP.otel:
+                return self._of_gap(unit, attributes)
+            if metric in details.KNOWN:
+                return self._of_detail(metric, unit, attributes)
+        except Rejected:  # whatever the number, so ``facts`` says why each time
+            pass
+        return Slot(self._role(metric, unit, Part.OTHER, (), dict), attributes)
 
+    def again(self, slot: Slot, device: str, attributes: Attributes) -> Slot:
+        """Return what a slot of a detail is of another device."""
+        return Slot(slot.role, attributes, device, self._id(device))
 
-def _of_gap(unit: str, attributes: Attributes, normaliser: Normaliser) -> Slot:
-    device: Device = normaliser.device(attributes)
-    return Slot(
-        semconv.GAP.otel,
-        unit,
-        attributes,
-        Part.GAP,
-        reason=str(attributes.get(semconv.REASON_ATTRIBUTE) or "unknown"),
-        device=device.key,
-        device_id=stable_id(device.key),
-        method=device.method.value,
-        interval_ms=_interval_ms(attributes),
-    )
+    def _of_tick(self, metric: str, unit: str, attributes: Attributes) -> Slot:
+        device = self._normaliser.device(attributes)
+        told = device.method, _interval_ms(attributes)
 
+        def made() -> dict[str, Any]:
+            field = FIELDS[metric]
+            least, largest = _bounds(field.unit, LARGEST[field.field])
+            scale = unit_scale(unit, field.unit)
+            bounds = {"scale": scale, "least": least, "largest": largest}
+            return {**bounds, "field": field.field, "method": told[0].value, "interval_ms": told[1]}
 
-def _of_detail(metric: str, unit: str, attributes: Attributes) -> Slot:
-    known = details.KNOWN[metric]
-    scale = unit_scale(unit, known.unit)
-    key = str(attributes.get("hw.id", ""))
-    if not key:
-        raise Rejected("no_device")
-    return Slot(
-        metric,
-        unit,
-        attributes,
-        Part.DETAIL,
-        scale,
-        *_bounds(known.unit, known.largest),
-        device=key,
-        device_id=stable_id(key),
-        known=known,
-        own=known.own(attributes),
-    )
+        role = self._role(metric, unit, Part.TICK, told, made)
+        return Slot(role, attributes, device.key, self._id(device.key))
+
+    def _of_gap(self, unit: str, attributes: Attributes) -> Slot:
+        device = self._normaliser.device(attributes)
+        reason = str(attributes.get(semconv.REASON_ATTRIBUTE) or "unknown")
+        told = {
+            "reason": reason,
+            "method": device.method.value,
+            "interval_ms": _interval_ms(attributes),
+        }
+        role = self._role(semconv.GAP.otel, unit, Part.GAP, tuple(told.values()), lambda: told)
+        return Slot(role, attributes, device.key, self._id(device.key))
+
+    def _of_detail(self, metric: str, unit: str, attributes: Attributes) -> Slot:
+        known = details.KNOWN[metric]
+        key = str(attributes.get("hw.id", ""))
+        own = known.own(attributes)
+
+        def made() -> dict[str, Any]:
+            least, largest = _bounds(known.unit, known.largest)
+            scale = unit_scale(unit, known.unit)
+            return {
+                "scale": scale, "least": least, "largest": largest, "known": known, "own": own,
+            }  # fmt: skip
+
+        role = self._role(metric, unit, Part.DETAIL, own, made)
+        if not key:
+            raise Rejected("no_device")
+        return Slot(role, attributes, key, self._id(key))
+
+    def _role(
+        self,
+        metric: str,
+        unit: str,
+        part: Part,
+        told: tuple[object, ...],
+        made: Callable[[], dict[str, Any]],
+    ) -> Role:
+        key = metric, unit, part, told
+        role = self._roles.get(key)
+        if role is None:
+            if len(self._roles) >= MOST_ROLES:
+                self._roles.clear()
+            role = self._roles[key] = Role(metric, unit, part, **made())
+        return role
+
+    def _id(self, key: str) -> int:
+        found = self._ids.get(key)
+        if found is None:
+            if len(self._ids) >= CACHE:
+                self._ids.clear()
+            found = self._ids[key] = stable_id(key)
+        return found
 
 
 def _bounds(unit: str, largest: float) -> tuple[float, float]:

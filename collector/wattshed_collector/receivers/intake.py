@@ -24,7 +24,7 @@ from aiohttp import web
 from wattshed_collector.config import Ingest
 from wattshed_collector.errors import CollectorError, InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.store.budget import Budget, Entry
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.stacks import Rows
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -129,7 +129,7 @@ class Queued:
     """What of a request is on its way to the store; ``future`` is None where that is nothing."""
 
     batch: Batch
-    frames: tuple[Frame, ...]
+    frames: tuple[Rows, ...]
     future: Future[None] | None
 
     @property
@@ -197,7 +197,7 @@ class Intake:
                 log.exception("%s cannot read a body", self.receiver)
                 raise InvalidInput("the body cannot be read", "exception") from error
 
-    def submit(self, arrival: Arrival, batch: Batch, frames: tuple[Frame, ...] = ()) -> Queued:
+    def submit(self, arrival: Arrival, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
         """Queue what of it its sender may write. Raises Busy."""
         left = mine(arrival.request, batch, frames)
         batch, frames = left.batch, left.frames
@@ -225,7 +225,7 @@ class Intake:
         self.telemetry.quarantine(self.receiver, batch)
         return queued
 
-    async def store(self, arrival: Arrival, batch: Batch, frames: tuple[Frame, ...] = ()) -> Queued:
+    async def store(self, arrival: Arrival, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
         """Queue, wait and count: ``submit`` and ``durable`` in one."""
         return await self.durable(self.submit(arrival, batch, frames))
 

@@ -25,14 +25,14 @@ from wattshed_collector.normalise import Point, otlp, wire
 from wattshed_collector.normalise.facts import OURS, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.other import Other
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.stacks import Rows
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
 from . import body
 from .others import Others
 
-Decoded = tuple[Batch, tuple[Frame, ...]]
+Decoded = tuple[Batch, tuple[Rows, ...]]
 Pieces = Iterator[tuple[otlp.Context, Metric]]
 NAME = "an OTLP ExportMetricsServiceRequest"
 

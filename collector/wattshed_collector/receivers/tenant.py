@@ -8,11 +8,11 @@ from aiohttp import web
 
 from wattshed_collector.security.keys import IDENTITY, TENANCY
 from wattshed_collector.security.tenancy import Mine
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.stacks import Rows
 from wattshed_exporter.model import Batch
 
 
-def mine(request: web.Request, batch: Batch, frames: Sequence[Frame] = ()) -> Mine:
+def mine(request: web.Request, batch: Batch, frames: Sequence[Rows] = ()) -> Mine:
     """Return what of a delivery its sender may write; the gate has found out who that is."""
     who = request.get(IDENTITY)
     if who is None:  # there is no gate before these routes

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from wattshed_collector.store.insert import Column, Frame
+from wattshed_collector.store.stacks import Rows, spread
 from wattshed_exporter.model import Batch, Device, Workload, stable_id
 
 from .rules import Identity
@@ -33,7 +34,7 @@ class Mine:
     """What is left of a delivery."""
 
     batch: Batch
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[Rows, ...] = ()
 
 
 class Tenancy:
@@ -50,7 +51,7 @@ class Tenancy:
         self._places = {} if places is None else places
         self._clusters = {} if clusters is None else clusters
 
-    def check(self, who: Identity, batch: Batch, frames: Sequence[Frame] = ()) -> Mine:
+    def check(self, who: Identity, batch: Batch, frames: Sequence[Rows] = ()) -> Mine:
         """Return what ``who`` may write, the rest counted in ``rejected`` as ``not_yours``."""
         if not who.bounded:
             self.learn(batch)
@@ -65,7 +66,7 @@ class Tenancy:
         )
         left = mine.batch(replace(batch, devices=tuple(devices), workloads=tuple(workloads)))
         self.learn(left)
-        kept, dropped = mine.frames(frames)
+        kept, dropped = mine.frames(spread(frames))
         return Mine(_rejecting(left, dropped), kept)
 
     def _owns(self, who: Identity, key: str, said: Mapping[str, Place]) -> bool:

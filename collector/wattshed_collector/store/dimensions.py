@@ -12,6 +12,7 @@ from .rows import Ids
 
 WORKLOADS = 200_000
 """How many are remembered: each job of years may be one."""
+SETTLED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class News:
     """Keys of devices of which details or allocations are known and nothing else, so far."""
     unnamed: frozenset[str]
     """Keys of workloads of which allocations are known and nothing else, so far."""
+    descriptions: tuple[Batch, ...] = ()
+    """The batches that do nothing but describe devices."""
 
 
 class Dimensions:
@@ -38,10 +41,16 @@ class Dimensions:
         self._workloads: dict[str, Workload] = {}
         self._unnamed: set[str] = set()
         self._holdings = Holdings(ids)
+        self._settled: dict[int, Batch] = {}
+        """By identity those whose descriptions are what the store holds: who sends the same things
+        again and again has the same object each time."""
 
     def news(self, batches: Iterable[Batch], stored: Stored) -> News:
         """Compare with what is known; ``stored`` is asked for allocations that are not."""
-        merged = _merge(batches)
+        every = list(batches)
+        unsettled = [batch for batch in every if id(batch) not in self._settled]
+        # What is settled counts again where it comes after something else.
+        merged = _merge(unsettled if all(map(self._holds, unsettled)) else every)
         changes = self._holdings.changes(merged.allocations, stored)
         fresh = replace(
             merged,
@@ -49,10 +58,20 @@ class Dimensions:
             workloads=tuple(w for w in merged.workloads if self._workloads.get(w.key) != w),
             allocations=changes.allocations,
         )
-        return News(fresh, changes.hours, self._undescribed_of(merged), self._unnamed_of(merged))
+        return News(
+            fresh,
+            changes.hours,
+            self._undescribed_of(merged),
+            self._unnamed_of(merged),
+            tuple(filter(_describes, unsettled)),
+        )
 
     def remember(self, news: News) -> None:
         batch = news.batch
+        if batch.devices or len(self._settled) >= SETTLED:
+            self._settled.clear()
+        else:
+            self._settled.update((id(b), b) for b in news.descriptions if self._holds(b))
         self._undescribed |= news.undescribed
         self._devices.update((device.key, device) for device in batch.devices)
         if len(self._workloads) + len(self._unnamed) > WORKLOADS:
@@ -61,6 +80,9 @@ class Dimensions:
         self._unnamed |= news.unnamed
         self._workloads.update((workload.key, workload) for workload in batch.workloads)
         self._holdings.remember(batch.allocations)
+
+    def _holds(self, batch: Batch) -> bool:
+        return not any(_is_new(self._devices.get(d.key), d) for d in batch.devices)
 
     def _undescribed_of(self, batch: Batch) -> frozenset[str]:
         described = {device.key for device in batch.devices}
@@ -72,6 +94,11 @@ class Dimensions:
         named = {workload.key for workload in batch.workloads}
         keys = {allocation.workload for allocation in batch.allocations} - named - self._unnamed
         return frozenset(key for key in keys if key not in self._workloads)
+
+
+def _describes(batch: Batch) -> bool:
+    """Return whether a batch does nothing but describe devices."""
+    return batch == Batch(devices=batch.devices)
 
 
 def _is_new(known: Device | None, device: Device) -> bool:

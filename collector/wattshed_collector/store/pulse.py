@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wattshed_exporter.model import Device, Overlap
 
@@ -15,15 +19,9 @@ from .rows import Ids
 
 RECENT_MS = 120_000
 FEWEST_INTERVALS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """The newest tick of one device."""
-
-    ts_ms: int
-    interval_ms: int
-    power_watts: float | None
+BEAT = {"device": "u8", "ts_ms": "i8", "interval_ms": "u4", "power_watts": "f8"}
+"""The newest tick of a device; a power that is not said is NaN."""
+Beats = NDArray[np.void]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +37,17 @@ NOWHERE = Place("", frozenset(), Overlap.NONE)
 
 
 class Pulse:
-    """Remembers each device's newest tick; devices unheard of for a while do not count."""
+    """Remembers each device's newest tick; devices unheard of for a while do not count.
+
+    Told by the writer's thread, asked by others.
+    """
 
     def __init__(self, ids: Ids, now: Callable[[], float] = time.time) -> None:
         self._ids = ids
         self._now = now
-        self._beats: dict[int, Beat] = {}
+        self._lock = threading.Lock()
+        self._beats = _beats(*(np.empty(0, dtype) for dtype in BEAT.values()))
+        """By device, sorted."""
         self._places: dict[int, Place] = {}
 
     def know(self, devices: Iterable[Device]) -> None:
@@ -54,18 +57,18 @@ class Pulse:
             self._places[self._ids[device.key]] = Place(device.key, around, device.overlap)
 
     def observe(self, ticks: Frame) -> None:
-        """Learn the newest of some rows of ``tick``."""
-        columns = ticks.columns
-        ts, interval, power = columns["ts"], columns["interval_ms"], columns.get("power_uw")
-        order = np.argsort(ts.values, kind="stable")
-        devices = columns["device_id"].values[order].tolist()
-        for device, row in dict(zip(devices, order.tolist(), strict=True)).items():
-            at, known = int(ts.values[row]), self._beats.get(device)
-            if known is not None and known.ts_ms > at:
-                continue
-            said = power is not None and (power.present is None or bool(power.present[row]))
-            watts = float(power.values[row]) / 1e6 if power is not None and said else None
-            self._beats[device] = Beat(at, int(interval.values[row]), watts)
+        """Learn the newest of some rows of ``tick``; of equally new ones the last."""
+        newest = _newest(ticks)
+        with self._lock:
+            known = self._beats
+            at = np.searchsorted(known["device"], newest["device"])
+            inside = at < len(known)
+            inside[inside] = known["device"][at[inside]] == newest["device"][inside]
+            later = inside.copy()
+            later[inside] = newest["ts_ms"][inside] >= known["ts_ms"][at[inside]]
+            known[at[later]] = newest[later]
+            if not inside.all():
+                self._beats = np.insert(known, at[~inside], newest[~inside])
 
     def devices(self) -> int:
         return len(self._recent())
@@ -77,14 +80,13 @@ class Pulse:
         parent, says its power. Of two around each other the report, which knows the tree, says
         better.
         """
-        said = [
-            (self._places.get(device, NOWHERE), beat.power_watts)
-            for device, beat in self._recent().items()
-        ]
+        recent = self._recent()
+        watts_of = zip(recent["device"].tolist(), recent["power_watts"].tolist(), strict=True)
+        said = [(self._places.get(device, NOWHERE), watts) for device, watts in watts_of]
         known = [
             (place, watts)
             for place, watts in said
-            if place.overlap is not Overlap.INNER and watts is not None
+            if place.overlap is not Overlap.INNER and not math.isnan(watts)
         ]
         inside = set[str]()
         for place, _ in known:
@@ -97,12 +99,36 @@ class Pulse:
         return sum(counted) if counted else None
 
     def newest_ms(self) -> int | None:
-        return max((beat.ts_ms for beat in dict(self._beats).values()), default=None)
+        with self._lock:
+            return int(self._beats["ts_ms"].max()) if len(self._beats) else None
 
-    def _recent(self) -> dict[int, Beat]:
+    def _recent(self) -> Beats:
         now_ms = self._now() * 1000
-        return {
-            device: beat
-            for device, beat in dict(self._beats).items()
-            if now_ms - beat.ts_ms <= max(RECENT_MS, FEWEST_INTERVALS * beat.interval_ms)
-        }
+        with self._lock:
+            beats = self._beats.copy()
+        longest = np.maximum(RECENT_MS, FEWEST_INTERVALS * beats["interval_ms"].astype(np.int64))
+        return beats[now_ms - beats["ts_ms"] <= longest]
+
+
+def _beats(*columns: NDArray[Any]) -> Beats:
+    beats = np.empty(len(columns[0]), list(BEAT.items()))
+    for name, values in zip(BEAT, columns, strict=True):
+        beats[name] = values
+    return beats
+
+
+def _newest(ticks: Frame) -> Beats:
+    """Return the newest row of each device, by device."""
+    columns = ticks.columns
+    devices, ts_ms = columns["device_id"].values, columns["ts"].values
+    order = np.lexsort((ts_ms, devices))
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = devices[order][1:] != devices[order][:-1]
+    rows = order[last]
+    watts = np.full(len(rows), np.nan)
+    power = columns.get("power_uw")
+    if power is not None:
+        watts = power.values[rows] / 1e6
+        if power.present is not None:
+            watts[~power.present[rows]] = np.nan
+    return _beats(devices[rows], ts_ms[rows], columns["interval_ms"].values[rows], watts)

@@ -13,6 +13,7 @@ from wattshed_exporter.model import Batch
 
 from .budget import Budget, Busy, Shares
 from .insert import Frame
+from .stacks import Numbers, Rows
 
 __all__ = ("Busy", "Delivery", "Queue", "Receipt")
 
@@ -53,12 +54,13 @@ class Receipt(Future[None]):
 class Delivery:
     """What one request brought; ``future`` resolves once it is durable.
 
-    ``frames`` are rows that came as arrays, of devices that ``batch`` describes. ``sender`` is
+    ``frames`` are rows that came as arrays, of devices that ``batch`` describes, or the numbers
+    that will be rows. ``sender`` is
     whose turn it is: who was authenticated, else "".
     """
 
     batch: Batch
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[Rows, ...] = ()
     sender: str = ""
     future: Receipt = field(default_factory=Receipt)
     rows: int = field(init=False)
@@ -73,14 +75,16 @@ class Delivery:
         )  # fmt: skip
         things = len(batch.devices) + len(batch.workloads)
         counted = FACT_BYTES * facts + THING_BYTES * things
-        arrays = sum(_array_bytes(frame) for frame in self.frames)
+        arrays = sum(map(_array_bytes, self.frames))
         object.__setattr__(self, "rows", 1 + facts + sum(map(len, self.frames)))
         object.__setattr__(self, "size_bytes", DELIVERY_BYTES + counted + arrays)
 
 
-def _array_bytes(frame: Frame) -> int:
+def _array_bytes(rows: Frame | Numbers) -> int:
+    if isinstance(rows, Numbers):
+        return rows.size_bytes
     size = 0
-    for column in frame.columns.values():
+    for column in rows.columns.values():
         size += column.values.nbytes
         if column.present is not None:
             size += column.present.nbytes

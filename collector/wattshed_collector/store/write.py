@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from wattshed_exporter.model import Batch
 from .budget import Budget
 from .client import Client
 from .dimensions import Dimensions, News
-from .frames import frame, joined
+from .frames import frame
 from .insert import Frame
 from .native import encode
 from .pace import Pace
 from .pulse import Pulse
 from .queue import Delivery, Queue
 from .rows import Ids, tables, undescribed_columns, unnamed_columns
-from .schema import TABLES
 from .sink import MARK_SECONDS, Sink, Straight
+from .stacks import Numbers, Rows, by_table
 from .wide import said
 
 HOUR_MS, HOUR_S = 3_600_000, 3600
@@ -102,9 +102,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, batch: Batch, frames: tuple[Frame, ...] = (), sender: str = ""
-    ) -> Future[None]:
+    def submit(self, batch: Batch, frames: tuple[Rows, ...] = (), sender: str = "") -> Future[None]:
         """Queue a batch; the future resolves once it is durable. Raises Busy when full."""
         delivery = Delivery(batch, frames, sender)
         self._queue.put(delivery)
@@ -192,7 +190,8 @@ class Writer:
 
     def _write(self, group: Sequence[Delivery]) -> None:
         news = self._dimensions.news([delivery.batch for delivery in group], self._sink.stored)
-        facts = self._facts(news.batch, [f for delivery in group for f in delivery.frames])
+        frames = [rows for delivery in group for rows in delivery.frames]
+        facts = by_table([*tables(news.batch, self._ids), *frames])
         hours = news.dirty_hours.union(*map(_hours, facts))
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         marks = [frame("dirty", {"hour": sorted(hours)})] if hours else []
@@ -209,14 +208,6 @@ class Writer:
         if news.unnamed:
             yield frame("workload", unnamed_columns(sorted(news.unnamed), self._ids))
 
-    def _facts(self, batch: Batch, frames: Iterable[Frame]) -> list[Frame]:
-        """Return the rows by table, dimensions first."""
-        said: dict[str, list[Frame]] = {table: [] for table in TABLES}
-        for rows in (*tables(batch, self._ids), *frames):
-            if len(rows):
-                said[rows.table].append(rows)
-        return [joined(parts) for parts in said.values() if parts]
-
 
 def _hours(facts: Frame) -> set[int]:
     """Return the hours (Unix seconds) whose joules some rows can change."""
@@ -226,9 +217,20 @@ def _hours(facts: Frame) -> set[int]:
 
 
 def _ticks(delivery: Delivery) -> int:
-    return len(delivery.batch.ticks) + sum(len(f) for f in delivery.frames if f.table == "tick")
+    count = len(delivery.batch.ticks)
+    for rows in delivery.frames:
+        if isinstance(rows, Numbers):
+            count += rows.shape.ticks
+        elif rows.table == "tick":
+            count += len(rows)
+    return count
 
 
 def _details(delivery: Delivery) -> int:
-    rows = (f for f in delivery.frames if f.table in ("sample", "detail"))
-    return len(delivery.batch.details) + sum(map(said, rows))
+    count = len(delivery.batch.details)
+    for rows in delivery.frames:
+        if isinstance(rows, Numbers):
+            count += rows.shape.details
+        elif rows.table in ("sample", "detail"):
+            count += said(rows)
+    return count

@@ -41,6 +41,7 @@ from wattshed_collector.receivers import body, history, sacct
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.otlp_decoding import Decoded, JsonDecoder, ProtobufDecoder
 from wattshed_collector.receivers.remote_write import RemoteWriteDecoder, decompress
+from wattshed_collector.store.stacks import spread
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Outcome, Tick, Workload
 from wattshed_exporter.outputs.protobuf import Encoder
@@ -141,7 +142,7 @@ def sound(decoded: Decoded) -> Decoded:
         assert tick.energy_uj is None or 0 <= tick.energy_uj < 2**64
     for detail in batch.details:
         assert math.isfinite(detail.value)
-    for frame in frames:
+    for frame in spread(frames):
         assert {len(column.values) for column in frame.columns.values()} == {len(frame)}
         assert all(math.isfinite(value) for value in frame.columns["value"].values)
         assert all(0 < ts_ms < NOW_MS + 10**9 for ts_ms in frame.columns["ts"].values)
@@ -154,7 +155,7 @@ def sound(decoded: Decoded) -> Decoded:
 def rows(decoded: Decoded) -> list[list[Any]]:
     """What the frames of a request say, in order."""
     found = []
-    for frame in decoded[1]:
+    for frame in spread(decoded[1]):
         columns = [frame.columns[name].values.tolist() for name in sorted(frame.columns)]
         found.append(sorted(zip(*columns, strict=True)))
     return found

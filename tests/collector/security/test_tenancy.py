@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from wattshed_collector.security.rules import Identity, Role
 from wattshed_collector.security.tenancy import NOT_YOURS, Tenancy
 from wattshed_collector.store.insert import Column, Frame
+from wattshed_collector.store.stacks import spread
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -92,7 +93,7 @@ def test_rows_of_frames_are_taken_out() -> None:
     present = np.array([True, True, False])
     frame = Frame("tick", {"device_id": Column(ids), "v": Column(np.arange(3), present)})
     mine = Tenancy().check(ALPHA, batch, (frame,))
-    (left,) = mine.frames
+    (left,) = spread(mine.frames)
     assert left.columns["v"].values.tolist() == [0, 2]
     assert left.columns["v"].present is not None
     assert left.columns["v"].present.tolist() == [True, False]

@@ -17,10 +17,12 @@ from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.page_layout import SCRAPED, UNSAID, OwnPage, is_time, own_page
 from wattshed_collector.normalise.page_lines import Lines, PageLines, split
-from wattshed_collector.normalise.slots import Moved, Odd
-from wattshed_collector.receivers.arrays import Floats, Tables, facts
+from wattshed_collector.normalise.slots import Moved, Odd, Slots
+from wattshed_collector.receivers.arrays import Tables, facts
 from wattshed_collector.receivers.grid import Times
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.receivers.parts import Floats
+from wattshed_collector.receivers.shapes import Shapes, structure
+from wattshed_collector.store.stacks import Numbers, Rows
 from wattshed_exporter.model import Batch
 
 from .other_samples import OtherSamples
@@ -38,6 +40,8 @@ class KnownPage:
         foreign: Foreign,
         normaliser: Normaliser,
         others: OtherSamples,
+        slots: Slots,
+        shapes: Shapes,
     ) -> None:
         self._lines = lines
         self._state = state
@@ -45,8 +49,8 @@ class KnownPage:
         self._others = others
         self._foreign = foreign
         self._normaliser = normaliser
-        page = own_page(lines.series, origin, foreign, normaliser)
-        self._own = None if page is None else _Own(page)
+        page = own_page(lines.series, origin, foreign, slots)
+        self._own = None if page is None else _Own(page, shapes)
         kept = [others.keeps(series.name) for series in lines.series]
         self._kept = [at for at, is_kept in enumerate(kept) if is_kept]
         places = [foreign.place(series, origin) for series in lines.series]
@@ -59,7 +63,8 @@ class KnownPage:
         """Return what a page with these lines says. Raises Odd."""
         values = self._lines.values(lines)
         if self._own is not None:
-            batch, frames, claims = self._own.read(values, scraped_ms, self._normaliser)
+            batch, told, claims = self._own.read(values, scraped_ms, self._normaliser)
+            frames: tuple[Rows, ...] = told
             self._foreign.took(self._origin, scraped_ms, claims)
         else:
             said = [
@@ -87,15 +92,16 @@ class KnownPage:
 
 class _Said(NamedTuple):
     batch: Batch
-    frames: tuple[Frame, ...]
+    rows: tuple[Numbers, ...]
     claims: list[tuple[str, int]]
 
 
 class _Own:
     """A page of our own exporter, as places among its numbers."""
 
-    def __init__(self, page: OwnPage) -> None:
+    def __init__(self, page: OwnPage, shapes: Shapes) -> None:
         self._page = page
+        self._shapes = shapes
         self._times = sorted(line for line in {*page.reads, *page.starts} if line >= 0)
         self._tables: Tables | None = None
 
@@ -109,32 +115,28 @@ class _Own:
         if self._tables is None:
             self._learn(times)
         try:
-            batch, frames = self._rows(numbers, times, normaliser)
+            batch, rows = self._rows(numbers, times, normaliser)
         except Moved:
             self._learn(times)
-            batch, frames = self._rows(numbers, times, normaliser)
+            batch, rows = self._rows(numbers, times, normaliser)
         claims = [(claim, int(times[read])) for claim, read in self._page.claims]
-        return _Said(batch, frames, claims)
+        return _Said(batch, rows, claims)
 
     def _learn(self, times: Times) -> None:
         page = self._page
-        self._tables = Tables(page.slots, times[page.reads].tolist())
-        order = self._tables.order
-        self._lines = np.array(page.lines, np.intp)[order]
-        self._reads = np.array(page.reads, np.intp)[order]
-        self._starts = np.array(page.starts, np.intp)[order]
+        begun = [line != UNSAID for line in page.starts]
+        whole = [False] * len(begun)
+        told = structure(page.slots, times[page.reads].tolist(), begun, whole)
+        self._tables = Tables(self._shapes.of(told), page.slots)
 
     def _rows(
         self, numbers: Floats, times: Times, normaliser: Normaliser
-    ) -> tuple[Batch, tuple[Frame, ...]]:
+    ) -> tuple[Batch, tuple[Numbers, ...]]:
         assert self._tables is not None
-        return facts(
-            self._tables,
-            times[self._reads],
-            numbers[self._lines],
-            times[self._starts],
-            normaliser,
-        )
+        page = self._page
+        words = self._tables.shape.words(times[page.reads], numbers[page.lines], times[page.starts])
+        batch, _, rows = facts(self._tables, words, normaliser)
+        return batch, rows
 
 
 class KnownPages:
@@ -151,6 +153,7 @@ class KnownPages:
         self._normaliser = normaliser
         self._foreign = foreign
         self._others = others or OtherSamples()
+        self._slots, self._shapes = Slots(normaliser), Shapes()
 
     def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
         """Return what a page says. Raises InvalidInput where it is refused as a whole."""
@@ -175,7 +178,15 @@ class KnownPages:
         elif state.page is None:
             try:
                 known = PageLines(lines, state.known, self._others.wanted)
-                state.page = KnownPage(known, state, self._foreign, self._normaliser, self._others)
+                state.page = KnownPage(
+                    known,
+                    state,
+                    self._foreign,
+                    self._normaliser,
+                    self._others,
+                    self._slots,
+                    self._shapes,
+                )
             except Odd:
                 state.page = None
 

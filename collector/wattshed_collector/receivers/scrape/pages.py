@@ -17,7 +17,7 @@ from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.samples import samples
 from wattshed_collector.receivers import body
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.stacks import Rows
 from wattshed_exporter.model import Batch
 
 from .other_samples import OtherSamples
@@ -32,7 +32,7 @@ class Read(NamedTuple):
     """What a page says; ``ignored`` counts samples that are no concern of ours."""
 
     batch: Batch
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[Rows, ...] = ()
     ignored: int = 0
 
 

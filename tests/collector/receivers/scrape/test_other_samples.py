@@ -15,7 +15,7 @@ from wattshed_collector.receivers.scrape.other_samples import OtherSamples
 from wattshed_collector.receivers.scrape.pages import Pages
 from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.state import TargetState
-from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.stacks import Rows, spread
 
 NOW_MS = 1_763_856_000_000
 LABELS = {"job": "j", "instance": "h:1", "rack": "r7"}
@@ -36,10 +36,10 @@ def target() -> TargetState:
     return TargetState(Origin("h:1"), Job(name="j"), Rules(()), LABELS, samples=6)
 
 
-def told(frames: Sequence[Frame]) -> dict[str, tuple[dict[str, str], float]]:
+def told(frames: Sequence[Rows]) -> dict[str, tuple[dict[str, str], float]]:
     """Return labels and value by metric; all are of this scrape and of this job."""
     found: dict[str, tuple[dict[str, str], float]] = {}
-    for frame in frames:
+    for frame in spread(frames):
         columns = {name: column.values.tolist() for name, column in frame.columns.items()}
         assert set(columns["ts"]) == {NOW_MS}
         assert set(columns["sender"]) == {"scrape:j"}
