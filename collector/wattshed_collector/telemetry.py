@@ -207,7 +207,9 @@ class Telemetry:
             for h in HISTOGRAMS
         }
         self._children: dict[tuple[Any, ...], Counter] = {}
-        """Of counters, because finding one by its labels takes as long as all else here."""
+        """Of counters, because finding one by its labels takes as long as all else here; of gauges
+        and histograms below."""
+        self._set: dict[tuple[Any, ...], Gauge] = {}
         self._observed: dict[tuple[Any, ...], Histogram] = {}
         self._watched: dict[str, Watched] = {}
         self._senders: set[str] = set()
@@ -225,11 +227,16 @@ class Telemetry:
         counter.inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        gauge = self._gauges[name]
-        (gauge.labels(**labels) if labels else gauge).set(value)
+        key = name, *labels.items()
+        gauge = self._set.get(key)
+        if gauge is None:
+            declared = self._gauges[name]
+            gauge = self._set[key] = declared.labels(**labels) if labels else declared
+        gauge.set(value)
 
     def forget(self, name: str, **labels: str) -> None:
         """Show a gauge no more, until it is set again."""
+        self._set.pop((name, *labels.items()), None)
         with suppress(KeyError):
             self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
 

@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from wattshed_collector.errors import Permanent
-from wattshed_collector.store.frames import joined
 from wattshed_collector.store.insert import Frame
 from wattshed_exporter.model import Batch
 
@@ -46,10 +45,7 @@ Settled = Callable[[Sequence[Page[T]], Read, Exception | None], None]
 
 
 def together(reads: Sequence[Read]) -> Read:
-    """Return what several pages say as one. Raises Permanent where their rows do not go together.
-
-    Rejected data points are left out, because they are counted page by page.
-    """
+    """Return what several pages say as one, without what was rejected: that is counted by page."""
     if len(reads) == 1:
         return reads[0]
     batches = list({id(read.batch): read.batch for read in reads}.values())
@@ -62,11 +58,7 @@ def together(reads: Sequence[Read]) -> Read:
         outcomes=tuple(o for b in batches for o in b.outcomes),
         quarantine=tuple(q for b in batches for q in b.quarantine),
     )
-    tables: dict[str, list[Frame]] = {}
-    for read in reads:
-        for frame in read.frames:
-            tables.setdefault(frame.table, []).append(frame)
-    frames = tuple(joined(parts) for parts in tables.values())
+    frames = tuple(frame for read in reads for frame in read.frames)
     return Read(batch, frames, sum(read.ignored for read in reads))
 
 
