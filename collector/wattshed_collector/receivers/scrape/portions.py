@@ -69,12 +69,17 @@ class Portions(Generic[T]):
     """
 
     def __init__(
-        self, submit: Submit, settled: Settled[T], nobody_due: Callable[[float], bool]
+        self,
+        submit: Submit,
+        settled: Settled[T],
+        nobody_due: Callable[[float], bool],
+        most_rows: int = MOST_ROWS,
     ) -> None:
         self.hold_seconds = LONGEST_SECONDS
         self._submit = submit
         self._settled = settled
         self._nobody_due = nobody_due
+        self._most_rows = most_rows
         self._pages: list[Page[T]] = []
         self._rows = 0
         self._under_way = 0
@@ -84,7 +89,7 @@ class Portions(Generic[T]):
     @property
     def is_full(self) -> bool:
         """Whether nothing more should be asked for, until what is under way is written."""
-        return self._rows >= MOST_ROWS
+        return self._rows >= self._most_rows
 
     def interval(self, seconds: float) -> None:
         """Note that somebody is asked each ``seconds``."""

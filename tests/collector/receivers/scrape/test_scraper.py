@@ -7,6 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.other_samples import OtherSamples
 from wattshed_collector.receivers.scrape.pages import Read
+from wattshed_collector.receivers.scrape.portions import MOST_ROWS
 from wattshed_collector.receivers.scrape.state import TargetState
 from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.telemetry import Telemetry
@@ -340,6 +342,35 @@ async def test_a_store_that_is_away_is_no_fault_of_the_target(run: Wait, wait: W
             await wait(lambda: sample("scrapes_total", job="targets", result="not_written"))
     assert sample("scrape_up", job="targets", target=url) == 1
     assert sample("ticks_total", receiver="scrape") is None
+
+
+class Slow:
+    """Stands in for a writer that takes rows in, and is long about them."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[None]] = []
+
+    def submit(self, batch: Batch, frames: object = ()) -> Future[None]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+async def test_a_store_that_is_slow_costs_scrapes_and_no_memory(run: Wait, wait: Wait) -> None:
+    telemetry, slow = Telemetry(), Slow()
+    batch = Batch(ticks=(Tick("d", NOW_MS, 1000, Method.COUNTER, 1.0),) * MOST_ROWS)
+
+    def scrapes(result: str) -> float:
+        labels = {"job": "targets", "result": result}
+        return telemetry.registry.get_sample_value("wattshed_collector_scrapes_total", labels) or 0
+
+    async with Wire(ok()).listening() as wire:
+        options = Scrape(targets=(f"http://127.0.0.1:{wire.port}/",), interval_seconds=0.05)
+        async with run(Scraper(slow, Spy(batch), telemetry, options)):  # type: ignore[arg-type]
+            await wait(lambda: scrapes("skipped") > 2)
+            assert (len(slow.futures), scrapes("ok")) == (1, 2)
+            slow.futures[0].set_result(None)
+            await wait(lambda: len(slow.futures) == 2)
+            await wait(lambda: scrapes("ok") == 3)
 
 
 async def test_what_a_rule_drops_is_counted_and_a_limit_stops_a_job(
