@@ -6,6 +6,7 @@ from math import isnan
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from wattshed_collector.normalise.dialect import Series
 from wattshed_collector.normalise.page_lines import PageLines, mark
@@ -62,6 +63,22 @@ def later(draw: st.DrawFn, before: Said) -> Said:
         case 3:
             said[0] = (draw(heads()), "7")
     return said
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text('ab=,{}#\\"\u2028 \t', max_size=6),
+    st.sampled_from(("k", "k_1", "__k", "__name__", "k:x", "l")),
+)
+def test_labels_are_those_of_the_whole_parser(text: str, name: str) -> None:
+    line = f'x{{{name}="{text}",l="2"}} 5'
+    try:
+        (family,) = text_string_to_metric_families(line)
+        expected = [("x", dict(one.labels), one.value) for one in family.samples]
+    except ValueError:
+        assert read(line, {}) is None
+    else:
+        assert read(line, {}) == expected
 
 
 def read(text: str, known: dict[str, Series]) -> list[tuple[str, dict[str, str], float]] | None:
