@@ -62,6 +62,8 @@ def later(draw: st.DrawFn, before: Said) -> Said:
             said.reverse()
         case 3:
             said[0] = (draw(heads()), "7")
+        case _:
+            pass
     return said
 
 
