@@ -80,7 +80,8 @@ COUNTERS: tuple[Health, ...] = (
     Health("sender_bytes_total", "Bytes of their bodies, as sent.", ("sender",)),
     Health(
         "scrapes_total",
-        "Scrapes, by result (ok, failed, skipped: the one before was not done, not_written).",
+        "Scrapes, by result (ok, failed, skipped: the one before was not done, or the store is "
+        "behind; not_written).",
         ("job", "result"),
     ),
     Health("scrape_failures_total", "Scrapes that failed, by reason.", ("job", "reason")),
@@ -120,7 +121,8 @@ GAUGES: tuple[Health, ...] = (
 HISTOGRAMS: tuple[Health, ...] = (
     Health(
         "lag_seconds",
-        "From the newest reading of a request to when it was durable; one observation a request.",
+        "From the newest reading of a request, or of a portion of scraped pages, to when it was "
+        "durable.",
         ("receiver",),
         (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400),
     ),
