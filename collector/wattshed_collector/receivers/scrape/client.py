@@ -116,7 +116,7 @@ class Client:
     def ask(self, request: bytes, timeout_seconds: float, limit: int, told: Told) -> None:
         """Send a request, on the open connection where there is one, from the event loop.
 
-        ``told`` is called once, maybe at once: with the answer or with why there is none, which is
+        ``told`` is called once, later: with the answer or with why there is none, which is
         a Failed (``timeout``, ``unreachable``, ``tls``, ``cut_off``, ``malformed``, ``too_large``)
         unless it was not foreseen. It is not called after ``close``. Ask again only then.
         """

@@ -96,7 +96,7 @@ class Portions(Generic[T]):
         self.hold_seconds = min(self.hold_seconds, PART * seconds)
 
     def put(self, whose: T, read: Read) -> None:
-        """Take a page; it is settled once it is durable, or cannot be."""
+        """Take a page that says something; it is settled once it is durable, or cannot be."""
         self._pages.append(Page(whose, read))
         batch = read.batch
         facts = len(batch.devices) + len(batch.ticks) + len(batch.details) + len(batch.allocations)
@@ -125,9 +125,6 @@ class Portions(Generic[T]):
     def _write(self, pages: Sequence[Page[T]]) -> None:
         try:
             said = together([page.read for page in pages])
-            if not (said.batch or said.frames):
-                self._settled(pages, said, None)
-                return
             future = self._submit(said.batch, said.frames)
         except Exception as error:
             self._failed(pages, error)
@@ -144,12 +141,14 @@ class Portions(Generic[T]):
     def _done(self, pages: Sequence[Page[T]], said: Read, future: Future[None]) -> None:
         self._under_way -= 1
         error = future.exception()
-        if error is None:
-            self._settled(pages, said, None)
-        elif isinstance(error, Exception):
-            self._failed(pages, error)
-        if self._is_due and not self._under_way:
-            self.flush()
+        try:
+            if error is None:
+                self._settled(pages, said, None)
+            elif isinstance(error, Exception):
+                self._failed(pages, error)
+        finally:
+            if self._is_due and not self._under_way:
+                self.flush()
 
     def _failed(self, pages: Sequence[Page[T]], error: Exception) -> None:
         """Try each page alone where one of them may be what can never be written."""

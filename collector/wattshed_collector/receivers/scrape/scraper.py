@@ -189,7 +189,7 @@ class Scraper:
             self._waiting.append(member)
 
     def _ask(self, member: _Member) -> None:
-        """Ask a target; ``_answered``, ``_read`` and ``_end`` follow, one way or another."""
+        """Ask a target; ``_read`` follows, later and one way or another."""
         self._asked += 1
         member.began, member.scraped_ms = time.monotonic(), int(time.time() * 1000)
         timeout_seconds, limit = member.target.timeout_seconds, self._options.max_body_bytes
@@ -197,7 +197,8 @@ class Scraper:
             request = self._request(member)
             member.client.ask(request, timeout_seconds, limit, partial(self._answered, member))
         except Exception as error:
-            self._read(member, error)
+            # Not from here: of many that wait each would be called by the one before.
+            asyncio.get_running_loop().call_soon(self._read, member, error)
 
     def _request(self, member: _Member) -> bytes:
         """Return what to send. Raises Failed where it cannot be said who asks."""
@@ -231,7 +232,8 @@ class Scraper:
         try:
             read = self._judged(member, result)
             self._note(read)
-            self._portions.put(member, read)
+            if read.batch or read.frames:
+                self._portions.put(member, read)
         except Exception:
             log.exception("what %s said is lost", member.target.url)
 

@@ -146,14 +146,6 @@ async def test_what_is_not_taken_in_is_told_of_every_page() -> None:
     assert isinstance(error, Retryable)
 
 
-async def test_pages_that_say_nothing_are_settled_without_an_insert() -> None:
-    books = Books()
-    portions = books.portions()
-    portions.put("a", Read(Batch()))
-    portions.flush()
-    assert (books.submitted, books.settled) == ([], [(["a"], None)])
-
-
 def test_together_they_say_what_each_says() -> None:
     told = [("a", 1), ("b", 1), ("a", 2), ("a", 1)]
     reads = [page(device, ts_ms) for device, ts_ms in told]
