@@ -80,7 +80,8 @@ COUNTERS: tuple[Health, ...] = (
     Health("sender_bytes_total", "Bytes of their bodies, as sent.", ("sender",)),
     Health(
         "scrapes_total",
-        "Scrapes, by result (ok, failed, skipped: the one before was not done, not_written).",
+        "Scrapes, by result (ok, failed, skipped: the one before was not done, or the store is "
+        "behind; not_written).",
         ("job", "result"),
     ),
     Health("scrape_failures_total", "Scrapes that failed, by reason.", ("job", "reason")),
@@ -120,7 +121,8 @@ GAUGES: tuple[Health, ...] = (
 HISTOGRAMS: tuple[Health, ...] = (
     Health(
         "lag_seconds",
-        "From the newest reading of a request to when it was durable; one observation a request.",
+        "From the newest reading of a request, or of a portion of scraped pages, to when it was "
+        "durable.",
         ("receiver",),
         (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400),
     ),
@@ -207,7 +209,9 @@ class Telemetry:
             for h in HISTOGRAMS
         }
         self._children: dict[tuple[Any, ...], Counter] = {}
-        """Of counters, because finding one by its labels takes as long as all else here."""
+        """Of counters, because finding one by its labels takes as long as all else here; of gauges
+        and histograms below."""
+        self._set: dict[tuple[Any, ...], Gauge] = {}
         self._observed: dict[tuple[Any, ...], Histogram] = {}
         self._watched: dict[str, Watched] = {}
         self._senders: set[str] = set()
@@ -225,11 +229,16 @@ class Telemetry:
         counter.inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        gauge = self._gauges[name]
-        (gauge.labels(**labels) if labels else gauge).set(value)
+        key = name, *labels.items()
+        gauge = self._set.get(key)
+        if gauge is None:
+            declared = self._gauges[name]
+            gauge = self._set[key] = declared.labels(**labels) if labels else declared
+        gauge.set(value)
 
     def forget(self, name: str, **labels: str) -> None:
         """Show a gauge no more, until it is set again."""
+        self._set.pop((name, *labels.items()), None)
         with suppress(KeyError):
             self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
 

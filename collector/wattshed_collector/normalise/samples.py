@@ -17,6 +17,10 @@ LINE = re.compile(
     rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:(\{{.*\}})[ \t]*|[ \t]+)({NUMBER})(?:[ \t]+-?[0-9]+)?[ \t]*"
 )
 """Name, labels and value, perhaps with a time; whatever is odd is left to the whole parser."""
+LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\\r\n]*)"'
+LABELS = re.compile(rf"\{{{LABEL}(?:,{LABEL})*\}}")
+PAIR = re.compile(LABEL)
+RESERVED = "__"
 
 
 def samples(
@@ -47,11 +51,21 @@ def samples(
         lines += 1
         series = known.get(name + labels)
         if series is None:
-            series = known[name + labels] = _parsed(f"{name}{labels} 0", scraped_ms)[0].series
+            series = known[name + labels] = _series(name, labels)
         found.append(Sample(series, float(value), scraped_ms))
     if len(known) > 2 * lines:
         known.clear()
     return found
+
+
+def _series(name: str, labels: str) -> Series:
+    """Return a new series; the whole parser takes twenty times as long where nothing is escaped."""
+    if LABELS.fullmatch(labels) is not None:
+        pairs = PAIR.findall(labels)
+        told = dict(pairs)
+        if len(told) == len(pairs) and not any(key.startswith(RESERVED) for key in told):
+            return Series(name, told)
+    return _parsed(f"{name}{labels} 0", 0)[0].series
 
 
 def _parsed(line: str, scraped_ms: int) -> list[Sample]:

@@ -34,10 +34,14 @@ ENGINE = {
     "compile_aggregate_expressions": "0",
     "compile_sort_description": "0",
     "memory_worker_period_ms": "1000",
+    "background_processing_pool_thread_sleep_seconds_if_nothing_to_do": "5",
+    "background_streaming_processing_pool_thread_sleep_seconds_if_nothing_to_do": "60",
     "max_partitions_per_insert_block": "0",
 }
 """Settings of the embedded engine. By default it looks at its memory ten times a second, which is
 a quarter of a percent of a core for nothing, and refuses a batch that spans a hundred days. It
+looks at each table more than once a second, whether there is something to merge or to stream, which
+takes another percent; an insert makes it look at once anyway (BackgroundJobsAssignee.cpp). It
 compiles expressions to machine code after their third use (Settings.cpp); of the ledger's that
 takes a second of CPU time, and computing an hour of 1500 GPUs again is no faster for it."""
 

@@ -16,7 +16,7 @@ from wattshed_collector.normalise.dialect import Sample
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.page_layout import SCRAPED, UNSAID, OwnPage, is_time, own_page
-from wattshed_collector.normalise.page_lines import Lines, PageLines, split
+from wattshed_collector.normalise.page_lines import PageLines, mark
 from wattshed_collector.normalise.slots import Moved, Odd, Slots
 from wattshed_collector.receivers.arrays import Tables, facts
 from wattshed_collector.receivers.grid import Times
@@ -52,16 +52,16 @@ class KnownPage:
         page = own_page(lines.series, origin, foreign, slots)
         self._own = None if page is None else _Own(page, shapes)
         kept = [others.keeps(series.name) for series in lines.series]
-        self._kept = [at for at, is_kept in enumerate(kept) if is_kept]
+        self._kept = np.flatnonzero(kept).tolist()
         places = [foreign.place(series, origin) for series in lines.series]
         self._of_concern = [place.thing is not None for place in places]
         rest = [place for place, is_kept in zip(places, kept, strict=True) if not is_kept]
         self._unknown = sum(place.unknown for place in rest)
         self._ignored = len(rest) - self._unknown - sum(self._of_concern)
 
-    def read(self, lines: Lines, scraped_ms: int) -> Read:
+    def read(self, page: bytes, scraped_ms: int) -> Read:
         """Return what a page with these lines says. Raises Odd."""
-        values = self._lines.values(lines)
+        values = self._lines.values(page)
         if self._own is not None:
             batch, told, claims = self._own.read(values, scraped_ms, self._normaliser)
             frames: tuple[Rows, ...] = told
@@ -70,7 +70,7 @@ class KnownPage:
             said = [
                 sample
                 for sample, wanted in zip(
-                    map(Sample, self._lines.series, values, repeat(scraped_ms)),
+                    map(Sample, self._lines.series, values.tolist(), repeat(scraped_ms)),
                     self._of_concern,
                     strict=True,
                 )
@@ -85,9 +85,12 @@ class KnownPage:
         batch.rejected.update(+rest)
         return Read(batch, frames, self._ignored)
 
-    def _samples(self, values: list[float], scraped_ms: int) -> list[Sample]:
+    def _samples(self, values: Floats, scraped_ms: int) -> list[Sample]:
         series = self._lines.series
-        return [Sample(series[at], values[at], scraped_ms) for at in self._kept]
+        said = values[self._kept].tolist()
+        return [
+            Sample(series[at], one, scraped_ms) for at, one in zip(self._kept, said, strict=True)
+        ]
 
 
 class _Said(NamedTuple):
@@ -105,11 +108,10 @@ class _Own:
         self._times = sorted(line for line in {*page.reads, *page.starts} if line >= 0)
         self._tables: Tables | None = None
 
-    def read(self, values: list[float], scraped_ms: int, normaliser: Normaliser) -> _Said:
-        if not all(is_time(values[line]) for line in self._times):
+    def read(self, numbers: Floats, scraped_ms: int, normaliser: Normaliser) -> _Said:
+        if not all(map(is_time, numbers[self._times].tolist())):
             raise Odd("a time that is none")
-        numbers = np.array(values)
-        times = np.zeros(len(values) + 2, np.int64)
+        times = np.zeros(len(numbers) + 2, np.int64)
         times[SCRAPED], times[UNSAID] = scraped_ms, 0
         times[self._times] = np.rint(numbers[self._times] * 1000)
         if self._tables is None:
@@ -159,25 +161,23 @@ class KnownPages:
         """Return what a page says. Raises InvalidInput where it is refused as a whole."""
         if state.sees_series:
             return self._reader.read(page, scraped_ms, state)
-        lines = _split(page)
-        if state.page is not None and lines is not None:
+        if state.page is not None:
             try:
-                return state.page.read(lines, scraped_ms)
+                return state.page.read(page, scraped_ms)
             except Odd:
                 pass
         read = self._reader.read(page, scraped_ms, state)
-        if lines is not None:
-            self._learn(lines, state)
+        self._learn(page, state)
         return read
 
-    def _learn(self, lines: Lines, state: TargetState) -> None:
+    def _learn(self, page: bytes, state: TargetState) -> None:
         """Remember a page whose lines came twice; what changes each time is not worth it."""
-        mark = hash(lines[0])
-        if mark != state.mark:
-            state.mark, state.page = mark, None
+        found = mark(page)
+        if found != state.mark:
+            state.mark, state.page = found, None
         elif state.page is None:
             try:
-                known = PageLines(lines, state.known, self._others.wanted)
+                known = PageLines(page, state.known, self._others.wanted)
                 state.page = KnownPage(
                     known,
                     state,
@@ -189,10 +189,3 @@ class KnownPages:
                 )
             except Odd:
                 state.page = None
-
-
-def _split(page: bytes) -> Lines | None:
-    try:
-        return split(page)
-    except Odd:
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -20,12 +21,15 @@ from wattshed_collector.receivers import body
 from wattshed_collector.store.stacks import Rows
 from wattshed_exporter.model import Batch
 
+from .client import resolve
 from .other_samples import OtherSamples
 from .reply import Failed
 from .state import TargetState
 
 LARGEST_GROUP = 32
 """Pages that are handed over at once; so many wait for one another."""
+LINGER_SECONDS = 0.05
+"""How long a page waits for others: those of one instant come within that."""
 
 
 class Read(NamedTuple):
@@ -124,12 +128,15 @@ def _rewrite(series: Series, state: TargetState) -> Series | None:
     return Series(labels.pop("__name__"), labels)
 
 
+Told = Callable[[Read | Exception], None]
+
+
 class _Waiting(NamedTuple):
     page: bytes
     encoding: str
     scraped_ms: int
     state: TargetState
-    future: asyncio.Future[Read]
+    told: Told
 
 
 class Desk:
@@ -141,20 +148,36 @@ class Desk:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="scrape")
         self._waiting: list[_Waiting] = []
         self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def put(
+        self, page: bytes, encoding: str, scraped_ms: int, state: TargetState, told: Told
+    ) -> None:
+        """Have a page read, which is unpacked here; ``told`` is called on the event loop."""
+        self._waiting.append(_Waiting(page, encoding, scraped_ms, state, told))
+        if len(self._waiting) >= LARGEST_GROUP:
+            self._next()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LINGER_SECONDS, self._next)
 
     async def read(self, page: bytes, encoding: str, scraped_ms: int, state: TargetState) -> Read:
-        """Return what a page says, which is unpacked here. Raises InvalidInput."""
+        """Return what a page says. Raises InvalidInput."""
         future: asyncio.Future[Read] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(page, encoding, scraped_ms, state, future))
-        self._next()
+        self.put(page, encoding, scraped_ms, state, lambda result: resolve(future, result))
         return await future
 
     def close(self) -> None:
         """Finish what is being read, begin nothing more."""
         self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _next(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._waiting and not self._busy:
             group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
             self._busy = True
@@ -176,11 +199,6 @@ class Desk:
 
     def _tell(self, group: list[_Waiting], results: list[Read | Exception]) -> None:
         self._busy = False
-        for member, result in zip(group, results, strict=True):
-            if member.future.done():
-                continue
-            if isinstance(result, Exception):
-                member.future.set_exception(result)
-            else:
-                member.future.set_result(result)
         self._next()
+        for member, result in zip(group, results, strict=True):
+            member.told(result)

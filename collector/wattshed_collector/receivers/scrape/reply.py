@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wattshed_collector.errors import InvalidInput
 
@@ -20,8 +21,7 @@ class Failed(InvalidInput):
     """A target was not scraped; ``reason`` is one word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A complete answer; names of headers are in lower case. ``keep``: another may follow it."""
 
     status: int
@@ -58,6 +58,8 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> Reply | None:
         """Take bytes; return the answer once it is complete. Raises Failed."""
+        if not self.began and (whole := self._whole(data)) is not None:
+            return whole
         self.began = True
         self._held += data
         while self._head is None:
@@ -77,6 +79,20 @@ class ReplyReader:
             del self._held[self._head.length :]
             self._head.keep = False
         return self._reply()
+
+    def _whole(self, data: bytes) -> Reply | None:
+        """Return the answer where it came in one piece, with a length: the body is copied once."""
+        at = data.find(END_OF_HEAD)
+        if not 0 <= at <= HEAD_BYTES:
+            return None
+        head = _head(data[:at].decode("latin-1").split("\r\n"))
+        at += len(END_OF_HEAD)
+        if head.status < 200 or head.chunked or head.length != len(data) - at:
+            return None
+        if head.length > self._limit:
+            raise self._too_large()
+        self.began = True
+        return Reply(head.status, head.phrase, head.headers, data[at:], head.keep)
 
     def end(self) -> Reply:
         """Return the answer that the end of the connection completes. Raises Failed."""

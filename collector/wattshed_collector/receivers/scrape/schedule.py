@@ -1,7 +1,7 @@
 """When each target is asked: a phase of its own within the interval, the same after a restart.
 
 The phase is a hash of the target, so that a fleet is spread evenly and a target keeps its instant.
-It falls on one of four slots a second, at least twenty in all, because a process that wakes up for
+It falls on one of two slots a second, at least twenty in all, because a process that wakes up for
 several targets costs less than one that wakes for each (``bench/scrape.py``). Times are multiples
 of the interval from the epoch, so nothing drifts; a step of the wall clock is not followed.
 """
@@ -16,7 +16,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
-SLOT_SECONDS = 0.25
+SLOT_SECONDS = 0.5
 FEWEST_SLOTS = 20
 
 

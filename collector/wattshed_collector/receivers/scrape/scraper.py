@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from wattshed_collector.config import NAMED_ALONE, Job, Scrape
@@ -22,7 +23,7 @@ from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
 from . import credentials
-from .client import Client
+from .client import Answer, Client
 from .discovery import Discovery, Labels
 from .discovery.files import Files
 from .discovery.http import Http
@@ -31,8 +32,9 @@ from .fleet import Fleet
 from .health import Ward
 from .other_samples import OtherSamples
 from .pages import Desk, PageReader, Read
+from .portions import Page, Portions
 from .relabel import Rules
-from .reply import Failed
+from .reply import Failed, Reply
 from .schedule import Schedule
 from .state import TargetState
 from .targets import Target, alone
@@ -51,9 +53,14 @@ class _Member:
     target: Target
     state: TargetState
     client: Client
+    request: tuple[str, bytes] = ("", b"")
+    """What is sent, by the header that says who asks."""
     busy: bool = False
     gone: bool = False
     write_failed: bool = False
+    scraped_ms: int = 0
+    began: float = 0.0
+    """When it was asked last, by the clock and monotonic."""
 
 
 class _JobParts:
@@ -112,8 +119,10 @@ class Scraper:
         self._members: dict[Target, _Member] = {}
         self._said: set[tuple[str, str, str]] = set()
         self._changed = asyncio.Event()
-        self._slots = asyncio.Semaphore(options.max_concurrent)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked = 0
+        self._waiting: deque[_Member] = deque()
+        """Targets that are due, while as many are being asked as may be."""
+        self._portions: Portions[_Member] = Portions(writer.submit, self._settled, self._nobody_due)
         self._schedule: Schedule[_Member] = Schedule(time.monotonic, time.time() - time.monotonic())
 
     def status(self) -> dict[str, Any]:
@@ -131,12 +140,10 @@ class Scraper:
                         tasks.create_task(self._discover(name, f"{number}", discovery))
                 await self._turn()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
             for member in self._members.values():
                 member.client.close()
             self._desk.close()
+            self._portions.flush()
 
     async def scrape(self, target: Target) -> Read:
         """Scrape a target once, now; return what is in the store then.
@@ -145,14 +152,19 @@ class Scraper:
             InvalidInput: where the target or its page is not as it should be.
             StoreError: where it could not be written.
         """
-        member = self._members.get(target) or self._jobs[target.job].member(target)
+        member = self._jobs[target.job].member(target)
+        request, limit = self._request(member), self._options.max_body_bytes
         try:
-            read = await self._read(member, int(time.time() * 1000))
-            await self._write(read)
+            scraped_ms = int(time.time() * 1000)
+            reply = await member.client.get(request, target.timeout_seconds, limit)
+            read = await self._desk.read(*_page(reply), scraped_ms, member.state)
+            self._note(read)
+            if read.batch or read.frames:
+                await asyncio.wrap_future(self._writer.submit(read.batch, read.frames))
+            self._durable(read)
             return read
         finally:
-            if target not in self._members:
-                member.client.close()
+            member.client.close()
 
     async def _turn(self) -> None:
         """Begin what is due, for ever."""
@@ -167,85 +179,118 @@ class Scraper:
                 continue
 
     def _begin(self, member: _Member) -> None:
-        if member.busy:  # never two scrapes of one target at once
+        if member.busy or self._portions.is_full:  # never two scrapes of one target at once
             self._telemetry.count("scrapes_total", job=member.target.job, result="skipped")
             return
         member.busy = True
-        task = asyncio.create_task(self._follow(member))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _follow(self, member: _Member) -> None:
-        """Scrape and write; whatever happens stays with this target."""
-        try:
-            async with self._slots:
-                read = await self._judged(member)
-            await self._written(member, read)
-        finally:
-            member.busy = False
-            if member.gone:
-                member.client.close()
-
-    async def _judged(self, member: _Member) -> Read:
-        """Read the page, and tell the ward what came of it; of a failure nothing else is known."""
-        target, began, scraped_ms = member.target, time.monotonic(), int(time.time() * 1000)
-        try:
-            read = await self._read(member, scraped_ms)
-        except InvalidInput as error:
-            reason, said = error.reason, str(error)
-        except Exception as error:  # one target must not end the scraping of the others
-            log.exception("scraping %s failed unexpectedly", target.url)
-            reason, said = "exception", f"{type(error).__name__}: {error}"
+        if self._asked < self._options.max_concurrent:
+            self._ask(member)
         else:
-            seconds = time.monotonic() - began
-            self._ward.succeeded(target, scraped_ms, seconds, member.state.samples)
-            return self._with_verdict(member, read, scraped_ms, seconds, up=True)
-        seconds = time.monotonic() - began
-        self._ward.failed(target, scraped_ms, seconds, reason, said)
-        return self._with_verdict(member, Read(Batch()), scraped_ms, seconds, up=False)
+            self._waiting.append(member)
 
-    def _with_verdict(
-        self, member: _Member, read: Read, scraped_ms: int, seconds: float, *, up: bool
-    ) -> Read:
-        rejected: Counter[str] = Counter()
-        told = self._others.verdict(member.state, scraped_ms, seconds, rejected, up=up)
-        self._telemetry.reject(RECEIVER, rejected)
-        return read._replace(frames=read.frames + told)
-
-    async def _read(self, member: _Member, scraped_ms: int) -> Read:
-        target, parts = member.target, self._jobs[member.target.job]
-        limit = self._options.max_body_bytes
-        who = "" if target.authorization else parts.authorization.get()
-        request = target.request(who, compression=parts.job.compression)
-        reply = await member.client.get(request, target.timeout_seconds, limit)
-        if reply.status != 200:
-            raise Failed(_refusal(reply.status, reply.phrase, reply.headers), "status")
-        encoding = reply.headers.get("content-encoding", "")
-        return await self._desk.read(reply.body, encoding, scraped_ms, member.state)
-
-    async def _written(self, member: _Member, read: Read) -> None:
-        """Write, where that fails is no fault of the target: it is counted and said once."""
+    def _ask(self, member: _Member) -> None:
+        """Ask a target; ``_read`` follows, later and one way or another."""
+        self._asked += 1
+        member.began, member.scraped_ms = time.monotonic(), int(time.time() * 1000)
+        timeout_seconds, limit = member.target.timeout_seconds, self._options.max_body_bytes
         try:
-            await self._write(read)
+            request = self._request(member)
+            member.client.ask(request, timeout_seconds, limit, partial(self._answered, member))
         except Exception as error:
+            # Not from here: of many that wait each would be called by the one before.
+            asyncio.get_running_loop().call_soon(self._read, member, error)
+
+    def _request(self, member: _Member) -> bytes:
+        """Return what to send. Raises Failed where it cannot be said who asks."""
+        parts = self._jobs[member.target.job]
+        who = "" if member.target.authorization else parts.authorization.get()
+        if not member.request[1] or member.request[0] != who:
+            made = member.target.request(who, compression=parts.job.compression)
+            member.request = who, made
+        return member.request[1]
+
+    def _answered(self, member: _Member, answer: Answer) -> None:
+        if isinstance(answer, Exception):
+            self._read(member, answer)
+            return
+        try:
+            page = _page(answer)
+        except Failed as error:
+            self._read(member, error)
+        else:
+            told = partial(self._read, member)
+            self._desk.put(*page, member.scraped_ms, member.state, told)
+
+    def _read(self, member: _Member, result: Read | Exception) -> None:
+        """Take what a page says, or why there is none; nothing keeps others from being asked."""
+        self._asked -= 1
+        if self._waiting:
+            self._ask(self._waiting.popleft())
+        member.busy = False
+        if member.gone:
+            member.client.close()
+        try:
+            read = self._judged(member, result)
+            self._note(read)
+            if read.batch or read.frames:
+                self._portions.put(member, read)
+        except Exception:
+            log.exception("what %s said is lost", member.target.url)
+
+    def _judged(self, member: _Member, result: Read | Exception) -> Read:
+        """Tell the ward how a scrape was; of one that failed nothing else is known."""
+        target, scraped_ms = member.target, member.scraped_ms
+        seconds = time.monotonic() - member.began
+        if isinstance(result, Read):
+            self._ward.succeeded(target, scraped_ms, seconds, member.state.samples)
+            return self._with_verdict(member, result, seconds, up=True)
+        if isinstance(result, InvalidInput):
+            reason, said = result.reason, str(result)
+        else:
+            log.error("scraping %s failed unexpectedly", target.url, exc_info=result)
+            reason, said = "exception", f"{type(result).__name__}: {result}"
+        self._ward.failed(target, scraped_ms, seconds, reason, said)
+        return self._with_verdict(member, Read(Batch()), seconds, up=False)
+
+    def _with_verdict(self, member: _Member, read: Read, seconds: float, *, up: bool) -> Read:
+        rejected: Counter[str] = Counter()
+        told = self._others.verdict(member.state, member.scraped_ms, seconds, rejected, up=up)
+        self._telemetry.reject(RECEIVER, rejected)
+        return read._replace(frames=read.frames + told) if told else read
+
+    def _nobody_due(self, seconds: float) -> bool:
+        left = self._schedule.wait_seconds()
+        return not self._asked and (left is None or left > seconds)
+
+    def _settled(self, pages: Sequence[Page[_Member]], said: Read, error: Exception | None) -> None:
+        """Note what is durable. Where writing fails that is no fault of the target: it is counted
+        and said once."""
+        if error is None:
+            self._durable(said)
+            for page in pages:
+                page.whose.write_failed = False
+            return
+        for member in (page.whose for page in pages):
             self._telemetry.count("scrapes_total", job=member.target.job, result="not_written")
             if not member.write_failed:
                 log.warning("what %s said is not written: %s", member.target.url, error)
-            if not isinstance(error, StoreError):
-                log.exception("writing failed unexpectedly")
             member.write_failed = True
-        else:
-            member.write_failed = False
+        if not isinstance(error, StoreError):
+            log.error("writing failed unexpectedly", exc_info=error)
 
-    async def _write(self, read: Read) -> None:
-        batch = read.batch
-        self._telemetry.count("ignored_total", read.ignored, receiver=RECEIVER)
-        if batch or read.frames:
-            self._learn(batch)
-            await asyncio.wrap_future(self._writer.submit(batch, read.frames))
-            self._telemetry.durable(RECEIVER, batch, time.time(), read.frames)
-        self._telemetry.reject(RECEIVER, batch.rejected)
-        self._telemetry.quarantine(RECEIVER, batch)
+    def _note(self, read: Read) -> None:
+        """Tell whose devices these are, and count what is no row."""
+        if read.batch:
+            self._learn(read.batch)
+        if read.ignored:
+            self._telemetry.count("ignored_total", read.ignored, receiver=RECEIVER)
+        self._telemetry.reject(RECEIVER, read.batch.rejected)
+        if read.batch.quarantine:
+            self._telemetry.quarantine(RECEIVER, read.batch)
+
+    def _durable(self, said: Read) -> None:
+        if said.batch or said.frames:
+            self._telemetry.durable(RECEIVER, said.batch, time.time(), said.frames)
 
     def _tell_static(self, name: str, parts: _JobParts) -> None:
         if name == NAMED_ALONE:
@@ -288,6 +333,7 @@ class Scraper:
         for target in came:
             member = self._members[target] = parts.member(target)
             self._ward.admit(target)
+            self._portions.interval(target.interval_seconds)
             self._schedule.add(member, target.key, target.interval_seconds)
         self._changed.set()
 
@@ -300,6 +346,13 @@ class Scraper:
                 self._said.clear()
             self._said.add(said)
             log.warning("job %s: %s: %s", job, reason, message)
+
+
+def _page(reply: Reply) -> tuple[bytes, str]:
+    """Return a page and how it is packed. Raises Failed where the answer is none."""
+    if reply.status != 200:
+        raise Failed(_refusal(reply.status, reply.phrase, reply.headers), "status")
+    return reply.body, reply.headers.get("content-encoding", "")
 
 
 def _refusal(status: int, phrase: str, headers: dict[str, str]) -> str:

@@ -82,6 +82,20 @@ async def test_a_bad_answer_costs_the_connection(answer: bytes, reason: str) -> 
     assert wire.connections == 2
 
 
+async def test_who_closes_is_told_nothing_more() -> None:
+    told: list[object] = []
+    async with Wire(b"", ok(b"late")).listening() as wire:
+        client = plain(wire)
+        for moment in (0.0, 0.05):  # while it connects, and while it waits for the answer
+            client.ask(REQUEST, 0.1, 10_000, told.append)
+            await asyncio.sleep(moment)
+            client.close()
+        await asyncio.sleep(0.15)
+        assert told == []
+        assert (await get(client)).body == b"late"
+        client.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid", "a..b", "x" * 70 + ".y"])
 async def test_where_nobody_is(host: str) -> None:
     with pytest.raises(Failed) as caught:

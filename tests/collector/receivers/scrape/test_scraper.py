@@ -6,7 +6,8 @@ import asyncio
 import gzip
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ from aiohttp import web
 from tests.fixtures import scraped
 from tests.fixtures.scraped import Wire, answering, ok, serving
 
-from wattshed_collector.config import FileSd, Job, Relabel, Scrape, Static
+from wattshed_collector.config import Auth, FileSd, Job, Relabel, Scrape, Static
 from wattshed_collector.errors import InvalidInput, Retryable
 from wattshed_collector.normalise.facts import Limits
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.other_samples import OtherSamples
 from wattshed_collector.receivers.scrape.pages import Read
+from wattshed_collector.receivers.scrape.portions import MOST_ROWS
 from wattshed_collector.receivers.scrape.state import TargetState
 from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.telemetry import Telemetry
@@ -340,6 +342,54 @@ async def test_a_store_that_is_away_is_no_fault_of_the_target(run: Wait, wait: W
             await wait(lambda: sample("scrapes_total", job="targets", result="not_written"))
     assert sample("scrape_up", job="targets", target=url) == 1
     assert sample("ticks_total", receiver="scrape") is None
+
+
+class Slow:
+    """Stands in for a writer that takes rows in, and is long about them."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[None]] = []
+
+    def submit(self, batch: Batch, frames: object = ()) -> Future[None]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+async def test_a_store_that_is_slow_costs_scrapes_and_no_memory(run: Wait, wait: Wait) -> None:
+    telemetry, slow = Telemetry(), Slow()
+    batch = Batch(ticks=(Tick("d", NOW_MS, 1000, Method.COUNTER, 1.0),) * MOST_ROWS)
+
+    def scrapes(result: str) -> float:
+        labels = {"job": "targets", "result": result}
+        return telemetry.registry.get_sample_value("wattshed_collector_scrapes_total", labels) or 0
+
+    async with Wire(ok()).listening() as wire:
+        options = Scrape(targets=(f"http://127.0.0.1:{wire.port}/",), interval_seconds=0.05)
+        async with run(Scraper(slow, Spy(batch), telemetry, options)):  # type: ignore[arg-type]
+            await wait(lambda: scrapes("skipped") > 2)
+            assert (len(slow.futures), scrapes("ok")) == (1, 2)
+            slow.futures[0].set_result(None)
+            await wait(lambda: len(slow.futures) == 2)
+            await wait(lambda: scrapes("ok") == 3)
+
+
+async def test_many_that_cannot_say_who_asks_wait_for_one_that_is_slow(
+    station: Station, tmp_path: Path, run: Wait, wait: Wait
+) -> None:
+    def failed(job: str, reason: str) -> float:
+        return station.sample("scrape_failures_total", job=job, reason=reason) or 0
+
+    def job(name: str, ports: Iterable[int], token_file: str = "") -> Job:
+        targets = Static(targets=tuple(f"127.0.0.1:{port}" for port in ports))
+        auth = Auth(token_file=token_file)
+        return Job(name=name, static=(targets,), auth=auth, interval_seconds=0.3)
+
+    async with Wire(b"").listening() as wire:
+        many = job("many", range(1, 601), str(tmp_path / "gone"))
+        options = Scrape(jobs=(job("slow", [wire.port]), many), max_concurrent=1)
+        async with run(Scraper(station.writer, Spy(), station.telemetry, options)):
+            await wait(lambda: failed("slow", "timeout") > 1 and failed("many", "credentials") > 99)
+    assert failed("many", "exception") == 0
 
 
 async def test_what_a_rule_drops_is_counted_and_a_limit_stops_a_job(
