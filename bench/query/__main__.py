@@ -36,7 +36,7 @@ TABLES = ("tick", "detail", "tick_hour", "tick_day")
 QUICK = {"gpus": 16, "hours": 2, "days": 1, "repeats": 1}
 CALM_RATIO = 0.03
 CALM_SECONDS = 120
-"""Of one core: what works less than that has done with what it was given, or it is not waited for."""
+"""Of one core: what works less has done with what it was given. It is waited for so long."""
 
 
 @dataclass(frozen=True)

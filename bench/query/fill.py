@@ -54,12 +54,12 @@ class Sets:
     def hours_before(self) -> Iterator[Hour]:
         return self.before.each_hour() if self.days else iter(())
 
-    def hours(self, at: NDArray[np.float64] | None) -> Iterator[Hour]:
-        """Give the hours of the main set; ``at`` is what its counters begin with, in joules."""
+    def hours(self, last: Hour | None) -> Iterator[Hour]:
+        """Give the hours of the main set; its counters go on from ``last``, the hour before."""
         shift: NDArray[np.float64] | None = None
         for hour in self.main.each_hour():
-            if at is not None and shift is None:
-                shift = at - (hour.energy_joules[0] - hour.gained_joules[0])
+            if last is not None and shift is None:
+                shift = last.energy_joules[-1] - (hour.energy_joules[0] - hour.gained_joules[0])
             moved = hour.energy_joules if shift is None else hour.energy_joules + shift
             yield replace(hour, energy_joules=np.round(moved, 3))
 
@@ -91,7 +91,7 @@ def _peers(sets: Sets, others: Sequence[Peer], between: Callable[[], None], say:
                 sender.send(frame)
         sender.wait()
         between()
-        for hour in sets.hours(last and last.energy_joules[-1]):
+        for hour in sets.hours(last):
             say(f"peers: hour {hour.index + 1} of {sets.main.hours}")
             for first in range(0, sets.main.nodes, NODES_AT_ONCE):
                 nodes = range(first, min(first + NODES_AT_ONCE, sets.main.nodes))
@@ -127,7 +127,7 @@ def _ours(sets: Sets, ours: Ours, say: Say) -> Truth:
     last = _before(sets, ours, truth, ids, say)
     if last is not None:
         _last_reading(sets, ours, last, ids)
-    for hour in sets.hours(last and last.energy_joules[-1]):
+    for hour in sets.hours(last):
         say(f"ours: hour {hour.index + 1} of {main.hours}")
         truth.add(hour)
         for at in rows.portions(main.ticks, TICKS_AT_ONCE):
