@@ -79,6 +79,7 @@ def test_numbers_count_up_from_one() -> None:
         "wide_details",
         "latest",
         "other_metrics",
+        "workload_minutes",
     ]
 
 
