@@ -258,8 +258,7 @@ def test_an_outer_meter_of_an_older_store_is_in_no_sum_twice(client: Client) -> 
             client.insert(table, charged)
     client.command("TRUNCATE TABLE dirty")
     migrate(client, KEEP_ALL)
-    for view in ("v_workload_1h", "v_workload_1m"):
-        assert client.rows(f"SELECT sum(joules) FROM {view}") == [(300 * 3600.0,)]
+    assert client.rows("SELECT sum(joules) FROM v_workload_1h") == [(300 * 3600.0,)]
     Ledger(client, Policy(raw_days=0)).run()
     for view in (
         "v_workload_1m",
