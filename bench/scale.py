@@ -141,7 +141,7 @@ def _steps(fleet: Large, ours: Ours) -> Iterator[Step]:
     yield _step("the same hour once more", cost.cpu, cost.wall, fleet.rows)
     for what, tables, rows_of in (
         ("a reading of 5 samples", ("tick", "tick_hour", "tick_day"), fleet.rows),
-        ("a minute of a GPU", ("charge_1m", "measured_1m"), len(fleet.keys) * 60),
+        ("a minute of a GPU", ("charge_1m", "measured_1m", "workload_1m"), len(fleet.keys) * 60),
         ("an hour of a GPU", ("charge_1h", "workload_1h"), len(fleet.keys)),
     ):
         for table in tables:

@@ -22,6 +22,7 @@ COPIED = (
     "measured_1m",
     "charge_1m",
     "charge_1h",
+    "workload_1m",
     "workload_1h",
     "workload_1d",
     "ledger_hour",

@@ -74,6 +74,7 @@ DERIVED = (
     "tree",
     "workload_1d",
     "workload_1h",
+    "workload_1m",
     "workload_seen",
 )
 KEEP_ALL = Layout(raw_days=0, minute_days=0)

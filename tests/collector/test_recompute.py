@@ -178,6 +178,7 @@ COMPARED = {
     "measured_1m": "version",
     "charge_1m": "version",
     "charge_1h": "version",
+    "workload_1m": "version",
     "workload_1h": "version",
     "reconcile_1h": "version",
 }

@@ -7,11 +7,13 @@ each hour only the newest finished run counts, as in ``v_energy_*`` (migration 0
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .client import Client
+import numpy as np
+
+from .client import Client, Row
 
 Record = dict[str, Any]
 
@@ -37,8 +39,8 @@ MINUTES_UP_TO_S = 49 * 3600
 """Longest window of which the edges are answered from minutes; a longer one is of whole hours."""
 
 HOUR_S, DAY_S = 3600, 86400
-SMALL = 100_000
-"""Fewer workloads than this are summed by one thread."""
+SMALL = 400_000
+"""Fewer rows by the hour and workload than this are summed by one thread."""
 
 _NAMES = {
     "workload": "name AS workload",
@@ -49,22 +51,16 @@ _NAMES = {
 }
 _CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
 _PARTS = "sum(e.joules) AS j, sum(e.seconds) AS s, " + ", ".join(
-    f"sumIf(e.joules, class = '{name}') AS {name}" for name in _CLASSES
-)
-_SUMS = "sum(j) AS joules, sum(s) AS device_seconds, " + ", ".join(
-    f"sum({name}) AS {name}_joules" for name in _CLASSES
+    f"sumIf(e.joules, class = '{name}') AS {name}" for name in ("active", "idle_held")
 )
 _MONEY = ", facility_joules, cost, currency"
 _MONEY_PARTS = """,
-sum(facility_joules) AS facility, sum(isNull(facility_joules) AND joules != 0) AS unstated,
-sum(cost) AS paid, sum(isNull(cost) AND joules != 0) AS unpriced,
-minIf(currency, isNotNull(cost)) AS low, maxIf(currency, isNotNull(cost)) AS high
+sum(e.facility_joules) AS facility,
+sum(isNull(e.facility_joules) AND e.joules != 0) AS unstated,
+sum(e.cost) AS paid, sum(isNull(e.cost) AND e.joules != 0) AS unpriced,
+minIf(e.currency, isNotNull(e.cost)) AS low, maxIf(e.currency, isNotNull(e.cost)) AS high
 """
-_MONEY_SUMS = """,
-if(sum(unstated) = 0, sum(facility), NULL) AS facility_joules,
-if(sum(unpriced) = 0 AND min(low) = max(high), sum(paid), NULL) AS cost,
-if(isNull(cost), '', min(low)) AS currency
-"""
+_MONEY_SUMS = ", sum(facility), sum(unstated), sum(paid), sum(unpriced), min(low), max(high)"
 _NO_MONEY: Record = {"facility_joules": None, "cost": None, "currency": ""}
 
 
@@ -116,6 +112,22 @@ class Span:
         return -(-self.since // length) * length, self.until // length * length
 
 
+_BEGUN, _FINISHED, _PRICED = range(3)
+_TOLD = """
+SELECT toUnixTimestamp(t) AS hour, version, toUInt64(0) AS count, toUInt8(0) AS what
+FROM ledger_open WHERE WINDOW
+UNION ALL
+SELECT toUnixTimestamp(t), version, rolled_up_rows, toUInt8(1) FROM ledger_hour WHERE WINDOW
+UNION ALL
+SELECT toUInt32(0), toUInt64(0), count(), toUInt8(2) FROM factor WHERE kind IN ('pue', 'price')
+SETTINGS max_threads = 1
+""".replace(
+    "WINDOW", "t >= toDateTime({first:UInt32}, 'UTC') AND t < toDateTime({end:UInt32}, 'UTC')"
+)
+"""One question, because what each costs is its planning."""
+_MARKS = np.dtype([("hour", "<u4"), ("version", "<u8"), ("count", "<u8"), ("what", "u1")])
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What to read a window from: the version of each finished hour, and hours being written.
@@ -156,20 +168,17 @@ def read_told(client: Client, span: Span) -> Told:
     first, end = span.since // HOUR_S * HOUR_S, span.hours[1] + HOUR_S
     begun: dict[int, int] = {}
     finished: dict[int, int] = {}
-    marks = client.rows(
-        f"SELECT toUnixTimestamp(t), version, 0 FROM ledger_open WHERE {_within(first, end)} "
-        "UNION ALL "
-        f"SELECT toUnixTimestamp(t), version, 1 FROM ledger_hour WHERE {_within(first, end)}"
-    )
-    for hour, version, is_finished in marks:
-        of = finished if is_finished else begun
+    rows = is_priced = 0
+    told = client.array(_TOLD, _MARKS, {"first": first, "end": end})
+    for hour, version, count, what in told.tolist():
+        if what == _PRICED:
+            is_priced = count
+            continue
+        of = finished if what == _FINISHED else begun
         of[hour] = max(version, of.get(hour, 0))
-    ((rates, workloads),) = client.rows(
-        "SELECT (SELECT count() FROM factor WHERE kind IN ('pue', 'price')), "
-        "(SELECT count() FROM workload)"
-    )
+        rows += count
     late = frozenset(hour for hour, version in begun.items() if version > finished.get(hour, 0))
-    return Told(finished, late, rates > 0, workloads < SMALL)
+    return Told(finished, late, is_priced > 0, rows < SMALL)
 
 
 def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
@@ -178,18 +187,62 @@ def energy(client: Client, by: str, since: int, until: int) -> list[Record]:
     ``facility_joules`` (joules with the site's PUE) and ``cost`` are None where they are not known
     for all of the group, ``currency`` is then "". They change nothing of the joules.
     """
-    columns = ", ".join(GROUPS[by])
+    columns = GROUPS[by]
     span = Span(since, until)
     told = read_told(client, span)
-    source = _summed(span, told, by)
-    if not source:
+    query = _query(span, told, by)
+    if not query:
         return []
-    sums = _SUMS + (_MONEY_SUMS if told.is_priced else "")
-    records = client.records(
-        f"SELECT {columns}, {sums} FROM ({source}) GROUP BY {columns} "
-        f"HAVING device_seconds > 0 ORDER BY joules DESC, {columns} {told.settings}"
-    )
-    return records if told.is_priced else [{**record, **_NO_MONEY} for record in records]
+    found: dict[Row, _Sum] = {}
+    for row in client.rows(query):
+        names = row[: len(columns)]
+        found.setdefault(names, _Sum()).add(*row[len(columns) :])
+    records = [
+        {**dict(zip(columns, names, strict=True)), **of.record}
+        for names, of in found.items()
+        if of.seconds > 0
+    ]
+    return sorted(records, key=lambda r: (-r["joules"], [str(r[column]) for column in columns]))
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What a group has of each class, and what is known of its money."""
+
+    seconds: float = 0.0
+    joules: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_CLASSES, 0.0))
+    unstated: int = 0
+    unpriced: int = 0
+    facility: float | None = None
+    paid: float | None = None
+    currencies: set[str] = field(default_factory=set)
+
+    def add(self, charge_class: str, joules: float, seconds: float, *money: Any) -> None:
+        self.joules[charge_class] = self.joules.get(charge_class, 0.0) + joules
+        self.seconds += seconds
+        if money:
+            facility, unstated, paid, unpriced, low, high = money
+            self.unstated, self.unpriced = self.unstated + unstated, self.unpriced + unpriced
+            self.facility = _added(self.facility, facility)
+            self.paid = _added(self.paid, paid)
+            self.currencies |= {low, high} - {""}
+
+    @property
+    def record(self) -> Record:
+        facility = None if self.unstated else self.facility
+        cost = None if self.unpriced or len(self.currencies) != 1 else self.paid
+        return {
+            "joules": sum(self.joules.values()),
+            "device_seconds": self.seconds,
+            **{f"{name}_joules": self.joules[name] for name in _CLASSES},
+            "facility_joules": facility,
+            "cost": cost,
+            "currency": "" if cost is None else min(self.currencies),
+        }
+
+
+def _added(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else one + other
 
 
 def workload_energy(client: Client, since: int, until: int, most: int = 0) -> list[Record]:
@@ -200,7 +253,11 @@ def workload_energy(client: Client, since: int, until: int, most: int = 0) -> li
     columns = ("workload_key", "workload", "workload_kind", "team", "ai_model", "precision")
     span = Span(since, until)
     told = read_told(client, span)
-    parts = _by_id(span, told, "workload_id", "", "sumIf(e.seconds, class = 'idle_held') AS held_s")
+    rows = _rows(span, told, "workload_id", "")
+    parts = rows and (
+        f"SELECT workload_id AS id, {_PARTS}, sumIf(e.seconds, class = 'idle_held') AS held_s "
+        f"FROM ({rows}) AS e GROUP BY id"
+    )
     if not parts:
         return []
     sums = f"""
@@ -217,17 +274,36 @@ def workload_energy(client: Client, since: int, until: int, most: int = 0) -> li
     )
 
 
-def _summed(span: Span, told: Told, by: str) -> str:
-    columns = GROUPS[by]
+def _query(span: Span, told: Told, by: str) -> str:
+    """Return the query for sums by the columns of a group and by class; "" for nothing known.
+
+    It is as flat as can be: for a fleet of a thousand devices planning costs more than reading.
+    Many rows are summed by identity before names are joined to them.
+    """
     money = _MONEY if told.is_priced else ""
-    if by == "class" or (by == "site" and not span.minutes):
-        parts = _by_id(span, told, by, money)
-        return parts and f"SELECT *, id AS {by} FROM ({parts})"
-    key, table = "workload_id", "workload"
-    if by in _OF_DEVICES:
-        key, table = "device_id", "device"
-    parts = _by_id(span, told, key, money)
-    return parts and _named(parts, table, columns)
+    key, table = _key(by, span, money)
+    rows = _rows(span, told, key, money)
+    if rows and not (told.is_small and not money):
+        parts = f"sum(e.joules) AS joules, sum(e.seconds) AS seconds{money and _MONEY_PARTS}"
+        own = ", ".join(dict.fromkeys([key, "class"]))
+        rows = f"SELECT {own}, {parts} FROM ({rows}) AS e GROUP BY {own}"
+    columns = ", ".join(GROUPS[by])
+    names = "".join(f", {_NAMES.get(column, column)}" for column in GROUPS[by])
+    join = (
+        f"ANY LEFT JOIN (SELECT {table}_id AS id{names} FROM {table} FINAL) AS named "
+        f"ON named.id = e.{key}"
+    )
+    return rows and (
+        f"SELECT {columns}, e.class AS of, sum(e.joules), sum(e.seconds){money and _MONEY_SUMS} "
+        f"FROM ({rows}) AS e {join if table else ''} GROUP BY {columns}, of {told.settings}"
+    )
+
+
+def _key(by: str, span: Span, money: str) -> tuple[str, str]:
+    """Return what rows are summed by, and the table that names it, "" where it is its own name."""
+    if by == "class" or (by == "site" and not (span.minutes and money)):
+        return by, ""
+    return ("device_id", "device") if by in _OF_DEVICES else ("workload_id", "workload")
 
 
 def _named(sums: str, table: str, columns: tuple[str, ...]) -> str:
@@ -238,17 +314,14 @@ def _named(sums: str, table: str, columns: tuple[str, ...]) -> str:
     )
 
 
-def _by_id(span: Span, told: Told, key: str, money: str, more: str = "") -> str:
-    """Return a query for sums by ``id``, which is what ``key`` names; "" where nothing is known."""
+def _rows(span: Span, told: Told, key: str, money: str) -> str:
+    """Return a query for every charge of the window by ``key`` and class; "" for none."""
     parts = list(_edges(span, told, key, money))
     if key == "device_id":
         parts += _of_devices(span, told, money)
     else:
         parts += _rolled_up(span, told, key, money)
-    sums = ", ".join([_PARTS, *([more] if more else [])]) + (_MONEY_PARTS if money else "")
-    rows = " UNION ALL ".join(parts)
-    columns = f"{key} AS id, {sums}"
-    return f"SELECT {columns} FROM ({rows}) AS e GROUP BY id" if parts else ""
+    return " UNION ALL ".join(parts)
 
 
 def _what(key: str, money: str) -> str:
@@ -258,6 +331,10 @@ def _what(key: str, money: str) -> str:
 def _edges(span: Span, told: Told, key: str, money: str) -> Iterator[str]:
     for since, until in span.minutes:
         hours = range(since // HOUR_S * HOUR_S, until, HOUR_S)
+        if not money and key != "device_id":
+            for query in told.rows("workload_1m", "toStartOfHour(t)", hours, _what(key, "")):
+                yield f"{query} AND {_within(since, until)}"
+            continue
         join = _rates(since, until) if money else ""
         what = _what(key, _RATED if money else "")
         for query in told.rows("charge_1m", "toStartOfHour(t)", hours, what, join):

@@ -30,31 +30,41 @@ def _within(time: str, since: int, until: int) -> str:
 
 
 def power(client: Client, by: str, since: int, until: int, step: int) -> list[Record]:
-    """Mean watts per ``by`` and step of ``step`` seconds (whole minutes), ascending by ``t``."""
-    table, key = ("device", "device_id") if by in PLACES else ("workload", "workload_id")
+    """Mean watts per ``by`` and step of ``step`` seconds (whole minutes), ascending by ``t``.
+
+    By who holds the devices, and by site, from what each workload was charged with by the minute.
+    """
     told = read_told(client, Span(since, until))
     hours = range(since // HOUR_S * HOUR_S, until, HOUR_S)
+    key, name, join = _summed_by(by)
+    table, counted = ("charge_1m", f" AND {COUNTED}") if key == "device_id" else ("workload_1m", "")
     rows = [
-        f"{query} AND {_within('m.t', since, until)} AND {COUNTED}"
+        f"{query} AND {_within('m.t', since, until)}{counted}"
         for query in told.rows(
-            "charge_1m", "toStartOfHour(m.t)", hours, f"SELECT m.t AS at, {key}, m.joules AS joules"
+            table, "toStartOfHour(m.t)", hours, f"SELECT m.t AS at, m.{key}, m.joules AS joules"
         )
     ]
     if not rows:
         return []
     return client.records(
         f"""
-        SELECT t, {_name(by)} AS name, sum(joules) / {{step:UInt32}} AS watts
-        FROM (
-            SELECT intDiv(toUnixTimestamp(at), {{step:UInt32}}) * {{step:UInt32}} AS t, {key},
-                   sum(c.joules) AS joules
-            FROM ({" UNION ALL ".join(rows)}) AS c GROUP BY t, {key}
-        ) AS s
-        LEFT JOIN (SELECT * FROM {table} FINAL) AS w ON w.{key} = s.{key}
+        SELECT toUInt32(intDiv(toUnixTimestamp(at), {{step:UInt32}}) * {{step:UInt32}}) AS t,
+               {name} AS name, sum(c.joules) / {{step:UInt32}} AS watts
+        FROM ({" UNION ALL ".join(rows)}) AS c {join}
         GROUP BY t, name ORDER BY t, name {told.settings}
         """,
         {"step": step},
     )
+
+
+def _summed_by(by: str) -> tuple[str, str, str]:
+    """Return what rows of power are read by, its name, and the join that gives it."""
+    if by == "site":
+        return "site", "c.site", ""
+    table, key = ("device", "device_id") if by in PLACES else ("workload", "workload_id")
+    column = "name" if by == "workload" else by
+    join = f"ANY LEFT JOIN (SELECT {key}, {column} FROM {table} FINAL) AS w ON w.{key} = c.{key}"
+    return key, f"w.{column}", join
 
 
 def least_used(client: Client, since: int, until: int, most: int) -> list[Record]:
@@ -108,16 +118,12 @@ def device_power(client: Client, device: str, since: int, until: int, step: int)
     """Mean watts of one device's readings per step of ``step`` seconds, ascending by ``t``."""
     return client.records(
         f"""
-        SELECT intDiv(toUnixTimestamp(ts), {{step:UInt32}}) * {{step:UInt32}} AS t,
+        SELECT toUInt32(intDiv(toUnixTimestamp(ts), {{step:UInt32}}) * {{step:UInt32}}) AS t,
                avg(power_uw) / 1e6 AS watts
         FROM tick
         WHERE {_within("ts", since, until)} AND device_id = {{device:UInt64}}
           AND isNotNull(power_uw)
-        GROUP BY t ORDER BY t
+        GROUP BY t ORDER BY t SETTINGS max_threads = 1
         """,
         {"since": since, "until": until, "step": step, "device": stable_id(device)},
     )
-
-
-def _name(by: str) -> str:
-    return "w.name" if by == "workload" else f"w.{by}"

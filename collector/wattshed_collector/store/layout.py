@@ -44,6 +44,7 @@ SHARDED = {
     "tick_hour": _BY_DEVICE,
     "workload_1d": "",
     "workload_1h": "",
+    "workload_1m": "",
 }
 """Tables of which each shard has a part, and where a row belongs; "": only a shard itself writes
 them. What is summed over devices (``workload_1h``) has a row for each shard that has such devices.

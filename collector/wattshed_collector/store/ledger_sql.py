@@ -169,6 +169,18 @@ SELECT t, device_id, workload_id, class, 0, 0, {{version:UInt64}} FROM charge_1m
 WHERE {IN_MINUTES} AND {MINE} AND version < {{version:UInt64}} AND seconds != 0
 """
 
+WORKLOAD_MINUTES = f"""
+INSERT INTO workload_1m (t, workload_id, class, site, joules, seconds, version)
+SELECT c.t, c.workload_id, c.class, d.site, sum(c.joules), sum(c.seconds), {{version:UInt64}}
+FROM (
+    SELECT * FROM charge_1m WHERE {IN_MINUTES} AND version = {{version:UInt64}} AND seconds != 0
+) AS c
+INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d ON d.device_id = c.device_id
+GROUP BY c.t, c.workload_id, c.class, d.site
+"""
+"""What a run no longer says of a minute needs no cancelling: these rows are read by version alone,
+of which a run has written each row once."""
+
 _RATES = f"""
 rate AS (
     SELECT s.site AS site, s.hour AS hour,
@@ -277,6 +289,7 @@ RECOMPUTE: tuple[str, ...] = (
     CHARGE,
     REMAINDER,
     CANCEL_CHARGES,
+    WORKLOAD_MINUTES,
     ROLL_UP,
     WORKLOAD_HOURS,
     CANCEL_HOURS,

@@ -37,9 +37,9 @@ def _rows_of(table: str, hour: str, column: str) -> str:
     )
 
 
-READ = ("measured_1m", "charge_1m", "charge_1h", "workload_1h", "workload_1d")
+READ = ("measured_1m", "charge_1m", "charge_1h", "workload_1m", "workload_1h", "workload_1d")
 """The tables of which readers take finished hours alone."""
-_COUNTED = ("measured_rows", "minute_rows", "hour_rows", "rolled_up_rows")
+_COUNTED = ("measured_rows", "minute_rows", "hour_rows", "rolled_up_rows", "summed_minute_rows")
 FINISH = f"""
 INSERT INTO ledger_hour (t, version, {", ".join(_COUNTED)})
 SELECT hour, {{version:UInt64}}, {", ".join(f"sum({c})" for c in _COUNTED)}
@@ -51,6 +51,7 @@ FROM (
     UNION ALL {_rows_of("charge_1m", "toStartOfHour(t)", "minute_rows")}
     UNION ALL {_rows_of("charge_1h", "t", "hour_rows")}
     UNION ALL {_rows_of("workload_1h", "t", "rolled_up_rows")}
+    UNION ALL {_rows_of("workload_1m", "toStartOfHour(t)", "summed_minute_rows")}
 )
 GROUP BY hour
 """

@@ -43,6 +43,7 @@ COMPUTES = (
     "tree",
     "workload_1d",
     "workload_1h",
+    "workload_1m",
 )
 """Tables that the ledger writes."""
 FILLED = ("activity_hour", "allocation_hour", "idle_hour", "latest", "tick_day", "workload_seen")

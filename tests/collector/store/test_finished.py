@@ -21,9 +21,9 @@ HOUR_S, HOUR = 3600, 3_600_000
 BASE = 1_768_435_200_000  # 2026-01-15T00:00:00Z
 SINCE, HOURS = BASE // 1000, 26
 UNTIL = SINCE + HOURS * HOUR_S
-VIEWS = ("v_energy_1m", "v_energy_1h", "v_workload_1h")
+VIEWS = ("v_energy_1m", "v_energy_1h", "v_workload_1m", "v_workload_1h")
 KWH = 3.6e6
-MERGED = ("charge_1m", "charge_1h", "workload_1h", "workload_1d", "measured_1m")
+MERGED = ("charge_1m", "charge_1h", "workload_1m", "workload_1h", "workload_1d", "measured_1m")
 
 
 class Told(Through):
@@ -75,7 +75,7 @@ def by_hour(reader: Client) -> list[dict[int, tuple[float, int]]]:
     """Joules and number of holders of each hour, as each view says it."""
     parts = (
         f"SELECT '{view}' AS view, toUnixTimestamp(toStartOfHour(t)) AS h, sum(joules), "
-        f"uniqExact({'workload_id' if view == 'v_workload_1h' else 'workload'}) "
+        f"uniqExact({'workload_id' if view.startswith('v_workload') else 'workload'}) "
         f"FROM {view} GROUP BY h"
         for view in VIEWS
     )

@@ -79,6 +79,7 @@ def test_numbers_count_up_from_one() -> None:
         "wide_details",
         "latest",
         "other_metrics",
+        "workload_minutes",
     ]
 
 
@@ -259,7 +260,13 @@ def test_an_outer_meter_of_an_older_store_is_in_no_sum_twice(client: Client) -> 
     migrate(client, KEEP_ALL)
     assert client.rows("SELECT sum(joules) FROM v_workload_1h") == [(300 * 3600.0,)]
     Ledger(client, Policy(raw_days=0)).run()
-    for view in ("v_workload_1h", "v_workload_1d", "v_energy_1h", "v_energy_1m"):
+    for view in (
+        "v_workload_1m",
+        "v_workload_1h",
+        "v_workload_1d",
+        "v_energy_1h",
+        "v_energy_1m",
+    ):
         total = client.rows(f"SELECT sum(joules) FROM {view}")[0][0]
         assert total == pytest.approx(500 * 3600.0), view
 

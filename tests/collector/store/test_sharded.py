@@ -168,7 +168,7 @@ def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
     assert sum(sums.values()) == pytest.approx(700 * 7200)
     # The plug's 200 W beside its GPUs go to the job by its part of what they were charged.
     assert sums["t"] == pytest.approx((300 + 200 * 300 / 500) * 7200)
-    for view in ("v_energy_1m", "v_workload_1h", "v_workload_1d"):
+    for view in ("v_energy_1m", "v_workload_1m", "v_workload_1h", "v_workload_1d"):
         ((total,),) = node.outside.rows(f"SELECT sum(joules) FROM {view}")
         assert total == pytest.approx(700 * 7200), view
     residuals = node.outside.rows(
