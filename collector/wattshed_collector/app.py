@@ -10,6 +10,7 @@ import os
 import resource
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
@@ -63,6 +64,7 @@ from .store import lease, memory, places, shards
 from .store.budget import Budget, always_open
 from .store.client import Store
 from .store.disk import DiskWatch
+from .store.latest import LATEST_SECONDS, find_again
 from .store.layout import Layout
 from .store.ledger_state import LEASE
 from .store.read import QueryLimits, Reader
@@ -164,6 +166,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
             place.ready(config, store, layout, log.warning)
         tenure = Tenure()
         client = store.client()
+        find_again(client, time.time())
         tenure.learn(recent_tenures(client, SOURCES))
         tenancy = Tenancy(places.places(client), places.clusters(client))
         client.close()
@@ -175,6 +178,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
             sink=spooling,
             window_seconds=config.ingest.group_seconds,
             longest_seconds=config.ingest.group_longest_seconds,
+            latest_seconds=LATEST_SECONDS,
             queue_rows=config.ingest.queue_rows,
             budget=budget,
             around_commit=telemetry.commit,

@@ -173,6 +173,11 @@ STEPS: st.SearchStrategy[tuple[str, Step]] = st.one_of(
 )
 
 
+DAYS = """
+SELECT toStartOfDay(ts) AS day, device_id, min(ts), max(ts) FROM tick
+WHERE isNotNull(power_uw) OR isNotNull(energy_uj) GROUP BY day, device_id ORDER BY ALL
+"""
+"""What ``tick_day`` must be after a run."""
 Sums = dict[tuple[Any, ...], tuple[float, ...]]
 
 
@@ -222,6 +227,8 @@ def test_any_sequence_equals_the_ledger_from_scratch(
     for _, step in steps:
         step(site)
         site.ledger.run()
+    days = shared_bed.client.rows("SELECT * FROM tick_day FINAL ORDER BY ALL")
+    assert days == shared_bed.client.rows(DAYS)
     found = everything(shared_bed)
     for table in (*SUMS, "reconcile_1h", "tree"):
         shared_bed.client.command(f"TRUNCATE TABLE {table}")

@@ -16,10 +16,8 @@ from wattshed_collector.errors import Permanent
 from .client import Client
 from .insert import Insert
 
-LEFT_BEHIND = frozenset({"dirty", "latest", "lease", "migration", "piece", "tick_beside"})
-"""Tables whose rows are of one store's running, or of no use after a run of the ledger. The latest
-values are those of the ticks that are sent: of a device that has been silent since before an older
-store had such values, the target knows more than we."""
+LEFT_BEHIND = frozenset({"dirty", "lease", "migration", "piece", "tick_beside"})
+"""Tables whose rows are of one store's running, or of no use after a run of the ledger."""
 LAST = ("ledger_hour", "ledger_state")
 """What says that an hour is whole comes after what is in it."""
 ROWS_AT_ONCE = 200_000

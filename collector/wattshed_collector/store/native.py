@@ -48,6 +48,9 @@ def _bytes(name: str, kind: Kind, column: Column) -> bytes:
     if kind.dtype is None:
         return _texts(name, kind, column)
     values = column.values
+    if kind.parts:
+        told = zip(kind.parts, values.dtype.names or (), strict=True)
+        return b"".join(_bytes(name, part, Column(values[field])) for part, field in told)
     if column.present is not None:
         values = np.where(column.present, values, values.dtype.type(0))
     absent = _absent(column) if kind.nullable else b""

@@ -156,6 +156,19 @@ METRIC_SAMPLE: Types = {
     "value": "Float64",
     **dict.fromkeys(("kind", "unit"), WORD),
 }
+LATEST: Types = {
+    "device_id": "UInt64",
+    **{
+        name: f"SimpleAggregateFunction(max, {type_name})"
+        for name, type_name in {
+            "ts": TIME,
+            "power": "UInt128",
+            **dict.fromkeys(("energy", "util", "temp", "method"), "UInt64"),
+            "gap": "Tuple(ms UInt64, gap String)",
+            "withdrawn": "UInt64",
+        }.items()
+    },
+}
 TABLES: Mapping[str, Types] = {
     "dirty": {"hour": HOUR},
     "device": DEVICE,
@@ -167,20 +180,34 @@ TABLES: Mapping[str, Types] = {
     "detail": DETAIL,
     "metric_sample": METRIC_SAMPLE,
     "tick": TICK,
+    "latest": LATEST,
 }
 """In the order in which they are written: what others refer to comes first."""
 
 
+POWER = np.dtype([("power_uw", "<u8"), ("said", "<u8")])
+"""The halves of a UInt128, the low one first: of ``latest.power``."""
+GAP = np.dtype([("ms", "<u8"), ("gap", object)])
+"""``latest.gap``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a type is to numpy; ``dtype`` is None for text."""
+    """What a type is to numpy; ``dtype`` is None for text. A tuple has ``parts``."""
 
     dtype: np.dtype[Any] | None
     nullable: bool
     dictionary: bool
+    parts: tuple[Kind, ...] = ()
 
 
 def _kind(type_name: str) -> Kind:
+    type_name = re.sub(r"^SimpleAggregateFunction\(\w+, (.*)\)$", r"\1", type_name)
+    if type_name.startswith("Tuple("):
+        named = type_name.removeprefix("Tuple(").removesuffix(")").split(", ")
+        return Kind(GAP, False, False, tuple(_kind(part.split(" ", 1)[1]) for part in named))
+    if type_name == "UInt128":
+        return Kind(POWER, False, False)
     inner = re.sub(r"^(?:LowCardinality|Nullable)\((.*)\)$", r"\1", type_name)
     inner = re.sub(r"^Nullable\((.*)\)$", r"\1", inner)
     plain = re.match(r"(UInt|Int|Float|DateTime64|DateTime|String)(\d*)", inner)

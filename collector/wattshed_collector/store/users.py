@@ -18,6 +18,7 @@ WRITES = (
     "device",
     "dirty",
     "factor",
+    "latest",
     "metric_sample",
     "outcome",
     "quarantine",
@@ -46,7 +47,7 @@ COMPUTES = (
     "workload_1m",
 )
 """Tables that the ledger writes."""
-FILLED = ("activity_hour", "allocation_hour", "idle_hour", "latest", "tick_day", "workload_seen")
+FILLED = ("activity_hour", "allocation_hour", "idle_hour", "tick_day", "workload_seen")
 """Tables that materialized views fill alone."""
 ROLES = ("writer", "ledger", "reader", "migrator")
 

@@ -28,6 +28,7 @@ from .client import Client
 from .dimensions import Dimensions, News
 from .frames import frame
 from .insert import Frame
+from .latest import Latest, newest
 from .native import encode
 from .pace import Pace
 from .pulse import Pulse
@@ -69,6 +70,8 @@ class Writer:
 
     ``sink`` takes the rows; without one they go straight into the store. Writing takes at most
     ``share`` of the time, as far as a rest of ``longest_seconds`` after each group makes it so.
+    What devices said last is written with the group, but at most once in ``latest_seconds`` while
+    more waits.
     ``around_commit`` is entered with the rows and deliveries of each group while it is written.
     """
 
@@ -81,6 +84,7 @@ class Writer:
         window_seconds: float = 0.1,
         longest_seconds: float = 1.5,
         share: float = 0.1,
+        latest_seconds: float = 0.0,
         queue_rows: int = 500_000,
         group_rows: int = 100_000,
         budget: Budget | None = None,
@@ -96,6 +100,7 @@ class Writer:
         self._queue = Queue(queue_rows, group_rows, budget)
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
+        self._latest = Latest(latest_seconds)
         self.pulse = Pulse(self._ids)
         self._client: Client | None = None
         self._closing = threading.Event()
@@ -125,6 +130,8 @@ class Writer:
             self._commit(group)
             ended = time.monotonic()
             self._rest(self._pace.rest_seconds(ended, ended - began))
+            if self._queue.is_empty:
+                self._write_latest()
         if self._client is not None:
             self._client.close()
 
@@ -195,12 +202,32 @@ class Writer:
         hours = news.dirty_hours.union(*map(_hours, facts))
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         marks = [frame("dirty", {"hour": sorted(hours)})] if hours else []
-        self._sink.write([encode(rows) for rows in (*marks, *self._unknown(news), *facts)])
+        inserts = [encode(rows) for rows in (*marks, *self._unknown(news), *facts)]
+        ticks = next((rows for rows in facts if rows.table == "tick"), None)
+        last = newest(ticks) if ticks else None
+        is_due = last is not None and self._latest.is_due
+        if last and is_due:
+            inserts.append(encode(self._latest.with_waiting(last)))
+        self._sink.write(inserts)
         self._dimensions.remember(news)
         self.pulse.know(news.batch.devices)
-        for rows in facts:
-            if rows.table == "tick":
-                self.pulse.observe(rows)
+        if ticks:
+            self.pulse.observe(ticks)
+        if is_due:
+            self._latest.written()
+        elif last:
+            self._latest.gather(last)
+
+    def _write_latest(self) -> None:
+        """Write what devices said last where nobody else comes; what fails waits for the next."""
+        if (waiting := self._latest.waiting) is None:
+            return
+        try:
+            self._sink.write([encode(waiting)])
+        except Exception as error:  # the thread must outlive whatever the driver raises
+            log.warning("what devices said last could not be written: %s", error)
+        else:
+            self._latest.written()
 
     def _unknown(self, news: News) -> Iterator[Frame]:
         if news.undescribed:

@@ -76,6 +76,8 @@ def test_what_is_moved_is_the_same_and_is_sent_once(
     front.faults.clear()
     assert moved(source, target) > 200
     assert target.rows(VIEW) == source.rows(VIEW) != []
+    last = "SELECT * FROM latest FINAL"
+    assert target.rows(last) == source.rows(last) != []
     assert moved(source, target) == 0
     temperatures = "SELECT count(), count(temp_e1) FROM tick FINAL"
     assert target.rows(temperatures) == source.rows(temperatures) == [(200, 100)]
