@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -71,5 +71,5 @@ class Patience:
         if transport is None or transport.is_closing():
             return
         self._telemetry.count("refused_total", reason=reason)
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+        # Those of uvloop are Transports by what they do, not by their type.
+        cast(asyncio.Transport, transport).abort()

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from wattshed_collector.api.access import Refused
 from wattshed_collector.receivers.answer import Answer
@@ -103,8 +103,8 @@ class Lane(asyncio.Protocol):
         """Whether the connection ends with the answer that is due."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # Those of uvloop are Transports by what they do, not by their type.
+        self.transport = cast(asyncio.Transport, transport)
         self.since = self._loop.time()
         self._means.lanes.add(self)
         peer, told = transport.get_extra_info("peername"), transport.get_extra_info
