@@ -10,7 +10,7 @@ import os
 import resource
 import secrets
 import signal
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -350,6 +350,15 @@ def _hosts(config: Config) -> Collection[str] | None:
     if config.security.file is not None or not is_loopback(host):
         return None
     return {host, *(name.lower() for name in config.security.hosts)}
+
+
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop: uvloop's, which needs less CPU, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 async def serve(config: Config) -> None:

@@ -16,6 +16,7 @@ from tests.fixtures.authority import Authority
 from tests.fixtures.ways import Way, answer, until, way
 
 from wattshed_collector.api.access import Refused
+from wattshed_collector.app import event_loop
 from wattshed_collector.config import Requests
 from wattshed_collector.front.answers import Answers
 from wattshed_collector.front.lane import Lane, Means
@@ -263,7 +264,14 @@ class TestServed:
         except ConnectionResetError:  # what was broken off ends so, or as if it had been closed
             return b""
 
-    async def test_over_tls_and_then_to_aiohttp(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, event_loop()])
+    def test_over_tls_and_then_to_aiohttp(
+        self, tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+    ) -> None:
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(self._over_tls(tmp_path))
+
+    async def _over_tls(self, tmp_path: Path) -> None:
         authority = Authority(tmp_path)
         pair = authority.sign("server", "IP:127.0.0.1")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
