@@ -49,9 +49,10 @@ def run(config: Config) -> int:
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
     try:
         # Imported here because it loads the engine, which --help need not wait for.
-        from .app import serve
+        from .app import event_loop, serve
 
-        asyncio.run(serve(config))
+        with asyncio.Runner(loop_factory=event_loop()) as runner:
+            runner.run(serve(config))
     except ImportError as error:
         print(
             f"wattshed-collector: {error.name} is missing; pip install 'wattshed[collector]'",

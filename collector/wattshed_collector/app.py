@@ -11,7 +11,7 @@ import resource
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ from .api.targets import TargetsApi
 from .api.traced import traced
 from .config import Config, Durability
 from .config.security import is_loopback
+from .front.door import Door
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -56,7 +57,6 @@ from .receivers.scrape.known_pages import KnownPages
 from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
-from .security.keys import TENANCY
 from .security.tenancy import Tenancy
 from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
@@ -78,6 +78,9 @@ from .telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 KEEPALIVE_SECONDS = 75.0
+STOP_SECONDS = 1.0
+"""That requests which are being answered have to end."""
+BACKLOG = 128
 CYCLES = 50_000, 20, 20
 """Objects more than before, after which cycles are looked for; see the gc module."""
 SETTLED_SECONDS = 30.0
@@ -134,16 +137,19 @@ async def running(
         scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met, others)
         await stack.enter_async_context(_beside(scraper.run()))
         patience = Patience(config.requests.head_seconds, config.requests.read_seconds, telemetry)
-        app = _application(parts, guard, patience)
+        gate = Access(guard, config.requests, telemetry, _hosts(config))
+        app = _application(parts, gate, patience)
         app.add_routes(TargetsApi(scraper.status).routes())
         threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
         stack.callback(threads.shutdown)
-        _receive(app, parts, threads)
+        otlp = _receive(app, parts, threads)
         if report is not None:
             report.mirror(telemetry)
         watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
         await stack.enter_async_context(_beside(watch.keep()))
-        url = await stack.enter_async_context(_served(app, config, guard, patience))
+        url = await stack.enter_async_context(
+            _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
+        )
         await stack.enter_async_context(_beside(guard.keep_fresh(reload or asyncio.Event())))
         if not parts.store.is_server:
             token, certificate = local_token if guard.asks else "", config.security.cert_file
@@ -206,10 +212,9 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         )  # fmt: skip
 
 
-def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Application:
+def _application(parts: Parts, gate: Access, patience: Patience) -> web.Application:
     """Return the application with everything that answers."""
     config, telemetry, reader = parts.config, parts.telemetry, parts.reader
-    gate = Access(guard, config.requests, telemetry, _hosts(config))
     app = web.Application(
         middlewares=[
             traced(telemetry, SELF_HEADER),
@@ -219,7 +224,6 @@ def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Applicat
             errors,
         ]
     )
-    app[TENANCY] = parts.tenancy
     longest_seconds = config.requests.window_days * 86400
     api = Api(reader, parts.writer, telemetry, parts.budget, longest_seconds)
     app.add_routes(api.routes())
@@ -232,13 +236,20 @@ def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Applicat
     return app
 
 
-def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) -> None:
-    """Add everything that takes in."""
+def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) -> OtlpReceiver:
+    """Add everything that takes in, and return what takes OTLP."""
     config, telemetry = parts.config, parts.telemetry
     means = Means(
-        parts.writer, telemetry, config.ingest, _dead_letters(config), threads, parts.budget
+        parts.writer,
+        telemetry,
+        config.ingest,
+        _dead_letters(config),
+        threads,
+        parts.budget,
+        parts.tenancy,
     )
-    app.add_routes(_otlp(parts, Intake("otlp", means)).routes())
+    otlp = _otlp(parts, Intake("otlp", means))
+    app.add_routes(otlp.routes())
     kept = config.other_metrics
     decoder = RemoteWriteDecoder(
         parts.normaliser,
@@ -252,6 +263,7 @@ def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) ->
     oldest_seconds = parts.limits.oldest_seconds
     documents = DocumentReceiver(Intake("json", means), parts.clerk, oldest_seconds)
     app.add_routes(documents.routes())
+    return otlp
 
 
 def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
@@ -344,6 +356,15 @@ def _hosts(config: Config) -> Collection[str] | None:
     return {host, *(name.lower() for name in config.security.hosts)}
 
 
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop: uvloop's, which needs less CPU, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
 async def serve(config: Config) -> None:
     """Run until SIGINT or SIGTERM; SIGHUP reads anew who may do what."""
     _allow_connections()
@@ -376,9 +397,18 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What the lane has of the application: who may, and what takes OTLP."""
+
+    gate: Access
+    otlp: OtlpReceiver
+    telemetry: Telemetry
+
+
 @asynccontextmanager
 async def _served(
-    app: web.Application, config: Config, guard: Guard, patience: Patience
+    app: web.Application, config: Config, guard: Guard, patience: Patience, ends: Ends
 ) -> AsyncIterator[str]:
     host, _, port = config.listen.rpartition(":")
     # Bodies stay as sent: our own decompression has a limit, aiohttp's has none.
@@ -386,21 +416,44 @@ async def _served(
         app,
         auto_decompress=False,
         access_log=None,
-        shutdown_timeout=1.0,
+        shutdown_timeout=STOP_SECONDS,
         keepalive_timeout=KEEPALIVE_SECONDS,
     )
     await runner.setup()
+    server = runner.server
+    assert server is not None
+    door = _door(config, server, patience, ends)
+    # Spans are aiohttp's: the lane has no place for them.
+    first = server if ends.telemetry.traces else door
+    listener: asyncio.Server | None = None
     try:
         context = guard.listener()
-        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=context)
-        await site.start()
-        name = runner.addresses[0]
+        listener = await asyncio.get_running_loop().create_server(
+            first, host.strip("[]"), int(port), ssl=context, backlog=BACKLOG
+        )
+        name = listener.sockets[0].getsockname()
         shown = f"[{name[0]}]" if ":" in name[0] else name[0]
-        assert runner.server is not None
-        async with _beside(patience.keep(runner.server)):
+        looks = partial(patience.sweep, server), door.sweep
+        async with _beside(patience.keep(*looks)):
             yield f"{'http' if context is None else 'https'}://{shown}:{name[1]}"
     finally:
+        if listener is not None:
+            listener.close()
+        await door.close(STOP_SECONDS)
         await runner.cleanup()
+
+
+def _door(config: Config, server: web.Server, patience: Patience, ends: Ends) -> Door:
+    return Door(
+        ends.gate,
+        ends.otlp,
+        server,
+        most_bytes=config.ingest.max_body_bytes,
+        head_seconds=config.requests.head_seconds,
+        read_seconds=config.requests.read_seconds,
+        idle_seconds=KEEPALIVE_SECONDS,
+        hang_up=patience.hang_up,
+    )
 
 
 @asynccontextmanager

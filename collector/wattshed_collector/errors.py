@@ -14,6 +14,9 @@ A receiver answers InvalidInput and Permanent with a 4xx and Retryable with a 50
 
 from __future__ import annotations
 
+INTERNAL = "internal error; the collector's log has more"
+"""What is answered where something happened that nobody expected."""
+
 
 class CollectorError(Exception):
     """Base of every error that the collector raises on purpose."""

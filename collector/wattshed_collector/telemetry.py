@@ -262,6 +262,11 @@ class Telemetry:
             raise KeyError(name)
         self._watched[name] = watched
 
+    @property
+    def traces(self) -> bool:
+        """Whether there are spans."""
+        return self._span is not None
+
     def span(self, name: str, **attributes: str | float) -> AbstractContextManager[Any]:
         """Return a span of the collector's own traces; nothing where they are off."""
         return nullcontext() if self._span is None else self._span(name, attributes)

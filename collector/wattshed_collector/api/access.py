@@ -18,7 +18,9 @@ from aiohttp import web
 
 from wattshed_collector.config import Requests
 from wattshed_collector.config.security import is_loopback
+from wattshed_collector.errors import INTERNAL
 from wattshed_collector.security import tls
+from wattshed_collector.security.asked import Asked
 from wattshed_collector.security.guard import Guard
 from wattshed_collector.security.keys import IDENTITY
 from wattshed_collector.security.limits import Rates, Seats
@@ -95,51 +97,76 @@ class Access:
         try:
             response = await self._answer(request, handler)
         except Refused as refused:
-            self._telemetry.count("refused_total", reason=refused.reason)
-            response = web.json_response(
-                {"error": refused.said}, status=refused.status, headers=refused.headers
+            response = web.Response(
+                text=self.told(refused),
+                status=refused.status,
+                headers=refused.headers,
+                content_type="application/json",
             )
             if request.body_exists:
                 response.force_close()  # nobody reads the rest of what was sent
         _protect(request, response)
         return response
 
+    def told(self, refused: Refused) -> str:
+        """Count a refusal, and return the JSON that says it."""
+        self._telemetry.count("refused_total", reason=refused.reason)
+        return json.dumps({"error": refused.said})
+
+    def compares(self, asked: Asked) -> bool:
+        """Return whether a password has to be compared, for which ``enter`` does not wait."""
+        return bool(asked.authorization) and self._guard.compares(asked.authorization)
+
+    def enter(self, asked: Asked, size: int) -> Identity:
+        """Return who asks, with a seat for a body of ``size`` bytes until ``leave``.
+
+        Raises Refused.
+        """
+        self._check_origin(asked)
+        identity = self._guard.known(asked.authorization, asked.names)
+        if identity is None:
+            raise self._unknown(asked)
+        self._seats.take(self._admitted(asked, identity, size), size)
+        return identity
+
+    def leave(self, asked: Asked, identity: Identity, size: int) -> None:
+        """Give the seat back once it is answered, and count the request."""
+        self._seats.give(identity.name or asked.address, size)
+        self._telemetry.answered(identity.name, size)
+
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._check_origin(request)
+        asked = _asked(request)
+        self._check_origin(asked)
         if request.path in OPEN:
             return await handler(request)
-        identity = await self._identity(request)
-        _check_role(identity, needed(request), self._challenge())
-        address = request.remote or ""
-        sender = identity.name or address
-        self._check_rate(request, identity, sender)
+        identity = await self._identity(asked)
         size = request.content_length
         if size is None:
             size = 2**20 if request.body_exists else 0
-        if reason := self._seats.refusal(sender, size):
-            raise Refused(503, reason, f"too many requests at once: {reason}", {"Retry-After": "1"})
+        sender = self._admitted(asked, identity, size)
         request[IDENTITY] = identity
         with self._seats.seat(sender, size):
             response = await handler(request)
         self._telemetry.answered(identity.name, request.content_length or 0)
         return response
 
-    async def _identity(self, request: web.Request) -> Identity:
-        address = request.remote or ""
-        transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
-        authorization = request.headers.get("Authorization", "")
-        compares = self._guard.compares(authorization)
+    async def _identity(self, asked: Asked) -> Identity:
+        compares = self._guard.compares(asked.authorization)
         if compares:
-            _check_tries(self._passwords.wait_seconds(address, PASSWORDS_PER_SECOND))
-        found = await self._guard.identify(authorization, tls.names(certificate))
+            _check_tries(self._passwords.wait_seconds(asked.address, PASSWORDS_PER_SECOND))
+        found = await self._guard.identify(asked.authorization, asked.names)
         if found is not None:
             return found
-        if not compares:
-            _check_tries(self._wrong.wait_seconds(address, WRONG_PER_SECOND))
-        raise Refused(
-            401, "unauthenticated", "this token or password is not known here", self._challenge()
-        )
+        raise self._wrong_password() if compares else self._unknown(asked)
+
+    def _unknown(self, asked: Asked) -> Refused:
+        """Return the refusal of what somebody shows. Raises Refused where they try too often."""
+        _check_tries(self._wrong.wait_seconds(asked.address, WRONG_PER_SECOND))
+        return self._wrong_password()
+
+    def _wrong_password(self) -> Refused:
+        said = "this token or password is not known here"
+        return Refused(401, "unauthenticated", said, self._challenge())
 
     def _challenge(self) -> dict[str, str]:
         asked = ['Bearer realm="wattshed"']
@@ -147,28 +174,38 @@ class Access:
             asked.insert(0, 'Basic realm="wattshed", charset="UTF-8"')
         return {"WWW-Authenticate": ", ".join(asked)}
 
-    def _check_rate(self, request: web.Request, identity: Identity, sender: str) -> None:
+    def _admitted(self, asked: Asked, identity: Identity, size: int) -> str:
+        """Return as whose request it counts. Raises Refused where they may not, or not now."""
+        role = needed(asked.method, asked.path)
+        if not identity.may(role):
+            raise _lacking(identity, role, self._challenge())
+        sender = identity.name or asked.address
+        self._check_rate(asked, identity, sender)
+        if reason := self._seats.refusal(sender, size):
+            raise Refused(503, reason, f"too many requests at once: {reason}", {"Retry-After": "1"})
+        return sender
+
+    def _check_rate(self, asked: Asked, identity: Identity, sender: str) -> None:
         own = identity.requests_per_second
         wait = self._rates.wait_seconds(sender, self._limits.per_second if own is None else own)
         if wait:
             # Prometheus throws away what is answered with 429, unless it is told otherwise.
-            status = 503 if request.path == REMOTE_WRITE else 429
+            status = 503 if asked.path == REMOTE_WRITE else 429
             raise Refused(status, "rate", "more requests per second than allowed", _in(wait))
 
-    def _check_origin(self, request: web.Request) -> None:
+    def _check_origin(self, asked: Asked) -> None:
         """Keep pages of other sites out, which a browser lets ask in its user's name."""
-        if len(request.raw_path) > LONGEST_URL:
+        if asked.url_length > LONGEST_URL:
             raise Refused(414, "long_url", f"the URL is longer than {LONGEST_URL} characters")
-        host = request.headers.get("Host", "")
+        host = asked.host
         if self._hosts is not None and host and not self._is_ours(host):
             raise Refused(
                 421, "host", f"this collector is not {_bare(host)!r}: name it in security.hosts"
             )
-        if request.method in ("GET", "HEAD", "OPTIONS"):
+        if asked.method in ("GET", "HEAD", "OPTIONS"):
             return
-        origin = request.headers.get("Origin", "")
-        site = request.headers.get("Sec-Fetch-Site", "")
-        if site == "cross-site" or (origin and urlsplit(origin).netloc != host):
+        origin = asked.origin
+        if asked.site == "cross-site" or (origin and urlsplit(origin).netloc != host):
             raise Refused(403, "cross_site", "a page of another site may not ask this")
 
     def _is_ours(self, host: str) -> bool:
@@ -182,13 +219,29 @@ class Access:
         return known
 
 
-def needed(request: web.Request) -> Role:
+def needed(method: str, path: str) -> Role:
     """Return the role that a request needs."""
-    if request.method in ("GET", "HEAD"):
-        return Role.METRICS if request.path == "/metrics" else Role.READ
-    if request.method == "POST" and request.path in INGEST:
+    if method in ("GET", "HEAD"):
+        return Role.METRICS if path == "/metrics" else Role.READ
+    if method == "POST" and path in INGEST:
         return Role.INGEST
     return Role.ADMIN
+
+
+def _asked(request: web.Request) -> Asked:
+    transport, headers = request.transport, request.headers
+    certificate = transport.get_extra_info("peercert") if transport is not None else None
+    return Asked(
+        request.method,
+        request.path,
+        request.remote or "",
+        headers.get("Host", ""),
+        headers.get("Authorization", ""),
+        tuple(tls.names(certificate)),
+        headers.get("Origin", ""),
+        headers.get("Sec-Fetch-Site", ""),
+        len(request.raw_path),
+    )
 
 
 def _check_tries(wait_seconds: float) -> None:
@@ -197,14 +250,12 @@ def _check_tries(wait_seconds: float) -> None:
         raise Refused(429, "wrong_too_often", said, _in(wait_seconds))
 
 
-def _check_role(identity: Identity, role: Role, challenge: Mapping[str, str]) -> None:
-    if identity.may(role):
-        return
-    if not identity.name:
-        raise Refused(
-            401, "unauthenticated", f"this needs the role {role}: show who you are", challenge
-        )
-    raise Refused(403, "forbidden", f"{identity.name} lacks the role {role}")
+def _lacking(identity: Identity, role: Role, challenge: Mapping[str, str]) -> Refused:
+    if identity.name:
+        return Refused(403, "forbidden", f"{identity.name} lacks the role {role}")
+    return Refused(
+        401, "unauthenticated", f"this needs the role {role}: show who you are", challenge
+    )
 
 
 @web.middleware
@@ -219,7 +270,7 @@ async def unexpected(request: web.Request, handler: Any) -> web.StreamResponse:
         return _json({"error": error.reason}, error.status, error.headers)
     except Exception:
         log.exception("cannot answer %s %s", request.method, request.path)
-        return _json({"error": "internal error; the collector's log has more"}, 500, {})
+        return _json({"error": INTERNAL}, 500, {})
 
 
 def _json(document: object, status: int, headers: Mapping[str, str]) -> web.Response:
@@ -229,17 +280,19 @@ def _json(document: object, status: int, headers: Mapping[str, str]) -> web.Resp
     )
 
 
+def protection(*, is_page: bool = False, secure: bool = False) -> dict[str, str]:
+    """Return the headers of every answer that do not say otherwise themselves."""
+    told = {**HEADERS, "Content-Security-Policy": PAGE_POLICY if is_page else POLICY}
+    told |= {"Cache-Control": "no-store", "Server": "wattshed"}
+    return {**told, "Strict-Transport-Security": HTTPS_ONLY} if secure else told
+
+
 def _protect(request: web.Request, response: web.StreamResponse) -> None:
     if response.prepared:
         return
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
     is_page = response.content_type == "text/html"
-    response.headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else POLICY)
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("Server", "wattshed")
-    if request.secure:
-        response.headers.setdefault("Strict-Transport-Security", HTTPS_ONLY)
+    for name, value in protection(is_page=is_page, secure=request.secure).items():
+        response.headers.setdefault(name, value)
 
 
 def _in(seconds: float) -> dict[str, str]:

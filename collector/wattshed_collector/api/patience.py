@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -27,7 +27,7 @@ class Patience:
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._head_seconds, self._read_seconds = head_seconds, read_seconds
+        self.head_seconds, self.read_seconds = head_seconds, read_seconds
         self._telemetry = telemetry
         self._clock = clock
         self._silent: dict[Any, float] = {}
@@ -46,11 +46,12 @@ class Patience:
         finally:
             del self._reading[id(request)]
 
-    async def keep(self, server: web.Server) -> None:
-        """Sweep until cancelled."""
+    async def keep(self, *looks: Callable[[], object]) -> None:
+        """Have every connection looked at until cancelled."""
         while True:
-            await asyncio.sleep(min(self._head_seconds, self._read_seconds, 20.0) / 4)
-            self.sweep(server)
+            await asyncio.sleep(min(self.head_seconds, self.read_seconds, 20.0) / 4)
+            for look in looks:
+                look()
 
     def sweep(self, server: web.Server) -> None:
         """Look at every connection once."""
@@ -59,15 +60,16 @@ class Patience:
         self._spoke &= there
         self._silent = {one: self._silent.get(one, now) for one in there - self._spoke}
         for one, since in self._silent.items():
-            if now - since > self._head_seconds:
-                self._hang_up(one.transport, "slow_head")
+            if now - since > self.head_seconds:
+                self.hang_up(one.transport, "slow_head")
         for request, since in list(self._reading.values()):
-            if now - since > self._read_seconds and not request.content.is_eof():
-                self._hang_up(request.transport, "slow_body")
+            if now - since > self.read_seconds and not request.content.is_eof():
+                self.hang_up(request.transport, "slow_body")
 
-    def _hang_up(self, transport: asyncio.BaseTransport | None, reason: str) -> None:
+    def hang_up(self, transport: asyncio.BaseTransport | None, reason: str) -> None:
+        """Break off a connection, and count why."""
         if transport is None or transport.is_closing():
             return
         self._telemetry.count("refused_total", reason=reason)
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+        # Those of uvloop are Transports by what they do, not by their type.
+        cast(asyncio.Transport, transport).abort()

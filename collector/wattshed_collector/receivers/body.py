@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 
 import zstandard
 from aiohttp import web
@@ -60,6 +61,16 @@ def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _inflate(body: bytes, limit: int) -> bytes:
+    if len(body) <= INFLATE_STEP:
+        inflater = zlib.decompressobj(wbits=GZIP_OR_ZLIB)
+        with suppress(zlib.error):
+            found = inflater.decompress(body, limit)
+            if inflater.eof and not inflater.unused_data:
+                return found
+    return _inflate_steps(body, limit)
+
+
+def _inflate_steps(body: bytes, limit: int) -> bytes:
     decoded = bytearray()
     inflater = zlib.decompressobj(wbits=GZIP_OR_ZLIB)
     try:

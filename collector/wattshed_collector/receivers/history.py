@@ -45,7 +45,7 @@ class HistoryReceiver:
 
     async def _take(self, arrival: Arrival) -> web.Response:
         jobs = await document(self._intake, arrival, load)
-        query = arrival.request.query
+        query = arrival.said.query
         counted = await self._reader.ask(
             self._import,
             jobs,

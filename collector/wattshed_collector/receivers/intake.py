@@ -12,10 +12,10 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -23,6 +23,9 @@ from aiohttp import web
 
 from wattshed_collector.config import Ingest
 from wattshed_collector.errors import CollectorError, InvalidInput, Permanent, Retryable, StoreError
+from wattshed_collector.security.keys import IDENTITY
+from wattshed_collector.security.rules import Identity
+from wattshed_collector.security.tenancy import Tenancy
 from wattshed_collector.store.budget import Budget, Entry
 from wattshed_collector.store.stacks import Rows
 from wattshed_collector.store.write import Writer
@@ -31,7 +34,7 @@ from wattshed_exporter.model import Batch
 
 from . import body
 from .dead_letters import DeadLetters, Letter
-from .tenant import authenticated, mine
+from .tenant import mine
 from .wake import Wake
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,12 @@ class Refusal:
         """Whether the same body will never be taken, however often it comes."""
         return self.status == 400 and self.reason != "broken_off"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that say when to come again."""
+        seconds = self.retry_after_seconds
+        return {"Retry-After": str(seconds)} if seconds else {}
+
 
 def refusal(error: Exception) -> Refusal:
     """Return what is answered to an error.
@@ -74,32 +83,41 @@ def refusal(error: Exception) -> Refusal:
     return Refusal(503, error, retry_after_seconds=math.ceil(seconds))
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a request says of itself before its body, however it was read; "" was not said."""
+
+    path: str
+    content_type: str = ""
+    encoding: str = ""
+    address: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
-class Arrival:
+class Received:
     """A request that is being read. ``body`` is what came of it so far, as sent."""
 
-    request: web.Request
-    limits: Ingest
-    sender: str = ""
-    """Who was authenticated, "" where nobody was asked."""
+    said: Said
+    who: Identity | None = None
+    """As whom it counts, None where there is no gate."""
     room: Entry | None = None
     """The memory that was promised to it."""
     body: bytes = b""
 
     @property
+    def sender(self) -> str:
+        """Who was authenticated, "" where nobody was asked."""
+        return self.who.name if self.who is not None else ""
+
+    @property
     def turn(self) -> str:
         """Under which name it waits: who was authenticated, else the address."""
-        return self.sender or self.request.remote or ""
-
-    async def read(self) -> bytes:
-        """Read the body, as sent; raises TooLarge, and InvalidInput where it breaks off."""
-        self.body = await body.read(self.request, self.limits.max_body_bytes)
-        self.holds(len(self.body))
-        return self.body
+        return self.sender or self.said.address
 
     def unpacked(self, limit: int) -> bytes:
         """Return the body without its compression; raises TooLarge, Busy and InvalidInput."""
-        found = body.decode(self.body, self.request.headers.get("Content-Encoding", ""), limit)
+        found = body.decode(self.body, self.said.encoding, limit)
         self.holds(len(self.body) + len(found))
         return found
 
@@ -111,17 +129,33 @@ class Arrival:
     def letter(self, receiver: str, refused: Refusal) -> Letter:
         """Return what is kept of it: of the headers only those two that say how to read the body,
         of the query only what an import is told."""
-        query = {name: text for name, text in self.request.query.items() if name in QUERY}
+        said = self.said
+        query = {name: text for name, text in said.query.items() if name in QUERY}
         return Letter(
             receiver,
-            self.request.path + ("?" + urlencode(query) if query else ""),
+            said.path + ("?" + urlencode(query) if query else ""),
             self.sender,
             refused.status,
             refused.reason,
             str(refused.error),
-            self.request.headers.get("Content-Type", ""),
-            self.request.headers.get("Content-Encoding", ""),
+            said.content_type,
+            said.encoding,
         )
+
+
+@dataclass(slots=True)
+class Arrival(Received):
+    """A request that came by aiohttp's server."""
+
+    request: web.Request = field(kw_only=True)
+    most_bytes: int = field(kw_only=True)
+    """Of a body, as sent."""
+
+    async def read(self) -> bytes:
+        """Read the body, as sent; raises TooLarge, and InvalidInput where it breaks off."""
+        self.body = await body.read(self.request, self.most_bytes)
+        self.holds(len(self.body))
+        return self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +175,8 @@ class Queued:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What all receivers work with. ``threads`` decode, the event loop's own where there are none;
-    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken."""
+    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken, ``tenancy``
+    knows what is whose."""
 
     writer: Writer
     telemetry: Telemetry
@@ -149,6 +184,7 @@ class Means:
     letters: DeadLetters | None = None
     threads: Executor | None = None
     budget: Budget | None = None
+    tenancy: Tenancy | None = None
 
 
 class Intake:
@@ -159,7 +195,7 @@ class Intake:
         self.telemetry = means.telemetry
         self.limits = means.limits
         self._means = means
-        self._wake = Wake()
+        self.wake = Wake()
 
     async def answer(
         self,
@@ -168,18 +204,33 @@ class Intake:
         refuse: Callable[[Refusal], web.Response],
     ) -> web.Response:
         """Return what ``take`` answers, or what ``refuse`` makes of the error that it raised."""
-        arrival = Arrival(request, self.limits, authenticated(request))
+        said, who = _said(request), request.get(IDENTITY)
+        arrival = Arrival(said, who, request=request, most_bytes=self.limits.max_body_bytes)
         try:
             with self._room(arrival) as arrival.room:
                 response = await take(arrival)
         except (InvalidInput, StoreError) as error:
             refused = refusal(error)
-            await self._note(arrival, refused)
+            await self.note(arrival, refused)
             response = refuse(refused)
-            if refused.retry_after_seconds:
-                response.headers["Retry-After"] = str(refused.retry_after_seconds)
-        self.telemetry.count("requests_total", receiver=self.receiver, code=str(response.status))
+            response.headers.update(refused.headers)
+        self.answered(response.status)
         return response
+
+    def enter(self, received: Received, size: int) -> None:
+        """Hold room for a body of ``size`` bytes until ``leave``. Raises Busy."""
+        if self._means.budget is not None:
+            received.room = self._means.budget.enter(received.turn, size)
+
+    def leave(self, received: Received) -> None:
+        """Give the room back."""
+        room, received.room = received.room, None
+        if room is not None:
+            room.leave()
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self.telemetry.count("requests_total", receiver=self.receiver, code=str(status))
 
     async def decoded(self, decode: Callable[..., T], *arguments: Any) -> T:
         """Run ``decode`` on one of the threads, whose number bounds the memory that it takes.
@@ -197,9 +248,9 @@ class Intake:
                 log.exception("%s cannot read a body", self.receiver)
                 raise InvalidInput("the body cannot be read", "exception") from error
 
-    def submit(self, arrival: Arrival, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
+    def submit(self, arrival: Received, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
         """Queue what of it its sender may write. Raises Busy."""
-        left = mine(arrival.request, batch, frames)
+        left = mine(self._means.tenancy, arrival.who, batch, frames)
         batch, frames = left.batch, left.frames
         if not batch and not any(map(len, frames)):
             return Queued(batch, frames, None)
@@ -213,7 +264,7 @@ class Intake:
         """
         if queued.future is not None:
             with self.telemetry.span("queue", rows=_rows(queued)):
-                await self._wake.until(queued.future)
+                await self.wake.until(queued.future)
         return self.counted(queued)
 
     def counted(self, queued: Queued) -> Queued:
@@ -225,7 +276,7 @@ class Intake:
         self.telemetry.quarantine(self.receiver, batch)
         return queued
 
-    async def store(self, arrival: Arrival, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
+    async def store(self, arrival: Received, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
         """Queue, wait and count: ``submit`` and ``durable`` in one."""
         return await self.durable(self.submit(arrival, batch, frames))
 
@@ -235,7 +286,8 @@ class Intake:
             return nullcontext()
         return budget.entered(arrival.turn, arrival.request.content_length)
 
-    async def _note(self, arrival: Arrival, refused: Refusal) -> None:
+    async def note(self, arrival: Received, refused: Refusal) -> None:
+        """Count what can never be taken, and keep it aside."""
         if not refused.reason:
             return
         self.telemetry.reject(self.receiver, {refused.reason: 1})
@@ -245,6 +297,20 @@ class Intake:
             done = await asyncio.to_thread(letters.keep, letter, arrival.body)
             for result, count in done.items():
                 self.telemetry.count("dead_letters_total", count, result=result)
+
+
+def _said(request: web.Request) -> Said:
+    headers = request.headers
+    kind, encoding = headers.get("Content-Type", ""), headers.get("Content-Encoding", "")
+    return Said(request.path, kind, encoding, request.remote or "", request.query)
+
+
+def failure(ended: Future[None]) -> Exception | None:
+    """Return what kept a delivery from being stored, None where it is."""
+    if ended.cancelled():
+        return Retryable("the collector is stopping")
+    error = ended.exception()
+    return error if error is None or isinstance(error, Exception) else Permanent(str(error))
 
 
 def _rows(queued: Queued) -> int:

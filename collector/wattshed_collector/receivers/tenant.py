@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aiohttp import web
-
-from wattshed_collector.security.keys import IDENTITY, TENANCY
-from wattshed_collector.security.tenancy import Mine
+from wattshed_collector.security.rules import Identity
+from wattshed_collector.security.tenancy import Mine, Tenancy
 from wattshed_collector.store.stacks import Rows
 from wattshed_exporter.model import Batch
 
 
-def mine(request: web.Request, batch: Batch, frames: Sequence[Rows] = ()) -> Mine:
+def mine(
+    tenancy: Tenancy | None, who: Identity | None, batch: Batch, frames: Sequence[Rows] = ()
+) -> Mine:
     """Return what of a delivery its sender may write; the gate has found out who that is."""
-    who = request.get(IDENTITY)
-    if who is None:  # there is no gate before these routes
+    if who is None or tenancy is None:  # there is no gate before these routes
         return Mine(batch, tuple(frames))
-    return request.app[TENANCY].check(who, batch, frames)
-
-
-def authenticated(request: web.Request) -> str:
-    """Return who was authenticated, "" where nobody was."""
-    who = request.get(IDENTITY)
-    return who.name if who is not None else ""
+    return tenancy.check(who, batch, frames)

@@ -98,6 +98,14 @@ class Guard:
             names: of a verified client certificate, as ``tls.names`` gives them.
         """
         found = self._rules
+        shown = basic(authorization)
+        if self.asks and shown is not None and found.users:
+            return await asyncio.to_thread(self._passwords.who, found.users, shown)
+        return self.known(authorization, names)
+
+    def known(self, authorization: str, names: Iterable[str] = ()) -> Identity | None:
+        """Return the same at once; of passwords only those are right that are remembered."""
+        found = self._rules
         if not self.asks:
             return found.anonymous
         if authorization:
@@ -105,9 +113,7 @@ class Guard:
             if scheme.lower() == "bearer":
                 return found.token(token.strip().encode(errors="replace"))
             shown = basic(authorization)
-            if shown is not None and found.users:
-                return await asyncio.to_thread(self._passwords.who, found.users, shown)
-            return None
+            return self._passwords.remembered(shown) if shown and found.users else None
         return found.certificate(names) or found.anonymous
 
     async def keep_fresh(self, now: asyncio.Event, seconds: float = REFRESH_SECONDS) -> None:
@@ -192,7 +198,11 @@ class Passwords:
 
     def knows(self, shown: str) -> bool:
         """Return whether the user and password of a Basic header are remembered as right."""
-        return self._digest(*_credentials(shown)) in self._right
+        return self.remembered(shown) is not None
+
+    def remembered(self, shown: str) -> Identity | None:
+        """Return whose user and password are in a Basic header, where they were right before."""
+        return self._right.get(self._digest(*_credentials(shown)))
 
     def who(self, users: Mapping[str, tuple[bytes, Identity]], shown: str) -> Identity | None:
         """Return who has the user and password of a Basic header; an unknown user takes as long."""

@@ -63,17 +63,24 @@ class Seats:
             return "body_bytes"
         return ""
 
-    @contextmanager
-    def seat(self, sender: str, size: int) -> Iterator[None]:
-        """Hold a seat for the length of the block."""
+    def take(self, sender: str, size: int) -> None:
+        """Take a seat for a request of ``size`` bytes; ``give`` it back."""
         self.taken += 1
         self.bytes += size
         self._senders[sender] += 1
+
+    def give(self, sender: str, size: int) -> None:
+        self.taken -= 1
+        self.bytes -= size
+        self._senders[sender] -= 1
+        if not self._senders[sender]:
+            del self._senders[sender]
+
+    @contextmanager
+    def seat(self, sender: str, size: int) -> Iterator[None]:
+        """Hold a seat for the length of the block."""
+        self.take(sender, size)
         try:
             yield
         finally:
-            self.taken -= 1
-            self.bytes -= size
-            self._senders[sender] -= 1
-            if not self._senders[sender]:
-                del self._senders[sender]
+            self.give(sender, size)

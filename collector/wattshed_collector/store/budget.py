@@ -154,14 +154,19 @@ class Budget:
         self.refused += 1
         return Busy(why, self._outflow.wait_seconds(self._shares.total, size))
 
+    def enter(self, sender: str, size: int) -> Entry:
+        """Return the same for who gives it back by ``Entry.leave``."""
+        entry = Entry(self, sender)
+        entry.holds(size)
+        return entry
+
     @contextmanager
     def entered(self, sender: str, size: int | None) -> Iterator[Entry]:
         """Hold room for a request while it is read and parsed; ``size`` None is not known yet.
 
         Raises Busy, or what ``closed`` says, before anything is read.
         """
-        entry = Entry(self, sender)
-        entry.holds(size or 0)
+        entry = self.enter(sender, size or 0)
         try:
             yield entry
         finally:

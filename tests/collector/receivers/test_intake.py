@@ -13,7 +13,7 @@ from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.receivers.body import TooLarge, UnknownEncoding
 from wattshed_collector.receivers.intake import Arrival, Intake, Means, Refusal, refusal
-from wattshed_collector.security.keys import IDENTITY, TENANCY
+from wattshed_collector.security.keys import IDENTITY
 from wattshed_collector.security.rules import Identity, Role
 from wattshed_collector.security.tenancy import Tenancy
 from wattshed_collector.store.budget import LEAST_ENTRY_BYTES, Budget, Busy
@@ -77,10 +77,9 @@ def _refused(refused: Refusal) -> web.Response:
 
 async def test_room_is_held_while_a_request_is_read_and_no_longer(bed: Bed) -> None:
     budget, telemetry, writer = Budget(4 * LEAST_ENTRY_BYTES), Telemetry(), bed.writer()
-    means = Means(writer, telemetry, Ingest(), budget=budget)
+    means = Means(writer, telemetry, Ingest(), budget=budget, tenancy=Tenancy())
     intake = Intake("echo", means)
     app = web.Application(middlewares=[_gate])
-    app[TENANCY] = Tenancy()
     app.add_routes([web.post("/", Echo(intake, budget).take)])
     async with TestClient(TestServer(app, skip_url_asserts=True)) as client:
         body = bytes(LEAST_ENTRY_BYTES)

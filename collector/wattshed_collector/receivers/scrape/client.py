@@ -12,7 +12,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from .reply import Failed, Reply, ReplyReader
 
@@ -37,8 +37,8 @@ class _Link(asyncio.Protocol):
         self._told: Told | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.open = transport, True
+        # Those of uvloop are Transports by what they do, not by their type.
+        self._transport, self.open = cast(asyncio.Transport, transport), True
 
     def data_received(self, data: bytes) -> None:
         if self._reader is None:  # nothing was asked

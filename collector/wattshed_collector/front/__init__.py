@@ -1,0 +1,1 @@
+"""What owns a fresh connection: the lane of pushed metrics, before aiohttp's server."""
