@@ -30,6 +30,8 @@ class Tables:
 
     Args:
         slots: the series in the order in which they were said when the shape was found.
+
+    Raises Odd where a device has two power limits: the later one counts.
     """
 
     def __init__(self, shape: Shape, slots: Sequence[Slot]) -> None:
@@ -38,6 +40,13 @@ class Tables:
         """Of each device that has ticks the attributes that it is first described with."""
         self.others = [slots[at] for at in shape.others]
         """The series of the last numbers, for which points are made."""
+        limited = [
+            slot.attributes.get("hw.id")
+            for slot in self.others
+            if slot.role.metric == semconv.POWER_LIMIT.otel
+        ]
+        if len(limited) > len(set(limited)):
+            raise Odd("a limit is said twice")
         ids = {slot.device: slot.device_id for slot in slots}
         self._ids = np.array(list(ids.values()), np.uint64)
         things = len(ids) * DEVICE_BYTES + len(self.others) * SLOT_BYTES

@@ -64,8 +64,8 @@ def _inflate(body: bytes, limit: int) -> bytes:
     if len(body) <= INFLATE_STEP:
         inflater = zlib.decompressobj(wbits=GZIP_OR_ZLIB)
         with suppress(zlib.error):
-            found = inflater.decompress(body, limit)
-            if inflater.eof and not inflater.unused_data:
+            found = inflater.decompress(body, limit + 1)
+            if inflater.eof and not inflater.unused_data and len(found) <= limit:
                 return found
     return _inflate_steps(body, limit)
 

@@ -82,6 +82,7 @@ class Shape:
         first = {devices[at]: at for at in reversed(ticking)}
         self.describing = list(first.values())
         """Of each device that has ticks the number that it is first described with."""
+        _refuse_twice(found, parts[Part.DETAIL])
         named = _named(found, parts[Part.DETAIL], set(first))
         told = [at for at in parts[Part.DETAIL] if at not in named]
         wide = [at for at in told if wide_of(roles[at]) is not None]
@@ -210,6 +211,19 @@ class Shape:
             words[:, 2 * self._count :][:, : len(self.starts)] // NANOS_PER_MS
         )
         return starts_ms
+
+
+def _refuse_twice(found: Structure, details: Iterable[int]) -> None:
+    """Raise Odd where a detail is said twice: which of them counts is told by their order, and one
+    of them may be named."""
+    told = set()
+    for at in details:
+        role = found.roles[at]
+        metric = role.known.metric if role.known is not None else ""
+        key = found.devices[at], found.ranks[at], metric, role.own
+        if key in told:
+            raise Odd("a detail is said twice")
+        told.add(key)
 
 
 def _named(found: Structure, details: Iterable[int], described: Container[int]) -> frozenset[int]:

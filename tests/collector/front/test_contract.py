@@ -90,7 +90,7 @@ class TestTaken:
         assert said.count(b"HTTP/1.1 200 OK\r\n") == 5
         assert counted["requests_total[('code', '200'), ('receiver', 'otlp')]"] == 5
         assert counted["ticks_total[('receiver', 'otlp')]"] == 5
-        assert counted["bodies_total[('receiver', 'otlp'), ('way', 'layout')]"] == 3
+        assert counted["bodies_total[('receiver', 'otlp'), ('way', 'layout')]"] == 4
         assert counted["lags"] == 5
 
     async def test_compressed(self, tmp_path: Path) -> None:
