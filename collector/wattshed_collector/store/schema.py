@@ -158,7 +158,7 @@ METRIC_SAMPLE: Types = {
     **dict.fromkeys(("kind", "unit"), WORD),
 }
 TABLES: Mapping[str, Types] = {
-    "dirty": {"hour": HOUR},
+    "dirty": {"hour": HOUR, "only_outcomes": "UInt8"},
     "device": DEVICE,
     "workload": WORKLOAD,
     "allocation": ALLOCATION,
