@@ -9,7 +9,7 @@ hour is charged by the policy that was in force when it began.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from wattshed_exporter.model import IdlePolicy
 from . import ledger_edges
 from .errors import InvalidInput
 from .ledger_edges import Edges
+from .ledger_outcomes import Outcomes
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
@@ -116,6 +117,7 @@ class Ledger:
         self._term = 0
         self._containment = Containment(policy.topology)
         self._edges = ledger_edges.none()
+        self._outcomes = Outcomes(self._shards)
         self._too_old: set[int] = set()
         self._watermark_us, self._version = ledger_state.restore(client)
 
@@ -146,6 +148,7 @@ class Ledger:
             self._term = self._lease.term
             self._watermark_us, self._version = ledger_state.restore(self._client)
             self._edges = ledger_edges.none()
+            self._outcomes.forget()
             self._marks.forget()
             self._take_over()
         return True
@@ -191,23 +194,36 @@ class Ledger:
             started_us = min(started_us, ledger_state.clock_us(self._client))
         # A clock that is set back must not hide what comes from then on.
         since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
-        touched, marks = self._marks.read(self._client, since_us)
-        if not touched:
-            self._marks.done(marks)
+        news = self._marks.read(self._client, since_us)
+        if not news:
+            self._marks.done(news.seen)
             return ()
         self._shards.sync()
-        told = {"hours": sorted(touched), "version": self._next_version()}
-        self._shards.command(TICK_HOURS, told)
-        first, end, settled_ms = ledger_state.measured(self._client)
-        edges = self._edges_of(touched)
-        hours = self._young(touched | ledger_edges.beyond(edges, self._edges))
-        hours = [hour for hour in hours if first <= hour < end]
+        edges, hours, settled_ms = self._charged_hours(news.touched)
+        told = self._outcomes.hours(news.told, news.touched, settled_ms)
         self._recompute(hours)
+        # What was charged again has its outcomes already.
+        others = sorted(hour for hour in told.difference(hours) if hour >= self.oldest)
+        self._set_against(others)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges = started_us, edges
-        self._marks.done(marks)
+        self._marks.done(news.seen)
+        self._outcomes.done(self._version)
         ledger_state.save(self._client, self._watermark_us, settled_ms, self._version)
-        return hours
+        return sorted({*hours, *others})
+
+    def _charged_hours(self, touched: frozenset[int]) -> tuple[Edges, Sequence[int], int]:
+        """Return where the readings of ``touched`` begin and end, which hours are to be charged
+        again, and the event time (Unix milliseconds) up to which anything was measured."""
+        if touched:
+            told = {"hours": sorted(touched), "version": self._next_version()}
+            self._shards.command(TICK_HOURS, told)
+        first, end, settled_ms = ledger_state.measured(self._client)
+        if not touched:
+            return self._edges, (), settled_ms
+        edges = self._edges_of(touched)
+        hours = self._young(touched | ledger_edges.beyond(edges, self._edges))
+        return edges, [hour for hour in hours if first <= hour < end], settled_ms
 
     def recompute(self, hours: Iterable[int], progress: Progress | None = None) -> None:
         """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not.
@@ -303,7 +319,21 @@ class Ledger:
                 self.compute((statement,), lo, hi, rule, version, (part,))
             self._shards.sync(ledger_state.READ)
             self._must_lead()
+            self._outcomes.compute(lo, hi, version)
             self.compute((ledger_state.FINISH,), lo, hi, rule, version)
+
+    def _set_against(self, hours: Sequence[int]) -> None:
+        """Set outcomes against energy that stays as it was charged."""
+        if not hours:
+            return
+        version = self._next_version()
+        ledger_state.begin(self._client, version)
+        rule = self._policy.rule
+        for lo, hi, _ in _ranges(hours, lambda hour: rule):
+            if self._is_stopping():
+                raise Stopped
+            self._must_lead()
+            self._outcomes.compute(lo, hi, version)
 
     def _open_hours(self, lo: int, hi: int, version: int) -> None:
         hours = range(lo, hi, HOUR_S)
@@ -332,7 +362,7 @@ class Ledger:
         self._version = max(self._version + 1, int(self._now() * 1e6))
         return self._version
 
-    def _young(self, hours: set[int]) -> Sequence[int]:
+    def _young(self, hours: Set[int]) -> Sequence[int]:
         """Return the hours that can be computed, ascending; count the others, each once."""
         oldest = self.oldest
         too_old = {hour for hour in hours if hour < oldest}
@@ -340,7 +370,7 @@ class Ledger:
         self._too_old = too_old
         return sorted(hours - too_old)
 
-    def _edges_of(self, hours: set[int]) -> Edges:
+    def _edges_of(self, hours: Set[int]) -> Edges:
         return ledger_edges.ordered(
             self._shards.arrays(TOUCHED, ledger_edges.EDGE, {"hours": sorted(hours)})
         )

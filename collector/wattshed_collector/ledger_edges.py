@@ -71,6 +71,15 @@ def beyond(edges: Edges, known: Edges) -> set[int]:
     return found
 
 
+def first(edges: Edges, known: Edges) -> set[int]:
+    """Return the hours (Unix seconds) with a first reading that is not as in ``known``."""
+    at, is_known = _places(edges, known)
+    is_same = is_known.copy()
+    for name in HEAD:
+        is_same[is_known] &= edges[name][is_known] == known[name][at[is_known]]
+    return set(np.unique(edges["hour"][(edges["hour_before"] == 0) & ~is_same]).tolist())
+
+
 def _places(edges: Edges, known: Edges) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Return where each edge is in ``known``, and whether it is."""
     at = np.zeros(len(edges), np.intp)

@@ -97,6 +97,8 @@ class Requests:
         told: dict[str, Any] = self._workload(outcome.workload)
         told[semconv.OUTCOME_KIND_ATTRIBUTE] = outcome.kind
         told[semconv.OUTCOME_SOURCE_ATTRIBUTE] = outcome.source
+        if outcome.model:
+            told[semconv.OUTCOME_MODEL_ATTRIBUTE] = outcome.model
         metric, start = semconv.OUTCOMES, outcome.start_ms or 0
         return Point(metric.otel, metric.unit, outcome.total, outcome.ts_ms, told, start)
 

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from .store import quarantine, queries, tree_queries
 from .store.client import Client
+from .store.outcome_queries import Asked, per_outcome
 from .store.queries import Record
 
 
@@ -37,7 +38,8 @@ class Report(TypedDict):
 
     ``classes``: joules per class. ``power``: mean watts per class at each ``times`` entry.
     ``workloads``: one record per workload with ``outcomes`` {kind: count} and
-    ``joules_per_outcome`` {kind: {"active": J, "loaded": J}}. ``nodes``, ``teams``, ``devices``:
+    ``joules_per_outcome`` {kind: {"active": J, "loaded": J}}, without what was charged before the
+    first outcome of a run. ``nodes``, ``teams``, ``devices``:
     records of ``queries.energy``. ``live``: the newest tick of each device. ``outer_meters``:
     records of ``tree_queries.reconciliation``, what they measured beside what is inside of them.
     """
@@ -61,6 +63,8 @@ class Report(TypedDict):
 
 CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
 STEPS_S = (60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
+LEAST_OUTCOMES = 1e-9
+"""What is less is the rounding of what a counter grew by, spread over minutes."""
 POINTS = 300
 """About as many points as a chart can show."""
 
@@ -136,19 +140,20 @@ def _power(records: list[Record], step: int) -> tuple[list[int], dict[str, list[
 
 
 def _workloads(client: Client, since: int, until: int) -> list[Record]:
-    counts: dict[str, dict[str, float]] = {}
-    for record in queries.outcomes(client, since, until):
-        counts.setdefault(record["workload_key"], {})[record["outcome"]] = record["count"]
+    produced: dict[str, list[Record]] = {}
+    for record in per_outcome(client, Asked(("workload_key",), since, until)):
+        if record["count"] > LEAST_OUTCOMES:
+            produced.setdefault(record["workload_key"], []).append(record)
     workloads = queries.workload_energy(client, since, until)
     for workload in workloads:
-        produced = counts.get(workload["workload_key"], {})
-        workload["outcomes"] = produced
+        records = produced.get(workload["workload_key"], [])
+        workload["outcomes"] = {record["outcome"]: record["count"] for record in records}
         workload["joules_per_outcome"] = {
-            kind: {
-                "active": workload["active_joules"] / count,
-                "loaded": workload["joules"] / count,
+            record["outcome"]: {
+                "active": record["joules_per_outcome_active"],
+                "loaded": record["joules_per_outcome_loaded"],
             }
-            for kind, count in produced.items()
+            for record in records
         }
     return workloads
 

@@ -193,6 +193,10 @@ class Workload:
     queue: str = ""
     model: str = ""
     precision: str = ""
+    batch_class: str = ""
+    """How large the batches are that it works on: free text, such as 1, 8-16 or offline."""
+    phase: str = ""
+    """``prefill`` or ``decode`` where it does nothing else, as in disaggregated serving."""
     cluster: str = ""
 
     @property
@@ -254,7 +258,12 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A counter of what a workload produced: ``total`` since ``start_ms``, read at ``ts_ms``."""
+    """A counter of what a workload produced: ``total`` since ``start_ms``, read at ``ts_ms``.
+
+    ``source`` names the counter among those of one workload and kind: each of a server's engines,
+    or each process, counts for itself. ``model`` is what produced it where the workload serves
+    several, "" where that is the workload's own.
+    """
 
     workload: str
     kind: str
@@ -262,6 +271,7 @@ class Outcome:
     total: float
     start_ms: int | None = None
     source: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,8 +216,10 @@ class _Draft:
         workload = _parse_workload(point.attributes)
         self.workloads.setdefault(workload.key, workload)
         source = str(point.attributes.get(semconv.OUTCOME_SOURCE_ATTRIBUTE, ""))
+        model = str(point.attributes.get(semconv.OUTCOME_MODEL_ATTRIBUTE, ""))
+        start_ms = point.start_ms or None
         self.outcomes.append(
-            Outcome(workload.key, kind, point.ts_ms, point.value, point.start_ms or None, source)
+            Outcome(workload.key, kind, point.ts_ms, point.value, start_ms, source, model)
         )
 
     def batch(self) -> Batch:

@@ -24,7 +24,7 @@ class News:
     undescribed: frozenset[str]
     """Keys of devices of which details or allocations are known and nothing else, so far."""
     unnamed: frozenset[str]
-    """Keys of workloads of which allocations are known and nothing else, so far."""
+    """Keys of workloads of which allocations or outcomes are known and nothing else, so far."""
     descriptions: tuple[Batch, ...] = ()
     """The batches that do nothing but describe devices."""
 
@@ -92,7 +92,8 @@ class Dimensions:
 
     def _unnamed_of(self, batch: Batch) -> frozenset[str]:
         named = {workload.key for workload in batch.workloads}
-        keys = {allocation.workload for allocation in batch.allocations} - named - self._unnamed
+        keys = {fact.workload for kind in (batch.allocations, batch.outcomes) for fact in kind}
+        keys -= named | self._unnamed
         return frozenset(key for key in keys if key not in self._workloads)
 
 

@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass
 
 _BY_DEVICE = "cityHash64(device_id)"
+_BY_WORKLOAD = "cityHash64(workload_id)"
 SHARDED = {
     "activity_hour": _BY_DEVICE,
     "allocation": _BY_DEVICE,
@@ -33,7 +34,11 @@ SHARDED = {
     "ledger_open": "",
     "measured_1m": _BY_DEVICE,
     "metric_sample": "cityHash64(metric, labels)",
-    "outcome": "cityHash64(workload_id)",
+    "outcome": _BY_WORKLOAD,
+    "outcome_1h": _BY_WORKLOAD,
+    "outcome_1m": _BY_WORKLOAD,
+    "outcome_kind": _BY_WORKLOAD,
+    "outcome_reach": _BY_WORKLOAD,
     "piece": _BY_DEVICE,
     "quarantine": "cityHash64(device)",
     "reconcile_1h": _BY_DEVICE,

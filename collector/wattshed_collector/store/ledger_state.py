@@ -100,6 +100,22 @@ def restore(client: Client) -> tuple[int, int]:
     return (int(rows[0][0]) if rows else 0), int(version)
 
 
+def outcomes_since(client: Client) -> tuple[int, int]:
+    """Return from which hour on (Unix seconds) outcomes are set against joules, 0 where there are
+    none, and up to which event time (Unix milliseconds)."""
+    rows: dict[str, int] = dict(
+        client.rows(
+            "SELECT name, toUnixTimestamp64Milli(settled) FROM ledger_state FINAL "
+            "WHERE name IN ('charges', 'outcomes')"
+        )
+    )
+    return int(rows.get("outcomes", 0)) // 1000, int(rows.get("charges", 0))
+
+
+def keep_outcomes_since(client: Client, hour: int, version: int) -> None:
+    _insert(client, "outcomes", 0, hour * 1000, version)
+
+
 def begin(client: Client, version: int) -> None:
     """Note that rows of ``version`` may be written from now on, by whoever follows to go above."""
     _insert(client, "begun", 0, 0, version)

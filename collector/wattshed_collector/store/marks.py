@@ -8,18 +8,34 @@ hour of their stamp: where more are there than were seen, one is new, whatever i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .client import Client
 
 COUNTED = """
 SELECT toUnixTimestamp(hour) AS at, toUnixTimestamp(toStartOfHour(ingested_at)) AS stamped,
-       count(), max(ingested_at) > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
+       only_outcomes, count(), max(ingested_at) > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC')
 FROM dirty
 WHERE ingested_at > fromUnixTimestamp64Micro({from_us:Int64}, 'UTC')
-GROUP BY at, stamped
+GROUP BY at, stamped, only_outcomes
 """
 
-Seen = dict[tuple[int, int], int]
-"""How many marks there are, by the hour marked and the hour of their stamps (Unix seconds)."""
+Seen = dict[tuple[int, int, int], int]
+"""How many marks there are, by the hour marked, the hour of their stamps (Unix seconds) and whether
+they are of outcomes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """The hours (Unix seconds) whose charges something can have changed, and those with news of
+    outcomes; ``seen`` is what is to be told to ``Marks.done`` once they are computed."""
+
+    touched: frozenset[int]
+    told: frozenset[int]
+    seen: Seen
+
+    def __bool__(self) -> bool:
+        return bool(self.touched or self.told)
 
 
 class Marks:
@@ -29,19 +45,19 @@ class Marks:
         self._late_us = round(late_seconds * 1e6)
         self._seen: Seen = {}
 
-    def read(self, client: Client, since_us: int) -> tuple[set[int], Seen]:
-        """Return the hours with a mark stamped after ``since_us`` or not seen before; and what is
-        to be told to ``done`` once they are computed."""
+    def read(self, client: Client, since_us: int) -> News:
+        """Return the hours with a mark stamped after ``since_us`` or not seen before."""
         # From a full hour on, so that a count shrinks only when it is not looked at any more.
         from_us = since_us
         if self._late_us:
             from_us = max(0, since_us - self._late_us) // 3_600_000_000 * 3_600_000_000 - 1
         rows = client.rows(COUNTED, {"since_us": since_us, "from_us": from_us})
-        found = {(int(hour), int(stamped)): int(count) for hour, stamped, count, _ in rows}
-        touched = {int(hour) for hour, _, _, is_new in rows if is_new}
+        found = {(int(hour), int(at), int(only)): int(n) for hour, at, only, n, _ in rows}
+        marks = {(int(hour), int(only)) for hour, _, only, _, is_new in rows if is_new}
         if self._late_us:
-            touched |= {key[0] for key, n in found.items() if n > self._seen.get(key, 0)}
-        return touched, found
+            marks |= {(key[0], key[2]) for key, n in found.items() if n > self._seen.get(key, 0)}
+        touched = frozenset(hour for hour, only in marks if not only)
+        return News(touched, frozenset(hour for hour, only in marks if only), found)
 
     def done(self, seen: Seen) -> None:
         self._seen = seen

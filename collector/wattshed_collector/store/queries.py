@@ -2,7 +2,7 @@
 
 Times are Unix seconds, energies joules, powers watts. Every sum is over meters that
 are not inside of others, of which one that contains some is charged the remainder only.
-Where the joules went is asked in ``energy_queries``.
+Where the joules went is asked in ``energy_queries``, what they produced in ``outcome_queries``.
 """
 
 from __future__ import annotations
@@ -26,24 +26,6 @@ def _charges(since: int, until: int) -> str:
     view = "v_charge_1m" if resolution(since, until) == 60 else "v_charge_1h"
     counted = "SELECT device_id FROM device FINAL WHERE overlap != 'inner'"
     return f"(SELECT * FROM {view} WHERE {_WINDOW} AND device_id IN ({counted}))"
-
-
-def outcomes(client: Client, since: int, until: int) -> list[Record]:
-    """Outcomes counted per workload and kind, up to where the ledger has charged the joules.
-
-    Joules lag behind by up to one run of the ledger; counting the outcomes of that time already
-    would make each of them look cheaper than it was.
-    """
-    return client.records(
-        """
-        WITH (SELECT max(settled) FROM ledger_state FINAL) AS settled
-        SELECT workload_key, outcome, sum(o.count) AS count FROM v_outcome AS o
-        WHERE ts > fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')
-          AND ts <= least(settled, fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC'))
-        GROUP BY workload_key, outcome HAVING count > 1e-9 ORDER BY workload_key, outcome
-        """,
-        {"since_ms": since * 1000, "until_ms": until * 1000},
-    )
 
 
 def energy_by_step(client: Client, since: int, until: int, step: int) -> list[Record]:

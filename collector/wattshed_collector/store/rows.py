@@ -164,6 +164,7 @@ def outcome_columns(outcomes: Sequence[Outcome], ids: Ids) -> Columns:
         "workload_id": [ids[outcome.workload] for outcome in outcomes],
         "kind": [outcome.kind for outcome in outcomes],
         "source": [outcome.source for outcome in outcomes],
+        "model": [outcome.model for outcome in outcomes],
         "ts": [outcome.ts_ms for outcome in outcomes],
         "start_ts": [outcome.start_ms for outcome in outcomes],
         "total": [outcome.total for outcome in outcomes],

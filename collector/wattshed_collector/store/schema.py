@@ -118,7 +118,7 @@ WORKLOAD: Types = {
     "kind": WORD,
     "instance": TEXT,
     **dict.fromkeys(("namespace", "team", "owner", "project", "cost_center", "queue"), WORD),
-    **dict.fromkeys(("model", "precision", "cluster"), WORD),
+    **dict.fromkeys(("model", "precision", "batch_class", "phase", "cluster"), WORD),
     "version": TIME_US,
 }
 ALLOCATION: Types = {
@@ -146,6 +146,7 @@ OUTCOME: Types = {
     "workload_id": "UInt64",
     "kind": WORD,
     "source": TEXT,
+    "model": WORD,
     "ts": TIME,
     "start_ts": _maybe(TIME),
     "total": "Float64",
@@ -170,7 +171,7 @@ LATEST: Types = {
     },
 }
 TABLES: Mapping[str, Types] = {
-    "dirty": {"hour": HOUR},
+    "dirty": {"hour": HOUR, "only_outcomes": "UInt8"},
     "device": DEVICE,
     "workload": WORKLOAD,
     "allocation": ALLOCATION,

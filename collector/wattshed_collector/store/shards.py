@@ -17,14 +17,28 @@ from numpy.typing import NDArray
 
 from .client import Client, Row, Store
 from .layout import Layout
+from .outcome_sql import HOURS, KINDS, MINUTES, SEEN
 from .tree_sql import RECONCILE, RECONCILED, REMAINDER
 
 ACROSS = {
     RECONCILE: ("measured_1m", "reconcile_1h"),
     REMAINDER: ("charge_1m", "reconcile_1h"),
+    SEEN: ("outcome_reach",),
+    MINUTES: ("charge_1m", "charge_1h", "outcome_1m"),
+    HOURS: ("workload_1h", "outcome_1m", "outcome_1h"),
+    KINDS: ("outcome_1h", "outcome_kind"),
 }
 """Statements over all shards, and the tables that they read or write."""
-SAID = ("tick", "sample", "allocation", "tick_hour", "idle_hour", "allocation_hour", "tree")
+SAID = (
+    "tick",
+    "sample",
+    "allocation",
+    "tick_hour",
+    "idle_hour",
+    "allocation_hour",
+    "tree",
+    "outcome",
+)
 """Tables that a run reads and others write."""
 WAIT = (
     "SETTINGS distributed_ddl_output_mode = 'none_only_active', distributed_ddl_task_timeout = 30"

@@ -202,6 +202,8 @@ class Writer:
         hours = news.dirty_hours.union(*map(_hours, facts))
         # Marked first: an hour that is recomputed for nothing is better than one that never is.
         marks = [frame("dirty", {"hour": sorted(hours)})] if hours else []
+        if told := sorted(set[int]().union(*map(_outcome_hours, facts))):
+            marks.append(frame("dirty", {"hour": told, "only_outcomes": [1] * len(told)}))
         inserts = [encode(rows) for rows in (*marks, *self._unknown(news), *facts)]
         ticks = next((rows for rows in facts if rows.table == "tick"), None)
         last = newest(ticks) if ticks else None
@@ -238,8 +240,15 @@ class Writer:
 
 def _hours(facts: Frame) -> set[int]:
     """Return the hours (Unix seconds) whose joules some rows can change."""
-    if facts.table != "tick":
-        return set()
+    return _hours_of(facts) if facts.table == "tick" else set()
+
+
+def _outcome_hours(facts: Frame) -> set[int]:
+    """Return the hours (Unix seconds) whose joules stay as they are, set against other outcomes."""
+    return _hours_of(facts) if facts.table == "outcome" else set()
+
+
+def _hours_of(facts: Frame) -> set[int]:
     return set(np.unique(facts.columns["ts"].values // HOUR_MS * HOUR_S).tolist())
 
 

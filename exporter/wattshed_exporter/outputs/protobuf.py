@@ -35,6 +35,7 @@ from wattshed_exporter.semconv import (
     HOST_NAMES,
     INTERVAL_ATTRIBUTE,
     OUTCOME_KIND_ATTRIBUTE,
+    OUTCOME_MODEL_ATTRIBUTE,
     OUTCOME_SOURCE_ATTRIBUTE,
     OUTCOMES,
     POWER_LIMIT,
@@ -286,6 +287,8 @@ class Encoder:
         attributes += attribute(OUTCOME_KIND_ATTRIBUTE, outcome.kind)
         if outcome.source:
             attributes += attribute(OUTCOME_SOURCE_ATTRIBUTE, outcome.source)
+        if outcome.model:
+            attributes += attribute(OUTCOME_MODEL_ATTRIBUTE, outcome.model)
         start_ns = None if outcome.start_ms is None else outcome.start_ms * NANOS_PER_MS
         return point(attributes, outcome.ts_ms * NANOS_PER_MS, outcome.total, start_ns)
 

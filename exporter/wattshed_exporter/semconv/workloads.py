@@ -17,10 +17,14 @@ WORKLOAD_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("queue", "wattshed.queue", "queue", "Queue or partition that it came from."),
     Attribute("model", "gen_ai.request.model", "ai_model", "Model that it trains or serves."),
     Attribute("precision", "wattshed.precision", "precision", "Numeric format, such as fp8."),
+    Attribute("batch_class", "wattshed.batch_class", "batch_class", "Size of its batches."),
+    Attribute("phase", "wattshed.phase", "phase", "prefill or decode, if it does only that."),
     Attribute("cluster", "wattshed.cluster", "cluster", "Cluster that it runs in."),
 )
 OUTCOME_KIND_ATTRIBUTE = "wattshed.outcome"
 OUTCOME_SOURCE_ATTRIBUTE = "wattshed.outcome.source"
+OUTCOME_MODEL_ATTRIBUTE = "wattshed.outcome.model"
+"""What produced it, where a workload serves several models."""
 ALLOCATION_METHOD_ATTRIBUTE = "wattshed.allocation.method"
 ALLOCATION_ACTIVITY_ATTRIBUTE = "wattshed.allocation.activity"
 """Mean part of the whole device that the workload used (a ratio, double); absent: not known."""

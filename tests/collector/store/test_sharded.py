@@ -23,17 +23,27 @@ from wattshed_collector.store.layout import SHARDED, WHOLE, WHOLE_VIEWS, Layout,
 from wattshed_collector.store.ledger_state import is_divided, raw_days
 from wattshed_collector.store.marks import Marks
 from wattshed_collector.store.migrate import Migration, migrate, migrations, missing
+from wattshed_collector.store.outcome_queries import Asked, per_outcome
 from wattshed_collector.store.policies import HostRemainder
 from wattshed_collector.store.shards import SAID, Shards
 from wattshed_collector.store.tenures import recent_tenures
 from wattshed_collector.store.tree_sql import RECONCILE, REMAINDER
 from wattshed_collector.store.write import Writer
-from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick, Workload
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Overlap,
+    Tick,
+    Workload,
+)
 
 BASE = 1_767_225_600
 BY = ("workload", "team", "node", "device", "class")
 WINDOWED = (
-    queries.outcomes,
     queries.quality,
     queries.residual,
     queries.first_charge,
@@ -149,7 +159,11 @@ def meters() -> Batch:
     )
     job = Workload("job/1", name="job 1", kind="job", team="t")
     held = Allocation("g0", "job/1", BASE * 1000, (BASE + 7200) * 1000, 1.0)
-    return Batch(devices=devices, ticks=ticks, workloads=(job,), allocations=(held,))
+    made = tuple(
+        Outcome("job/1", "step", (BASE + at) * 1000, total, BASE * 1000)
+        for at, total in ((600, 0.0), (1800, 60.0), (5400, 240.0))
+    )
+    return Batch(devices=devices, ticks=ticks, workloads=(job,), allocations=(held,), outcomes=made)
 
 
 def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
@@ -177,7 +191,17 @@ def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
     assert residuals[0][0] < 1e-6
     assert residuals[0][1] >= 6
     assert node.outside.rows("SELECT DISTINCT status FROM v_reconciliation_1h") == [("ok",)]
-    for tables in (("measured_1m", "reconcile_1h"), ("charge_1m", "reconcile_1h")):
+    # Outcomes lie by workload, charges by device: the plug's part is in the job's joules as well.
+    ((made, loaded, before),) = node.outside.rows(
+        "SELECT sum(count), sum(loaded_joules), sum(before_joules) FROM v_outcome_1h"
+    )
+    assert (made, loaded + before) == (pytest.approx(240), pytest.approx(sums["t"]))
+    assert before == pytest.approx(sums["t"] * 600 / 7200)
+    for tables in (
+        ("measured_1m", "reconcile_1h"),
+        ("charge_1m", "reconcile_1h"),
+        ("charge_1m", "charge_1h", "outcome_1m"),
+    ):
         assert shards.synced.count(tables) >= 2, tables
     assert ledger.run() == ledger.run()
 
@@ -188,6 +212,8 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
     asked: list[Callable[[Client], Any]] = [
         *(partial(queries.energy, by=by, since=since, until=until) for by in BY),
         *(partial(ask, since=since, until=until) for ask in WINDOWED),
+        lambda client: per_outcome(client, Asked(("team", "hardware"), since, until + 60)),
+        lambda client: client.rows("SELECT * FROM v_outcome_1h ORDER BY t, workload_id, outcome"),
         *WHENEVER,
         lambda client: {**report.build(client, since, until), "generated": None},
         lambda client: recent_tenures(client, ["podresources"]),
@@ -203,18 +229,19 @@ def test_a_mark_that_is_seen_late_is_not_missed(node: Node) -> None:
     """Stamped a quarter of an hour ago, by a node whose clock is off, or after a slow insert."""
     marks = Marks(late_seconds=3600)
     now_us = int(node.outside.rows("SELECT toUnixTimestamp64Micro(now64(6))")[0][0])
-    _, seen = marks.read(node.outside, now_us)
-    marks.done(seen)
-    assert marks.read(node.outside, now_us)[0] == set()
+    marks.done(marks.read(node.outside, now_us).seen)
+    assert marks.read(node.outside, now_us).touched == set()
     late = now_us - 900_000_000
     node.outside.insert("dirty", {"hour": [BASE + 7200], "ingested_at": [late]})
-    assert marks.read(node.outside, now_us)[0] == {BASE + 7200}
-    assert marks.read(node.outside, now_us)[0] == {BASE + 7200}, "a run that failed is done again"
-    marks.done(marks.read(node.outside, now_us)[1])
-    assert marks.read(node.outside, now_us)[0] == set()
-    assert Marks().read(node.outside, now_us)[0] == set()
+    assert marks.read(node.outside, now_us).touched == {BASE + 7200}
+    assert marks.read(node.outside, now_us).touched == {BASE + 7200}, (
+        "a run that failed is done again"
+    )
+    marks.done(marks.read(node.outside, now_us).seen)
+    assert marks.read(node.outside, now_us).touched == set()
+    assert Marks().read(node.outside, now_us).touched == set()
     marks.forget()
-    assert BASE + 7200 in marks.read(node.outside, now_us)[0]
+    assert BASE + 7200 in marks.read(node.outside, now_us).touched
 
 
 def rendered() -> list[str]:
