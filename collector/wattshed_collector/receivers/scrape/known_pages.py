@@ -50,10 +50,14 @@ class KnownPage:
         kept = [others.keeps(series.name) for series in lines.series]
         self._kept = [at for at, is_kept in enumerate(kept) if is_kept]
         places = [foreign.place(series, origin) for series in lines.series]
-        self._of_concern = [place.thing is not None for place in places]
-        rest = [place for place, is_kept in zip(places, kept, strict=True) if not is_kept]
-        self._unknown = sum(place.unknown for place in rest)
-        self._ignored = len(rest) - self._unknown - sum(self._of_concern)
+        self._of_concern = [
+            place.thing is not None or place.counts or place.tells for place in places
+        ]
+        names = [series.name for series in lines.series]
+        read = [place for place, name in zip(places, names, strict=True) if others.reads(name)]
+        self._unknown = sum(place.unknown for place in read)
+        of_use = sum(place.thing is not None or place.counts for place in read)
+        self._ignored = len(read) - self._unknown - of_use
 
     def read(self, lines: Lines, scraped_ms: int) -> Read:
         """Return what a page with these lines says. Raises Odd."""

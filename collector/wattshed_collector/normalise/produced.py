@@ -1,0 +1,284 @@
+"""Counters of serving engines to outcomes, whichever way they come: scraped, forwarded, OTLP.
+
+A page is read as a whole. A remote write may split one over requests that overtake each other, so
+the last instants of each target are kept: a number that further rows could still change is said
+once two newer instants are there. Of one server that is scraped here and forwarded as well only
+what is scraped counts, while it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from wattshed_collector.outcomes.book import AUTOMATIC, Book
+from wattshed_collector.outcomes.owners import Owners, Whose
+from wattshed_collector.outcomes.readings import Reading, readings
+from wattshed_exporter import semconv
+from wattshed_exporter.model import Workload
+
+from . import Attributes, Point
+from .dialect import Labels, Origin, Sample, Series
+from .precedence import Precedence
+
+KEPT_INSTANTS = 10
+SETTLED_BY = 3
+"""Newer instants of a target after which its older one is taken to be whole."""
+KEPT_TARGETS = 100_000
+KEPT_STREAMS = 200_000
+MOST_SOURCE = 300
+TARGET_LABELS = (
+    "instance", "job", "namespace", "pod", "container", "node", "cluster", "endpoint", "service",
+    "prometheus", "pod_name", "pod_uid", "k8s_pod_name", "k8s_pod_uid", "k8s_namespace_name",
+    "k8s_cluster_name", "kubernetes_namespace", "kubernetes_pod_name", "kubernetes_node",
+    "k8s_node_name", "k8s_container_name", "host_name", "service_namespace", "otel_scope_name",
+    "otel_scope_version",
+)  # fmt: skip
+"""Labels that are put on series by who scrapes or forwards them: they say where, not what."""
+_TARGET = frozenset(TARGET_LABELS)
+_IDENTITY = ("job", "instance", "namespace", "pod", "container", "k8s_pod_name", "pod_uid")
+UNIT = semconv.OUTCOMES.unit
+RULED = Whose()
+
+
+@dataclass(slots=True)
+class _Target:
+    """What came of a forwarded target: rows by instant in Unix milliseconds."""
+
+    labels: Labels
+    """Those that say which target it is."""
+    instants: dict[int, dict[Series, float]] = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
+    """Instants that were read as whole ones."""
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    starts: dict[Series, int] = field(default_factory=dict)
+
+    def ready(self, touched_ms: int) -> Iterator[tuple[int, bool]]:
+        """Yield the instants to read now, each with whether it is taken to be whole."""
+        settled = sorted(self.instants)[:-SETTLED_BY]
+        for instant in settled:
+            if instant == touched_ms or instant not in self.settled:
+                self.settled.add(instant)
+                yield instant, True
+        if touched_ms not in settled:
+            yield touched_ms, False
+
+    def trim(self) -> None:
+        for old in sorted(self.instants)[:-KEPT_INSTANTS]:
+            del self.instants[old]
+            self.settled.discard(old)
+        if len(self.starts) > 2 * max(map(len, self.instants.values()), default=0):
+            self.starts.clear()
+
+
+class _At(NamedTuple):
+    """Where and when something was read."""
+
+    origin: Origin
+    ts_ms: int
+    labels: Labels
+    """Of the target."""
+    whose: Whose
+
+
+class _Stream(NamedTuple):
+    """What was last said of a counter."""
+
+    workload: Workload
+    moved_ms: int
+    """When it came to that workload from another, 0 where it never did."""
+    ts_ms: int
+    parts: tuple[float, ...]
+    value: float
+
+
+class Produced:
+    """Reads counters; not for several threads at once.
+
+    Args:
+        forwarded: the rules for what others forward, and for pages whose origin names none.
+        whose: what is known of workloads, and how an operator names those of what is forwarded.
+        also: rules of jobs, whose metrics have to be read.
+    """
+
+    def __init__(
+        self,
+        forwarded: Book = AUTOMATIC,
+        owners: Owners | None = None,
+        whose: Whose = RULED,
+        also: Iterable[Book] = (),
+    ) -> None:
+        self._forwarded = forwarded
+        self.owners = owners or Owners()
+        self._whose = whose
+        self._targets: OrderedDict[tuple[str, ...], _Target] = OrderedDict()
+        self._streams: OrderedDict[tuple[str, ...], _Stream] = OrderedDict()
+        self._described: dict[str, tuple[Workload, Attributes]] = {}
+        self._precedence = Precedence()
+        books = (forwarded, *also)
+        self.names = frozenset[str]().union(*(book.names for book in books))
+        """All metrics whose labels have to be read on pages."""
+        self.counters = forwarded.counters
+        """Those that are counted where others forward them."""
+        self.caveats: Counter[tuple[str, str]] = Counter()
+        """Readings that are not quite what they are called, by server and caveat."""
+
+    def book(self, origin: Origin) -> Book:
+        return self._forwarded if origin.outcomes is None else origin.outcomes
+
+    def points(
+        self,
+        samples: Iterable[Sample],
+        origin: Origin,
+        rejected: Counter[str],
+        starts: Mapping[Series, int] | None = None,
+    ) -> list[Point]:
+        """Return what samples produced; ``starts`` are since when they count, where that is told.
+
+        Whoever cannot be told is counted as ``no_workload``.
+        """
+        if origin.whole:
+            return self._page(samples, origin, rejected)
+        found: list[Point] = []
+        for target, ts_ms in self._gathered(samples, origin, starts or {}):
+            for instant, whole in target.ready(ts_ms):
+                told = readings(
+                    self._forwarded,
+                    target.instants[instant],
+                    whole=whole,
+                    seen=target.seen,
+                    starts=target.starts,
+                )
+                at = _At(origin, instant, target.labels, self._whose)
+                found += self._all(told, at, rejected)
+            target.trim()
+        while len(self._targets) > KEPT_TARGETS:
+            self._targets.popitem(last=False)
+        return found
+
+    def _page(
+        self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]
+    ) -> list[Point]:
+        rows: dict[Series, float] = {}
+        ts_ms = 0
+        for series, value, ts_ms in samples:  # noqa: B007 (all of a page have one time)
+            rows[series] = value
+        whose = origin.whose or Whose(origin.cluster, labels={"instance": origin.instance})
+        at = _At(origin, ts_ms, {"instance": origin.instance}, whose)
+        return self._all(readings(self.book(origin), rows), at, rejected)
+
+    def _gathered(
+        self, samples: Iterable[Sample], origin: Origin, starts: Mapping[Series, int]
+    ) -> list[tuple[_Target, int]]:
+        """Put samples to their targets; return which instants of which were touched."""
+        touched: dict[tuple[int, int], tuple[_Target, int]] = {}
+        for series, value, ts_ms in samples:
+            key = (origin.sender, *(series.labels.get(name, "") for name in _IDENTITY))
+            target = self._targets.get(key)
+            if target is None:
+                target = self._targets[key] = _Target(_of_target(series.labels))
+            else:
+                self._targets.move_to_end(key)
+            target.instants.setdefault(ts_ms, {})[series] = value
+            target.seen.update((u.server.name, u.metric) for u in self._forwarded.uses(series.name))
+            if series in starts:
+                target.starts[series] = starts[series]
+            touched[id(target), ts_ms] = target, ts_ms
+        return list(touched.values())
+
+    def _all(self, told: Iterable[Reading], at: _At, rejected: Counter[str]) -> list[Point]:
+        found: list[Point] = []
+        for reading in told:
+            workload = self.owners.of(at.whose, {**reading.labels, **at.labels})
+            if workload is None:
+                rejected["no_workload"] += 1
+                continue
+            origin, server = at.origin, reading.server.name
+            if not self._precedence.allows(
+                f"{workload.key} {server}", origin.rank, at.ts_ms, origin.interval_ms
+            ):
+                rejected["measured_already"] += 1
+                continue
+            if reading.choice.caveat:
+                self.caveats[server, reading.choice.caveat] += 1
+            found += self._said(reading, workload, at)
+        return found
+
+    def _said(self, reading: Reading, workload: Workload, at: _At) -> Iterator[Point]:
+        """Yield a reading under its workload.
+
+        Where the counter was another workload's until now, because only now it is known whose it
+        is, both have this reading: the one ends with it, and the other begins without a past.
+        """
+        source, ts_ms = source_of(reading, at.labels.get("instance", "")), at.ts_ms
+        where = (at.labels.get(name, "") for name in _IDENTITY)
+        stream = (at.origin.sender, reading.rule.kind, source, *where)
+        before = self._streams.pop(stream, None)
+        moved_ms, value, start_ms = 0, reading.value, reading.start_ms
+        if before is not None:
+            moved_ms, value = before.moved_ms, _upheld(before, reading, ts_ms)
+            if before.workload.key != workload.key:
+                moved_ms = ts_ms
+                yield self._point(reading, before.workload, source, value, ts_ms)
+        if start_ms is not None and start_ms <= moved_ms:
+            start_ms = None
+        yield self._point(reading, workload, source, value, ts_ms, start_ms)
+        if before is None or before.ts_ms <= ts_ms:
+            before = _Stream(workload, moved_ms, ts_ms, reading.parts, value)
+        self._streams[stream] = before
+        if len(self._streams) > KEPT_STREAMS:
+            self._streams.popitem(last=False)
+
+    def _point(
+        self,
+        reading: Reading,
+        workload: Workload,
+        source: str,
+        value: float,
+        ts_ms: int,
+        start_ms: int | None = None,
+    ) -> Point:
+        told = {**self._attributes(workload), semconv.OUTCOME_KIND_ATTRIBUTE: reading.rule.kind}
+        told[semconv.OUTCOME_SOURCE_ATTRIBUTE] = source
+        if model := reading.server.model_of(reading.labels):
+            told[semconv.OUTCOME_MODEL_ATTRIBUTE] = model
+        return Point(semconv.OUTCOMES.otel, UNIT, value, ts_ms, told, start_ms or 0)
+
+    def _attributes(self, workload: Workload) -> Attributes:
+        known = self._described.get(workload.key)
+        if known is None or known[0] != workload:
+            if len(self._described) >= KEPT_TARGETS:
+                self._described.clear()
+            told = {a.otel: getattr(workload, a.name) for a in semconv.WORKLOAD_ATTRIBUTES}
+            known = workload, {name: text for name, text in told.items() if text}
+            self._described[workload.key] = known
+        return known[1]
+
+
+def source_of(reading: Reading, instance: str) -> str:
+    """Return what tells a counter from the others of its workload and kind.
+
+    It is made of the server, where it answers, its own labels, which are the same whoever forwards
+    them, and the caveat of its numbers.
+    """
+    own = {name: text for name, text in reading.labels.items() if name not in _TARGET}
+    told = " ".join(f"{name}={text}" for name, text in sorted(own.items()))
+    words = (reading.server.name, instance, told, reading.choice.caveat)
+    return " ".join(word for word in words if word)[:MOST_SOURCE]
+
+
+def _upheld(before: _Stream, reading: Reading, ts_ms: int) -> float:
+    """Return a difference that does not fall where neither of its counters fell.
+
+    They are not read at the very same moment; a counter that falls would be one that began anew.
+    """
+    if len(reading.parts) < 2 or ts_ms <= before.ts_ms or len(before.parts) != len(reading.parts):
+        return reading.value
+    fell = any(now < then for now, then in zip(reading.parts, before.parts, strict=True))
+    return reading.value if fell else max(reading.value, before.value)
+
+
+def _of_target(labels: Labels) -> dict[str, str]:
+    return {name: text for name, text in labels.items() if name in _TARGET}
