@@ -222,7 +222,7 @@ def _produced(config: Config, telemetry: Telemetry, client: Client) -> Produced:
         Whose(template=told.workload),
         map(own.book_of, config.scrape.every_job()),
     )
-    telemetry.watch("outcome_caveats_total", lambda: dict(produced.caveats))
+    telemetry.watch("outcome_caveats_total", produced.caveats_by_server)
     return produced
 
 

@@ -9,7 +9,7 @@ what is scraped counts, while it is.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,21 +54,39 @@ class _Target:
     """Instants that were read as whole ones."""
     seen: set[tuple[str, str]] = field(default_factory=set)
     starts: dict[Series, int] = field(default_factory=dict)
+    fresh: set[int] = field(default_factory=set)
+    """Instants that were the newest when they came in this request."""
+    told: dict[int, dict[tuple[str, str], float]] = field(default_factory=dict)
+    """What was said of each instant, by kind and source: it is said again only where it changes."""
 
-    def ready(self, touched_ms: int) -> Iterator[tuple[int, bool]]:
-        """Yield the instants to read now, each with whether it is taken to be whole."""
-        settled = sorted(self.instants)[:-SETTLED_BY]
-        for instant in settled:
-            if instant == touched_ms or instant not in self.settled:
-                self.settled.add(instant)
-                yield instant, True
-        if touched_ms not in settled:
-            yield touched_ms, False
+    def add(self, series: Series, value: float, ts_ms: int) -> None:
+        rows = self.instants.get(ts_ms)
+        if rows is None:
+            if ts_ms > max(self.instants, default=0):
+                self.fresh.add(ts_ms)
+            rows = self.instants[ts_ms] = {}
+        rows[series] = value
+
+    def ready(self, touched: Set[int]) -> Iterator[tuple[int, bool]]:
+        """Yield the instants to read now, each with whether it is taken to be whole.
+
+        Of one that is older than all that are kept the rest may have come and gone.
+        """
+        order = sorted(self.instants)
+        settled, kept = set(order[:-SETTLED_BY]), set(order[-KEPT_INSTANTS:])
+        for instant in order:
+            is_whole = instant in settled and (instant in kept or instant in self.fresh)
+            if instant in touched or (is_whole and instant not in self.settled):
+                if is_whole:
+                    self.settled.add(instant)
+                yield instant, is_whole
 
     def trim(self) -> None:
+        self.fresh.clear()
         for old in sorted(self.instants)[:-KEPT_INSTANTS]:
             del self.instants[old]
             self.settled.discard(old)
+            self.told.pop(old, None)
         if len(self.starts) > 2 * max(map(len, self.instants.values()), default=0):
             self.starts.clear()
 
@@ -81,14 +99,18 @@ class _At(NamedTuple):
     labels: Labels
     """Of the target."""
     whose: Whose
+    told: dict[tuple[str, str], float]
+    """What was said of it before."""
 
 
 class _Stream(NamedTuple):
     """What was last said of a counter."""
 
     workload: Workload
+    former: Workload
+    """Whose it was before ``moved_ms``."""
     moved_ms: int
-    """When it came to that workload from another, 0 where it never did."""
+    """When it came to its workload, 0 where it always was its."""
     ts_ms: int
     parts: tuple[float, ...]
     value: float
@@ -128,6 +150,10 @@ class Produced:
     def book(self, origin: Origin) -> Book:
         return self._forwarded if origin.outcomes is None else origin.outcomes
 
+    def caveats_by_server(self) -> dict[tuple[str, ...], float]:
+        """Return them for a thread of its own."""
+        return {key: float(count) for key, count in self.caveats.copy().items()}
+
     def points(
         self,
         samples: Iterable[Sample],
@@ -142,8 +168,8 @@ class Produced:
         if origin.whole:
             return self._page(samples, origin, rejected)
         found: list[Point] = []
-        for target, ts_ms in self._gathered(samples, origin, starts or {}):
-            for instant, whole in target.ready(ts_ms):
+        for target, touched in self._gathered(samples, origin, starts or {}):
+            for instant, whole in target.ready(touched):
                 told = readings(
                     self._forwarded,
                     target.instants[instant],
@@ -151,7 +177,8 @@ class Produced:
                     seen=target.seen,
                     starts=target.starts,
                 )
-                at = _At(origin, instant, target.labels, self._whose)
+                known = target.told.setdefault(instant, {})
+                at = _At(origin, instant, target.labels, self._whose, known)
                 found += self._all(told, at, rejected)
             target.trim()
         while len(self._targets) > KEPT_TARGETS:
@@ -166,14 +193,14 @@ class Produced:
         for series, value, ts_ms in samples:  # noqa: B007 (all of a page have one time)
             rows[series] = value
         whose = origin.whose or Whose(origin.cluster, labels={"instance": origin.instance})
-        at = _At(origin, ts_ms, {"instance": origin.instance}, whose)
+        at = _At(origin, ts_ms, {"instance": origin.instance}, whose, {})
         return self._all(readings(self.book(origin), rows), at, rejected)
 
     def _gathered(
         self, samples: Iterable[Sample], origin: Origin, starts: Mapping[Series, int]
-    ) -> list[tuple[_Target, int]]:
+    ) -> list[tuple[_Target, set[int]]]:
         """Put samples to their targets; return which instants of which were touched."""
-        touched: dict[tuple[int, int], tuple[_Target, int]] = {}
+        touched: dict[tuple[str, ...], tuple[_Target, set[int]]] = {}
         for series, value, ts_ms in samples:
             key = (origin.sender, *(series.labels.get(name, "") for name in _IDENTITY))
             target = self._targets.get(key)
@@ -181,11 +208,11 @@ class Produced:
                 target = self._targets[key] = _Target(_of_target(series.labels))
             else:
                 self._targets.move_to_end(key)
-            target.instants.setdefault(ts_ms, {})[series] = value
+            target.add(series, value, ts_ms)
             target.seen.update((u.server.name, u.metric) for u in self._forwarded.uses(series.name))
             if series in starts:
                 target.starts[series] = starts[series]
-            touched[id(target), ts_ms] = target, ts_ms
+            touched.setdefault(key, (target, set()))[1].add(ts_ms)
         return list(touched.values())
 
     def _all(self, told: Iterable[Reading], at: _At, rejected: Counter[str]) -> list[Point]:
@@ -213,20 +240,27 @@ class Produced:
         is, both have this reading: the one ends with it, and the other begins without a past.
         """
         source, ts_ms = source_of(reading, at.labels.get("instance", "")), at.ts_ms
+        kind, value, start_ms = reading.rule.kind, reading.value, reading.start_ms
+        if at.told.get((kind, source)) == value:
+            return
+        at.told[kind, source] = value
         where = (at.labels.get(name, "") for name in _IDENTITY)
-        stream = (at.origin.sender, reading.rule.kind, source, *where)
+        stream = (at.origin.sender, kind, source, *where)
         before = self._streams.pop(stream, None)
-        moved_ms, value, start_ms = 0, reading.value, reading.start_ms
+        former, moved_ms = workload, 0
         if before is not None:
-            moved_ms, value = before.moved_ms, _upheld(before, reading, ts_ms)
-            if before.workload.key != workload.key:
-                moved_ms = ts_ms
-                yield self._point(reading, before.workload, source, value, ts_ms)
+            former, moved_ms = before.former, before.moved_ms
+            value = _upheld(before, reading, ts_ms)
+            if ts_ms < moved_ms:
+                workload = former
+            elif before.workload.key != workload.key:
+                former, moved_ms = before.workload, ts_ms
+                yield self._point(reading, former, source, value, ts_ms)
         if start_ms is not None and start_ms <= moved_ms:
             start_ms = None
         yield self._point(reading, workload, source, value, ts_ms, start_ms)
         if before is None or before.ts_ms <= ts_ms:
-            before = _Stream(workload, moved_ms, ts_ms, reading.parts, value)
+            before = _Stream(workload, former, moved_ms, ts_ms, reading.parts, value)
         self._streams[stream] = before
         if len(self._streams) > KEPT_STREAMS:
             self._streams.popitem(last=False)

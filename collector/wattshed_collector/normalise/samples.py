@@ -5,6 +5,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Container
 
@@ -17,6 +18,17 @@ LINE = re.compile(
     rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:(\{{.*\}})[ \t]*|[ \t]+)({NUMBER})(?:[ \t]+-?[0-9]+)?[ \t]*"
 )
 """Name, labels and value, perhaps with a time; whatever is odd is left to the whole parser."""
+
+
+def unquoted(page: bytes) -> bytes:
+    """Return a page that is written as one text of JSON, as some servers do, without its quotes."""
+    if not page.startswith(b'"'):
+        return page
+    try:
+        said = json.loads(page)
+    except ValueError:
+        return page
+    return said.encode() if isinstance(said, str) else page
 
 
 def samples(

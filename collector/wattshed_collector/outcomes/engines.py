@@ -48,12 +48,14 @@ VLLM = Server(
     ),
 )
 
+SGLANG_PROMPT = Term("prompt_tokens_total", over=("is_streaming",))
 SGLANG = Server(
     name="sglang",
     title="SGLang",
     prefixes=("sglang:", "sglang_", "ray_sglang_"),
     model=("model_name",),
     ranks=("tp_rank", "pp_rank", "moe_ep_rank"),
+    replicas=("dp_rank",),
     tested="recorded",
     facts="sgl-project/sglang, srt/observability/metrics_collector.py",
     rules=(
@@ -61,14 +63,14 @@ SGLANG = Server(
             "token_in",
             (
                 Choice(
-                    Term("prompt_tokens_total"),
+                    SGLANG_PROMPT,
                     Term(
                         "cached_tokens_total",
-                        over=("cache_source",),
+                        over=("is_streaming", "cache_source"),
                         zero_beside="num_requests_total",
                     ),
                 ),
-                Choice(Term("prompt_tokens_total"), caveat=CACHED_INCLUDED),
+                Choice(SGLANG_PROMPT, caveat=CACHED_INCLUDED),
             ),
         ),
         _counter("token_in_cached", Term("cached_tokens_total")),
@@ -79,8 +81,8 @@ SGLANG = Server(
     ),
     notes=(
         "Tokens are counted when a request ends.",
-        "With metrics of all schedulers each `tp_rank`, `pp_rank` and `moe_ep_rank` repeats the "
-        "same tokens: rank 0 counts. `dp_rank` is another engine and is added.",
+        "Each `tp_rank`, `pp_rank` and `moe_ep_rank` repeats the same tokens: rank 0 counts. "
+        "`dp_rank` is another engine: engines are added up, of each the lowest rank counts.",
         "`cache_source` divides cached tokens; `total` is what a request says that does not "
         "divide them. The counter is not there before the first hit.",
     ),
@@ -215,5 +217,5 @@ RAY_SERVE = Server(
 
 SERVERS = (VLLM, SGLANG, TGI, TRITON, LLAMA_CPP, TENSORRT_LLM, DYNAMO, RAY_SERVE)
 BY_NAME = {server.name: server for server in SERVERS}
-AUTO, OFF = "auto", "off"
+AUTO, OFF = "auto", "none"
 CHOICES = (AUTO, OFF, *BY_NAME)

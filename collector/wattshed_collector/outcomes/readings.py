@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from wattshed_collector.normalise.dialect import Key, Labels, Series
 
-from .book import PROCESS_START, Book
+from .book import PROCESS_START, Book, Use
 from .rules import Choice, Rule, Server, Term
 
 PASSED_ON = "ray_"
@@ -37,22 +37,26 @@ class Reading:
 class _Rows:
     """The rows of one metric of a server by their labels, and since when each counts."""
 
-    values: dict[Key, tuple[int, float]] = field(default_factory=dict)
+    values: dict[Key, tuple[Order, float]] = field(default_factory=dict)
     labels: dict[Key, Labels] = field(default_factory=dict)
     starts: dict[Key, int] = field(default_factory=dict)
     passed_on: set[Key] = field(default_factory=set)
     """Rows that another process shows than the one that counts."""
+    is_ranked: bool = False
+    """Whether of several ranks one was taken."""
 
-    def add(self, series: Series, order: int, value: float) -> None:
-        """Take a row; of two spellings of one the first in the order counts."""
-        known = self.values.get(series.key)
+    def add(self, key: Key, series: Series, order: Order, value: float) -> None:
+        """Take a row; of two that are one the first in the order counts."""
+        known = self.values.get(key)
         if known is None or order < known[0]:
-            self.values[series.key] = order, value
-            self.labels[series.key] = series.labels
+            self.values[key] = order, value
+            self.labels[key] = series.labels
         if series.name.startswith(PASSED_ON):
-            self.passed_on.add(series.key)
+            self.passed_on.add(key)
 
 
+Order = tuple[tuple[int, ...], int]
+"""Ranks, and the place of a spelling among others."""
 Seen = Set[tuple[str, str]]
 """Metrics by server: the terms' names of those that a target showed at any time."""
 NOTHING: Mapping[Series, int] = {}
@@ -77,11 +81,7 @@ class _Page:
         self._process_ms: int | None = None
         for series, value in rows.items():
             for use in book.uses(series.name):
-                if use.server.counts(series.labels):
-                    of = self._of(use.server, use.metric)
-                    of.add(series, use.order, value)
-                    if series in starts:
-                        of.starts[series.key] = starts[series]
+                self._add(use, series, value, starts.get(series))
         for series, value in rows.items():
             if not 0 < value < LATEST_S:
                 continue
@@ -89,6 +89,21 @@ class _Page:
                 self._process_ms = round(value * 1000)
             for use in book.creations(series.name):
                 self._of(use.server, use.metric).starts[series.key] = round(value * 1000)
+
+    def _add(self, use: Use, series: Series, value: float, start_ms: int | None) -> None:
+        ranks = use.server.rank_of(series.labels)
+        if ranks is None:
+            return
+        key, of = series.key, self._of(use.server, use.metric)
+        if ranks:
+            key = tuple(pair for pair in key if pair[0] not in use.server.ranks)
+            of.is_ranked = of.is_ranked or any(ranks)
+        of.add(key, series, (ranks, use.order), value)
+        if start_ms is not None:
+            of.starts[key] = start_ms
+
+    def is_ranked(self, server: Server, term: Term) -> bool:
+        return self._of(server, term.name).is_ranked
 
     def says(self, server: Server, metric: str) -> bool:
         return bool(self._of(server, metric).values)
@@ -135,7 +150,7 @@ def readings(
         for rule in server.rules:
             done: set[Key] = set()
             for choice in _choices(server, rule, seen) if whole else rule.choices[:1]:
-                for key, reading in _chosen(page, server, rule, choice, whole=whole):
+                for key, reading in _chosen(page, server, rule, choice, whole, seen):
                     if key not in done:
                         done.add(key)
                         yield reading
@@ -149,17 +164,33 @@ def _choices(server: Server, rule: Rule, seen: Seen) -> Iterator[Choice]:
 
 
 def _chosen(
-    page: _Page, server: Server, rule: Rule, choice: Choice, *, whole: bool
+    page: _Page, server: Server, rule: Rule, choice: Choice, whole: bool, seen: Seen
 ) -> Iterator[tuple[Key, Reading]]:
+    if not whole and _is_of_several(page, server, choice):
+        return
     less = {} if choice.less is None else page.sums(server, choice.less)
     for key, of in page.sums(server, choice.of).items():
         if choice.less is None:
             parts: tuple[float, ...] = (of.value,)
         elif key in less:
             parts = of.value, less[key].value
-        elif whole and choice.less.zero_beside and page.says(server, choice.less.zero_beside):
+        elif whole and _is_zero(page, server, choice.less, seen):
             parts = of.value, 0.0
         else:
             continue
         value = (parts[0] - sum(parts[1:])) * rule.scale
         yield key, Reading(server, rule, choice, of.labels, value, parts, of.start_ms)
+
+
+def _is_of_several(page: _Page, server: Server, choice: Choice) -> bool:
+    """Return whether one number is made of several rows of one metric."""
+    return server.source is not None or any(
+        term.over or page.is_ranked(server, term) for term in choice.terms
+    )
+
+
+def _is_zero(page: _Page, server: Server, term: Term, seen: Seen) -> bool:
+    """Return whether no series means 0: not where there was one before, which may yet come."""
+    if not term.zero_beside or (server.name, term.name) in seen:
+        return False
+    return page.says(server, term.zero_beside)

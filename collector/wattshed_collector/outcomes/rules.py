@@ -113,7 +113,9 @@ class Server:
         name: by which a job asks for it.
         prefixes: what its metrics begin with, in any version and through any wrapper.
         model: labels that may name the model, the first that does counts.
-        ranks: labels of processes that repeat the same tokens; only "0" and "" count.
+        ranks: labels of processes that repeat the same tokens, of which the first counts.
+        replicas: labels of engines that do not repeat one another: where one is there, ranks are of
+            its engine, and the lowest counts; else only those that are 0.
         source: labels that tell its counters apart; None: all but those of the target.
         auto: whether it is recognised by its metrics. What stands before engines and counts the
             same again is read only where a job names it.
@@ -128,6 +130,7 @@ class Server:
     rules: tuple[Rule, ...]
     model: tuple[str, ...] = ()
     ranks: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
     source: frozenset[str] | None = None
     auto: bool = True
     exact: bool = False
@@ -136,13 +139,17 @@ class Server:
     facts: str = ""
     notes: tuple[str, ...] = ()
 
-    def counts(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a series is no repetition of another rank's."""
-        return all(labels.get(rank, "") in ("", "0") for rank in self.ranks)
+    def rank_of(self, labels: Mapping[str, str]) -> tuple[int, ...] | None:
+        """Return the ranks of a series, () where it has none, None where it repeats another."""
+        told = [labels.get(rank, "") for rank in self.ranks]
+        if not any(told):
+            return ()
+        ranks = tuple(int(text) if text.isdecimal() else len(text) for text in told)
+        return ranks if not any(ranks) or any(map(labels.get, self.replicas)) else None
 
     def tells(self, label: str, term: Term) -> bool:
         """Return whether a label tells one number of a term from another."""
-        if label in term.spent:
+        if label in term.spent or label in self.ranks:
             return False
         return self.source is None or label in self.source or label in self.model
 
