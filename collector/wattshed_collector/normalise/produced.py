@@ -34,7 +34,7 @@ TARGET_LABELS = (
     "prometheus", "pod_name", "pod_uid", "k8s_pod_name", "k8s_pod_uid", "k8s_namespace_name",
     "k8s_cluster_name", "kubernetes_namespace", "kubernetes_pod_name", "kubernetes_node",
     "k8s_node_name", "k8s_container_name", "host_name", "service_namespace", "otel_scope_name",
-    "otel_scope_version",
+    "otel_scope_version", "uid", "pod_namespace",
 )  # fmt: skip
 """Labels that are put on series by who scrapes or forwards them: they say where, not what."""
 _TARGET = frozenset(TARGET_LABELS)
@@ -137,6 +137,7 @@ class Produced:
         self._whose = whose
         self._targets: OrderedDict[tuple[str, ...], _Target] = OrderedDict()
         self._streams: OrderedDict[tuple[str, ...], _Stream] = OrderedDict()
+        self._sources: dict[tuple[object, ...], str] = {}
         self._described: dict[str, tuple[Workload, Attributes]] = {}
         self._precedence = Precedence()
         books = (forwarded, *also)
@@ -217,21 +218,29 @@ class Produced:
 
     def _all(self, told: Iterable[Reading], at: _At, rejected: Counter[str]) -> list[Point]:
         found: list[Point] = []
+        allowed: dict[tuple[str, str], bool] = {}
+        # Only a template looks at what tells counters of one target apart.
+        one = None if at.whose.template else self.owners.of(at.whose, at.labels)
         for reading in told:
-            workload = self.owners.of(at.whose, {**reading.labels, **at.labels})
+            workload = one or self.owners.of(at.whose, {**reading.labels, **at.labels})
             if workload is None:
                 rejected["no_workload"] += 1
                 continue
-            origin, server = at.origin, reading.server.name
-            if not self._precedence.allows(
-                f"{workload.key} {server}", origin.rank, at.ts_ms, origin.interval_ms
-            ):
+            claim = workload.key, reading.server.name
+            if claim not in allowed:
+                allowed[claim] = self._allows(claim, at)
+            if not allowed[claim]:
                 rejected["measured_already"] += 1
                 continue
             if reading.choice.caveat:
-                self.caveats[server, reading.choice.caveat] += 1
+                self.caveats[reading.server.name, reading.choice.caveat] += 1
             found += self._said(reading, workload, at)
         return found
+
+    def _allows(self, claim: tuple[str, str], at: _At) -> bool:
+        """Return whether a server's counters do not come another way that is believed more."""
+        origin = at.origin
+        return self._precedence.allows(" ".join(claim), origin.rank, at.ts_ms, origin.interval_ms)
 
     def _said(self, reading: Reading, workload: Workload, at: _At) -> Iterator[Point]:
         """Yield a reading under its workload.
@@ -239,7 +248,7 @@ class Produced:
         Where the counter was another workload's until now, because only now it is known whose it
         is, both have this reading: the one ends with it, and the other begins without a past.
         """
-        source, ts_ms = source_of(reading, at.labels.get("instance", "")), at.ts_ms
+        source, ts_ms = self._source(reading, at.labels.get("instance", "")), at.ts_ms
         kind, value, start_ms = reading.rule.kind, reading.value, reading.start_ms
         if at.told.get((kind, source)) == value:
             return
@@ -279,6 +288,15 @@ class Produced:
         if model := reading.server.model_of(reading.labels):
             told[semconv.OUTCOME_MODEL_ATTRIBUTE] = model
         return Point(semconv.OUTCOMES.otel, UNIT, value, ts_ms, told, start_ms or 0)
+
+    def _source(self, reading: Reading, instance: str) -> str:
+        key = reading.server.name, instance, reading.key, reading.choice.caveat
+        known = self._sources.get(key)
+        if known is None:
+            if len(self._sources) >= KEPT_STREAMS:
+                self._sources.clear()
+            known = self._sources[key] = source_of(reading, instance)
+        return known
 
     def _attributes(self, workload: Workload) -> Attributes:
         known = self._described.get(workload.key)

@@ -18,7 +18,7 @@ LATEST_S = 4_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number. ``labels`` are those that tell it from others of its rule.
+    """One number. ``labels`` are those that tell it from others of its rule, ``key`` the same.
 
     ``parts`` are the numbers that it was made of; ``start_ms`` is since when it counts, a Unix
     time, None where that is not said.
@@ -27,6 +27,7 @@ class Reading:
     server: Server
     rule: Rule
     choice: Choice
+    key: Key
     labels: Labels
     value: float
     parts: tuple[float, ...]
@@ -78,6 +79,7 @@ class _Page:
         self, book: Book, rows: Mapping[Series, float], starts: Mapping[Series, int]
     ) -> None:
         self._metrics: dict[tuple[str, str], _Rows] = {}
+        self._servers: set[str] = set()
         self._process_ms: int | None = None
         for series, value in rows.items():
             for use in book.uses(series.name):
@@ -94,6 +96,7 @@ class _Page:
         ranks = use.server.rank_of(series.labels)
         if ranks is None:
             return
+        self._servers.add(use.server.name)
         key, of = series.key, self._of(use.server, use.metric)
         if ranks:
             key = tuple(pair for pair in key if pair[0] not in use.server.ranks)
@@ -101,6 +104,9 @@ class _Page:
         of.add(key, series, (ranks, use.order), value)
         if start_ms is not None:
             of.starts[key] = start_ms
+
+    def shows(self, server: Server) -> bool:
+        return server.name in self._servers
 
     def is_ranked(self, server: Server, term: Term) -> bool:
         return self._of(server, term.name).is_ranked
@@ -146,7 +152,7 @@ def readings(
     all of a better one. ``starts`` are since when series count, Unix milliseconds.
     """
     page = _Page(book, rows, starts)
-    for server in book.servers:
+    for server in filter(page.shows, book.servers):
         for rule in server.rules:
             done: set[Key] = set()
             for choice in _choices(server, rule, seen) if whole else rule.choices[:1]:
@@ -179,7 +185,7 @@ def _chosen(
         else:
             continue
         value = (parts[0] - sum(parts[1:])) * rule.scale
-        yield key, Reading(server, rule, choice, of.labels, value, parts, of.start_ms)
+        yield key, Reading(server, rule, choice, key, of.labels, value, parts, of.start_ms)
 
 
 def _is_of_several(page: _Page, server: Server, choice: Choice) -> bool:
