@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wattshed_collector.outcomes.book import AUTOMATIC, Book
-from wattshed_collector.outcomes.owners import Owners, Whose
+from wattshed_collector.outcomes.owners import POD, Owners, Whose
 from wattshed_collector.outcomes.readings import Reading, readings
 from wattshed_exporter import semconv
 from wattshed_exporter.model import Workload
@@ -218,7 +218,7 @@ class Produced:
 
     def _all(self, told: Iterable[Reading], at: _At, rejected: Counter[str]) -> list[Point]:
         found: list[Point] = []
-        allowed: dict[tuple[str, str], bool] = {}
+        allowed: dict[tuple[str, ...], bool] = {}
         # Only a template looks at what tells counters of one target apart.
         one = None if at.whose.template else self.owners.of(at.whose, at.labels)
         for reading in told:
@@ -226,7 +226,7 @@ class Produced:
             if workload is None:
                 rejected["no_workload"] += 1
                 continue
-            claim = workload.key, reading.server.name
+            claim = _claim(workload, reading, at)
             if claim not in allowed:
                 allowed[claim] = self._allows(claim, at)
             if not allowed[claim]:
@@ -237,7 +237,7 @@ class Produced:
             found += self._said(reading, workload, at)
         return found
 
-    def _allows(self, claim: tuple[str, str], at: _At) -> bool:
+    def _allows(self, claim: tuple[str, ...], at: _At) -> bool:
         """Return whether a server's counters do not come another way that is believed more."""
         origin = at.origin
         return self._precedence.allows(" ".join(claim), origin.rank, at.ts_ms, origin.interval_ms)
@@ -307,6 +307,14 @@ class Produced:
             known = workload, {name: text for name, text in told.items() if text}
             self._described[workload.key] = known
         return known[1]
+
+
+def _claim(workload: Workload, reading: Reading, at: _At) -> tuple[str, ...]:
+    """Return what is counted: a server of a pod, by whatever address, else one at its address."""
+    name = reading.server.name
+    if workload.kind == POD:
+        return workload.key, name
+    return workload.key, name, at.labels.get("instance", "")
 
 
 def source_of(reading: Reading, instance: str) -> str:

@@ -238,6 +238,13 @@ class TestTwice:
             way.take(written(vllm(n), AT + n * STEP + 4000, instance="chat"), WRITTEN)
         assert way.counted()["token_out"] == 30.0
 
+    def test_two_targets_of_one_workload_are_two(self) -> None:
+        way = Way(Produced(whose=Whose(template="service/{job}")))
+        way.page(vllm(0), origin=Origin("a:1", whose=Whose("", None, TARGET, "service/{job}")))
+        way.take(written(vllm(0), instance="b:1"), WRITTEN)
+        told = {(o.workload, o.source.split()[1]) for o in way.outcomes if o.kind != "token_in"}
+        assert told == {("service/vllm", "a:1"), ("service/vllm", "b:1")}
+
     def test_when_scraping_ends_what_is_forwarded_counts(self) -> None:
         way = Way()
         way.page(vllm(0), AT)
