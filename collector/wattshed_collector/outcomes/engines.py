@@ -41,6 +41,9 @@ VLLM = Server(
         "Prompt tokens include what came from a cache, local or of another instance.",
         "`engine` is a data-parallel engine: engines are added up. Tensor and pipeline ranks do "
         "not count.",
+        "Where prefill and decode are apart, what came over the wire is no computed token; but no "
+        "label tells the two, so the prefilling instance counts each request, and its one token, "
+        "as well.",
         "`prefix_cache_hits` is not used: versions count a request anew at each attempt to "
         "schedule it.",
         "Behind Ray the names are `ray_vllm_*`, and a counter may be there a second time as a "
@@ -48,7 +51,8 @@ VLLM = Server(
     ),
 )
 
-SGLANG_PROMPT = Term("prompt_tokens_total", over=("is_streaming",))
+PREFILLS, DECODES = without("engine_type", "decode"), without("engine_type", "prefill")
+SGLANG_PROMPT = Term("prompt_tokens_total", (PREFILLS,), over=("is_streaming",))
 SGLANG = Server(
     name="sglang",
     title="SGLang",
@@ -66,6 +70,7 @@ SGLANG = Server(
                     SGLANG_PROMPT,
                     Term(
                         "cached_tokens_total",
+                        (PREFILLS,),
                         over=("is_streaming", "cache_source"),
                         zero_beside="num_requests_total",
                     ),
@@ -73,16 +78,20 @@ SGLANG = Server(
                 Choice(SGLANG_PROMPT, caveat=CACHED_INCLUDED),
             ),
         ),
-        _counter("token_in_cached", Term("cached_tokens_total")),
-        _counter("token_out", Term("generation_tokens_total")),
+        _counter("token_in_cached", Term("cached_tokens_total", (PREFILLS,))),
+        _counter("token_out", Term("generation_tokens_total", (DECODES,))),
         _counter(
-            "request", Term("num_requests_total"), Term("e2e_request_latency_seconds", part="count")
+            "request",
+            Term("num_requests_total", (DECODES,)),
+            Term("e2e_request_latency_seconds", (DECODES,), part="count"),
         ),
     ),
     notes=(
         "Tokens are counted when a request ends.",
         "Each `tp_rank`, `pp_rank` and `moe_ep_rank` repeats the same tokens: rank 0 counts. "
         "`dp_rank` is another engine: engines are added up, of each the lowest rank counts.",
+        "Where prefill and decode are apart, prompts are counted where they are prefilled, tokens "
+        "and requests where they are decoded (`engine_type`).",
         "`cache_source` divides cached tokens; `total` is what a request says that does not "
         "divide them. The counter is not there before the first hit.",
     ),

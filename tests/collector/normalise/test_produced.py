@@ -163,7 +163,7 @@ class TestPages:
 
 
 class TestWritten:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(st.randoms(use_true_random=False), st.booleans(), st.booleans())
     def test_order_and_splits_change_nothing(
         self, rng: random.Random, by_source: bool, divided: bool

@@ -107,6 +107,12 @@ class TestSglang:
         assert totals(page) == {"token_in": 1000.0, "token_out": 90.0, "request": 7.0}
         assert caveats(page) == {"token_in": CACHED_INCLUDED}
 
+    def test_prefill_and_decode_apart_count_each_request_once(self) -> None:
+        prefill = served.sglang(cached={"device": 400}, out=7, engine_type="prefill")
+        decode = served.sglang(cached={"device": 1}, engine_type="decode")
+        assert totals(prefill) == {"token_in": 600.0, "token_in_cached": 400.0}
+        assert totals(decode) == {"token_out": 90.0, "request": 7.0}
+
     def test_streamed_or_not_is_one_server(self) -> None:
         one = served.sglang(600, {"device": 400}, is_streaming="true")
         two = served.sglang(400, is_streaming="false")

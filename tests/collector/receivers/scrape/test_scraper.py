@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.fixtures import scraped
+from tests.fixtures import scraped, served
 from tests.fixtures.scraped import Wire, answering, ok, serving
 
 from wattshed_collector.config import FileSd, Job, Relabel, Scrape, Static
@@ -22,8 +22,9 @@ from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.other_samples import OtherSamples
 from wattshed_collector.receivers.scrape.pages import Read
+from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.state import TargetState
-from wattshed_collector.receivers.scrape.targets import alone
+from wattshed_collector.receivers.scrape.targets import alone, resolve
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Method, Tick
 
@@ -122,6 +123,26 @@ async def test_a_foreign_page_is_taken_and_its_machine_may_be_named(station: Sta
     assert rows[-1] == ("GPU-00-1", "127.0.0.1", "nvidia_gpu_exporter")
     assert [row[1] for row in station.ticks()] == [70_500_000, 70_500_000]
     assert station.sample("ignored_total", receiver="scrape") == 2
+
+
+async def test_what_a_pod_serves_is_its_own_by_the_key_that_its_node_gives_it(
+    station: Station,
+) -> None:
+    meta = {"namespace": "ml", "pod_name": "chat-0", "pod_uid": "u-1"}
+    async with serving(answering(served.vllm().encode())) as url:
+        job = Job(name="j", interval_seconds=1.0, timeout_seconds=1.0, cluster="c1")
+        labels = {f"__meta_kubernetes_{name}": text for name, text in meta.items()}
+        labels["__address__"] = url.split("/")[2]
+        target = resolve(labels, job, Rules(()))
+        assert target is not None
+        options = Scrape(jobs=(job,))
+        await Scraper(station.writer, station.pages, station.telemetry, options).scrape(target)
+    rows = station.bed.client.rows(
+        "SELECT DISTINCT w.key, w.namespace, o.kind FROM outcome AS o INNER JOIN "
+        "(SELECT * FROM workload FINAL) AS w ON w.workload_id = o.workload_id ORDER BY o.kind"
+    )
+    kinds = ("request", "token_in", "token_in_cached", "token_out")
+    assert rows == [("k8s/c1/u-1", "ml", kind) for kind in kinds]
 
 
 async def test_the_machine_is_as_named(station: Station) -> None:
