@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from wattshed_collector.config import NAMED_ALONE
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.outcomes.book import Book, named
 from wattshed_collector.outcomes.engines import AUTO, CHOICES, SERVERS
@@ -131,6 +130,8 @@ def _read(page: str) -> bytes:
 
 def _where(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the labels that a target at a URL has."""
+    from wattshed_collector.config import NAMED_ALONE
+
     if "://" not in arguments.page:
         return {}
     return {"job": arguments.job or NAMED_ALONE, "instance": urlsplit(arguments.page).netloc}

@@ -7,6 +7,7 @@ said. Of other exporters the samples go to their dialect as ever; only the readi
 from __future__ import annotations
 
 from collections import Counter
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -49,10 +50,8 @@ class KnownPage:
         kept = [others.keeps(series.name) for series in lines.series]
         self._kept = [at for at, is_kept in enumerate(kept) if is_kept]
         places = [foreign.place(series, origin) for series in lines.series]
-        self._wanted = [
-            (at, series)
-            for at, (series, place) in enumerate(zip(lines.series, places, strict=True))
-            if place.thing is not None or place.counts or place.tells
+        self._of_concern = [
+            place.thing is not None or place.counts or place.tells for place in places
         ]
         names = [series.name for series in lines.series]
         read = [place for place, name in zip(places, names, strict=True) if others.reads(name)]
@@ -67,7 +66,15 @@ class KnownPage:
             batch, frames, claims = self._own.read(values, scraped_ms, self._normaliser)
             self._foreign.took(self._origin, scraped_ms, claims)
         else:
-            said = [Sample(series, values[at], scraped_ms) for at, series in self._wanted]
+            said = [
+                sample
+                for sample, wanted in zip(
+                    map(Sample, self._lines.series, values, repeat(scraped_ms)),
+                    self._of_concern,
+                    strict=True,
+                )
+                if wanted
+            ]
             rejected: Counter[str] = Counter()
             found, _ = self._foreign.points(said, self._origin, rejected)
             batch, frames = self._normaliser.batch(found, rejected), ()

@@ -7,6 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,13 @@ from tests.fixtures.scraped import Wire, answering, ok, serving
 from wattshed_collector.config import FileSd, Job, Relabel, Scrape, Static
 from wattshed_collector.errors import InvalidInput, Retryable
 from wattshed_collector.normalise.facts import Limits
+from wattshed_collector.outcomes.owners import Pod
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.other_samples import OtherSamples
 from wattshed_collector.receivers.scrape.pages import Read
-from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.state import TargetState
-from wattshed_collector.receivers.scrape.targets import alone, resolve
+from wattshed_collector.receivers.scrape.targets import alone
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch, Method, Tick
 
@@ -128,13 +129,9 @@ async def test_a_foreign_page_is_taken_and_its_machine_may_be_named(station: Sta
 async def test_what_a_pod_serves_is_its_own_by_the_key_that_its_node_gives_it(
     station: Station,
 ) -> None:
-    meta = {"namespace": "ml", "pod_name": "chat-0", "pod_uid": "u-1"}
     async with serving(answering(served.vllm().encode())) as url:
         job = Job(name="j", interval_seconds=1.0, timeout_seconds=1.0, cluster="c1")
-        labels = {f"__meta_kubernetes_{name}": text for name, text in meta.items()}
-        labels["__address__"] = url.split("/")[2]
-        target = resolve(labels, job, Rules(()))
-        assert target is not None
+        target = replace(alone(url, job), job="j", pod=Pod("ml", "chat-0", "u-1"))
         options = Scrape(jobs=(job,))
         await Scraper(station.writer, station.pages, station.telemetry, options).scrape(target)
     rows = station.bed.client.rows(
