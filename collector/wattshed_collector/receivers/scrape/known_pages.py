@@ -7,6 +7,7 @@ said. Of other exporters the samples go to their dialect as ever; only the readi
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import repeat
 from typing import NamedTuple
 
@@ -81,7 +82,8 @@ class KnownPage:
         rest = Counter(batch.rejected)
         rest["unknown_metric"] += self._unknown
         frames += self._others.frames(self._samples(values, scraped_ms), self._state, rest)
-        batch.rejected.update(+rest)
+        if any(rest.values()):  # the same batch may be returned for many pages
+            batch = replace(batch, rejected=dict(+rest))
         return Read(batch, frames, self._ignored)
 
     def _samples(self, values: list[float], scraped_ms: int) -> list[Sample]:

@@ -140,6 +140,13 @@ class TestEqual:
             assert said(fast, page, ts_ms, states[0]) == said(slow, page, ts_ms, states[1])
             assert known(foreign) == known(other)
 
+    def test_what_is_unknown_is_counted_once_a_page(self) -> None:
+        (fast, _), _ = readers()
+        state = target()
+        for number in range(6):
+            read = fast.read(own(0) + b"somebody_else_total 1\n", NOW_MS + number, state)
+            assert read.batch.rejected == {"unknown_metric": 1}, number
+
     def test_pages_of_our_own_exporter_become_rows(self) -> None:
         (fast, _), (slow, _) = readers()
         states = target(), target()

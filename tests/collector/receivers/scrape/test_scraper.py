@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ async def test_what_a_pod_serves_is_its_own_by_the_key_that_its_node_gives_it(
 ) -> None:
     async with serving(answering(served.vllm().encode())) as url:
         job = Job(name="j", interval_seconds=1.0, timeout_seconds=1.0, cluster="c1")
-        target = replace(alone(url, job), job="j", pod=Pod("ml", "chat-0", "u-1"))
+        target = dataclasses.replace(alone(url, job), job="j", pod=Pod("ml", "chat-0", "u-1"))
         options = Scrape(jobs=(job,))
         await Scraper(station.writer, station.pages, station.telemetry, options).scrape(target)
     rows = station.bed.client.rows(
