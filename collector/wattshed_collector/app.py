@@ -211,21 +211,6 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         )  # fmt: skip
 
 
-def _produced(config: Config, telemetry: Telemetry, client: Client) -> Produced:
-    """Return what turns counters into outcomes, with the workloads that are known."""
-    told, owners = config.outcomes, Owners()
-    holders = recent_holders(client)
-    owners.learn((workload for workload, _ in holders), {w.key: ms for w, ms in holders})
-    produced = Produced(
-        named(told.forwarded, own.servers(told.rules)),
-        owners,
-        Whose(template=told.workload),
-        map(own.book_of, config.scrape.every_job()),
-    )
-    telemetry.watch("outcome_caveats_total", produced.caveats_by_server)
-    return produced
-
-
 def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Application:
     """Return the application with everything that answers."""
     config, telemetry, reader = parts.config, parts.telemetry, parts.reader
@@ -280,6 +265,21 @@ def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
     protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
     layouts = LayoutDecoder(parts.normaliser, parts.foreign, protobuf, intake.telemetry)
     return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
+
+
+def _produced(config: Config, telemetry: Telemetry, client: Client) -> Produced:
+    """Return what turns counters into outcomes, with the workloads that are known."""
+    told, owners = config.outcomes, Owners()
+    holders = recent_holders(client)
+    owners.learn((workload for workload, _ in holders), {w.key: ms for w, ms in holders})
+    produced = Produced(
+        named(told.forwarded, own.servers(told.rules)),
+        owners,
+        Whose(template=told.workload),
+        map(own.book_of, config.scrape.every_job()),
+    )
+    telemetry.watch("outcome_caveats_total", produced.caveats_by_server)
+    return produced
 
 
 def _dead_letters(config: Config) -> DeadLetters | None:
