@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from wattshed_collector.outcomes.book import AUTOMATIC, Book
-from wattshed_collector.outcomes.owners import POD, Owners, Whose
+from wattshed_collector.outcomes.owners import Owners, Whose, is_pod
 from wattshed_collector.outcomes.readings import Reading, readings
 from wattshed_exporter import semconv
-from wattshed_exporter.model import Workload
+from wattshed_exporter.model import Workload, stable_id
 
 from . import Attributes, Point
 from .dialect import Labels, Origin, Sample, Series
@@ -30,15 +30,20 @@ KEPT_TARGETS = 100_000
 KEPT_STREAMS = 200_000
 MOST_SOURCE = 300
 TARGET_LABELS = (
-    "instance", "job", "namespace", "pod", "container", "node", "cluster", "endpoint", "service",
-    "prometheus", "pod_name", "pod_uid", "k8s_pod_name", "k8s_pod_uid", "k8s_namespace_name",
-    "k8s_cluster_name", "kubernetes_namespace", "kubernetes_pod_name", "kubernetes_node",
-    "k8s_node_name", "k8s_container_name", "host_name", "service_namespace", "otel_scope_name",
-    "otel_scope_version", "uid", "pod_namespace",
+    "instance", "job", "namespace", "pod", "container", "pod_uid", "cluster", "exported_instance",
+    "exported_job", "exported_namespace", "exported_pod", "k8s_cluster_name", "k8s_container_name",
+    "k8s_namespace_name", "k8s_node_name", "k8s_pod_name", "k8s_pod_uid", "kubernetes_namespace",
+    "kubernetes_node", "kubernetes_pod_name", "host_name", "otel_scope_name", "otel_scope_version",
+    "pod_name", "pod_namespace", "prometheus", "service_namespace",
 )  # fmt: skip
 """Labels that are put on series by who scrapes or forwards them: they say where, not what."""
 _TARGET = frozenset(TARGET_LABELS)
-_IDENTITY = ("job", "instance", "namespace", "pod", "container", "k8s_pod_name", "pod_uid")
+_IDENTITY = (
+    "job", "instance", "namespace", "pod", "container", "k8s_pod_name", "pod_uid",
+    "exported_job", "exported_instance", "exported_pod", "exported_namespace",
+)  # fmt: skip
+PASSED_ON = "instance"
+"""A label that only series have which another one scraped before: as on the page /federate."""
 UNIT = semconv.OUTCOMES.unit
 RULED = Whose()
 
@@ -97,10 +102,16 @@ class _At(NamedTuple):
     origin: Origin
     ts_ms: int
     labels: Labels
-    """Of the target."""
+    """Of the target, where series have them."""
     whose: Whose
     told: dict[tuple[str, str], float]
     """What was said of it before."""
+
+    @property
+    def instance(self) -> str:
+        """Where the server answers."""
+        said = self.labels.get("exported_instance") or self.labels.get("instance")
+        return said or self.origin.instance
 
 
 class _Stream(NamedTuple):
@@ -190,12 +201,22 @@ class Produced:
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]
     ) -> list[Point]:
         rows: dict[Series, float] = {}
+        others: dict[tuple[str, ...], dict[Series, float]] = {}
         ts_ms = 0
         for series, value, ts_ms in samples:  # noqa: B007 (all of a page have one time)
-            rows[series] = value
+            if PASSED_ON in series.labels:
+                others.setdefault(_identity(series.labels), {})[series] = value
+            else:
+                rows[series] = value
+        book = self.book(origin)
         whose = origin.whose or Whose(origin.cluster, labels={"instance": origin.instance})
-        at = _At(origin, ts_ms, {"instance": origin.instance}, whose, {})
-        return self._all(readings(self.book(origin), rows), at, rejected)
+        found = self._all(readings(book, rows), _At(origin, ts_ms, {}, whose, {}), rejected)
+        elsewhere = Whose(whose.cluster, template=whose.template)
+        for target in others.values():
+            labels = _of_target(next(iter(target)).labels)
+            at = _At(origin, ts_ms, labels, elsewhere, {})
+            found += self._all(readings(book, target), at, rejected)
+        return found
 
     def _gathered(
         self, samples: Iterable[Sample], origin: Origin, starts: Mapping[Series, int]
@@ -203,7 +224,7 @@ class Produced:
         """Put samples to their targets; return which instants of which were touched."""
         touched: dict[tuple[str, ...], tuple[_Target, set[int]]] = {}
         for series, value, ts_ms in samples:
-            key = (origin.sender, *(series.labels.get(name, "") for name in _IDENTITY))
+            key = (origin.sender, *_identity(series.labels))
             target = self._targets.get(key)
             if target is None:
                 target = self._targets[key] = _Target(_of_target(series.labels))
@@ -248,13 +269,12 @@ class Produced:
         Where the counter was another workload's until now, because only now it is known whose it
         is, both have this reading: the one ends with it, and the other begins without a past.
         """
-        source, ts_ms = self._source(reading, at.labels.get("instance", "")), at.ts_ms
+        source, ts_ms = self._source(reading, at), at.ts_ms
         kind, value, start_ms = reading.rule.kind, reading.value, reading.start_ms
         if at.told.get((kind, source)) == value:
             return
         at.told[kind, source] = value
-        where = (at.labels.get(name, "") for name in _IDENTITY)
-        stream = (at.origin.sender, kind, source, *where)
+        stream = (at.origin.sender, kind, source, *_identity(at.labels))
         before = self._streams.pop(stream, None)
         former, moved_ms = workload, 0
         if before is not None:
@@ -289,13 +309,13 @@ class Produced:
             told[semconv.OUTCOME_MODEL_ATTRIBUTE] = model
         return Point(semconv.OUTCOMES.otel, UNIT, value, ts_ms, told, start_ms or 0)
 
-    def _source(self, reading: Reading, instance: str) -> str:
-        key = reading.server.name, instance, reading.key, reading.choice.caveat
+    def _source(self, reading: Reading, at: _At) -> str:
+        key = reading.server.name, at.instance, reading.key, reading.choice.caveat, len(at.labels)
         known = self._sources.get(key)
         if known is None:
             if len(self._sources) >= KEPT_STREAMS:
                 self._sources.clear()
-            known = self._sources[key] = source_of(reading, instance)
+            known = self._sources[key] = source_of(reading, at)
         return known
 
     def _attributes(self, workload: Workload) -> Attributes:
@@ -312,21 +332,20 @@ class Produced:
 def _claim(workload: Workload, reading: Reading, at: _At) -> tuple[str, ...]:
     """Return what is counted: a server of a pod, by whatever address, else one at its address."""
     name = reading.server.name
-    if workload.kind == POD:
-        return workload.key, name
-    return workload.key, name, at.labels.get("instance", "")
+    return (workload.key, name) if is_pod(workload) else (workload.key, name, at.instance)
 
 
-def source_of(reading: Reading, instance: str) -> str:
+def source_of(reading: Reading, at: _At) -> str:
     """Return what tells a counter from the others of its workload and kind.
 
     It is made of the server, where it answers, its own labels, which are the same whoever forwards
     them, and the caveat of its numbers.
     """
-    own = {name: text for name, text in reading.labels.items() if name not in _TARGET}
+    own = {name: text for name, text in reading.labels.items() if name not in at.labels}
     told = " ".join(f"{name}={text}" for name, text in sorted(own.items()))
-    words = (reading.server.name, instance, told, reading.choice.caveat)
-    return " ".join(word for word in words if word)[:MOST_SOURCE]
+    words = (reading.server.name, at.instance, told, reading.choice.caveat)
+    said = " ".join(word for word in words if word)
+    return said if len(said) <= MOST_SOURCE else f"{said[:MOST_SOURCE]} {stable_id(said):x}"
 
 
 def _upheld(before: _Stream, reading: Reading, ts_ms: int) -> float:
@@ -342,3 +361,7 @@ def _upheld(before: _Stream, reading: Reading, ts_ms: int) -> float:
 
 def _of_target(labels: Labels) -> dict[str, str]:
     return {name: text for name, text in labels.items() if name in _TARGET}
+
+
+def _identity(labels: Labels) -> tuple[str, ...]:
+    return tuple(labels.get(name, "") for name in _IDENTITY)

@@ -17,8 +17,14 @@ from wattshed_exporter.model import Batch, Workload
 
 PLACE = re.compile(r"\{([^{}]*)\}")
 POD = "pod"
-POD_LABELS = ("pod", "pod_name", "k8s_pod_name", "kubernetes_pod_name")
-NAMESPACE_LABELS = ("namespace", "k8s_namespace_name", "kubernetes_namespace", "pod_namespace")
+POD_LABELS = ("exported_pod", "pod", "pod_name", "k8s_pod_name", "kubernetes_pod_name")
+NAMESPACE_LABELS = (
+    "exported_namespace",
+    "namespace",
+    "k8s_namespace_name",
+    "kubernetes_namespace",
+    "pod_namespace",
+)
 UID_LABELS = ("pod_uid", "k8s_pod_uid", "uid")
 CLUSTER_LABELS = ("cluster", "k8s_cluster_name")
 MOST_KEY = 512
@@ -95,7 +101,7 @@ class Owners:
         if known is not None and known.until_ms > until_ms:
             workload, until_ms = known.workload, known.until_ms
         self._by_key[workload.key] = _Known(workload, until_ms)
-        if workload.kind == POD:
+        if is_pod(workload):
             self._pods.setdefault(_names(workload), set()).add(workload.key)
         if len(self._by_key) > MOST_KNOWN:
             _, gone = self._by_key.popitem(last=False)
@@ -137,6 +143,11 @@ class Owners:
             clusters = {each.workload.cluster for each in found}
             return same or (found if len(clusters) == 1 else [])
         return [each for each in found if not each.workload.cluster]
+
+
+def is_pod(workload: Workload) -> bool:
+    """Return whether a workload is a pod, whatever kind of work its labels say that it does."""
+    return workload.kind == POD or workload.key.startswith("k8s/")
 
 
 def _names(workload: Workload) -> tuple[str, str]:

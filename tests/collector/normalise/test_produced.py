@@ -161,6 +161,37 @@ class TestPages:
             way.page(vllm(0), origin=origin)
         assert len({o.source for o in way.outcomes if o.kind == "token_out"}) == 2
 
+    def test_a_page_of_series_that_another_one_scraped(self) -> None:
+        """As /federate of a Prometheus: each series says itself of which target it is."""
+        way = Way()
+        for n in range(2):
+            text = "".join(
+                vllm(n, instance=f"10.0.0.{pod}:8000", job="v", namespace="ml", pod=f"chat-{pod}")
+                for pod in "12"
+            )
+            text += vllm(n, instance="gpu1:8000", job="v") + vllm(n, instance="gpu2:8000", job="v")
+            way.page(text, AT + n * STEP)
+        assert {o.workload for o in way.outcomes} == {
+            "k8s/ml/chat-1",
+            "k8s/ml/chat-2",
+            "prometheus/v/gpu1:8000",
+            "prometheus/v/gpu2:8000",
+        }
+        assert way.counted()["token_out"] == 40.0
+
+    def test_labels_of_a_servers_own_tell_its_counters_apart(self) -> None:
+        """Dynamo's frontend has a label that operators of Prometheus put on targets as well."""
+        page = "".join(
+            line("dynamo_frontend_requests_total", 5, endpoint=endpoint, status="success")
+            for endpoint in ("completions", "chat_completions")
+        )
+        way = Way(Produced(named(("dynamo",))))
+        assert len({o.source for o in way.page(page)}) == 2
+        way.take(written(page), WRITTEN)
+        long = "x" * 400
+        way.page(served.vllm(lora=long + "a") + served.vllm(lora=long + "b"), AT + STEP)
+        assert len(way.stored()) == len(way.outcomes)
+
 
 class TestWritten:
     @settings(max_examples=12, deadline=None)
@@ -214,6 +245,18 @@ class TestWritten:
         way.take([Sample(s.series, s.value, AT) for s in samples(vllm(0), AT)], WRITTEN)
         assert not way.outcomes
         assert +way.rejected == {"no_workload": 5}
+
+    def test_what_passed_through_another_exporter_is_its_servers(self) -> None:
+        way = Way()
+        for pod in ("a", "b"):
+            more = {
+                "exported_pod": pod,
+                "exported_namespace": "ml",
+                "exported_instance": f"{pod}:1",
+            }
+            way.take(written(vllm(0), **more), WRITTEN)
+        assert {o.workload for o in way.outcomes} == {"k8s/ml/a", "k8s/ml/b"}
+        assert {o.source.split()[1] for o in way.outcomes} == {"a:1", "b:1"}
 
     def test_an_operator_says_whose_what_is_forwarded_is(self) -> None:
         way = Way(Produced(whose=Whose(template="slurm/c1/{slurm_job}")))

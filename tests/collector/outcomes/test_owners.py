@@ -60,6 +60,10 @@ class TestPods:
         assert key(owners, Whose(), **LABELS) == "k8s/ml/chat-0"
         assert key(knowing(BY_UID), Whose(), **LABELS) == BY_UID.key
 
+    def test_a_pod_is_one_whatever_its_labels_call_its_kind(self) -> None:
+        labelled = workload(f"pod:{UID}", {**FIELDS, "kind": "inference"}, "n1", "c1")
+        assert key(knowing(labelled), Whose("c1"), **LABELS) == BY_UID.key
+
     def test_a_workload_that_holds_nothing_says_nothing_of_pods(self) -> None:
         owners = Owners()
         owners.saw(Batch(workloads=(BY_UID,)))
