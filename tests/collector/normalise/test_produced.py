@@ -248,13 +248,9 @@ class TestWritten:
 
     def test_what_passed_through_another_exporter_is_its_servers(self) -> None:
         way = Way()
-        for pod in ("a", "b"):
-            more = {
-                "exported_pod": pod,
-                "exported_namespace": "ml",
-                "exported_instance": f"{pod}:1",
-            }
-            way.take(written(vllm(0), **more), WRITTEN)
+        for pod in "ab":
+            own = {"exported_pod": pod, "exported_instance": f"{pod}:1"}
+            way.take(written(vllm(0), AT, exported_namespace="ml", **own), WRITTEN)
         assert {o.workload for o in way.outcomes} == {"k8s/ml/a", "k8s/ml/b"}
         assert {o.source.split()[1] for o in way.outcomes} == {"a:1", "b:1"}
 
