@@ -7,14 +7,21 @@ supported meters from the one that the tests are held to.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from wattshed_collector import config as collector
 from wattshed_collector import telemetry
+from wattshed_collector.outcomes import look
+from wattshed_collector.outcomes.engines import SERVERS
 from wattshed_exporter import config as exporter
 from wattshed_exporter import semconv, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+TESTED = {
+    "recorded": "a recorded page, and pages written from the documentation",
+    "documentation": "pages written from the documentation, not recorded",
+}
 BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
 
 
@@ -80,10 +87,36 @@ def supported() -> str:
     return markdown()
 
 
+def outcome_rules() -> str:
+    """Return the tables of docs/OUTCOMES.md."""
+    lines = [""]
+    for server in look.rule_records(SERVERS):
+        recognised = "" if server["auto"] else " (only where a job names it)"
+        lines += [f"### {server['title']}: `{server['name']}`{recognised}", ""]
+        lines += ["| outcome | counter |", "|---|---|"]
+        lines += [
+            f"| {rule['kind']} | {'; else '.join(map(_way, rule['from']))} |"
+            for rule in server["rules"]
+        ]
+        models = ", ".join(f"`{label}`" for label in server["model_labels"])
+        names = ", ".join(f"`{prefix}`" for prefix in server["prefixes"])
+        lines += ["", f"Names begin with {names}; the model is the label {models}."]
+        lines += [f"Tested on: {TESTED[server['tested']]}. Names from {server['facts']}.", ""]
+        lines += [f"* {note}" for note in server["notes"]] + [""]
+    return "\n".join(lines)
+
+
+def _way(way: Mapping[str, str]) -> str:
+    minus = f" minus `{way['minus']}`" if "minus" in way else ""
+    caveat = f" (**{way['caveat']}**)" if "caveat" in way else ""
+    return f"`{way['counter']}`{minus}{caveat}".replace("|", "\\|")
+
+
 def generated() -> dict[Path, str]:
     """Return every generated file with the text that it should have."""
-    readme = ROOT / "README.md"
+    readme, outcomes = ROOT / "README.md", ROOT / "docs" / "OUTCOMES.md"
     return {
+        outcomes: _between(outcomes.read_text(encoding="utf-8"), "rules", outcome_rules()),
         ROOT / "docs" / "METRICS.md": metrics(),
         ROOT / "docs" / "SUPPORTED.md": supported(),
         readme: _between(readme.read_text(encoding="utf-8"), "configuration", configuration()),
@@ -112,7 +145,7 @@ def _between(text: str, name: str, body: str) -> str:
     head, found, rest = text.partition(begin)
     _, closed, tail = rest.partition(end)
     if not (found and closed):
-        sys.exit(f"README.md lacks the marks {begin} and {end}")
+        sys.exit(f"a page lacks the marks {begin} and {end}")
     return f"{head}{begin}\n{body}{end}{tail}"
 
 

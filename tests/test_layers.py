@@ -76,6 +76,7 @@ def test_only_the_composition_root_knows_every_part() -> None:
     below = {
         "store": {"receivers", "api", "normalise", "ledger", "app", "cli", "present", "report"},
         "normalise": {"store", "receivers", "api", "ledger", "app", "cli", "present", "report"},
+        "outcomes": {"store", "receivers", "api", "ledger", "app", "cli", "present", "report"},
         "receivers": {"api", "ledger", "app", "cli", "present", "report"},
         "api": {"receivers", "ledger", "app", "cli", "normalise"},
         "present": {"receivers", "api", "ledger", "app", "cli", "normalise"},

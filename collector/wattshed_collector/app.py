@@ -41,7 +41,11 @@ from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
+from .normalise.produced import Produced
 from .normalise.tenure import Tenure
+from .outcomes import own
+from .outcomes.book import named
+from .outcomes.owners import Owners, Whose
 from .own_energy import OwnEnergy
 from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
@@ -62,8 +66,9 @@ from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
 from .store import lease, memory, places, shards
 from .store.budget import Budget, always_open
-from .store.client import Store
+from .store.client import Client, Store
 from .store.disk import DiskWatch
+from .store.holders import recent_holders
 from .store.latest import LATEST_SECONDS, find_again
 from .store.layout import Layout
 from .store.ledger_state import LEASE
@@ -131,7 +136,9 @@ async def running(
         parts = stack.enter_context(_parts(config, telemetry, timing))
         known = parts.normaliser, parts.foreign
         kept = config.other_metrics
-        others = OtherSamples(Others(kept.prometheus, kept.max_series, parts.limits))
+        others = OtherSamples(
+            Others(kept.prometheus, kept.max_series, parts.limits), parts.foreign.produced.names
+        )
         pages = KnownPages(Pages(*known, others), *known, others)
         met = partial(parts.tenancy.learn, moves=False)
         scraper = Scraper(parts.writer, pages, telemetry, config.scrape, met, others)
@@ -174,7 +181,9 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         client = store.client()
         find_again(client, time.time())
         tenure.learn(recent_tenures(client, SOURCES))
-        tenancy = Tenancy(places.places(client), places.clusters(client))
+        produced = _produced(config, telemetry, client)
+        heard = produced.owners.saw
+        tenancy = Tenancy(places.places(client), places.clusters(client), heard)
         client.close()
         spooling = _spooling(config.durability, store)
         if spooling:
@@ -205,7 +214,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         stack.callback(clerk.close)
         oldest_seconds = max(0, config.retention.raw_days - 1) * 86400.0
         limits = Limits(config.ingest.future_seconds, oldest_seconds)
-        normaliser, foreign = Normaliser(limits), Foreign(tenure)
+        normaliser, foreign = Normaliser(limits), Foreign(tenure, produced)
         yield Parts(
             config, store, telemetry, budget, writer, job, reader, clerk, limits, normaliser,
             foreign, tenancy,
@@ -272,6 +281,21 @@ def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
     protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
     layouts = LayoutDecoder(parts.normaliser, parts.foreign, protobuf, intake.telemetry)
     return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
+
+
+def _produced(config: Config, telemetry: Telemetry, client: Client) -> Produced:
+    """Return what turns counters into outcomes, with the workloads that are known."""
+    told, owners = config.outcomes, Owners()
+    holders = recent_holders(client)
+    owners.learn((workload for workload, _ in holders), {w.key: ms for w, ms in holders})
+    produced = Produced(
+        named(told.forwarded, own.servers(told.rules)),
+        owners,
+        Whose(template=told.workload),
+        map(own.book_of, config.scrape.every_job()),
+    )
+    telemetry.watch("outcome_caveats_total", produced.caveats_by_server)
+    return produced
 
 
 def _dead_letters(config: Config) -> DeadLetters | None:

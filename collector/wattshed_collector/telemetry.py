@@ -140,6 +140,12 @@ WATCHED_COUNTERS: tuple[Health, ...] = (
         "Energy of this process: its part of the busy CPU time, of what the CPU packages of this "
         "machine were measured to use; absent where this store has no such meter.",
     ),
+    Health(
+        "outcome_caveats_total",
+        "Readings of counters that are not quite what they are called, such as cached_included: "
+        "the server does not say which prompt tokens came from a cache.",
+        ("server", "caveat"),
+    ),
 )
 WATCHED_GAUGES: tuple[Health, ...] = (
     Health("queued_rows", "Rows that wait to be written."),

@@ -19,6 +19,7 @@ from . import (
     ledger,
     migrate,
     move,
+    outcomes,
     show,
     sql,
     targets,
@@ -39,6 +40,7 @@ EXAMPLES = """examples:
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
   wattshed targets --health down               what cannot be scraped, and why
+  wattshed outcomes check http://gpu1:8000/metrics   what a serving engine's page would give
   wattshed import nvidia-smi gpus.csv --node gpu1   take over logs of other tools
   wattshed token new gpu-pool --role ingest    a token for exporters on other machines
   wattshed validate DIR --json                 check against an MLPerf result folder
@@ -61,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         show,
         ledger,
         targets,
+        outcomes,
         imports,
         dead_letters,
         backup,

@@ -15,6 +15,7 @@ from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
 from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
+from .outcomes import OutcomeRule, Outcomes
 from .relabel import Action, Relabel
 from .scrape import NAMED_ALONE, Job, Scrape, named_target
 from .security import ClientCertificates, Requests, Security, SelfReport
@@ -37,6 +38,8 @@ __all__ = (
     "Ledger",
     "Migrate",
     "OtherMetrics",
+    "OutcomeRule",
+    "Outcomes",
     "Relabel",
     "Requests",
     "Retention",
@@ -67,6 +70,7 @@ class Config:
     ingest: Ingest = field(default_factory=Ingest)
     scrape: Scrape = field(default_factory=Scrape)
     other_metrics: OtherMetrics = field(default_factory=OtherMetrics)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     dead_letters: DeadLetterFolder = field(default_factory=DeadLetterFolder)
     retention: Retention = field(default_factory=Retention)
     durability: Durability = field(default_factory=Durability)

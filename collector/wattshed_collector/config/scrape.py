@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from wattshed_collector.outcomes.engines import AUTO, CHOICES
 from wattshed_exporter.settings import option
 
 from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Static, Tls, breaks, is_web
 from .ingest import above_zero
+from .outcomes import OutcomeRule, misplaced, unknown
 from .relabel import LABEL, Relabel
 
 NAMED_ALONE = "targets"
@@ -38,6 +40,17 @@ class Job:
     )
     relabel_configs: tuple[Relabel, ...] = option((), "Rules for targets.", file_only=True)
     metric_relabel_configs: tuple[Relabel, ...] = option((), "Rules for series.", file_only=True)
+    outcomes: tuple[str, ...] = option(
+        (AUTO,), f"Servers whose counters are outcomes (docs/OUTCOMES.md): {', '.join(CHOICES)}."
+    )
+    outcome_rules: tuple[OutcomeRule, ...] = option(
+        (), "Rules for counters of other programs.", file_only=True
+    )
+    workload: str = option(
+        "",
+        "Key of the workload that the outcomes are of, by labels, such as slurm/c1/{slurm_job}; "
+        "by default the pod, else job and instance.",
+    )
     sample_limit: int = option(0, "Most samples of a page after the rules; 0: any number.")
     label_limit: int = option(0, "Most labels of a series; 0: any number.")
     label_name_length_limit: int = option(0, "Longest name of a label; 0: any.")
@@ -63,6 +76,8 @@ class Job:
         for name in LIMITS:
             if getattr(self, name) < 0:
                 yield f"{name}: is below 0"
+        yield from unknown("outcomes", self.outcomes)
+        yield from misplaced("workload", self.workload)
         for static in self.static:
             for name in static.labels:
                 if not LABEL.fullmatch(name):

@@ -12,11 +12,15 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed_exporter import semconv
 
 from . import Attributes, Point
+
+if TYPE_CHECKING:
+    from wattshed_collector.outcomes.book import Book
+    from wattshed_collector.outcomes.owners import Whose
 
 Labels = Mapping[str, str]
 CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
@@ -39,7 +43,7 @@ name, the Prometheus operator's, Mimir's."""
 class Series:
     """A name and its labels, as a reader keeps them from one time to the next."""
 
-    __slots__ = ("_hash", "key", "labels", "name", "place")
+    __slots__ = ("_hash", "key", "labels", "name", "place", "text")
 
     def __init__(self, name: str, labels: dict[str, str]) -> None:
         self.name = name
@@ -47,6 +51,8 @@ class Series:
         self.key = tuple(sorted(self.labels.items()))
         self.place: Any = None
         """What was found out about it, by whom it is read."""
+        self.text: str | None = None
+        """Its labels as they are stored where it is kept as it is, "" where they are too long."""
         self._hash = hash((name, self.key))
 
     def __hash__(self) -> int:
@@ -87,6 +93,12 @@ class Origin:
     whole: bool = True
     sender: str = ""
     """Who was authenticated, "" where nobody was."""
+    rank: int = 0
+    """Of several ways by which one counter of outcomes comes the lowest is believed."""
+    outcomes: Book | None = None
+    """The rules that turn its counters into outcomes, where its job says which."""
+    whose: Whose | None = None
+    """What is known of its workload."""
 
 
 @dataclass(slots=True)

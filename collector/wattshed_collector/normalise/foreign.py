@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from .kepler import KEPLER
 from .node_exporter import NODE_EXPORTER
 from .nvidia_smi import NVIDIA_SMI
 from .precedence import Precedence
+from .produced import Produced
 from .prometheus import OURS
 from .tenure import MOST_INTERVALS, Tenure
 
@@ -56,13 +57,18 @@ class Place(NamedTuple):
     thing: Thing | None
     cluster: str = ""
     unknown: bool = False
+    counts: bool = False
+    """Whether it counts outcomes."""
+    tells: bool = False
+    """Whether it says since when others count."""
 
 
 class Foreign:
     """Reads samples of every dialect; may be called from several threads."""
 
-    def __init__(self, tenure: Tenure | None = None) -> None:
+    def __init__(self, tenure: Tenure | None = None, produced: Produced | None = None) -> None:
         self._lock = threading.Lock()
+        self.produced = produced or Produced()
         self._things: OrderedDict[Thing, dict[int, Scrape]] = OrderedDict()
         self._tenure = tenure or Tenure()
         self._precedence = Precedence()
@@ -77,6 +83,20 @@ class Foreign:
         """
         with self._lock:
             self._precedence.saw(batch, SOURCES, newest_ms)
+
+    def forwarded(
+        self,
+        samples: Sequence[Sample],
+        origin: Origin,
+        rejected: Counter[str],
+        starts: Mapping[Series, int],
+    ) -> list[Point]:
+        """Return what counters produced that came another way; ``starts`` as ``Produced.points``
+        has it."""
+        with self._lock:
+            there = [said for said in samples if not self._is_scraped(said.series, said.ts_ms)]
+            rejected["measured_already"] += len(samples) - len(there)
+            return self.produced.points(there, origin, rejected, starts)
 
     def place(self, series: Series, origin: Origin) -> Place:
         """Return where the samples of a series belong."""
@@ -101,36 +121,48 @@ class Foreign:
         a remote write carries whatever its Prometheus has, so there it is no concern of ours.
         """
         with self._lock:
-            touched, ignored = self._gather(samples, origin, rejected)
+            touched, counters, ignored = self._gather(samples, origin, rejected)
             # Ours go first, because where they speak nobody else is believed.
             if origin.whole:
-                self._scrapes(origin, max(map(max, touched.values()), default=0))
+                times = [max(instants) for instants in touched.values()]
+                times += [said.ts_ms for said in counters[-1:]]
+                self._scrapes(origin, max(times, default=0))
             order = sorted(touched, key=lambda key: BY_NAME[key[0]].rank)
             found = [p for key in order for p in self._read(key, touched[key], rejected)]
+            if counters:
+                found += self.produced.points(counters, origin, rejected)
             while len(self._things) > KEPT_THINGS:
                 self._things.popitem(last=False)
             return found, ignored
 
     def _gather(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]
-    ) -> tuple[dict[Thing, set[int]], int]:
+    ) -> tuple[dict[Thing, set[int]], list[Sample], int]:
+        """Put samples to their things; return also those of counters, and how many are neither."""
         touched: defaultdict[Thing, set[int]] = defaultdict(set)
-        ignored = 0
-        for series, value, ts_ms in samples:
+        counters: list[Sample] = []
+        ignored, counts = 0, False
+        for sample in samples:
+            series, value, ts_ms = sample
             place: Place | None = series.place
             if place is None or place.origin is not origin:
                 place = series.place = self._place(series, origin)
             if place.unknown:
                 rejected["unknown_metric"] += 1
-            elif place.thing is None:
+            elif place.thing is None and not place.counts:
                 ignored += 1
+                if place.tells:
+                    counters.append(sample)
             elif not origin.whole and self._is_scraped(series, ts_ms):
                 rejected["measured_already"] += 1
+            elif place.thing is None:
+                counters.append(sample)
+                counts = True
             elif self._scrape(place, ts_ms).add(series, value):
                 touched[place.thing].add(ts_ms)
             else:
                 rejected["too_many_series"] += 1
-        return touched, ignored
+        return touched, counters if counts else [], ignored
 
     def _scrapes(self, origin: Origin, ts_ms: int) -> None:
         since_ms, until_ms = self._scraped.pop(origin.instance, (ts_ms, ts_ms))
@@ -147,8 +179,7 @@ class Foreign:
         dialect = BY_METRIC.get(series.name)
         group = None if dialect is None else dialect.group(series.labels)
         if dialect is None or group is None:
-            known = dialect is not None or series.name.startswith(OTHERS) or series.name == "up"
-            return Place(origin, None, unknown=origin.whole and not known)
+            return self._apart(series.name, origin, known=dialect is not None)
         # Our details name their device alone, whose key says the machine.
         node = "" if dialect is OURS else dialect.node(series.labels, origin)
         return Place(
@@ -156,6 +187,15 @@ class Foreign:
             (dialect.name, node, group, origin.sender),
             series.labels.get("cluster", "") or origin.cluster,
         )
+
+    def _apart(self, name: str, origin: Origin, *, known: bool) -> Place:
+        """Return the place of a series that no dialect takes."""
+        book = self.produced.book(origin)
+        if name in book.counters:
+            return Place(origin, None, counts=True)
+        known = known or name == "up" or name.startswith(OTHERS) or book.knows(name)
+        tells = origin.whole and name in book.names
+        return Place(origin, None, unknown=origin.whole and not (known or tells), tells=tells)
 
     def _scrape(self, place: Place, ts_ms: int) -> Scrape:
         assert place.thing is not None

@@ -122,7 +122,7 @@ class SeriesNames:
             raw = point.SerializeToString()
             if raw in known:
                 return known[raw]
-            pairs = {pair.key: _text(pair) for pair in point.attributes}
+            pairs = {pair.key: text_of(pair) for pair in point.attributes}
             said = labels_text({**context.labels, **pairs})
             self._make_room(len(raw) + len(said or ""))
             known[raw] = said
@@ -186,7 +186,7 @@ def of_metric(
         yield Point(
             metric.name,
             metric.unit,
-            _value(point),
+            value_of(point),
             point.time_unix_nano // 1_000_000,
             {**inherited, **attributes(point)},
             point.start_time_unix_nano // 1_000_000,
@@ -202,7 +202,7 @@ def others(metric: Metric, name: Naming, rejected: Counter[str]) -> Iterator[Oth
     told = COUNTER if kind == "sum" and metric.sum.is_monotonic else GAUGE
     metric_name, unit = metric.name, metric.unit
     for point in _numbers(metric, rejected, "no_data"):
-        ts_ms, value = point.time_unix_nano // 1_000_000, _value(point)
+        ts_ms, value = point.time_unix_nano // 1_000_000, value_of(point)
         series = name(point)
         if series is None:
             rejected["labels_too_long"] += 1
@@ -321,7 +321,7 @@ def _distribution(metric: Metric, name: Naming, rejected: Counter[str]) -> Itera
             yield Other(f"{metric.name}_sum", series, ts_ms, total, COUNTER, metric.unit)
 
 
-def _text(pair: KeyValue) -> str:
+def text_of(pair: KeyValue) -> str:
     kind = pair.value.WhichOneof("value")
     if kind == "bool_value":
         return "true" if pair.value.bool_value else "false"
@@ -330,7 +330,7 @@ def _text(pair: KeyValue) -> str:
     return "" if kind is None else str(getattr(pair.value, kind))
 
 
-def _value(point: NumberDataPoint) -> float:
+def value_of(point: NumberDataPoint) -> float:
     return float(point.as_int) if point.WhichOneof("value") == "as_int" else point.as_double
 
 
@@ -350,7 +350,7 @@ def taken_over(pairs: Iterable[KeyValue]) -> dict[str, Scalar]:
 
 def _context(resource: Resource) -> Context:
     pairs = resource.attributes
-    texts = {pair.key: _text(pair) for pair in pairs if pair.key in IDENTIFYING}
+    texts = {pair.key: text_of(pair) for pair in pairs if pair.key in IDENTIFYING}
     return Context(taken_over(pairs), texts)
 
 

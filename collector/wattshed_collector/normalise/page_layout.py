@@ -40,7 +40,7 @@ class OwnPage:
 def own_page(
     series: Sequence[Series], origin: Origin, foreign: Foreign, slots: Slots
 ) -> OwnPage | None:
-    """Return the page, or None where other exporters speak on it.
+    """Return the page, or None where others speak on it.
 
     Raises Odd where it says a thing twice, or something that arrays cannot hold.
     """
@@ -48,6 +48,8 @@ def own_page(
     things: dict[Thing, dict[Series, int]] = {}
     for line, one in enumerate(series):
         place = foreign.place(one, origin)
+        if place.counts:
+            return None
         if place.thing is None:
             continue
         if place.thing[0] != OURS.name:

@@ -5,6 +5,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Container
 
@@ -21,6 +22,17 @@ LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\\r\n]*)"'
 LABELS = re.compile(rf"\{{{LABEL}(?:,{LABEL})*\}}")
 PAIR = re.compile(LABEL)
 RESERVED = "__"
+
+
+def unquoted(page: bytes) -> bytes:
+    """Return a page that is written as one text of JSON, as some servers do, without its quotes."""
+    if not page.startswith(b'"'):
+        return page
+    try:
+        said = json.loads(page)
+    except ValueError:
+        return page
+    return said.encode() if isinstance(said, str) else page
 
 
 def samples(

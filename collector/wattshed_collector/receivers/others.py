@@ -111,10 +111,10 @@ def of_prometheus(
     """
     found: list[Other] = []
     for series, value, ts_ms in samples:
-        if series.place is None:
-            series.place = labels_text(_under(target or {}, series.labels)) or ""
-        if series.place:
-            found.append(Other(series.name, series.place, ts_ms, value))
+        if series.text is None:
+            series.text = labels_text(_under(target or {}, series.labels)) or ""
+        if series.text:
+            found.append(Other(series.name, series.text, ts_ms, value))
         else:
             rejected["labels_too_long"] += 1
     return found

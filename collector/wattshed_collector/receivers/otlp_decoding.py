@@ -21,7 +21,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.normalise import Point, otlp, wire
+from wattshed_collector.normalise import Point, otlp, otlp_counters, wire
+from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import OURS, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.normalise.other import Other
@@ -34,6 +35,10 @@ from .others import Others
 
 Decoded = tuple[Batch, tuple[Rows, ...]]
 Pieces = Iterator[tuple[otlp.Context, Metric]]
+RANK = 1
+"""Of OTLP among the ways by which a counter of outcomes comes."""
+INTERVAL_MS = 60_000
+"""Between two exports of metrics, unless an SDK is told otherwise."""
 NAME = "an OTLP ExportMetricsServiceRequest"
 
 
@@ -86,23 +91,32 @@ class ProtobufDecoder:
     def facts(self, pieces: Pieces, sender: str, rejected: Counter[str]) -> Decoded:
         """Return what the metrics say: ours as a batch, any others as rows."""
         others: list[Other] = []
-        batch = self._normaliser.batch(self._points(pieces, others, rejected), rejected)
+        points = self._points(pieces, others, sender, rejected)
+        batch = self._normaliser.batch(points, rejected)
         frames = self._others.frame(others, sender, rejected)
         self._foreign.saw(batch)
         return replace(batch, rejected={why: n for why, n in rejected.items() if n}), frames
 
     def _points(
-        self, pieces: Pieces, others: list[Other], rejected: Counter[str]
+        self, pieces: Pieces, others: list[Other], sender: str, rejected: Counter[str]
     ) -> Iterator[Point]:
+        counted = otlp_counters.Counted(self._foreign.produced.counters)
         for context, metric in pieces:
             if metric.name in OURS:
                 yield from otlp.of_metric(metric, context.inherited, rejected)
-            elif self._others.wants(metric.name):
+                continue
+            counts, kept = counted.counts(metric), self._others.wants(metric.name)
+            if counts:  # what of it says nothing is counted once
+                counted.take(context, metric, Counter() if kept else rejected)
+            if kept:
                 if otlp.is_distribution(metric):
                     self._telemetry.count("simplified_total", otlp.count(metric), receiver="otlp")
                 others += otlp.others(metric, self._names.of(context), rejected)
-            else:
+            elif not counts:
                 rejected["unknown_metric"] += otlp.count(metric)
+        if counted.samples:
+            origin = Origin(interval_ms=INTERVAL_MS, whole=False, sender=sender, rank=RANK)
+            yield from self._foreign.forwarded(counted.samples, origin, rejected, counted.starts)
 
 
 class JsonDecoder:

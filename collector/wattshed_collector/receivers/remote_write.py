@@ -25,6 +25,7 @@ from wattshed_collector.normalise import wire
 from wattshed_collector.normalise.dialect import Origin, Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
+from wattshed_collector.outcomes.book import AUTOMATIC
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -36,9 +37,10 @@ from .others import Others, of_prometheus
 
 PROTOBUF, VERSION_1 = "application/x-protobuf", "prometheus.WriteRequest"
 RECEIVER = "remote_write"
+RANK = 2
+"""Of a remote write among the ways by which a counter of outcomes comes."""
 NAME = b"\x0a\x08__name__\x12"
 """The beginning of the label that is the name."""
-WANTED = frozenset(name.encode() for name in BY_METRIC)
 MOST_SAMPLES = 100_000
 """Of one request; Prometheus sends 2,000 unless told otherwise."""
 MOST_SERIES_BYTES = 1 << 20
@@ -62,10 +64,19 @@ class Read(NamedTuple):
 
 
 class RequestReader:
-    """Reads requests; remembers the series that are wanted."""
+    """Reads requests; remembers the series that are wanted.
 
-    def __init__(self, wants: Callable[[str], bool] = lambda name: False) -> None:
+    ``counters`` are metrics that count outcomes, which are read whether they are kept or not.
+    """
+
+    def __init__(
+        self,
+        wants: Callable[[str], bool] = lambda name: False,
+        counters: frozenset[str] = AUTOMATIC.counters,
+    ) -> None:
         self._wants = wants
+        self._read = counters | BY_METRIC.keys()
+        self._read_bytes = frozenset(name.encode() for name in self._read)
         self._known: dict[tuple[bytes, ...], Series] = {}
         self._older: dict[tuple[bytes, ...], Series] = {}
         self._known_bytes = 0
@@ -92,11 +103,16 @@ class RequestReader:
             if series is None:
                 unwanted += len(message.samples)
                 continue
-            found = read.samples if series.name in BY_METRIC else read.others
-            for said in message.samples:
-                value = said.value
-                if value == value or not is_stale(value):
-                    found.append(Sample(series, value, said.timestamp))
+            found = [
+                Sample(series, said.value, said.timestamp)
+                for said in message.samples
+                if said.value == said.value or not is_stale(said.value)
+            ]
+            is_read = series.name in self._read
+            if is_read:
+                read.samples.extend(found)
+            if not is_read or (series.name not in BY_METRIC and self._wants(series.name)):
+                read.others.extend(found)
         return read._replace(unwanted=unwanted)
 
     def _series(self, told: tuple[bytes, ...]) -> Series | None:
@@ -108,7 +124,7 @@ class RequestReader:
             name = next((raw[len(NAME) :] for raw in told if raw.startswith(NAME)), b"")
             size, at = wire.varint(name, 0) if name else (0, 0)
             known = name[at : at + size]
-            if known not in WANTED and not (known and self._wants(known.decode(errors="replace"))):
+            if known not in self._read_bytes and not self._is_wanted(known):
                 return None
             said = map(pb.Label.FromString, told)
             labels = {label.name: label.value for label in said}
@@ -118,6 +134,9 @@ class RequestReader:
         self._known[told] = series
         self._known_bytes += sum(map(len, told))
         return series
+
+    def _is_wanted(self, name: bytes) -> bool:
+        return bool(name) and self._wants(name.decode(errors="replace"))
 
 
 class RemoteWriteDecoder:
@@ -135,7 +154,7 @@ class RemoteWriteDecoder:
         self._foreign = foreign
         self._others = others
         self._telemetry = telemetry
-        self._requests = RequestReader(others.wants)
+        self._requests = RequestReader(others.wants, foreign.produced.counters)
         self._interval_ms = round(interval_seconds * 1000)
         self._origins: dict[str, Origin] = {}
 
@@ -158,7 +177,7 @@ class RemoteWriteDecoder:
         """Return the origin of a sender, of whom there are as many as the security file names."""
         made = self._origins.get(sender)
         if made is None:
-            made = Origin(interval_ms=self._interval_ms, whole=False, sender=sender)
+            made = Origin(interval_ms=self._interval_ms, whole=False, sender=sender, rank=RANK)
             self._origins[sender] = made
         return made
 

@@ -6,7 +6,7 @@ describe it; so a device cannot be taken over by describing it anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -40,14 +40,17 @@ class Mine:
 class Tenancy:
     """Checks deliveries; remembers where devices and in which cluster workloads are.
 
-    ``places`` and ``clusters`` are what the store knows at start.
+    ``places`` and ``clusters`` are what the store knows at start; ``heard`` is told of each
+    delivery what its sender may say.
     """
 
     def __init__(
         self,
         places: MutableMapping[str, Place] | None = None,
         clusters: MutableMapping[str, str] | None = None,
+        heard: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
+        self._heard = heard
         self._places = {} if places is None else places
         self._clusters = {} if clusters is None else clusters
 
@@ -84,6 +87,7 @@ class Tenancy:
         What ``moves`` nothing leaves what is known where it is. Full, it knows no more, and guards
         what it knows.
         """
+        self._heard(batch)
         full = len(self._places) + len(self._clusters) >= MOST_KNOWN
         for device in batch.devices:
             if moves if device.key in self._places else not full:

@@ -30,7 +30,7 @@ from wattshed_collector.normalise.dialect import Sample, Series
 from wattshed_collector.normalise.facts import Limits
 from wattshed_collector.normalise.other import Other, labels_text
 from wattshed_collector.receivers.others import Others, of_prometheus
-from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
+from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
 from wattshed_exporter.outputs.protobuf import Encoder
 
 if TYPE_CHECKING:
@@ -318,6 +318,78 @@ class TestAsked:
             for n in (1, 0)
         ]  # fmt: skip
         assert collector.get("/v1/samples/asked?since=never").status == 400
+
+
+class TestOutcomes:
+    """Counters of serving engines, forwarded: outcomes of a pod that its node's exporter knows."""
+
+    KEY = "k8s/c1/uid-7"
+
+    def outcomes(self, collector: Running, metric_source: str) -> list[tuple[Any, ...]]:
+        return collector.rows(
+            "SELECT w.key, w.team, o.kind, o.total, toUnixTimestamp64Milli(o.start_ts) "
+            "FROM outcome AS o FINAL INNER JOIN (SELECT * FROM workload FINAL) AS w "
+            "ON w.workload_id = o.workload_id "
+            f"WHERE o.source LIKE '{metric_source}%' ORDER BY o.kind"
+        )
+
+    def hold(self, collector: Running) -> None:
+        workload = Workload(
+            self.KEY, "chat", "pod", instance="chat-0", namespace="ml", team="nlp", cluster="c1"
+        )
+        held = Allocation("GPU-7", self.KEY, NOW_MS - 60_000, NOW_MS)
+        device = Device("GPU-7", Kind.GPU, "n", "nvml", cluster="c1")
+        batch = Batch((device,), workloads=(workload,), allocations=(held,))
+        assert collector.post(Encoder({"wattshed.node": "n"}, "0").request(batch)).status == 200
+
+    def test_by_otlp(self, collector: Running) -> None:
+        self.hold(collector)
+        point = {**number(90, model_name="m"), "startTimeUnixNano": str((NOW_MS - 5000) * NANO)}
+        histogram = {"timeUnixNano": str(NOW_MS * NANO), "count": "7", "sum": 88.0}
+        metrics = (
+            {
+                "name": "vllm:generation_tokens",
+                "sum": {"dataPoints": [point], "aggregationTemporality": 2, "isMonotonic": True},
+            },
+            {
+                "name": "tgi_request_generated_tokens",
+                "histogram": {"dataPoints": [histogram], "aggregationTemporality": 2},
+            },
+        )
+        pod = {"k8s__pod__name": "chat-0", "k8s__namespace__name": "ml"}
+        said = document(*metrics, service__instance__id="o:1", **pod)
+        assert collector.post(as_protobuf(said)).status == 200
+        assert self.outcomes(collector, "vllm o:1") == [
+            (self.KEY, "nlp", "token_out", 90.0, NOW_MS - 5000)
+        ]
+        assert self.outcomes(collector, "tgi o:1") == [(self.KEY, "nlp", "token_out", 88.0, None)]
+        # Kept as it is all the same.
+        assert found(collector, "vllm:generation_tokens")[0][2] == 90.0
+        assert found(collector, "tgi_request_generated_tokens_sum")[0][2] == 88.0
+
+    def test_by_remote_write(self, collector: Running) -> None:
+        self.hold(collector)
+        labels = {"instance": "w:1", "pod": "chat-0", "namespace": "ml", "model_name": "m"}
+        counter = Series("sglang:generation_tokens_total", labels)
+        kept = Series("vllm:generation_tokens_total", labels)
+        samples = Sample(counter, 90.0, NOW_MS), Sample(kept, 91.0, NOW_MS)
+        assert TestRemoteWrite().write(collector, *samples) == 204
+        sglang = self.outcomes(collector, "sglang w:1")
+        assert sglang == [(self.KEY, "nlp", "token_out", 90.0, None)]
+        assert found(collector, kept.name)[0][2] == 91.0
+
+    def test_whose_nobody_knows_is_counted(self, collector: Running) -> None:
+        told = {"receiver": "remote_write", "reason": "no_workload"}
+        sample = Sample(Series("sglang:generation_tokens_total", {}), 90.0, NOW_MS)
+        assert TestRemoteWrite().write(collector, sample) == 204
+        assert collector.counter("rejected_total", **told) == 1
+        caveats = {"server": "tgi", "caveat": "cached_included"}
+        assert not collector.counter("outcome_caveats_total", **caveats)
+        labels = {"instance": "t:1", "pod": "other-0", "namespace": "ml"}
+        for n in range(5):
+            prompt = Sample(Series("tgi_request_input_length_sum", labels), n, NOW_MS + n)
+            assert TestRemoteWrite().write(collector, prompt) == 204
+        assert collector.counter("outcome_caveats_total", **caveats) > 0
 
 
 def test_the_sql_of_the_manual_works(collector: Running) -> None:

@@ -56,6 +56,16 @@ def test_another_clusters_facts_are_taken_out_and_counted() -> None:
     assert Tenancy().check(ALPHA, of("d", "alpha")).batch == of("d", "alpha")
 
 
+def test_who_wants_to_know_hears_only_what_a_sender_may_say() -> None:
+    heard: list[Batch] = []
+    tenancy = Tenancy(heard=heard.append)
+    tenancy.check(ALPHA, of("d", "beta"))
+    tenancy.check(ALPHA, of("d", "alpha"))
+    tenancy.check(ANYBODY, of("e", "beta"))
+    keys = [[workload.key for workload in batch.workloads] for batch in heard]
+    assert keys == [[], ["job-d"], ["job-e"]]
+
+
 def test_what_names_no_cluster_is_put_into_the_senders() -> None:
     left = Tenancy().check(ALPHA, of("d", "")).batch
     assert left.devices[0].cluster == "alpha"

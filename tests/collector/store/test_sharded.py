@@ -19,6 +19,7 @@ from wattshed_collector import report
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import ledger_state, quarantine, queries, tree_queries
 from wattshed_collector.store.client import SESSION, Client
+from wattshed_collector.store.holders import recent_holders
 from wattshed_collector.store.layout import SHARDED, WHOLE, WHOLE_VIEWS, Layout, is_mutation
 from wattshed_collector.store.ledger_state import is_divided, raw_days
 from wattshed_collector.store.marks import Marks
@@ -217,6 +218,7 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
         *WHENEVER,
         lambda client: {**report.build(client, since, until), "generated": None},
         lambda client: recent_tenures(client, ["podresources"]),
+        recent_holders,
         lambda client: ledger_state.measured(client),
         lambda client: ledger_state.extent(client),
     ]

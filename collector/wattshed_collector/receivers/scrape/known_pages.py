@@ -7,6 +7,7 @@ said. Of other exporters the samples go to their dialect as ever; only the readi
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import repeat
 from typing import NamedTuple
 
@@ -54,10 +55,14 @@ class KnownPage:
         kept = [others.keeps(series.name) for series in lines.series]
         self._kept = np.flatnonzero(kept).tolist()
         places = [foreign.place(series, origin) for series in lines.series]
-        self._of_concern = [place.thing is not None for place in places]
-        rest = [place for place, is_kept in zip(places, kept, strict=True) if not is_kept]
-        self._unknown = sum(place.unknown for place in rest)
-        self._ignored = len(rest) - self._unknown - sum(self._of_concern)
+        self._of_concern = [
+            place.thing is not None or place.counts or place.tells for place in places
+        ]
+        names = [series.name for series in lines.series]
+        read = [place for place, name in zip(places, names, strict=True) if others.reads(name)]
+        self._unknown = sum(place.unknown for place in read)
+        of_use = sum(place.thing is not None or place.counts for place in read)
+        self._ignored = len(read) - self._unknown - of_use
 
     def read(self, page: bytes, scraped_ms: int) -> Read:
         """Return what a page with these lines says. Raises Odd."""
@@ -82,7 +87,8 @@ class KnownPage:
         rest = Counter(batch.rejected)
         rest["unknown_metric"] += self._unknown
         frames += self._others.frames(self._samples(values, scraped_ms), self._state, rest)
-        batch.rejected.update(+rest)
+        if any(rest.values()):  # the same batch may be returned for many pages
+            batch = replace(batch, rejected=dict(+rest))
         return Read(batch, frames, self._ignored)
 
     def _samples(self, values: Floats, scraped_ms: int) -> list[Sample]:

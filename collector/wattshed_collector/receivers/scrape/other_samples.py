@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable
 
 from wattshed_collector.normalise.dialect import Sample, Series
 from wattshed_collector.normalise.foreign import BY_METRIC
+from wattshed_collector.outcomes.book import AUTOMATIC
 from wattshed_collector.receivers.others import Others, of_prometheus
 from wattshed_collector.store.insert import Frame
 
@@ -21,27 +22,42 @@ UP, DURATION, SAMPLES = "up", "scrape_duration_seconds", "scrape_samples_scraped
 
 
 class OtherSamples:
-    """Keeps by name what ``others`` wants; None wants nothing. May be called from any thread."""
+    """Keeps by name what ``others`` wants; None wants nothing. May be called from any thread.
 
-    def __init__(self, others: Others | None = None) -> None:
+    ``read`` are metrics that count outcomes, which are read whether they are kept or not.
+    """
+
+    def __init__(
+        self, others: Others | None = None, read: frozenset[str] = AUTOMATIC.names
+    ) -> None:
         self._others = others or None
-        self.wanted: Container[str] = BY_METRIC if self._others is None else self
+        self._read = read | BY_METRIC.keys()
+        self.wanted: Container[str] = self._read if self._others is None else self
         """Metrics whose labels have to be read."""
 
     def __contains__(self, metric: object) -> bool:
-        return metric in BY_METRIC or (isinstance(metric, str) and self.keeps(metric))
+        return metric in self._read or (isinstance(metric, str) and self.keeps(metric))
+
+    def reads(self, metric: str) -> bool:
+        """Return whether a metric goes to the dialects: some are read and kept as well."""
+        return metric in self._read or not self.keeps(metric)
 
     def keeps(self, metric: str) -> bool:
         """Return whether a metric is kept that is not about energy."""
         return self._others is not None and metric not in BY_METRIC and self._others.wants(metric)
 
     def parted(self, said: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-        """Return the samples for the dialects, and those that are kept as they are."""
+        """Return the samples for the dialects, and those that are kept as they are; what counts
+        outcomes may be both."""
         if self._others is None:
             return said, []
         parts: tuple[list[Sample], list[Sample]] = [], []
         for sample in said:
-            parts[self.keeps(sample.series.name)].append(sample)
+            name = sample.series.name
+            if self.reads(name):
+                parts[0].append(sample)
+            if self.keeps(name):
+                parts[1].append(sample)
         return parts
 
     def frames(

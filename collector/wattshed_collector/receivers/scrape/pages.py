@@ -16,7 +16,7 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.dialect import Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
-from wattshed_collector.normalise.samples import samples
+from wattshed_collector.normalise.samples import samples, unquoted
 from wattshed_collector.receivers import body
 from wattshed_collector.store.stacks import Rows
 from wattshed_exporter.model import Batch
@@ -61,6 +61,7 @@ class Pages:
     def read(self, page: bytes, scraped_ms: int, state: TargetState) -> Read:
         """Return what a page says. Raises InvalidInput where it is refused as a whole."""
         rejected: Counter[str] = Counter()
+        page = unquoted(page)
         seen = state.sees_series
         if not state.rules:
             state.samples = lines(page)

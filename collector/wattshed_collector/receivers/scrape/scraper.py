@@ -18,6 +18,8 @@ from typing import Any
 from wattshed_collector.config import NAMED_ALONE, Job, Scrape
 from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.normalise.dialect import Origin
+from wattshed_collector.outcomes.own import book_of
+from wattshed_collector.outcomes.owners import Whose
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
@@ -70,6 +72,7 @@ class _JobParts:
         self.job = job
         self.fleet = Fleet(job, Rules(job.relabel_configs), failing)
         self.series_rules = Rules(job.metric_relabel_configs)
+        self.outcomes = book_of(job)
         self.authorization = credentials.authorization(job.auth)
         self.tls = credentials.context(job.tls)
         self.discoveries: list[Discovery] = [
@@ -82,7 +85,10 @@ class _JobParts:
         node = dict(target.labels).get("instance", target.address)
         cluster = dict(target.labels).get("cluster", "") or self.job.cluster
         interval_ms = round(target.interval_seconds * 1000)
-        origin = Origin(node, target.node, cluster, interval_ms)
+        whose = Whose(cluster, target.pod, dict(target.labels), self.job.workload)
+        origin = Origin(
+            node, target.node, cluster, interval_ms, outcomes=self.outcomes, whose=whose
+        )
         https = target.scheme == "https"
         client = Client(
             target.host,

@@ -15,8 +15,10 @@ from urllib.parse import unquote, urlencode
 
 from wattshed_collector.config import NAMED_ALONE, Job, named_target
 from wattshed_collector.config.discovery import PORTS, web_parts
+from wattshed_collector.outcomes.owners import Pod
 from wattshed_exporter import __version__
 
+from .discovery.kubernetes_labels import META
 from .relabel import Rules
 
 ACCEPT = "text/plain;version=0.0.4;q=0.9,*/*;q=0.1"
@@ -47,6 +49,8 @@ class Target:
     timeout_seconds: float
     authorization: str = ""
     """Line of the header where the URL itself says who asks."""
+    pod: Pod | None = None
+    """What Kubernetes' discovery says of it."""
 
     @property
     def url(self) -> str:
@@ -123,7 +127,14 @@ def resolve(labels: Mapping[str, str], job: Job, rules: Rules) -> Target | None:
         _public(made),
         interval,
         min(timeout, interval),
+        pod=_pod(made),
     )
+
+
+def _pod(labels: Mapping[str, str]) -> Pod | None:
+    namespace, name = (labels.get(f"{META}{part}", "") for part in ("namespace", "pod_name"))
+    uid = labels.get(f"{META}pod_uid", "")
+    return Pod(namespace, name, uid) if namespace and name else None
 
 
 def _defaults(job: Job) -> dict[str, str]:

@@ -57,13 +57,21 @@ OTHER = (
     'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{gpu="0",UUID="GPU-1",Hostname="n1"} %s',
     'node_rapl_package_joules_total{index="0",path="p"} %s',
 )
+COUNTED = (
+    'vllm:prompt_tokens_total{engine="0",model_name="m"} %s',
+    'vllm:prompt_tokens_cached_total{engine="0",model_name="m"} %s',
+    'vllm:generation_tokens_total{engine="0",model_name="m"} %s',
+    'vllm:request_success_total{engine="0",finished_reason="stop"} %s',
+    "vllm:kv_cache_usage_perc %s",
+    "process_start_time_seconds %s",
+)
 TEXTS = ("# HELP a b", "#", "", "# TYPE wattshed_power_watts gauge")
 ODD_LINES = ("nonsense", "x y z", "x 5 1234", "x{} 5", " x 5", "x  5", 'x{a="b"}5', "x 5 ")
 GOOD = ("0.5", "1", "0", "0.97", "1e-3", ".5", "1.")
 ODD = ("NaN", "-1", "+Inf", "1e30", "1_0", "infinity", "0x5", "", "5\r", "-0")
 SECONDS = ("1763855990.5", "1763855990", "1763855991.0004", "1.76385599e+09")
 ours = st.one_of(*[st.sampled_from(OWN)] * 8, st.sampled_from(TEXTS))
-mixed = st.one_of(*[st.sampled_from(OWN + OTHER)] * 8, st.sampled_from(TEXTS + ODD_LINES))
+mixed = st.one_of(*[st.sampled_from(OWN + OTHER + COUNTED)] * 8, st.sampled_from(TEXTS + ODD_LINES))
 
 
 def values(line: str) -> st.SearchStrategy[str]:
@@ -132,6 +140,13 @@ class TestEqual:
             ts_ms = NOW_MS - 5000 + number * 1000
             assert said(fast, page, ts_ms, states[0]) == said(slow, page, ts_ms, states[1])
             assert known(foreign) == known(other)
+
+    def test_what_is_unknown_is_counted_once_a_page(self) -> None:
+        (fast, _), _ = readers()
+        state = target()
+        for number in range(6):
+            read = fast.read(own(0) + b"somebody_else_total 1\n", NOW_MS + number, state)
+            assert read.batch.rejected == {"unknown_metric": 1}, number
 
     def test_pages_of_our_own_exporter_become_rows(self) -> None:
         (fast, _), (slow, _) = readers()

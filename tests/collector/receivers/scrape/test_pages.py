@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from tests.fixtures import served
 
 from wattshed_collector.config import Action, Job, Relabel
 from wattshed_collector.errors import InvalidInput
@@ -46,6 +47,13 @@ def test_rules_rename_and_drop_series() -> None:
     for power in (5, 6):  # the second page is read by what the first one left
         assert watts(read(text % power, of)) == {"h-a": power}
         assert of.samples == 1
+
+
+def test_a_page_that_is_one_quoted_text_is_unpacked() -> None:
+    said = read(served.llama_cpp(quoted=True).encode(), state())
+    assert {o.kind: o.total for o in said.batch.outcomes} == {"token_in": 1234570, "token_out": 987}
+    with pytest.raises(InvalidInput):
+        read(b'"no end', state())
 
 
 def test_too_many_samples_are_refused_as_a_whole_after_the_rules() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import json
 import time
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from tests.fixtures import scraped
+from tests.fixtures import scraped, served
 from tests.fixtures.scraped import Wire, answering, ok, serving
 
 from wattshed_collector.config import Auth, FileSd, Job, Relabel, Scrape, Static
 from wattshed_collector.errors import InvalidInput, Retryable
 from wattshed_collector.normalise.facts import Limits
+from wattshed_collector.outcomes.owners import Pod
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.scrape import Scraper
 from wattshed_collector.receivers.scrape.other_samples import OtherSamples
@@ -124,6 +126,22 @@ async def test_a_foreign_page_is_taken_and_its_machine_may_be_named(station: Sta
     assert rows[-1] == ("GPU-00-1", "127.0.0.1", "nvidia_gpu_exporter")
     assert [row[1] for row in station.ticks()] == [70_500_000, 70_500_000]
     assert station.sample("ignored_total", receiver="scrape") == 2
+
+
+async def test_what_a_pod_serves_is_its_own_by_the_key_that_its_node_gives_it(
+    station: Station,
+) -> None:
+    async with serving(answering(served.vllm().encode())) as url:
+        job = Job(name="j", interval_seconds=1.0, timeout_seconds=1.0, cluster="c1")
+        target = dataclasses.replace(alone(url, job), job="j", pod=Pod("ml", "chat-0", "u-1"))
+        options = Scrape(jobs=(job,))
+        await Scraper(station.writer, station.pages, station.telemetry, options).scrape(target)
+    rows = station.bed.client.rows(
+        "SELECT DISTINCT w.key, w.namespace, o.kind FROM outcome AS o INNER JOIN "
+        "(SELECT * FROM workload FINAL) AS w ON w.workload_id = o.workload_id ORDER BY o.kind"
+    )
+    kinds = ("request", "token_in", "token_in_cached", "token_out")
+    assert rows == [("k8s/c1/u-1", "ml", kind) for kind in kinds]
 
 
 async def test_the_machine_is_as_named(station: Station) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattshed_collector.config import Action, Job, Relabel
+from wattshed_collector.outcomes.owners import Pod
 from wattshed_collector.receivers.scrape.fleet import Fleet
 from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.schedule import Schedule, phase
@@ -39,6 +40,16 @@ def test_labels_say_where_and_how_often() -> None:
     assert (target.host, target.port) == ("::1", 443)
     assert (target.interval_seconds, target.timeout_seconds) == (90.0, 90.0)
     assert (target.node, dict(target.labels)["instance"]) == ("n", "i")
+
+
+def test_the_pod_behind_it_is_kept_though_no_rule_makes_labels_of_it() -> None:
+    names = {"namespace": "ml", "pod_name": "chat-0", "pod_uid": "u-1", "pod_label_app": "x"}
+    told = {f"__meta_kubernetes_{name}": text for name, text in names.items()}
+    target = made({"__address__": "h", **told})
+    assert target.pod == Pod("ml", "chat-0", "u-1")
+    assert dict(target.labels).keys() == {"instance", "job"}
+    assert made({"__address__": "h", **told, "__meta_kubernetes_pod_uid": "u-2"}) != target
+    assert made({"__address__": "h", "__meta_kubernetes_namespace": "ml"}).pod is None
 
 
 def test_rules_may_rewrite_the_address_and_the_instance() -> None:
