@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 EXPORTER = ROOT / "exporter" / "wattshed_exporter"
 COLLECTOR = ROOT / "collector" / "wattshed_collector"
 SHARED = {"model", "semconv", "split", "settings", "errors", "trim", "segments", "__version__"}
+SHARED |= {"outcome_document"}  # the same document is taken by both
 """What of the exporter's package the collector may use."""
 ON_EVERY_NODE = {"prometheus_client"}
 """The only third party that a node agent may load before it knows its configuration."""
