@@ -2,9 +2,10 @@
 
 A reading is ``{workload, outcome, total, ts, start, source, model}``, an increment ``{workload,
 outcome, count, from, to, id, model}`` (or ``ts`` for both times). A workload is its key, or
-``{key, name, team, ...}``; times are RFC 3339 or Unix seconds. An increment becomes a counter of its
-own, named by its id, that stood at zero at ``from``: said again it is the same rows, so nothing has
-to remember it. What cannot be used is left out, told and counted by its reason; the rest is taken.
+``{key, name, team, ...}``; times are RFC 3339 or Unix seconds. An increment becomes a counter of
+its own, named by its id, that stood at zero at ``from``: said again it is the same rows, so nothing
+has to remember it. What cannot be used is left out, told and counted by its reason; the rest is
+taken.
 """
 
 from __future__ import annotations
