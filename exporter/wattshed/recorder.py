@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import sys
@@ -160,30 +161,34 @@ class Recorder:
     def flush(self, seconds: float = 2.0) -> bool:
         """Send what there is, again and again for so long; return whether all of it arrived."""
         until = self._monotonic() + seconds
+        pause = RETRY_SECONDS
+        while not self.send(seconds, until):
+            left = until - self._monotonic()
+            if left <= 0 or self.post is None:
+                return False
+            time.sleep(min(pause, left))
+            pause *= 2
+        return True
+
+    def send(self, patience: float = 0.0, until: float = math.inf) -> bool:
+        """Send what there is, once; return whether all of it arrived.
+
+        ``patience`` is how long (s) it waits for another thread that sends, ``until`` when it ends
+        at the latest, but for a short while that each request has.
+        """
         if self.post is None:
             return not self._source
-        if not self._sending.acquire(timeout=max(0.0, seconds)):
+        if not self._sending.acquire(timeout=max(0.0, patience)):
             return False
         try:
             self._read()
-            pause = RETRY_SECONDS
-            while not self._sent(until):
-                left = until - self._monotonic()
-                if left <= 0:
+            while self._waiting:
+                left = max(LEAST_SECONDS, until - self._monotonic())
+                if not self._send(min(SEND_SECONDS, left)):
                     return False
-                time.sleep(min(pause, left))
-                pause *= 2
             return True
         finally:
             self._sending.release()
-
-    def _sent(self, until: float) -> bool:
-        """Send all that waits, once; return whether it has arrived."""
-        while self._waiting:
-            left = max(LEAST_SECONDS, until - self._monotonic())
-            if not self._send(min(SEND_SECONDS, left)):
-                return False
-        return True
 
     def close(self, seconds: float = 2.0) -> None:
         """Send the last totals, and wait for that no longer than so long."""
@@ -238,7 +243,10 @@ class Recorder:
             self._wake.clear()
             is_last = self._closing
             try:
-                self.flush(self._at_end_seconds)
+                if is_last:
+                    self.flush(self._at_end_seconds)
+                else:
+                    self.send()
             except Exception as error:  # whatever it is, this thread is the only one that sends
                 self._failures += 1
                 self.say(f"sending outcomes failed unexpectedly: {error!r}")

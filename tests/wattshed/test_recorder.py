@@ -75,14 +75,14 @@ def test_whatever_fails_the_totals_are_exact(actions: list[tuple[str, Any]]) -> 
                 counted[what[0]] += what[1]
             case "flush":
                 bench.fate = what
-                assert bench.recorder.flush(0.0) or what != "taken"
+                assert bench.recorder.send() or what != "taken"
             case "wait":
                 bench.later(what)
             case _:
                 bench.now_ms += what
     bench.fate = "taken"
     bench.later(1)
-    assert bench.recorder.flush(0.0)
+    assert bench.recorder.send()
     found = bench.taken.totals()
     assert {kind: found.get(("w", kind), 0.0) for kind in counted} == counted
 
@@ -93,10 +93,10 @@ def test_an_outage_keeps_what_there_is_room_for() -> None:
     for _ in range(30):
         for at in range(100):
             bench.account.outcome("step", 3, model=f"m{at}")
-        bench.recorder.flush(0.0)
+        bench.recorder.send()
         bench.later(5)
     bench.fate = "taken"
-    assert bench.recorder.flush(0.0)
+    assert bench.recorder.send()
     assert bench.taken.totals() == {("w", "step"): 9000.0}
     assert sum(map(len, bench.taken.rows.values())) <= MOST_READINGS + 200
 
@@ -105,18 +105,18 @@ def test_a_counter_says_when_it_began_and_that_it_stood_still() -> None:
     bench = Bench()
     bench.account.outcome("step", 0)
     bench.later(20)
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     bench.later(30)
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     bench.account.outcome("step", 7)
     bench.later(5)
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     (rows,) = bench.taken.rows.values()
     told = {at - START_MS: total for at, (start, total) in rows.items()}
     assert {start for start, _ in rows.values()} == {START_MS}
     assert told == {0: 0.0, 20_000: 0.0, 50_000: 0.0, 55_000: 7.0}
     bench.later(QUIET_MS / 1000)
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     assert rows[bench.now_ms] == (START_MS, 7.0)
 
 
@@ -126,7 +126,7 @@ def test_what_is_known_of_a_workload_goes_along_until_it_has_arrived() -> None:
     for bench.fate in ("lost", "taken", "taken"):
         account.outcome("step")
         bench.later(1)
-        bench.recorder.flush(0.0)
+        bench.recorder.send()
     said = [document(body)[-1]["workload"] for body in bench.bodies]
     whole = {"key": "w", "name": "w", "team": "nlp", "batch_class": "512"}
     assert said == [whole, whole, "w"]
@@ -137,11 +137,11 @@ def test_a_body_that_will_never_be_taken_does_not_hold_up_the_next() -> None:
     bench = Bench()
     bench.recorder.post = lambda body, seconds: Answer(400, "no")
     bench.account.outcome("step", 2)
-    assert bench.recorder.flush(0.0)
+    assert bench.recorder.send()
     bench.recorder.post = bench.post
     bench.account.outcome("step", 3)
     bench.later(5)
-    assert bench.recorder.flush(0.0)
+    assert bench.recorder.send()
     ((_, total),) = next(iter(bench.taken.rows.values())).values()
     assert total == 5.0
 
@@ -156,7 +156,7 @@ def test_what_is_no_kind_is_said_once_and_never_sent(
         for _ in range(3):
             bench.account.outcome(kind)
     assert len(caplog.records) == 1
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     assert bench.bodies == []
 
 
@@ -185,7 +185,7 @@ def test_what_cannot_be_counted_is_said_and_breaks_nothing(
     bench.account.outcome("step", Odd(None))  # type: ignore[arg-type]
     bench.account.outcome("step", True)
     bench.later(1)
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     assert bench.taken.totals() == {("w", "step"): 3.0}
 
 
@@ -204,9 +204,9 @@ def test_many_threads_lose_nothing() -> None:
     go.wait()
     while any(thread.is_alive() for thread in threads):
         bench.later(0.1)
-        bench.recorder.flush(0.0)
+        bench.recorder.send()
     bench.later(1)
-    bench.recorder.flush(0.0)
+    bench.recorder.send()
     assert bench.taken.totals() == {("w", "step"): 16_000.0}
 
 
@@ -242,6 +242,6 @@ def test_pauses_grow_with_failures_and_end_with_them() -> None:
     recorder.account({"key": "w"}).outcome("step")
     pauses = []
     while answers:
-        recorder.flush(0.0)
+        recorder.send()
         pauses.append(recorder._pause())
     assert pauses == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0, 300.0, 5.0]
