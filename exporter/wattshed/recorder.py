@@ -267,13 +267,15 @@ class Recorder:
                     self._turn_source(max(1, now_ms - elapsed_ms))
             self._clocks = now_ms, steady
             source = f"{self._source}.{self._turn}" if self._turn else self._source
-            for account in self._accounts:
+            for number, account in enumerate(self._accounts):
                 if not account.said.get("key"):
                     self._unnamed(account)
                     continue
+                # Two may say different things of one workload, and count apart.
+                own = f"{source}/{number}" if number else source
                 for counter in account.counters.values():
                     if counter.began_ms:
-                        self._waiting += readings(counter, source, now_ms)
+                        self._waiting += readings(counter, own, now_ms)
             if len(self._waiting) > MOST_READINGS:
                 self._waiting = thinned(self._waiting)
 
