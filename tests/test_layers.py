@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXPORTER = ROOT / "exporter" / "wattshed_exporter"
 COLLECTOR = ROOT / "collector" / "wattshed_collector"
+CLIENT = ROOT / "exporter" / "wattshed"
 SHARED = {"model", "semconv", "split", "settings", "errors", "trim", "segments", "__version__"}
+SHARED |= {"outcome_document"}  # the same document is taken by both
 """What of the exporter's package the collector may use."""
 ON_EVERY_NODE = {"prometheus_client"}
 """The only third party that a node agent may load before it knows its configuration."""
@@ -62,6 +64,12 @@ class TestExporter:
         assert foreign <= ON_EVERY_NODE
 
 
+@pytest.mark.parametrize("file", modules(CLIENT), ids=lambda f: str(f.relative_to(CLIENT)))
+def test_the_client_of_programs_needs_nothing_but_python(file: Path) -> None:
+    roots = {name.partition(".")[0] for name in imported(file)}
+    assert roots - sys.stdlib_module_names <= {"wattshed"}
+
+
 @pytest.mark.parametrize("file", modules(COLLECTOR), ids=lambda f: str(f.relative_to(COLLECTOR)))
 def test_the_collector_uses_only_the_exporters_nouns_and_rules(file: Path) -> None:
     # What `wattshed bench` pushes are the bytes that an exporter pushes.
@@ -90,5 +98,5 @@ def test_only_the_composition_root_knows_every_part() -> None:
 
 
 def test_there_is_no_drawer_for_everything() -> None:
-    names = {f.stem for package in (EXPORTER, COLLECTOR) for f in package.rglob("*")}
+    names = {f.stem for package in (EXPORTER, COLLECTOR, CLIENT) for f in package.rglob("*")}
     assert not names & {"utils", "util", "common", "helpers", "helper", "misc", "base"}

@@ -55,6 +55,7 @@ from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
 from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
 from .receivers.otlp_layout import LayoutDecoder
+from .receivers.outcomes import OutcomeReceiver
 from .receivers.remote_write import RemoteWriteDecoder, RemoteWriteReceiver
 from .receivers.scrape import Scraper
 from .receivers.scrape.known_pages import KnownPages
@@ -272,6 +273,7 @@ def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) ->
     oldest_seconds = parts.limits.oldest_seconds
     documents = DocumentReceiver(Intake("json", means), parts.clerk, oldest_seconds)
     app.add_routes(documents.routes())
+    app.add_routes(OutcomeReceiver(Intake("outcomes", means), parts.limits).routes())
     return otlp
 
 

@@ -30,7 +30,9 @@ from .telemetry import Telemetry
 if TYPE_CHECKING:
     from .allocations.rounds import Rounds
     from .live import Live
+    from .local_outcomes import LocalOutcomes
     from .outputs.prometheus import Prometheus
+    from .web.server import Server
 
 log = logging.getLogger("wattshed_exporter")
 
@@ -100,7 +102,9 @@ def run(config: Config, signals: Signals) -> int:
         from .own_energy import OwnEnergy
 
         telemetry.measure_itself(OwnEnergy(config, sampler.snapshot).joules)
-    server = serve(config, sampler, telemetry, live)
+    local = build_outcomes(config, outputs, telemetry)
+    server = serve(config, sampler, telemetry, live, local)
+    listener = listen_locally(config, local)
     log.info("wattshed exporter %s on node %s", __version__, config.node)
     settled = threading.Timer(SETTLED_SECONDS, come_to_rest)
     settled.daemon = True
@@ -117,6 +121,8 @@ def run(config: Config, signals: Signals) -> int:
         settled.cancel()
         if rounds is not None:
             rounds.close()
+        if listener is not None:
+            listener.close()
         for output in outputs:
             output.close()
         if server is not None:
@@ -324,8 +330,43 @@ def build_rounds(
     )
 
 
+def build_outcomes(
+    config: Config, outputs: Sequence[Output], telemetry: Telemetry
+) -> LocalOutcomes | None:
+    """Build what takes the outcomes of this machine's programs, where the settings want it."""
+    if not (config.outcomes.web or config.outcomes.socket):
+        return None
+    from .local_outcomes import LocalOutcomes
+    from .outputs.otlp import Otlp
+
+    keep = next((output.keep for output in outputs if isinstance(output, Otlp)), None)
+    return LocalOutcomes(keep, telemetry)
+
+
+def listen_locally(config: Config, local: LocalOutcomes | None) -> Server | None:
+    """Listen on the socket file that the settings name; ``ConfigError`` where that cannot be."""
+    if local is None or config.outcomes.socket is None:
+        return None
+    from .web.policy import Policies
+    from .web.server import PLAIN, Answer, Local, Server
+
+    where = Local(config.outcomes.socket, int(config.outcomes.socket_mode, 8))
+    nothing = Answer(404, PLAIN, b"there is POST /v1/outcomes\n")
+    try:
+        server = Server(where, lambda path, accept: nothing, Policies(None), takes=local.takes)
+    except OSError as error:
+        raise ConfigError([f"outcomes.socket: {where.file}: {error.strerror}"]) from error
+    server.start()
+    log.info("taking outcomes on %s", where.file)
+    return server
+
+
 def serve(
-    config: Config, sampler: Sampler, telemetry: Telemetry, live: Live | None = None
+    config: Config,
+    sampler: Sampler,
+    telemetry: Telemetry,
+    live: Live | None = None,
+    local: LocalOutcomes | None = None,
 ) -> Prometheus | None:
     """Serve /metrics where the settings want it; ``ConfigError`` where the address is taken."""
     if not config.web.listen_address:
@@ -333,10 +374,13 @@ def serve(
     # What only pulling needs is 7 MB that a node which only pushes need not give.
     from .outputs.prometheus import Prometheus
 
+    takes = {"takes": local.takes} if local is not None and config.outcomes.web else {}
     try:
         server = Prometheus(
-            config.web, config.node, sampler.snapshot, sampler.health, telemetry,
+            config.web, config.node, sampler.snapshot, sampler.health,
+            telemetry if local is None else local.beside(telemetry),
             live.scrape if live is not None else Charged,
+            **takes,
         )  # fmt: skip
     except OSError as error:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LEAST_SPOOL_BYTES = 2**20
 """Room for a request of the largest size; the requests of a second or two take far less."""
 LEAST_DRAIN_PER_SECOND = 0.001
+LONGEST_SOCKET_NAME = 107
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,23 @@ class Web:
                 parse_listen(self.listen_address)
             except ValueError as error:
                 yield f"listen_address: {error}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What programs of this machine say that they produced: POST /v1/outcomes."""
+
+    web: bool = option(False, "Take it where /metrics is served, from whoever may read that.")
+    socket: Path | None = option(
+        None, "Unix socket to take it on, such as /run/wattshed/outcomes.sock."
+    )
+    socket_mode: str = option("0660", "Permissions of the socket; who may write to it may send.")
+
+    def problems(self) -> Iterator[str]:
+        if not re.fullmatch("0?[0-7]{3}", self.socket_mode):
+            yield f"socket_mode: {self.socket_mode!r} is no permissions such as 0660"
+        if self.socket is not None and len(bytes(self.socket)) > LONGEST_SOCKET_NAME:
+            yield f"socket: a name of at most {LONGEST_SOCKET_NAME} bytes is needed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +272,7 @@ class Config:
     roots: Roots = field(default_factory=Roots)
     web: Web = field(default_factory=Web)
     otlp: Otlp = field(default_factory=Otlp)
+    outcomes: Outcomes = field(default_factory=Outcomes)
     idle: Idle = field(default_factory=Idle)
     allocations: Allocations = field(default_factory=Allocations)
     dcgm: Dcgm = field(default_factory=Dcgm)
@@ -282,6 +302,8 @@ class Config:
             yield "sources: dcgm and nvml read the same GPUs; name rapl, hwmon, ... instead of auto"
         if self.log_level not in LOG_LEVELS:
             yield f"log_level: {self.log_level!r} is none of {', '.join(LOG_LEVELS)}"
+        if self.outcomes.web and not self.web.listen_address:
+            yield "outcomes.web: is of no use, because web.listen_address is empty"
         yield from above(self, 0, "interval_seconds", "detail_seconds", "deadline_seconds")
         yield from above(self, 0, "release_seconds")
         if not (self.web.listen_address or self.otlp.endpoint or self.stdout or self.once):

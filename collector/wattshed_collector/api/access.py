@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """For probes: they say that it lives, and nothing else."""
-INGEST = frozenset({"/v1/metrics", "/api/v1/write"})
+INGEST = frozenset({"/v1/metrics", "/v1/outcomes", "/api/v1/write"})
 REMOTE_WRITE = "/api/v1/write"
 WRONG_PER_SECOND = 2.0
 """Wrong tokens that an address may show."""

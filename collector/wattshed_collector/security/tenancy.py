@@ -65,7 +65,7 @@ class Tenancy:
         clusters = {w.key: w.cluster for w in workloads}
         mine = _Kept(
             {key for key in _named(batch) | places.keys() if self._owns(who, key, places)},
-            {key for key in clusters if self._runs(who, key, clusters)},
+            {key for key in _runners(batch) if self._runs(who, key, clusters)},
         )
         left = mine.batch(replace(batch, devices=tuple(devices), workloads=tuple(workloads)))
         self.learn(left)
@@ -78,8 +78,10 @@ class Tenancy:
         return bool(told) and all(place_allowed(who, place) for place in told)
 
     def _runs(self, who: Identity, key: str, said: Mapping[str, str]) -> bool:
-        told = said[key], self._clusters.get(key, said[key])
-        return all(cluster_allowed(who, cluster) for cluster in told)
+        """Return whether the workload is ``who``'s; one of which nobody told anything is that of
+        whoever is bound to no cluster."""
+        told = [at for at in (said.get(key), self._clusters.get(key)) if at is not None]
+        return all(cluster_allowed(who, at) for at in told) if told else not who.clusters
 
     def learn(self, batch: Batch, *, moves: bool = True) -> None:
         """Note where devices and workloads are, as somebody says who may say it.
@@ -179,6 +181,11 @@ def _named(batch: Batch) -> set[str]:
         fact.device for facts in (batch.ticks, batch.details, batch.allocations) for fact in facts
     }
     return said | {doubtful.allocation.device for doubtful in batch.quarantine}
+
+
+def _runners(batch: Batch) -> set[str]:
+    said = {fact.workload for facts in (batch.allocations, batch.outcomes) for fact in facts}
+    return said | {workload.key for workload in batch.workloads}
 
 
 def _facts(batch: Batch) -> int:

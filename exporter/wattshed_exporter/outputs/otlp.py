@@ -37,6 +37,8 @@ BATCH_TICKS = 5000
 TICK_BYTES = 512
 """Memory of a tick that waits to be encoded, with its share of a batch; measured: 400 to 600."""
 READY_BODIES = 4
+URGENT_SECONDS = 0.5
+"""How long what somebody waits for is gathered: each request that is kept is sent by itself."""
 CLOSE_SECONDS = 1.2
 """Time for the last requests, so that the whole program is gone within two seconds of a signal."""
 STORE_CLOSE_SECONDS = 0.5
@@ -74,6 +76,10 @@ class Otlp:
         self._most_pending = max(2 * BATCH_TICKS, config.otlp.memory_bytes // TICK_BYTES)
         self._weight = 0
         self._since = 0.0
+        self._entered = self._left = self._taken_to = self._kept_to = self._lost_to = 0
+        """Numbers of parts, in the order in which they come and go."""
+        self._urgent_to = 0
+        self._urgent_at = float("inf")
         self._sync_at = float("inf")
         self._packing = True
         self._hurry = self._closing = False
@@ -93,19 +99,41 @@ class Otlp:
 
     def put(self, batch: Batch) -> None:
         with self._changed:
-            # Descriptions wait beside the ticks, so that dropping old ones does not lose them.
-            self._devices.update((d.key, d) for d in batch.devices)
-            self._workloads.update((w.key, w) for w in batch.workloads)
-            while len(self._workloads) > WORKLOADS_KEPT:
-                del self._workloads[next(iter(self._workloads))]
-            if not self._pending:
-                self._since = time.monotonic()
-            for part in pieces(batch):
-                self._pending.append(part)
-                self._weight += weight(part)
+            self._enter(batch)
             dropped = self._trim()
             self._changed.notify_all()
         self._telemetry.handed_over(self.name, "dropped", dropped)
+
+    def keep(self, batch: Batch, seconds: float) -> bool:
+        """Put a batch and wait for so long until it is in the store; return whether it is.
+
+        What is in the store on disk outlives the process.
+        """
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            before = self._entered
+            self._enter(batch)
+            last = self._urgent_to = self._entered
+            self._urgent_at = min(self._urgent_at, time.monotonic() + URGENT_SECONDS)
+            self._changed.notify_all()
+            while self._kept_to < last and self._lost_to <= before:
+                if (left := deadline - time.monotonic()) <= 0:
+                    return False
+                self._changed.wait(left)
+            return self._lost_to <= before
+
+    def _enter(self, batch: Batch) -> None:
+        # Descriptions wait beside the ticks, so that dropping old ones does not lose them.
+        self._devices.update((d.key, d) for d in batch.devices)
+        self._workloads.update((w.key, w) for w in batch.workloads)
+        while len(self._workloads) > WORKLOADS_KEPT:
+            del self._workloads[next(iter(self._workloads))]
+        if not self._pending:
+            self._since = time.monotonic()
+        for part in pieces(batch):
+            self._pending.append(part)
+            self._weight += weight(part)
+            self._entered += 1
 
     def ready(self) -> bool:
         return self._weight < 2 * BATCH_TICKS and self._bodies <= READY_BODIES
@@ -163,8 +191,15 @@ class Otlp:
         while self._weight > self._most_pending:
             oldest = self._pending.popleft()
             self._weight -= weight(oldest)
+            self._leave(1)
+            self._lost_to = self._left
             dropped += len(oldest.ticks)
         return dropped
+
+    def _leave(self, parts: int) -> None:
+        self._left += parts
+        if self._left >= self._urgent_to:
+            self._urgent_at = float("inf")
 
     def _pack(self) -> None:
         """Gather, encode and keep until closing."""
@@ -177,6 +212,7 @@ class Otlp:
             self._guarded(self._publish, 0)
             with self._changed:
                 self._packing = False
+                self._kept_to = self._taken_to
                 self._sync_at = time.monotonic() + (sync_seconds or float("inf"))
                 self._changed.notify_all()
             parts = self._take()
@@ -200,6 +236,7 @@ class Otlp:
                     return None
                 now = time.monotonic()
                 due = self._since + self._batch_seconds if self._pending else float("inf")
+                due = min(due, self._urgent_at)
                 full = self._weight >= BATCH_TICKS
                 if self._pending and (due <= now or full or self._closing or self._hurry):
                     self._packing = True
@@ -216,6 +253,8 @@ class Otlp:
             parts.append(self._pending.popleft())
             size += weight(parts[-1])
         self._weight -= size
+        self._leave(len(parts))
+        self._taken_to = self._left
         self._since = time.monotonic()
         devices, self._devices = tuple(self._devices.values()), {}
         workloads, self._workloads = tuple(self._workloads.values()), {}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from wattshed_exporter.config import Web, parse_listen
 from wattshed_exporter.web.policy import Policies
-from wattshed_exporter.web.server import PLAIN, Answer, Server
+from wattshed_exporter.web.server import NOTHING_TAKEN, PLAIN, Answer, Server, Take
 
 from . import Charged, Snapshot
 from .exposition import Exposition
@@ -38,6 +38,7 @@ class Prometheus:
         health: each source with devices and whether it reads in time.
         registry: the exporter's own health.
         charged: the counters of workloads, asked once for each scrape.
+        takes: what is posted to other paths.
 
     Raises:
         ConfigError: where the web configuration file is wrong.
@@ -52,6 +53,7 @@ class Prometheus:
         health: Callable[[], Mapping[str, bool]],
         registry: Registry,
         charged: Callable[[], Charged] = Charged,
+        takes: Mapping[str, Take] = NOTHING_TAKEN,
     ) -> None:
         self._node = node
         self._snapshot = snapshot
@@ -61,8 +63,9 @@ class Prometheus:
         self._formats: dict[bool, tuple[Families, Exposition]] = {}
         self._policies = Policies(web.config.file)
         self._server = Server(
-            parse_listen(web.listen_address), self._answer, self._policies, web.max_requests
-        )
+            parse_listen(web.listen_address), self._answer, self._policies, web.max_requests,
+            takes=takes,
+        )  # fmt: skip
 
     @property
     def address(self) -> tuple[str, int]:

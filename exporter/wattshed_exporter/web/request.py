@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as a page of metrics needs it: a request without its body, and an answer's head.
+"""HTTP/1.1 as far as a page of metrics needs it: a request, a small body, and an answer's head.
 
 ``http.server`` does the same, with the mail parser and TLS behind it: 5 MB and a quarter of the
 start. Lines and headers are bounded, and what is not plainly HTTP is refused. Source: RFC 9112.
@@ -22,7 +22,10 @@ REASONS = {
     401: "Unauthorized",
     404: "Not Found",
     405: "Method Not Allowed",
+    411: "Length Required",
+    413: "Content Too Large",
     414: "URI Too Long",
+    415: "Unsupported Media Type",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
@@ -36,9 +39,11 @@ HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*", re.DOTA
 
 
 class Lines(Protocol):
-    """What lines are read from."""
+    """What lines and bodies are read from."""
 
     def readline(self, size: int, /) -> bytes: ...
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Refused(Exception):
@@ -89,6 +94,26 @@ def read_request(lines: Lines) -> Request | None:
     if method not in METHODS:
         raise Refused(501)
     return Request(method, found[2].decode("ascii"), version, _headers(lines))
+
+
+def length(request: Request, most: int) -> int:
+    """Return how long a request's body is. Raises Refused where that is not said, or too long."""
+    told = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers or not (told.isascii() and told.isdecimal()):
+        raise Refused(411)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415)
+    if len(told) > 12 or int(told) > most:
+        raise Refused(413)
+    return int(told)
+
+
+def read_body(lines: Lines, size: int) -> bytes:
+    """Return a body; raises Refused where it ends early, OSError where it takes too long."""
+    body = lines.read(size)
+    if len(body) < size:
+        raise Refused(400)
+    return body
 
 
 def _headers(lines: Lines) -> Mapping[str, str]:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .policy import Policies, Policy
-from .request import Refused, Request, head, read_request
+from .request import Refused, Request, head, length, read_body, read_request
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ MOST_CONNECTIONS = 128
 BACKLOG = 64
 REST_SECONDS = 0.1
 ANSWERED = frozenset({"GET", "HEAD"})
+MOST_BODY_BYTES = 1 << 20
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -49,6 +52,17 @@ class Answer:
 
 Route = Callable[[str, str], Answer]
 """Answers a path, given the value of the ``Accept`` header."""
+Take = Callable[[bytes, Mapping[str, str]], Answer]
+"""Answers a body that was posted, given the headers."""
+NOTHING_TAKEN: Mapping[str, Take] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A socket file to listen on, and its permissions."""
+
+    file: Path
+    mode: int
 
 
 @dataclass(slots=True, eq=False)
@@ -64,28 +78,34 @@ class Server:
     """Listens from the moment it is made and answers from ``start`` to ``close``.
 
     Args:
-        address: where to listen; port 0 takes a free one, see ``address``.
+        address: where to listen; port 0 takes a free one, see ``address``, which is a socket
+            file and 0 where that is a file.
         route: answers GET and HEAD.
         policies: TLS, authentication and headers.
         max_requests: how many may be answered at a time, 0 for no limit; others get 503.
         request_seconds: how long a whole request may take to come.
+        takes: what is posted to some paths.
     """
 
     def __init__(
         self,
-        address: tuple[str, int],
+        address: tuple[str, int] | Local,
         route: Route,
         policies: Policies,
         max_requests: int = 0,
         request_seconds: float = REQUEST_SECONDS,
+        takes: Mapping[str, Take] = NOTHING_TAKEN,
     ) -> None:
         self.route = route
+        self.takes = takes
         self.policies = policies
         self.max_requests = max_requests
         self.request_seconds = request_seconds
         self.busy = threading.Semaphore(max_requests or MOST_CONNECTIONS)
-        self._listener = _listener(*address)
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._local = address if isinstance(address, Local) else None
+        self._listener = _local(address) if isinstance(address, Local) else _listener(*address)
+        told = self._listener.getsockname()
+        self.address: tuple[str, int] = (told, 0) if isinstance(told, str) else told[:2]
         self._closed = False
         self._lock = threading.Lock()
         self._open: set[Visit] = set()
@@ -103,26 +123,41 @@ class Server:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._thread.join()
         self._listener.close()
+        if self._local is not None:
+            self._local.file.unlink(missing_ok=True)
         with self._lock:
             for visit in self._open:
                 _cut(visit.socket)
 
-    def answer(self, request: Request, policy: Policy, free: bool) -> Answer:
-        """Return what a request is answered under a policy, and while there is room for it."""
+    def answer(
+        self, request: Request, policy: Policy, free: bool, body: Callable[[], bytes]
+    ) -> Answer:
+        """Return what a request is answered under a policy, and while there is room for it.
+
+        ``body`` reads what is posted; OSError where that does not come.
+        """
         if not policy.limit.allows():
             return Answer(429, PLAIN, b"too many requests\n")
         if policy.auth is not None:
             told = request.headers.get("authorization", "")
             if not told or not policy.auth.allows(told):
                 return Answer(401, PLAIN, b"who are you?\n")
-        if request.method not in ANSWERED:
+        path = request.target.partition("?")[0]
+        take = self.takes.get(path) if request.method == "POST" else None
+        if take is None and request.method not in ANSWERED:
             return Answer(405, PLAIN, b"only GET and HEAD\n")
         if not free:
             most = self.max_requests or MOST_CONNECTIONS
             said = f"{most} requests are being answered, try again later\n"
             return Answer(503, PLAIN, said.encode())
         try:
-            return self.route(request.target.partition("?")[0], request.headers.get("accept", ""))
+            posted = body() if take is not None else b""
+        except Refused as refused:
+            return Answer(refused.status, PLAIN, f"{refused}\n".encode())
+        try:
+            if take is not None:
+                return take(posted, request.headers)
+            return self.route(path, request.headers.get("accept", ""))
         except Exception:
             log.exception("%s cannot be answered", request.target)
             return Answer(500, PLAIN, b"this cannot be answered; the log says why\n")
@@ -180,7 +215,7 @@ class Server:
                 _secure(visit.socket, policy)
             _Conversation(visit, self).run()
         except OSError as error:
-            log.debug("%s: %s", peer[0], error)
+            log.debug("%s: %s", peer, error)
         except Exception:
             if not self._closed:  # else the socket was taken away under its hands
                 log.exception("a connection failed unexpectedly")
@@ -218,6 +253,24 @@ def _listening(host: str, port: int) -> socket.socket:
         if listener.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
         listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _local(where: Local) -> socket.socket:
+    """Return a socket that listens on a file, in the place of one where nobody listens any more."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if where.file.is_socket():
+            with socket.socket(socket.AF_UNIX) as other:
+                if other.connect_ex(str(where.file)) == 0:
+                    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            where.file.unlink()
+        listener.bind(str(where.file))
+        where.file.chmod(where.mode)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
@@ -288,7 +341,8 @@ class _Conversation:
         self._lines = io.BufferedReader(self._incoming)
 
     def run(self) -> None:
-        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        if self._connection.family != socket.AF_UNIX:
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         with self._lines:
             while self._waits() and self._once():
                 pass
@@ -318,12 +372,20 @@ class _Conversation:
         free = self._server.busy.acquire(blocking=False)
         self._visit.answering = True
         try:
-            self._say(policy, self._server.answer(request, policy, free), request, stays)
+            answer = self._server.answer(request, policy, free, lambda: self._body(request))
+            self._say(policy, answer, request, stays)
         finally:
             self._visit.idle_since, self._visit.answering = time.monotonic(), False
             if free:
                 self._server.busy.release()
         return stays
+
+    def _body(self, request: Request) -> bytes:
+        """Read what is posted; who asks first whether it may come is told that it may."""
+        size = length(request, MOST_BODY_BYTES)
+        if request.headers.get("expect", "").lower() == "100-continue":
+            self._connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return read_body(self._lines, size)
 
     def _say(
         self, policy: Policy, answer: Answer, request: Request | None, stays: bool = False

@@ -142,6 +142,7 @@ def request(cluster: str, device: str = "d") -> bytes:
         ("GET", "/metrics", {METRICS, ADMIN}),
         ("POST", "/v1/metrics", {INGEST, ADMIN}),
         ("POST", "/api/v1/write", {INGEST, ADMIN}),
+        ("POST", "/v1/outcomes", {INGEST, ADMIN}),
         ("POST", "/v1/ledger/recompute", {ADMIN}),
         ("POST", "/v1/factors", {ADMIN}),
         ("POST", "/v1/backup", {ADMIN}),

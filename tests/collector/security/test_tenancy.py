@@ -137,3 +137,13 @@ def test_in_whatever_order_nothing_of_beta_is_written_by_alpha(said: list[tuple[
         assert all(device.cluster == "alpha" for device in left.devices)
         assert "a" not in {tick.device for tick in left.ticks}
         assert sum(left.rejected.values()) + len(left.ticks) * 5 == 5
+
+
+def test_outcomes_of_a_workload_that_is_only_named_go_to_whose_it_is_known_to_be() -> None:
+    tenancy = Tenancy(clusters={"ours": "alpha", "theirs": "beta"})
+    keys = ("ours", "theirs", "unheard-of")
+    said = Batch(outcomes=tuple(Outcome(key, "step", 1000, 1.0) for key in keys))
+    left = tenancy.check(ALPHA, said).batch
+    assert [outcome.workload for outcome in left.outcomes] == ["ours"]
+    assert left.rejected == {NOT_YOURS: 2}
+    assert tenancy.check(NODES, said).batch == said

@@ -397,3 +397,16 @@ def test_the_back_off_doubles_with_full_jitter_and_starts_anew(
         until(lambda: not store.level().bodies)
     sender.close(1.0)
     assert asked == [(0.0, most) for most in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)] * 2
+
+
+def test_what_somebody_waits_for_is_kept_before_its_time(
+    collector: Collector, push: Push, tmp_path: Path
+) -> None:
+    collector.stop()
+    output = push(state_dir=tmp_path, batch_seconds=60.0)
+    output.put(Batch(ticks=ticks(1)))
+    assert output.keep(Batch(outcomes=(Outcome("w", "step", 5, 1.0),)), 5.0)
+    (file,) = (tmp_path / "spool").iterdir()
+    assert file.stat().st_size > 100
+    assert output.keep(Batch(), 0.0)
+    assert not output.keep(Batch(outcomes=(Outcome("w", "step", 6, 1.0),)), 0.0)
