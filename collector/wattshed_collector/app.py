@@ -29,6 +29,7 @@ from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
 from .api.patience import Patience
+from .api.quality import QualityApi
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
 from .api.targets import TargetsApi
@@ -40,6 +41,7 @@ from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.tenure import Tenure
+from .numerics_watch import NumericsWatch
 from .own_energy import OwnEnergy
 from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
@@ -141,6 +143,8 @@ async def running(
             report.mirror(telemetry)
         watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
         await stack.enter_async_context(_beside(watch.keep()))
+        drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
+        await stack.enter_async_context(_beside(drifts.keep()))
         url = await stack.enter_async_context(_served(app, config, guard, patience))
         await stack.enter_async_context(_beside(guard.keep_fresh(reload or asyncio.Event())))
         if not parts.store.is_server:
@@ -225,6 +229,7 @@ def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Applicat
     app.add_routes(FactsApi(reader, longest_seconds).routes())
     app.add_routes(FleetApi(reader, longest_seconds).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
+    app.add_routes(QualityApi(reader, longest_seconds).routes())
     return app
 
 
@@ -245,8 +250,8 @@ def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) ->
     )
     app.add_routes(RemoteWriteReceiver(Intake("remote_write", means), decoder).routes())
     app.add_routes(HistoryReceiver(Intake("history", means), parts.clerk).routes())
-    oldest_seconds = parts.limits.oldest_seconds
-    documents = DocumentReceiver(Intake("json", means), parts.clerk, oldest_seconds)
+    ages = parts.limits.oldest_seconds, parts.limits.future_seconds
+    documents = DocumentReceiver(Intake("json", means), parts.clerk, *ages)
     app.add_routes(documents.routes())
 
 

@@ -20,6 +20,8 @@ WRITES = (
     "factor",
     "metric_sample",
     "outcome",
+    "quality",
+    "quality_limit",
     "quarantine",
     "sample",
     "tick",
