@@ -203,7 +203,7 @@ def scores(body: bytes, latest_s: float) -> list[Score]:
         samples = record.whole("samples", 2**63 - 1) if said.get("samples") is not None else None
         return Score(
             record.name("model"),
-            record.name("precision"),
+            record.name("precision", ""),
             record.name("metric"),
             score,
             record.one_of("better", BETTER),
