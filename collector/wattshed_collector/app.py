@@ -30,6 +30,7 @@ from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
 from .api.patience import Patience
+from .api.quality import QualityApi
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
 from .api.targets import TargetsApi
@@ -43,6 +44,7 @@ from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.produced import Produced
 from .normalise.tenure import Tenure
+from .numerics_watch import NumericsWatch
 from .outcomes import own
 from .outcomes.book import named
 from .outcomes.owners import Owners, Whose
@@ -155,6 +157,8 @@ async def running(
             report.mirror(telemetry)
         watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
         await stack.enter_async_context(_beside(watch.keep()))
+        drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
+        await stack.enter_async_context(_beside(drifts.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
         )
@@ -243,6 +247,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(FactsApi(reader, longest_seconds).routes())
     app.add_routes(FleetApi(reader, longest_seconds).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
+    app.add_routes(QualityApi(reader, longest_seconds).routes())
     return app
 
 
@@ -270,8 +275,8 @@ def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) ->
     )
     app.add_routes(RemoteWriteReceiver(Intake("remote_write", means), decoder).routes())
     app.add_routes(HistoryReceiver(Intake("history", means), parts.clerk).routes())
-    oldest_seconds = parts.limits.oldest_seconds
-    documents = DocumentReceiver(Intake("json", means), parts.clerk, oldest_seconds)
+    ages = parts.limits.oldest_seconds, parts.limits.future_seconds
+    documents = DocumentReceiver(Intake("json", means), parts.clerk, *ages)
     app.add_routes(documents.routes())
     app.add_routes(OutcomeReceiver(Intake("outcomes", means), parts.limits).routes())
     return otlp

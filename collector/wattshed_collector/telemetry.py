@@ -39,6 +39,7 @@ class Health:
     buckets: tuple[float, ...] = ()
 
 
+NUMERICS = ("ai_model", "precision", "batch_class", "hardware", "workload", "metric")
 COUNTERS: tuple[Health, ...] = (
     Health("requests_total", "Requests answered.", ("receiver", "code")),
     Health(
@@ -177,6 +178,16 @@ WATCHED_GAUGES: tuple[Health, ...] = (
         "ledger_settled_timestamp_seconds",
         "Unix time up to which everything measured is charged; now minus this is the ledger's lag.",
     ),
+    Health("numerics", "Keys of scores by state (ok, drifted, stale, uncalibrated).", ("state",)),
+    Health(
+        "numerics_drift_ratio",
+        "How much worse the latest score is than at calibration, of that score; 0 where it is "
+        "better. The 200 worst keys.",
+        NUMERICS,
+    ),
+    Health("calibration_age_seconds", "Time since the calibration of the same 200 keys.", NUMERICS),
+    Health("numerics_drift_limit_ratio", "Drift beyond which a key is called drifted."),
+    Health("calibration_limit_seconds", "Age beyond which a calibration is called stale."),
 )
 PREFIX = "wattshed_collector_"
 ROWS = {

@@ -49,6 +49,7 @@ FACTS = (
     "workload",
     "allocation",
     "outcome",
+    "quality",
     "quarantine",
     "factor",
 )

@@ -20,6 +20,7 @@ from . import (
     migrate,
     move,
     outcomes,
+    quality,
     show,
     sql,
     targets,
@@ -36,6 +37,7 @@ EXAMPLES = """examples:
   wattshed report --since 24h                  tables in the terminal
   wattshed report --since 7d --html week.html  one self-contained page with plots
   wattshed energy --by team --since 24h --json joules per team
+  wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -61,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     for module in (
         up,
         show,
+        quality,
         ledger,
         targets,
         outcomes,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from wattshed_collector.store.server import is_url
 from wattshed_exporter.settings import option
 
-from .charging import Ledger, Retention, TopologyFile
+from .charging import Ledger, Quality, Retention, TopologyFile
 from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
 from .ingest import Ingest
@@ -40,6 +40,7 @@ __all__ = (
     "OtherMetrics",
     "OutcomeRule",
     "Outcomes",
+    "Quality",
     "Relabel",
     "Requests",
     "Retention",
@@ -76,6 +77,7 @@ class Config:
     durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
+    quality: Quality = field(default_factory=Quality)
     security: Security = field(default_factory=Security)
     requests: Requests = field(default_factory=Requests)
     telemetry: SelfReport = field(default_factory=SelfReport)

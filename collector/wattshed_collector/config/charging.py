@@ -1,7 +1,8 @@
-"""How long rows are kept, how joules are charged, and which meter lies inside which."""
+"""How long rows are kept, how joules are charged, which meter lies inside which, what drifted."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,3 +91,20 @@ class TopologyFile:
         except ConfigError as error:
             return list(error.problems)
         return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """When a model's scores are called drifted and its calibration stale."""
+
+    drift_ratio: float = option(
+        0.01, "How much worse than at calibration, of that score, a score is called drifted."
+    )
+    calibration_days: float = option(30.0, "Age in days at which a calibration is called stale.")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the values, each as one sentence."""
+        found = above_zero({"calibration_days": self.calibration_days})
+        if not 0 <= self.drift_ratio < math.inf:
+            found.append("drift_ratio: must be at least 0")
+        return found

@@ -1,8 +1,9 @@
 """JSON documents that people and scripts send, as facts: every problem is found, not the first.
 
 An allocation is ``{device, workload, start, end, share, activity, method, revision}``; a workload
-is its key, or ``{key, name, team, ...}``; a factor is ``{kind, site, start, value, unit, source}``.
-Times are RFC 3339 or Unix seconds.
+is its key, or ``{key, name, team, ...}``; a factor is ``{kind, site, start, value, unit, source}``;
+a score is ``{model, precision, batch_class, hardware, workload, metric, score, better, at, kind,
+samples, note}``. Times are RFC 3339 or Unix seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.factor import Factor
+from wattshed_collector.quality import BETTER, KINDS, Score
 from wattshed_exporter.model import Allocation, Batch, Doubtful, Workload
 from wattshed_exporter.semconv import WORKLOAD_ATTRIBUTES
 
@@ -29,6 +31,13 @@ ALLOCATION_FIELDS = frozenset(
 )
 WORKLOAD_FIELDS = frozenset(attribute.name for attribute in WORKLOAD_ATTRIBUTES)
 FACTOR_FIELDS = frozenset({"kind", "site", "start", "value", "unit", "source"})
+SCORE_FIELDS = frozenset(
+    {
+        *("model", "precision", "batch_class", "hardware", "workload", "metric", "score"),
+        *("better", "at", "kind", "samples", "note"),
+    }
+)
+LONGEST_NAME = 200
 LEAST = {"pue": 1.0, "carbon": 0.0}
 """Smallest value of a kind of factor; prices may be negative."""
 
@@ -66,6 +75,18 @@ class Record:
         if not _is_unicode(said):
             self.fail(name, "holds half of a character")
             return ""
+        return said
+
+    def name(self, name: str, default: str | None = None) -> str:
+        said = self.text(name, default)
+        if len(said) > LONGEST_NAME:
+            self.fail(name, f"is longer than {LONGEST_NAME} characters")
+        return said
+
+    def one_of(self, name: str, words: Sequence[str], default: str | None = None) -> str:
+        said = self.text(name, default)
+        if said and said not in words:
+            self.fail(name, f"must be one of {', '.join(words)}")
         return said
 
     def number(self, name: str, default: float | None) -> float | None:
@@ -160,6 +181,39 @@ def factors(body: bytes) -> list[Factor]:
             value,
             record.text("unit", ""),
             record.text("source", ""),
+        )
+
+    return _each(body, read)
+
+
+def scores(body: bytes, latest_s: float) -> list[Score]:
+    """Read a score or a list of scores, none of them from after ``latest_s``. Raises Problems."""
+
+    def read(where: str, said: Json, problems: list[str]) -> Score:
+        record = Record(where, said, problems)
+        record.only(SCORE_FIELDS)
+        score = record.number("score", None)
+        if "score" not in said:
+            record.fail("score", "is missing; null takes back what was said before")
+        if score is not None and not math.isfinite(score):
+            record.fail("score", "must be finite")
+        at_s = record.seconds("at")
+        if at_s > latest_s:
+            record.fail("at", "is in the future")
+        samples = record.whole("samples", 2**63 - 1) if said.get("samples") is not None else None
+        return Score(
+            record.name("model"),
+            record.name("precision", ""),
+            record.name("metric"),
+            score,
+            record.one_of("better", BETTER),
+            round(at_s * 1000),
+            record.one_of("kind", KINDS, "score"),
+            record.name("batch_class", ""),
+            record.name("hardware", ""),
+            record.name("workload", ""),
+            samples,
+            record.name("note", ""),
         )
 
     return _each(body, read)

@@ -62,13 +62,15 @@ WHOLE = frozenset(
         "ledger_state",
         "migration",
         "policy",
+        "quality",
+        "quality_limit",
         "tree",
         "workload",
         "workload_seen",
     }
 )
 """Tables that are whole on every node."""
-WHOLE_VIEWS = frozenset({"v_device", "v_tree", "v_workload"})
+WHOLE_VIEWS = frozenset({"v_device", "v_numerics", "v_quality", "v_tree", "v_workload"})
 """Views over such tables alone; a view over any other is the union of the shards'."""
 
 _TABLE = re.compile(r"^CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+)")

@@ -21,6 +21,8 @@ WRITES = (
     "latest",
     "metric_sample",
     "outcome",
+    "quality",
+    "quality_limit",
     "quarantine",
     "sample",
     "tick",

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattshed_collector.cli import main
 from wattshed_collector.config import Config, Ledger, Retention
 from wattshed_collector.normalise import json_documents
 from wattshed_collector.normalise.json_documents import Problems
@@ -249,3 +250,64 @@ def test_the_examples_in_the_readme_work(collector: Running) -> None:
         assert answer.status == 200
         found, shown = answer.json, json.loads(told)
         assert {**found, "hours": 0} == {**shown, "hours": 0}
+
+
+class TestScores:
+    SAID = {  # noqa: RUF012
+        "model": "llama",
+        "precision": "fp8",
+        "metric": "rouge-l",
+        "score": 0.4,
+        "better": "higher",
+        "at": START,
+        "kind": "calibration",
+    }
+
+    def test_are_stored_once_and_answered(self, collector: Running) -> None:
+        later = {**self.SAID, "at": "2026-01-16T10:00:00Z", "score": 0.3, "kind": "score"}
+        for _ in range(2):
+            answer = send(collector, "/v1/quality", [self.SAID, later])
+            assert (answer.status, answer.json) == (200, {"accepted": 2})
+        (row,) = collector.get("/v1/quality?view=scores").json["rows"]
+        assert (row["score"], row["measurements"]) == (0.3, 2)
+        (row,) = collector.get("/v1/quality?view=drift&metric=rouge-l").json["rows"]
+        assert (row["state"], row["drift_ratio"]) == ("drifted", pytest.approx(0.25))
+        names, values = collector.get("/v1/quality?format=csv").body.decode().splitlines()
+        assert dict(zip(names.split(","), values.split(","), strict=True))["score"] == "0.3"
+
+    def test_problems(self, collector: Running) -> None:
+        wrong = {"model": "", "metric": "m" * 201, "score": "good", "better": "up", "at": 4e9}
+        answer = send(collector, "/v1/quality", [wrong])
+        assert answer.status == 400
+        assert answer.json["problems"] == [
+            "[0]: score must be a number",
+            "[0]: at is in the future",
+            "[0]: model must be a text",
+            "[0]: metric is longer than 200 characters",
+            "[0]: better must be one of higher, lower",
+        ]
+
+    @pytest.mark.parametrize(
+        "query", ["view=best", "format=xml", "view=drift&pod=x", "view=pareto&metric=m"]
+    )
+    def test_what_cannot_be_asked(self, collector: Running, query: str) -> None:
+        answer = collector.get(f"/v1/quality?{query}")
+        assert answer.status == 400
+        assert answer.json["error"]
+
+    def test_the_command_line_says_what_drifted(
+        self, collector: Running, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = ("--url", collector.url, "--json")
+        said = ("--model", "m", "--metric", "top1", "--score", "0.7", "--better", "higher")
+        for arguments, status in (
+            (("record", *said, "--calibration", *place), 0),
+            (("drift", "--metric", "top1", *place), 0),
+            (("record", *said[:-3], "0.5", *said[-2:], "--at", "2026-01-17T10:00Z", *place), 0),
+            (("compare", "--outcome", "image", "--metric", "top1", *place), 0),
+            (("cache", "--by", "pod", *place), 2),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main(("quality", *arguments))
+            assert ended.value.code == status, arguments
+        assert '"state": "ok"' in capsys.readouterr().out

@@ -145,6 +145,7 @@ def request(cluster: str, device: str = "d") -> bytes:
         ("POST", "/v1/outcomes", {INGEST, ADMIN}),
         ("POST", "/v1/ledger/recompute", {ADMIN}),
         ("POST", "/v1/factors", {ADMIN}),
+        ("POST", "/v1/quality", {ADMIN}),
         ("POST", "/v1/backup", {ADMIN}),
         ("POST", "/v1/allocations", {ADMIN}),
         ("POST", "/v1/history/slurm", {ADMIN}),

@@ -81,6 +81,10 @@ def test_numbers_count_up_from_one() -> None:
         "other_metrics",
         "cheaper_inserts",
         "workload_minutes",
+        "outcome_dimensions",
+        "outcome_rollup",
+        "slo",
+        "quality",
     ]
 
 

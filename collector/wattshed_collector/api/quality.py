@@ -1,0 +1,113 @@
+"""``/v1/quality``: scores, what drifted, which ways to serve are dominated, what caches avoided."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.store import quality
+from wattshed_collector.store.client import Client
+from wattshed_collector.store.outcome_queries import COLUMNS
+from wattshed_collector.store.read import Reader
+
+from .window import LONGEST_S, window
+
+FORMATS = ("json", "csv")
+WINDOW = frozenset({"since", "until"})
+NAMED = {
+    "scores": frozenset({"metric"}),
+    "drift": frozenset({"metric"}),
+    "pareto": WINDOW | {"metric", "outcome", "basis", *COLUMNS},
+    "cache": WINDOW | {"by"},
+}
+"""What each view can be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Rows, and the window in Unix seconds that they are about, () where that is all time."""
+
+    rows: list[dict[str, Any]]
+    window: tuple[int, ...] = ()
+
+
+class QualityApi:
+    """Answers questions about scores and the joules that stand beside them."""
+
+    def __init__(self, reader: Reader, longest_seconds: float = LONGEST_S) -> None:
+        self._reader = reader
+        self._longest_seconds = longest_seconds
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/v1/quality", self.quality)]
+
+    async def quality(self, request: web.Request) -> web.Response:
+        """``?view=scores|drift|pareto|cache``, as JSON or ``&format=csv``.
+
+        ``scores`` and ``drift`` take ``metric=``; ``pareto`` needs ``outcome=`` and ``metric=``
+        and takes ``basis=loaded|active``, a window, and columns that must be equal, such as
+        ``team=``; ``cache`` takes ``by=workload,hardware`` and a window of whole hours.
+        """
+        query = dict(request.query)
+        view, form = query.pop("view", "scores"), query.pop("format", "json")
+        if form not in FORMATS:
+            raise InvalidInput(f"format={form!r}: choose one of {', '.join(FORMATS)}", "format")
+        answer = await self._reader.ask(ask, view, query, self._longest_seconds)
+        if form == "csv":
+            return web.Response(text=_csv(answer.rows), content_type="text/csv")
+        document: dict[str, Any] = {"view": view, "rows": answer.rows}
+        if answer.window:
+            document["window"] = dict(zip(("start", "end"), answer.window, strict=True))
+        text = json.dumps(document, allow_nan=False)
+        return web.Response(text=text, content_type="application/json")
+
+
+def ask(
+    client: Client, view: str, query: Mapping[str, str], longest_seconds: float = LONGEST_S
+) -> Answer:
+    """Return what ``view`` says to ``query``. Raises InvalidInput."""
+    if view not in NAMED:
+        raise InvalidInput(f"view={view!r}: choose one of {', '.join(NAMED)}", "view")
+    for name in sorted(set(query) - NAMED[view]):
+        known = ", ".join(sorted(NAMED[view]))
+        raise InvalidInput(f"{view} is not asked by {name!r} but by {known}", "query")
+    if view == "scores":
+        return Answer(quality.scores(client, query.get("metric", "")))
+    if view == "drift":
+        return Answer(quality.numerics(client, query.get("metric", "")))
+    told = query.get("since", "24h"), query.get("until", "")
+    span = window(*told, time.time(), longest_seconds)
+    return _pareto(client, query, span) if view == "pareto" else _cache(client, query, span)
+
+
+def _pareto(client: Client, query: Mapping[str, str], span: tuple[int, int]) -> Answer:
+    for name in ("outcome", "metric"):
+        if not query.get(name):
+            raise InvalidInput(f"{name}= is missing: pareto compares by both", name)
+    where = {name: query[name] for name in query if name in COLUMNS}
+    told = query["outcome"], query["metric"], *span, query.get("basis", "loaded"), where
+    return Answer(quality.pareto(client, *told), span)
+
+
+def _cache(client: Client, query: Mapping[str, str], span: tuple[int, int]) -> Answer:
+    hours = span[0] - span[0] % quality.HOUR_S, span[1]
+    by = tuple(filter(None, query.get("by", "workload").split(",")))
+    return Answer(quality.cache_effect(client, by, *hours), hours)
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    """Return a line of names and one per row (RFC 4180); what is not known is empty."""
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
