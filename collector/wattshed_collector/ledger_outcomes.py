@@ -13,10 +13,13 @@ from collections.abc import Iterable
 
 from . import ledger_edges
 from .store import ledger_state
-from .store.outcome_sql import BEGUN, EDGES, OUTCOMES, SEEN
+from .store.outcome_sql import BEGUN, EDGES, KNOWN_HOURS, OUTCOMES, SEEN
 from .store.shards import Shards
 
 HOUR_S = 3600
+LONG_HOURS = 1500
+"""Of a longer stretch only the hours are computed of which anything is known: results of several
+years may lie in one store."""
 
 
 class Outcomes:
@@ -50,7 +53,7 @@ class Outcomes:
         if settled_ms > self._settled_ms:
             lo = max(self._settled_ms // 1000, self._next_since) // HOUR_S * HOUR_S
             found.update(range(lo, settled_ms // 1000 + 1, HOUR_S))
-        return {hour for hour in found if hour >= self._next_since}
+        return self._known({hour for hour in found if hour >= self._next_since})
 
     def compute(self, lo: int, hi: int, version: int) -> None:
         """Set the outcomes of the hours of [lo, hi), Unix seconds, against what is charged."""
@@ -84,6 +87,12 @@ class Outcomes:
         told |= ledger_edges.beyond(edges, self._edges)
         self._next_edges = edges
         return begun
+
+    def _known(self, hours: set[int]) -> set[int]:
+        if len(hours) <= LONG_HOURS:
+            return hours
+        given = {"first": min(hours), "last": max(hours)}
+        return hours & {int(hour) for (hour,) in self._shards.client.rows(KNOWN_HOURS, given)}
 
     def _begun(self, touched: list[int], begun: list[int]) -> set[int]:
         found: set[int] = set()

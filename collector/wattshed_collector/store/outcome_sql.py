@@ -105,6 +105,16 @@ GROUP BY workload_id
 a counter of its may have begun; that in which its last counter was first read; and whether either
 is news of the hours ``touched`` by charges or of those in which a counter has ``begun``."""
 
+KNOWN_HOURS = """
+SELECT toUnixTimestamp(at) FROM (
+    SELECT DISTINCT t AS at FROM charge_1h
+    UNION DISTINCT SELECT DISTINCT t AS at FROM outcome_1h
+    UNION DISTINCT SELECT DISTINCT hour AS at FROM outcome_reach WHERE span = 3600
+)
+WHERE toUnixTimestamp(at) BETWEEN {first:UInt32} AND {last:UInt32}
+"""
+"""The hours with charges, outcomes or readings of them."""
+
 _FIELDS = f"""{_STREAM}, model, toUnixTimestamp64Milli(ts) AS t,
            ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start, total"""
 
