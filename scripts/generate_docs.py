@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 from wattshed_collector import config as collector
-from wattshed_collector import telemetry
+from wattshed_collector import slo_metrics, telemetry
 from wattshed_exporter import config as exporter
 from wattshed_exporter import semconv, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+HEAD = ("| Prometheus | type | meaning | labels |", "|---|---|---|---|")
 BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
 
 
@@ -24,7 +25,7 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Written by `make docs` from `wattshed_exporter/semconv` and",
-        "`wattshed_collector/telemetry.py`; edit those.",
+        "`wattshed_collector/telemetry.py` and `slo_metrics.py`; edit those.",
         "",
         "## Exporter",
         "",
@@ -46,8 +47,7 @@ def metrics() -> str:
         "",
         "## Collector",
         "",
-        "| Prometheus | type | meaning | labels |",
-        "|---|---|---|---|",
+        *HEAD,
     ]
     for kind, table_ in (
         ("counter", (*telemetry.COUNTERS, *telemetry.WATCHED_COUNTERS)),
@@ -58,6 +58,9 @@ def metrics() -> str:
             f"| `{telemetry.PREFIX}{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |"
             for h in table_
         ]
+    lines += ["", "### Energy SLOs", "", *HEAD]
+    for kind, table_ in (("gauge", slo_metrics.GAUGES), ("counter", slo_metrics.COUNTERS)):
+        lines += [f"| `{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |" for h in table_]
     return "\n".join(lines) + "\n"
 
 

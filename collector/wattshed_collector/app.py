@@ -31,6 +31,7 @@ from .api.ledger import LedgerApi
 from .api.patience import Patience
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
+from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
 from .config import Config, Durability
@@ -59,6 +60,8 @@ from .security.keys import TENANCY
 from .security.tenancy import Tenancy
 from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
+from .slo_metrics import Exposed
+from .slo_watch import SloFileWatch, SloWatch
 from .store import lease, memory, places, shards
 from .store.budget import Budget, always_open
 from .store.client import Store
@@ -141,6 +144,8 @@ async def running(
             report.mirror(telemetry)
         watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
         await stack.enter_async_context(_beside(watch.keep()))
+        objectives = _objectives(parts)
+        await stack.enter_async_context(_beside(objectives.keep()))
         url = await stack.enter_async_context(_served(app, config, guard, patience))
         await stack.enter_async_context(_beside(guard.keep_fresh(reload or asyncio.Event())))
         if not parts.store.is_server:
@@ -225,6 +230,7 @@ def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Applicat
     app.add_routes(FactsApi(reader, longest_seconds).routes())
     app.add_routes(FleetApi(reader, longest_seconds).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
+    app.add_routes(SloApi(reader).routes())
     return app
 
 
@@ -326,6 +332,13 @@ def _ledger(
         late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
         enabled=told.enabled,
     )
+
+
+def _objectives(parts: Parts) -> SloWatch:
+    exposed = Exposed()
+    parts.telemetry.registry.register(exposed)
+    file = SloFileWatch(parts.config.slo.file, parts.telemetry)
+    return SloWatch(parts.clerk, file, exposed)
 
 
 def _hosts(config: Config) -> Collection[str] | None:

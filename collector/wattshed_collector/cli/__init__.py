@@ -20,6 +20,7 @@ from . import (
     migrate,
     move,
     show,
+    slo,
     sql,
     targets,
     token,
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   wattshed report --since 24h                  tables in the terminal
   wattshed report --since 7d --html week.html  one self-contained page with plots
   wattshed energy --by team --since 24h --json joules per team
+  wattshed slo check                           does an objective for energy per outcome burn?
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -59,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     for module in (
         up,
         show,
+        slo,
         ledger,
         targets,
         imports,

@@ -18,6 +18,7 @@ from .intake import DeadLetterFolder, OtherMetrics
 from .relabel import Action, Relabel
 from .scrape import NAMED_ALONE, Job, Scrape, named_target
 from .security import ClientCertificates, Requests, Security, SelfReport
+from .slo import SloFile
 from .store import Migrate, Store
 
 __all__ = (
@@ -44,6 +45,7 @@ __all__ = (
     "Scrape",
     "Security",
     "SelfReport",
+    "SloFile",
     "Static",
     "Store",
     "Tls",
@@ -72,6 +74,7 @@ class Config:
     durability: Durability = field(default_factory=Durability)
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
+    slo: SloFile = field(default_factory=SloFile)
     security: Security = field(default_factory=Security)
     requests: Requests = field(default_factory=Requests)
     telemetry: SelfReport = field(default_factory=SelfReport)
