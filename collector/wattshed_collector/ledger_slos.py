@@ -17,7 +17,7 @@ from .store.slo_sql import DONE, IS_NEWS, MEMBERS, NEWS, REACHED, RESTART, SLOS
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
-HOURS_PER_STATEMENT = 6
+HOURS_PER_STATEMENT = 24
 PORTION_HOURS = 168
 
 
@@ -34,13 +34,19 @@ class Reach:
 
 
 class Slos:
-    """Objectives on the tables of ``shards``."""
+    """Objectives on the tables of ``shards``. ``minute_days`` is for how long minutes are kept, 0
+    for ever; None: the store knows."""
 
-    def __init__(self, shards: Shards, portion_hours: int = PORTION_HOURS) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        portion_hours: int = PORTION_HOURS,
+        minute_days: int | None = None,
+    ) -> None:
         self._shards = shards
         self._portion_hours = portion_hours
         self._are_any: bool | None = None
-        self._minute_days: int | None = None
+        self._minute_days = minute_days
 
     def refresh(self) -> bool:
         """Look whether there are any; return it."""
