@@ -33,7 +33,8 @@ def build(client: Client, name: str = "") -> Record:
     say. Raises InvalidInput where there is none of that name.
     """
     rows = slo_queries.burn(client, name)
-    slos = [_one(told, rows) for told in slo_queries.defined(client, name)]
+    found = {row["slo"] for row in rows}  # one may come or go between the two questions
+    slos = [_one(t, rows) for t in slo_queries.defined(client, name) if t["slo"] in found]
     if name and not slos:
         raise InvalidInput(f"no SLO is named {name!r}; `wattshed slo list` shows them", "slo")
     if name:

@@ -1,4 +1,4 @@
-"""Burn rates written down once more in plain Python, and streams of minutes whose sums are known."""
+"""Burn rates once more in plain Python, and streams of minutes whose sums are known."""
 
 from __future__ import annotations
 
