@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wattshed_collector import config as collector
-from wattshed_collector import telemetry
+from wattshed_collector import slo_metrics, telemetry
 from wattshed_collector.outcomes import look
 from wattshed_collector.outcomes.engines import SERVERS
 from wattshed_exporter import config as exporter
@@ -22,6 +22,7 @@ TESTED = {
     "recorded": "a recorded page, and pages written from the documentation",
     "documentation": "pages written from the documentation, not recorded",
 }
+HEAD = ("| Prometheus | type | meaning | labels |", "|---|---|---|---|")
 BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
 
 
@@ -31,7 +32,7 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Written by `make docs` from `wattshed_exporter/semconv` and",
-        "`wattshed_collector/telemetry.py`; edit those.",
+        "`wattshed_collector/telemetry.py` and `slo_metrics.py`; edit those.",
         "",
         "## Exporter",
         "",
@@ -53,8 +54,7 @@ def metrics() -> str:
         "",
         "## Collector",
         "",
-        "| Prometheus | type | meaning | labels |",
-        "|---|---|---|---|",
+        *HEAD,
     ]
     for kind, table_ in (
         ("counter", (*telemetry.COUNTERS, *telemetry.WATCHED_COUNTERS)),
@@ -65,6 +65,9 @@ def metrics() -> str:
             f"| `{telemetry.PREFIX}{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |"
             for h in table_
         ]
+    lines += ["", "### Energy SLOs", "", *HEAD]
+    for kind, table_ in (("gauge", slo_metrics.GAUGES), ("counter", slo_metrics.COUNTERS)):
+        lines += [f"| `{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |" for h in table_]
     return "\n".join(lines) + "\n"
 
 

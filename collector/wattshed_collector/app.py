@@ -33,6 +33,7 @@ from .api.patience import Patience
 from .api.quality import QualityApi
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
+from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
 from .config import Config, Durability
@@ -67,6 +68,8 @@ from .security.guard import Guard
 from .security.tenancy import Tenancy
 from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
+from .slo_metrics import Exposed
+from .slo_watch import SloFileWatch, SloWatch
 from .store import lease, memory, places, shards
 from .store.budget import Budget, always_open
 from .store.client import Client, Store
@@ -159,6 +162,8 @@ async def running(
         await stack.enter_async_context(_beside(watch.keep()))
         drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
         await stack.enter_async_context(_beside(drifts.keep()))
+        objectives = _objectives(parts)
+        await stack.enter_async_context(_beside(objectives.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
         )
@@ -248,6 +253,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(FleetApi(reader, longest_seconds).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
+    app.add_routes(SloApi(reader).routes())
     return app
 
 
@@ -373,6 +379,13 @@ def _ledger(
         late_seconds=LATE_SECONDS + config.store.query_seconds if store.is_server else 0.0,
         enabled=told.enabled,
     )
+
+
+def _objectives(parts: Parts) -> SloWatch:
+    exposed = Exposed()
+    parts.telemetry.registry.register(exposed)
+    file = SloFileWatch(parts.config.slo.file, parts.telemetry)
+    return SloWatch(parts.clerk, file, exposed)
 
 
 def _hosts(config: Config) -> Collection[str] | None:

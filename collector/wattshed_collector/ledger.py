@@ -20,6 +20,7 @@ from . import ledger_edges
 from .errors import InvalidInput
 from .ledger_edges import Edges
 from .ledger_outcomes import Outcomes
+from .ledger_slos import Slos
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.lease import Lease
@@ -118,6 +119,7 @@ class Ledger:
         self._containment = Containment(policy.topology)
         self._edges = ledger_edges.none()
         self._outcomes = Outcomes(self._shards)
+        self._slos = Slos(self._shards)
         self._too_old: set[int] = set()
         self._watermark_us, self._version = ledger_state.restore(client)
 
@@ -195,8 +197,10 @@ class Ledger:
         # A clock that is set back must not hide what comes from then on.
         since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
         news = self._marks.read(self._client, since_us)
+        self._slos.refresh()
         if not news:
             self._marks.done(news.seen)
+            self._follow()
             return ()
         self._shards.sync()
         edges, hours, settled_ms = self._charged_hours(news.touched)
@@ -210,7 +214,23 @@ class Ledger:
         self._marks.done(news.seen)
         self._outcomes.done(self._version)
         ledger_state.save(self._client, self._watermark_us, settled_ms, self._version)
+        self._follow()
         return sorted({*hours, *others})
+
+    def _follow(self) -> None:
+        """Compute what became of objectives that are new, or about others than before."""
+        since, end = self._outcomes.extent
+        if not self._slos.is_behind(since, end, self._now()):
+            return
+        first, last = self._next_version(), self._next_version()
+        ledger_state.begin(self._client, last)
+        with self._lease.kept() if self._lease else nullcontext():
+            self._slos.follow(since, end, self._now(), (first, last), self._go_on)
+
+    def _go_on(self) -> None:
+        if self._is_stopping():
+            raise Stopped
+        self._must_lead()
 
     def _charged_hours(self, touched: frozenset[int]) -> tuple[Edges, Sequence[int], int]:
         """Return where the readings of ``touched`` begin and end, which hours are to be charged
@@ -320,6 +340,7 @@ class Ledger:
             self._shards.sync(ledger_state.READ)
             self._must_lead()
             self._outcomes.compute(lo, hi, version)
+            self._slos.compute(lo, hi, version)
             self.compute((ledger_state.FINISH,), lo, hi, rule, version)
 
     def _set_against(self, hours: Sequence[int]) -> None:
@@ -330,10 +351,9 @@ class Ledger:
         ledger_state.begin(self._client, version)
         rule = self._policy.rule
         for lo, hi, _ in _ranges(hours, lambda hour: rule):
-            if self._is_stopping():
-                raise Stopped
-            self._must_lead()
+            self._go_on()
             self._outcomes.compute(lo, hi, version)
+            self._slos.compute(lo, hi, version)
 
     def _open_hours(self, lo: int, hi: int, version: int) -> None:
         hours = range(lo, hi, HOUR_S)

@@ -31,6 +31,13 @@ class Outcomes:
         self._since, self._settled_ms = ledger_state.outcomes_since(shards.client)
         self._next_since, self._next_settled_ms = self._since, self._settled_ms
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The first hour with outcomes and the one after the last in which anything is charged,
+        Unix seconds; they are one where there are none."""
+        end = self._settled_ms // 1000 // HOUR_S * HOUR_S + HOUR_S
+        return min(self._since or end, end), end
+
     def forget(self) -> None:
         """Take everything for new again: another may have led."""
         self._edges = ledger_edges.none()

@@ -117,6 +117,8 @@ GAUGES: tuple[Health, ...] = (
         "Always 1; how hours are charged that begin from now on.",
         ("idle_policy", "idle_below_e4", "host_remainder"),
     ),
+    Health("slo_definitions", "Objectives that the SLO file defines and that are in force."),
+    Health("slo_file_valid", "1 while the SLO file is in force, 0 while a bad one is left aside."),
     Health("build_info", "Always 1; the version that runs.", ("version",)),
 )
 HISTOGRAMS: tuple[Health, ...] = (

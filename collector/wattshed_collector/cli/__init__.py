@@ -22,6 +22,7 @@ from . import (
     outcomes,
     quality,
     show,
+    slo,
     sql,
     targets,
     token,
@@ -38,6 +39,7 @@ EXAMPLES = """examples:
   wattshed report --since 7d --html week.html  one self-contained page with plots
   wattshed energy --by team --since 24h --json joules per team
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
+  wattshed slo check                           does an objective for energy per outcome burn?
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -64,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
         up,
         show,
         quality,
+        slo,
         ledger,
         targets,
         outcomes,

@@ -19,6 +19,7 @@ from .outcomes import OutcomeRule, Outcomes
 from .relabel import Action, Relabel
 from .scrape import NAMED_ALONE, Job, Scrape, named_target
 from .security import ClientCertificates, Requests, Security, SelfReport
+from .slo import SloFile
 from .store import Migrate, Store
 
 __all__ = (
@@ -48,6 +49,7 @@ __all__ = (
     "Scrape",
     "Security",
     "SelfReport",
+    "SloFile",
     "Static",
     "Store",
     "Tls",
@@ -78,6 +80,7 @@ class Config:
     ledger: Ledger = field(default_factory=Ledger)
     topology: TopologyFile = field(default_factory=TopologyFile)
     quality: Quality = field(default_factory=Quality)
+    slo: SloFile = field(default_factory=SloFile)
     security: Security = field(default_factory=Security)
     requests: Requests = field(default_factory=Requests)
     telemetry: SelfReport = field(default_factory=SelfReport)

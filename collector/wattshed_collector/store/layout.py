@@ -64,13 +64,30 @@ WHOLE = frozenset(
         "policy",
         "quality",
         "quality_limit",
+        "slo",
+        "slo_1h",
+        "slo_1m",
+        "slo_member",
+        "slo_reach",
         "tree",
         "workload",
         "workload_seen",
     }
 )
 """Tables that are whole on every node."""
-WHOLE_VIEWS = frozenset({"v_device", "v_numerics", "v_quality", "v_tree", "v_workload"})
+WHOLE_VIEWS = frozenset(
+    {
+        "v_device",
+        "v_numerics",
+        "v_quality",
+        "v_slo",
+        "v_slo_1h",
+        "v_slo_burn",
+        "v_slo_window",
+        "v_tree",
+        "v_workload",
+    }
+)
 """Views over such tables alone; a view over any other is the union of the shards'."""
 
 _TABLE = re.compile(r"^CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+)")

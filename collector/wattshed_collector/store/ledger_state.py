@@ -205,9 +205,19 @@ def measured(client: Client) -> tuple[int, int, int]:
 
 def raw_days(client: Client) -> int:
     """Return for how many days the store keeps raw readings; 0: for ever."""
+    return _kept_days(client, "tick")
+
+
+def minute_days(client: Client) -> int:
+    """Return for how many days the store keeps what is summed by the minute; 0: for ever."""
+    return _kept_days(client, "outcome_1m")
+
+
+def _kept_days(client: Client, table: str) -> int:
     rows = client.rows(
-        "SELECT engine_full FROM system.tables WHERE name = 'tick' AND database IN "
-        "(currentDatabase(), currentDatabase() || '_shard') ORDER BY database DESC"
+        "SELECT engine_full FROM system.tables WHERE name = {table:String} AND database IN "
+        "(currentDatabase(), currentDatabase() || '_shard') ORDER BY database DESC",
+        {"table": table},
     )
     found = re.search(r"TTL .*?toIntervalDay\((\d+)\)", str(rows[0][0])) if rows else None
     return int(found[1]) if found else 0
