@@ -73,7 +73,16 @@ WHOLE = frozenset(
 )
 """Tables that are whole on every node."""
 WHOLE_VIEWS = frozenset(
-    {"v_device", "v_slo", "v_slo_1h", "v_slo_burn", "v_slo_window", "v_tree", "v_workload"}
+    {
+        "v_device",
+        "v_slo",
+        "v_slo_1h",
+        "v_slo_burn",
+        "v_slo_now",
+        "v_slo_window",
+        "v_tree",
+        "v_workload",
+    }
 )
 """Views over such tables alone; a view over any other is the union of the shards'."""
 
