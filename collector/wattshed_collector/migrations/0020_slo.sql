@@ -96,12 +96,13 @@ INNER JOIN (SELECT * FROM slo FINAL WHERE is_active) AS d
 -- before what is charged, at a full minute: until its counter is read again, what was made in the
 -- newest minute is not known, and its joules would look dear. Windows of more than six hours begin
 -- at a full hour.
+CREATE OR REPLACE VIEW v_slo_now {{ON_CLUSTER}} AS
+SELECT toStartOfMinute(least(now('UTC'), toDateTime(max(settled), 'UTC')) - toIntervalMinute(2))
+           AS at
+FROM ledger_state FINAL WHERE name = 'charges';
+
 CREATE OR REPLACE VIEW v_slo_window {{ON_CLUSTER}} AS
-SELECT s.*, (
-           SELECT toStartOfMinute(least(now('UTC'), toDateTime(max(settled), 'UTC'))
-                                  - toIntervalMinute(2))
-           FROM ledger_state FINAL WHERE name = 'charges'
-       ) AS at,
+SELECT s.*, (SELECT at FROM v_slo_now) AS at,
        arraySort(arrayDistinct(arrayConcat(s.burn.2, s.burn.3,
            [toUInt32(s.window_days * 86400)]))) AS windows,
        arrayMap(w -> if(w <= 21600, at - toIntervalSecond(w),
@@ -163,19 +164,28 @@ FROM (
                    sum(v.outcomes) AS n, sum(v.bad_outcomes) AS b,
                    sum(v.unmeasured_outcomes) AS u, sum(v.joules) AS j, sum(v.idle_joules) AS i
             FROM (
-                SELECT t, toString(slo) AS slo, revision, outcomes, bad_outcomes,
-                       unmeasured_outcomes, joules, idle_joules
+                SELECT t, slo, revision, outcomes, bad_outcomes, unmeasured_outcomes, joules,
+                       idle_joules
                 FROM slo_1h FINAL
-                WHERE t >= (SELECT min(starts[-1]) FROM v_slo_window)
-                  AND t < toStartOfHour((SELECT max(at) FROM v_slo_window) - toIntervalHour(6))
+                WHERE t >= toStartOfHour((SELECT at FROM v_slo_now)
+                          - toIntervalDay((SELECT max(window_days) FROM slo FINAL WHERE is_active)))
+                  AND t < toStartOfHour((SELECT at FROM v_slo_now) - toIntervalHour(6))
                 UNION ALL
-                SELECT t, toString(slo), revision, outcomes, bad_outcomes, unmeasured_outcomes,
-                       joules, idle_joules
+                SELECT t, slo, revision, outcomes, bad_outcomes, unmeasured_outcomes, joules,
+                       idle_joules
                 FROM slo_1m FINAL
-                WHERE t >= toStartOfHour((SELECT max(at) FROM v_slo_window) - toIntervalHour(6))
-                  AND t < (SELECT max(at) FROM v_slo_window)
+                WHERE t >= toStartOfHour((SELECT at FROM v_slo_now) - toIntervalHour(6))
+                  AND t < (SELECT at FROM v_slo_now)
             ) AS v
-            INNER JOIN (SELECT name, revision, starts FROM v_slo_window) AS w
+            INNER JOIN (
+                SELECT name, revision,
+                       arrayMap(w -> if(w <= 21600, at - toIntervalSecond(w),
+                                        toStartOfHour(at - toIntervalSecond(w))),
+                                arraySort(arrayDistinct(arrayConcat(burn.2, burn.3,
+                                    [toUInt32(window_days * 86400)])))) AS starts,
+                       (SELECT at FROM v_slo_now) AS at
+                FROM slo FINAL WHERE is_active
+            ) AS w
                 ON w.name = v.slo AND w.revision = v.revision
             GROUP BY slo, within
             HAVING within > 0

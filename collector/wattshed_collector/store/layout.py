@@ -83,6 +83,7 @@ WHOLE_VIEWS = frozenset(
         "v_slo",
         "v_slo_1h",
         "v_slo_burn",
+        "v_slo_now",
         "v_slo_window",
         "v_tree",
         "v_workload",
