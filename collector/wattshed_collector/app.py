@@ -22,12 +22,14 @@ from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, place
+from . import address, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
+from .api.described import DocumentApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
+from .api.outcomes import OutcomesApi
 from .api.patience import Patience
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
@@ -225,6 +227,8 @@ def _application(parts: Parts, guard: Guard, patience: Patience) -> web.Applicat
     app.add_routes(FactsApi(reader, longest_seconds).routes())
     app.add_routes(FleetApi(reader, longest_seconds).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
+    app.add_routes(OutcomesApi(reader, longest_seconds).routes())
+    app.add_routes(DocumentApi(served.OPERATIONS).routes())
     return app
 
 
