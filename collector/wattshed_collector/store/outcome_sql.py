@@ -87,7 +87,8 @@ GROUP BY hour, stream
 """What ``wattshed_collector.ledger_edges.EDGE`` names, per touched hour and counter."""
 
 BEGUN = """
-SELECT toUnixTimestamp(toStartOfHour(min(if(since > 0 AND since < from_ts, since, from_ts)))),
+SELECT toUnixTimestamp(toStartOfHour(
+           min(if(since > 0 AND since < from_ts, since, from_ts)) - INTERVAL 1 MINUTE)),
        toUnixTimestamp(toStartOfHour(max(from_ts))),
        max(toUnixTimestamp(toStartOfHour(since)) IN {touched:Array(UInt32)}
            OR toUnixTimestamp(toStartOfHour(from_ts)) IN {begun:Array(UInt32)}) AS is_news
@@ -100,9 +101,9 @@ LEFT JOIN (
 ) AS s USING (workload_id)
 GROUP BY workload_id
 """
-"""Of each workload with outcomes the hours (Unix seconds) in which it was first held or heard of,
-and in which its last counter began; and whether either is news of the hours ``touched`` by charges
-or of those in which a counter has ``begun``."""
+"""Of each workload with outcomes the hour (Unix seconds) in which it was first held or heard of, or
+a counter of its may have begun; that in which its last counter was first read; and whether either
+is news of the hours ``touched`` by charges or of those in which a counter has ``begun``."""
 
 _FIELDS = f"""{_STREAM}, model, toUnixTimestamp64Milli(ts) AS t,
            ifNull(toUnixTimestamp64Milli(start_ts), 0) AS start, total"""
