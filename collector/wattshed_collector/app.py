@@ -23,12 +23,14 @@ from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, place
+from . import address, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
+from .api.described import DocumentApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
+from .api.outcomes import OutcomesApi
 from .api.patience import Patience
 from .api.quality import QualityApi
 from .api.routes import Api, errors
@@ -254,6 +256,8 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
+    app.add_routes(OutcomesApi(reader, longest_seconds).routes())
+    app.add_routes(DocumentApi(served.OPERATIONS).routes())
     return app
 
 

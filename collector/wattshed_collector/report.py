@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
+from .api.outcome_pages import row
 from .store import quarantine, queries, tree_queries
 from .store.client import Client
-from .store.outcome_queries import Asked, per_outcome
+from .store.outcome_queries import LEAST_OUTCOMES, Asked, per_outcome
 from .store.queries import Record
 
 
@@ -38,10 +39,12 @@ class Report(TypedDict):
 
     ``classes``: joules per class. ``power``: mean watts per class at each ``times`` entry.
     ``workloads``: one record per workload with ``outcomes`` {kind: count} and
-    ``joules_per_outcome`` {kind: {"active": J, "loaded": J}}, without what was charged before the
-    first outcome of a run. ``nodes``, ``teams``, ``devices``:
-    records of ``queries.energy``. ``live``: the newest tick of each device. ``outer_meters``:
-    records of ``tree_queries.reconciliation``, what they measured beside what is inside of them.
+    ``joules_per_outcome`` {kind: {"active": J, "loaded": J, "low": J, "high": J}}, without what was
+    charged before the first outcome of a run; low and high bound loaded by its uncertainty.
+    ``outcomes``: rows of ``outcome_pages`` by AI model and precision. ``nodes``, ``teams``,
+    ``devices``: records of ``queries.energy``. ``live``: the newest tick of each device.
+    ``outer_meters``: records of ``tree_queries.reconciliation``, what they measured beside what is
+    inside of them.
     """
 
     version: int
@@ -53,6 +56,7 @@ class Report(TypedDict):
     times: list[int]
     power: dict[str, list[float]]
     workloads: list[Record]
+    outcomes: list[Record]
     teams: list[Record]
     nodes: list[Record]
     devices: list[Record]
@@ -63,8 +67,7 @@ class Report(TypedDict):
 
 CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
 STEPS_S = (60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
-LEAST_OUTCOMES = 1e-9
-"""What is less is the rounding of what a counter grew by, spread over minutes."""
+BY_MODEL = ("ai_model", "precision")
 POINTS = 300
 """About as many points as a chart can show."""
 
@@ -93,6 +96,7 @@ def build(client: Client, since: int, until: int) -> Report:
         "times": times,
         "power": power,
         "workloads": _workloads(client, since, until),
+        "outcomes": _outcomes(client, since, until),
         "teams": queries.energy(client, "team", since, until),
         "nodes": queries.energy(client, "node", since, until),
         "devices": queries.energy(client, "device", since, until),
@@ -152,10 +156,19 @@ def _workloads(client: Client, since: int, until: int) -> list[Record]:
             record["outcome"]: {
                 "active": record["joules_per_outcome_active"],
                 "loaded": record["joules_per_outcome_loaded"],
+                "low": record["low"],
+                "high": record["high"],
             }
             for record in records
         }
     return workloads
+
+
+def _outcomes(client: Client, since: int, until: int) -> list[Record]:
+    """What models took for what they made, the most energy first; states other than ok as well."""
+    asked = Asked(BY_MODEL, since, until)
+    rows = [row(asked, record) for record in per_outcome(client, asked)]
+    return sorted(rows, key=lambda row: -(row["loaded_joules"] or 0.0))
 
 
 def _quality(client: Client, since: int, until: int) -> Quality:

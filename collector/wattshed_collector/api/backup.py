@@ -9,9 +9,50 @@ from typing import Any
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.errors import InvalidInput, Retryable
 from wattshed_collector.ledger_job import LedgerJob
+from wattshed_collector.openapi import ADMIN, Operation, by_name, maybe, number, record, text, whole
 from wattshed_collector.store import backup
+
+_MADE = {
+    "folder": text(),
+    "version": text("Of the program"),
+    "started": number("Unix seconds"),
+    "seconds": number("How long it took"),
+    "base": maybe(text("The full backup that it builds on")),
+    "files": whole(),
+    "bytes": whole(),
+    "rows": whole(),
+    "tables": by_name(whole(), "Rows by table"),
+}
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/backup",
+        "Back up the embedded store; answers when done, with what it holds",
+        {openapi.JSON: record(_MADE)},
+        takes={
+            openapi.JSON: record(
+                {
+                    "folder": text("Below durability.backup_folder"),
+                    "base": maybe(text("A full backup of which only what changed is kept")),
+                },
+                optional=("base",),
+            )
+        },
+        role=ADMIN,
+        refusals=(400,),
+        note="Only a collector with the embedded store answers here.",
+    ),
+    Operation(
+        "GET",
+        "/v1/backup",
+        "Which backup is being made, and how far it is",
+        {openapi.JSON: record({"folder": maybe(text()), "bytes": maybe(whole())})},
+        note="Only a collector with the embedded store answers here.",
+    ),
+)
 
 
 class BackupApi:

@@ -8,7 +8,19 @@ from typing import Any
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.openapi import (
+    SINCE,
+    UNTIL,
+    Operation,
+    Parameter,
+    number,
+    record,
+    rows,
+    text,
+    whole,
+)
 from wattshed_collector.store import fleet_queries
 from wattshed_collector.store.read import Reader
 
@@ -18,6 +30,62 @@ MOST_POINTS = 11_000
 """Of one series: what Prometheus gives as well."""
 MOST_DEVICES = 10_000
 MINUTE_S = 60
+
+
+_POWER = openapi.record(
+    {
+        "by": text(),
+        "device": text(),
+        "window": openapi.SPAN,
+        "rows": openapi.listed(
+            record(
+                {"t": whole("Begin of the step, Unix seconds"), "name": text(), "watts": number()},
+                "Now: name and watts; over time t as well; of one device t and watts",
+                optional=("t", "name"),
+            )
+        ),
+    },
+    optional=("by", "device", "window"),
+)
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/power",
+        "Watts by who holds the devices or where they are: now, or means over time",
+        {openapi.JSON: _POWER},
+        (
+            Parameter("by", "What to sum by", {**text("", *fleet_queries.BY), "default": "team"}),
+            Parameter("device", "The readings of one device instead", example="GPU-5f3a"),
+            Parameter("since", "Begin of the window; without it, power now", example="24h"),
+            UNTIL,
+            Parameter("step", "Whole minutes, in seconds", {"type": "integer", "default": 60}),
+        ),
+        refusals=(400,),
+    ),
+    Operation(
+        "GET",
+        "/v1/devices/least-used",
+        "The devices of lowest mean utilisation in the window",
+        {
+            openapi.JSON: rows(
+                {
+                    "device": text(),
+                    "node": text(),
+                    "utilization_ratio": number(),
+                    "power_watts": openapi.maybe(number()),
+                },
+                window=openapi.WINDOW,
+            )
+        },
+        (
+            SINCE,
+            UNTIL,
+            Parameter("limit", "How many", {"type": "integer", "default": 50, "minimum": 1,
+                                            "maximum": MOST_DEVICES}),
+        ),
+        refusals=(400,),
+    ),
+)  # fmt: skip
 
 
 class FleetApi:

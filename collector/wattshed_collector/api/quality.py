@@ -12,7 +12,9 @@ from typing import Any
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.openapi import SINCE, UNTIL, WINDOW, Operation, Parameter, record, text
 from wattshed_collector.store import quality
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS
@@ -21,14 +23,49 @@ from wattshed_collector.store.read import Reader
 from .window import LONGEST_S, window
 
 FORMATS = ("json", "csv")
-WINDOW = frozenset({"since", "until"})
+TIMES = frozenset({"since", "until"})
 NAMED = {
     "scores": frozenset({"metric"}),
     "drift": frozenset({"metric"}),
-    "pareto": WINDOW | {"metric", "outcome", "basis", *COLUMNS},
-    "cache": WINDOW | {"by"},
+    "pareto": TIMES | {"metric", "outcome", "basis", *COLUMNS},
+    "cache": TIMES | {"by"},
 }
 """What each view can be asked."""
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/quality",
+        "Scores, what drifted, which ways to serve are dominated, what caches avoided",
+        {
+            openapi.JSON: record(
+                {
+                    "view": text(),
+                    "rows": openapi.listed({"type": "object"}, "By view: docs/QUALITY.md"),
+                    "window": WINDOW,
+                },
+                optional=("window",),
+            ),
+            openapi.CSV: text(),
+        },
+        (
+            Parameter("view", "What is asked", {**text("", *NAMED), "default": "scores"}),
+            Parameter("format", "JSON or CSV", text("", *FORMATS)),
+            Parameter("metric", "Scores of this metric; pareto needs one"),
+            Parameter("outcome", "pareto: the kind of outcome, which it needs"),
+            Parameter("basis", "pareto: which joules", text("", "loaded", "active")),
+            Parameter("by", "cache: columns to group by, with commas between"),
+            SINCE,
+            UNTIL,
+            *(
+                Parameter(column, f"pareto: only what has this {column}")
+                for column in COLUMNS
+                if column != "outcome"
+            ),
+        ),
+        refusals=(400,),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,22 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from wattshed_collector import report
+from wattshed_collector import openapi, report
 from wattshed_collector.errors import InvalidInput, Retryable, StoreError
+from wattshed_collector.openapi import (
+    NOBODY,
+    SINCE,
+    UNTIL,
+    Operation,
+    Parameter,
+    by_name,
+    maybe,
+    number,
+    record,
+    rows,
+    text,
+    whole,
+)
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
 from wattshed_collector.store import queries
@@ -22,12 +36,69 @@ from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter import __version__
 
+from .report_schema import ENERGY, REPORT
 from .window import LONGEST_S, asked_window
 
 FRESH_SECONDS = 2.0
 """A report younger than this is served again, so that many open pages cost as much as one."""
 READY_SECONDS = 1.0
 """For so long the store is not asked again whether it answers: anybody may ask us."""
+
+
+_STATUS = {
+    "version": text("Of the program"),
+    "devices": whole("Heard of just now"),
+    "power_watts": maybe(number()),
+    "newest_tick": maybe(number("Unix seconds")),
+    "ticks_written": whole("Since it was started"),
+    "queued_rows": whole(),
+}
+_DETAIL = {
+    "metric": text(),
+    "labels": by_name(text()),
+    "value": number(),
+    "ts": number("Unix seconds"),
+}
+OPERATIONS = (
+    Operation("GET", "/", "The page, drawn from the report of the window",
+              {openapi.HTML: text()}, (SINCE, UNTIL), refusals=(400,)),
+    Operation("GET", page.PLOTLY_URL, "The plotting library that the page loads",
+              {"text/javascript": text()}),
+    Operation("GET", "/v1/report", "The whole report: what the page and the terminal show",
+              {openapi.JSON: REPORT}, (SINCE, UNTIL), refusals=(400,)),
+    Operation(
+        "GET", "/v1/energy", "Joules by group and class, the largest first",
+        {
+            openapi.JSON: record(
+                {
+                    "by": text("", *queries.GROUPS),
+                    "window": openapi.WINDOW,
+                    "rows": openapi.listed(ENERGY),
+                }
+            )
+        },
+        (
+            Parameter("by", "What to group by", {**text("", *queries.GROUPS),
+                                                 "default": "workload"}),
+            SINCE,
+            UNTIL,
+        ),
+        refusals=(400,),
+    ),
+    Operation("GET", "/v1/details", "What a device said beside its ticks in the last 15 minutes",
+              {openapi.JSON: rows(_DETAIL, device=text())},
+              (Parameter("device", "Its key", is_required=True, example="GPU-5f3a"),),
+              refusals=(400,)),
+    Operation("GET", "/v1/status", "What the collector does right now; it may be asked often",
+              {openapi.JSON: record(_STATUS)}),
+    Operation("GET", "/metrics", "The collector's own health for Prometheus",
+              {openapi.PLAIN: text()}, role=openapi.METRICS),
+    Operation("GET", "/healthz", "That the process serves",
+              {openapi.JSON: record({"status": text("", "ok")})}, role=NOBODY),
+    Operation("GET", "/readyz", "That the store answers and input is taken",
+              {openapi.JSON: record({"status": text("", "ready")})}, role=NOBODY,
+              refusals=(503,)),
+)  # fmt: skip
 
 
 class Api:

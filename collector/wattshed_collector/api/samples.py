@@ -6,10 +6,69 @@ import time
 
 from aiohttp import web
 
+from wattshed_collector import openapi
+from wattshed_collector.openapi import (
+    SINCE,
+    UNTIL,
+    Operation,
+    Parameter,
+    by_name,
+    flag,
+    number,
+    rows,
+    text,
+    whole,
+)
 from wattshed_collector.store import metric_queries
 from wattshed_collector.store.read import Reader
 
 from .window import LONGEST_S, window
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/metric-names",
+        "Each other metric with samples in the window",
+        {
+            openapi.JSON: rows(
+                {
+                    "metric": text(),
+                    "kind": text("counter, gauge, ..."),
+                    "unit": text(),
+                    "series": whole("How many"),
+                    "newest": number("Unix seconds"),
+                },
+                window=openapi.WINDOW,
+            )
+        },
+        (SINCE, UNTIL),
+        refusals=(400,),
+    ),
+    Operation(
+        "GET",
+        "/v1/samples/{metric}",
+        f"Samples of one metric, the newest first, at most {metric_queries.MOST}",
+        {
+            openapi.JSON: rows(
+                {
+                    "ts": number("Unix seconds"),
+                    "labels": by_name(text()),
+                    "value": openapi.maybe(number()),
+                    "sender": text(),
+                },
+                metric=text(),
+                window=openapi.WINDOW,
+                is_complete=flag("Whether these are all of the window"),
+            )
+        },
+        (
+            Parameter("metric", "Its name", is_required=True, where="path", example="up"),
+            Parameter("since", SINCE.meaning, {"type": "string", "default": "1h"}),
+            UNTIL,
+        ),
+        refusals=(400,),
+    ),
+)
 
 
 class SamplesApi:

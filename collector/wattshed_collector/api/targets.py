@@ -7,9 +7,56 @@ from typing import Any
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.openapi import (
+    Operation,
+    Parameter,
+    by_name,
+    listed,
+    maybe,
+    number,
+    record,
+    text,
+    whole,
+)
 
 HEALTH = ("up", "down", "unknown")
+
+
+_TARGET = record(
+    {
+        "job": text(),
+        "url": text(),
+        "labels": by_name(text()),
+        "health": text("", *HEALTH),
+        "last_error": text(),
+        "last_scrape": maybe(number("When it began, Unix seconds")),
+        "last_scrape_seconds": maybe(number("How long it took")),
+        "last_samples": maybe(whole()),
+        "interval_seconds": number(),
+    }
+)
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/targets",
+        "What is scraped, and how each target is",
+        {
+            openapi.JSON: record(
+                {
+                    "targets": listed(_TARGET),
+                    "dropped": by_name(whole(), "Targets that each job's rules dropped"),
+                }
+            )
+        },
+        (
+            Parameter("job", "Targets of this job alone"),
+            Parameter("health", "Targets in this state alone", text("", *HEALTH)),
+        ),
+        refusals=(400,),
+    ),
+)
 
 
 class TargetsApi:

@@ -12,7 +12,19 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.normalise import json_documents
+from wattshed_collector.openapi import (
+    ADMIN,
+    Operation,
+    by_name,
+    listed,
+    maybe,
+    number,
+    record,
+    text,
+    whole,
+)
 from wattshed_collector.store import factors, quality
 from wattshed_collector.store.read import Reader
 
@@ -21,6 +33,100 @@ from .intake import Arrival, Intake, Refusal
 T = TypeVar("T")
 
 RECEIVER = "json"
+
+
+SAID = (400, 413, 415)
+_TIME = {"type": ["string", "number"], "description": "RFC 3339, or Unix seconds"}
+_WORKLOAD = record(
+    {name: text() for name in sorted(json_documents.WORKLOAD_FIELDS)},
+    optional=json_documents.WORKLOAD_FIELDS - {"key"},
+)
+_ALLOCATION = record(
+    {
+        "device": text(),
+        "workload": {"oneOf": [text("Its key"), _WORKLOAD]},
+        "start": _TIME,
+        "end": {**_TIME, "description": "The same as start takes it back"},
+        "share": number("Of the device, above 0 to 1"),
+        "activity": maybe(number("How much it worked, where that is known")),
+        "method": text("Who says so"),
+        "revision": whole("A higher one corrects"),
+    },
+    optional=("share", "activity", "method", "revision"),
+)
+_FACTOR = record(
+    {
+        "kind": text("pue, price, ..."),
+        "site": text('"": every site without one of its own'),
+        "start": _TIME,
+        "value": maybe(number("null ends what was said before")),
+        "unit": text(),
+        "source": text(),
+    },
+    optional=("site", "unit", "source"),
+)
+
+
+_SCORE = record(
+    {
+        "model": text(),
+        "metric": text("Such as rouge-l or perplexity"),
+        "score": maybe(number("null takes it back")),
+        "better": text("", "higher", "lower"),
+        "at": _TIME,
+        "precision": text(),
+        "batch_class": text(),
+        "hardware": text(),
+        "workload": text(),
+        "kind": text("", "score", "calibration"),
+        "samples": maybe(whole()),
+        "note": text(),
+    },
+    optional=("precision", "batch_class", "hardware", "workload", "kind", "samples", "note"),
+)
+
+
+def _each(schema: openapi.Schema) -> openapi.Schema:
+    return {"oneOf": [schema, listed(schema)]}
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/allocations",
+        "Take who held which device; durable when answered",
+        {
+            openapi.JSON: record(
+                {
+                    "accepted": whole(),
+                    "quarantined": by_name(whole(), "Kept aside, by reason"),
+                    "rejected": by_name(whole(), "Not taken, by reason"),
+                }
+            )
+        },
+        takes={openapi.JSON: _each(_ALLOCATION)},
+        role=ADMIN,
+        refusals=SAID,
+    ),
+    Operation(
+        "POST",
+        "/v1/factors",
+        "Take factors of sites; the hours in which they hold are computed again",
+        {openapi.JSON: record({"accepted": whole(), "hours": whole("How many hours change")})},
+        takes={openapi.JSON: _each(_FACTOR)},
+        role=ADMIN,
+        refusals=SAID,
+    ),
+    Operation(
+        "POST",
+        "/v1/quality",
+        "Take scores of models; a score of null takes one back",
+        {openapi.JSON: record({"accepted": whole()})},
+        takes={openapi.JSON: _each(_SCORE)},
+        role=ADMIN,
+        refusals=SAID,
+    ),
+)
 
 
 class DocumentReceiver:

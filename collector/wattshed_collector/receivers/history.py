@@ -13,8 +13,20 @@ from typing import Any
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.history import History
+from wattshed_collector.openapi import (
+    ADMIN,
+    Operation,
+    Parameter,
+    by_name,
+    listed,
+    maybe,
+    record,
+    text,
+    whole,
+)
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.read import Reader
 from wattshed_exporter.model import Batch
@@ -27,6 +39,32 @@ RECEIVER = "history"
 PATH = "/v1/history/slurm"
 MOST_GPUS = 10**9
 TEXTS = ("id", "name", "user", "account", "partition", "cluster")
+
+
+_JOB = record(
+    {
+        **{name: text() for name in TEXTS},
+        "nodes": listed(text()),
+        "start_ms": whole("Unix milliseconds"),
+        "end_ms": maybe(whole("Unix milliseconds; null while it runs")),
+        "gpus": maybe(whole()),
+    }
+)
+OPERATIONS = (
+    Operation(
+        "POST",
+        PATH,
+        "Take over a portion of Slurm's accounting; durable when answered",
+        {openapi.JSON: by_name(whole(), "What was done, by count")},
+        (
+            Parameter("cluster", "Of jobs that name none"),
+            Parameter("dry_run", "1: only say what would be done", text("", "0", "1")),
+        ),
+        takes={openapi.JSON: listed(_JOB)},
+        role=ADMIN,
+        refusals=(400, 413, 415),
+    ),
+)
 
 
 class HistoryReceiver:

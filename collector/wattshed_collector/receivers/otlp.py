@@ -22,8 +22,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
+from wattshed_collector import openapi
 from wattshed_collector.errors import INTERNAL, InvalidInput, StoreError
 from wattshed_collector.normalise import wire
+from wattshed_collector.openapi import INGEST, Operation
 
 from .answer import Answer
 from .body import TooLarge
@@ -42,6 +44,35 @@ MOST_MESSAGE = 1000
 """Bytes of what a refusal says."""
 SMALL_BYTES = 128 * 2**10
 """Of a body that may be read on the event loop, as sent and unpacked."""
+
+
+_EXPORT = "ExportMetricsServiceRequest of OTLP"
+_PARTIAL = openapi.record(
+    {
+        "rejectedDataPoints": openapi.text("How many; 64-bit numbers are texts in OTLP's JSON"),
+        "errorMessage": openapi.text("How many by reason"),
+    },
+    optional=("rejectedDataPoints", "errorMessage"),
+)
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/metrics",
+        "OTLP/HTTP: take metrics; durable when answered",
+        {
+            JSON: openapi.record({"partialSuccess": _PARTIAL}, optional=("partialSuccess",)),
+            PROTOBUF: {"description": "ExportMetricsServiceResponse"},
+        },
+        takes={
+            JSON: {"type": "object", "description": _EXPORT},
+            PROTOBUF: {"description": _EXPORT},
+        },
+        role=INGEST,
+        refusals=(400, 413, 415),
+        note="The answer is in the encoding of the request; a refusal is a google.rpc.Status with "
+        "a message alone.",
+    ),
+)
 
 
 class OtlpReceiver:

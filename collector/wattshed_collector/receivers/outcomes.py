@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from wattshed_collector import openapi
 from wattshed_collector.normalise.facts import Limits
 from wattshed_collector.normalise.json_documents import Problems
+from wattshed_collector.openapi import INGEST, Operation, Parameter, by_name, listed, text, whole
 from wattshed_exporter.outcome_document import Said, Unreadable, read
 
 from .documents import document, refused
@@ -23,6 +25,32 @@ KEY = "Idempotency-Key"
 """Header of a request whose increments have no ids of their own
 (draft-ietf-httpapi-idempotency-key-header)."""
 NOT_YOURS = "not_yours"
+_ITEM = {
+    "type": "object",
+    "description": "A reading {workload, outcome, total, ts?, start?, source?, model?} or an "
+    "increment {workload, outcome, count, from, to, id?, model?}; workload is a key, or an "
+    "object with a key and names. docs/CLIENT.md has examples.",
+}
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/outcomes",
+        "Take what programs produced; durable when answered",
+        {
+            openapi.JSON: openapi.record(
+                {
+                    "accepted": whole(),
+                    "rejected": by_name(whole(), "Not taken, by reason"),
+                    "problems": listed(text(), "What was wrong, item by item"),
+                }
+            )
+        },
+        (Parameter(KEY, "Names the increments that have no id of their own", where="header"),),
+        takes={openapi.JSON: {"oneOf": [_ITEM, listed(_ITEM)]}},
+        role=INGEST,
+        refusals=(400, 413, 415),
+    ),
+)
 
 
 class OutcomeReceiver:

@@ -25,6 +25,7 @@ from wattshed_collector.normalise import wire
 from wattshed_collector.normalise.dialect import Origin, Sample, Series
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import BY_METRIC, Foreign
+from wattshed_collector.openapi import INGEST, Operation
 from wattshed_collector.outcomes.book import AUTOMATIC
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.telemetry import Telemetry
@@ -180,6 +181,22 @@ class RemoteWriteDecoder:
             made = Origin(interval_ms=self._interval_ms, whole=False, sender=sender, rank=RANK)
             self._origins[sender] = made
         return made
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/api/v1/write",
+        "Prometheus remote write 1.0: take samples; durable when answered",
+        {},
+        takes={PROTOBUF: {"description": f"{VERSION_1}, in snappy"}},
+        role=INGEST,
+        refusals=(400, 413, 415),
+        gate=(401, 403, 503),
+        status=204,
+        note="A refusal is plain text; no 429: a Prometheus drops what that answers.",
+    ),
+)
 
 
 class RemoteWriteReceiver:

@@ -8,7 +8,7 @@ only fills or only decodes says so (``phase``).
 A workload that has no joules in the window stands in a row of its own, state ``no_energy``, so that
 what it produced makes no other's outcomes look cheap; one that never produced has outcome "", state
 ``no_outcome``. ``low`` and ``high`` are ``joules_per_outcome_loaded`` less and more its uncertainty
-(``outcome_sql`` has the rule).
+(``outcome_sql`` has the rule), ``active_low`` and ``active_high`` those of the active ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from wattshed_collector.errors import InvalidInput
 
 from .client import Client
-from .energy_queries import Span
+from .energy_queries import HOUR_S, Span
 
 Record = dict[str, Any]
 
@@ -49,6 +49,8 @@ COLUMNS = (*OF_WORKLOAD, *OF_HOUR)
 """What can be grouped by and filtered on."""
 KEY = ("outcome", "state")
 """What tells the records of one group apart."""
+LEAST_OUTCOMES = 1e-9
+"""What is less is rounding of what a counter grew by, spread over minutes; no ratio is of it."""
 
 _ENERGIES = ("active_joules", "loaded_joules", "before_joules", "uncertainty_joules")
 
@@ -67,6 +69,8 @@ class Asked:
     until: int
     outcomes: tuple[str, ...] = ()
     where: Mapping[str, str] = field(default_factory=dict)
+    step: int = 0
+    """Seconds, a minute or whole hours: a series in time, ``t_s`` is when each step begins."""
 
     def __post_init__(self) -> None:
         for column in (*self.by, *self.where):
@@ -76,11 +80,11 @@ class Asked:
     @property
     def key(self) -> tuple[str, ...]:
         """The columns by which records are ordered and told apart."""
-        return *dict.fromkeys(self.by), *KEY
+        return *(("t_s",) if self.step else ()), *dict.fromkeys(self.by), *KEY
 
 
 def per_outcome(
-    client: Client, asked: Asked, limit: int = 0, after: Sequence[str] = ()
+    client: Client, asked: Asked, limit: int = 0, after: Sequence[str | int] = ()
 ) -> list[Record]:
     """Return a record per group, kind of outcome and state, in the order of ``asked.key``.
 
@@ -95,21 +99,26 @@ def per_outcome(
     return client.records(_query(asked, rows, limit, after), given) if rows else []
 
 
-def _query(asked: Asked, rows: str, limit: int, after: Sequence[str]) -> str:
+def _query(asked: Asked, rows: str, limit: int, after: Sequence[str | int]) -> str:
     key = ", ".join(asked.key)
-    groups = "".join(f"{column}, " for column in dict.fromkeys(asked.by))
+    groups = "".join(f"{column}, " for column in asked.key if column not in KEY)
     wanted = [f"{column} = {{is_{column}:String}}" for column in asked.where]
     if asked.outcomes:
         wanted.append("outcome IN {outcomes:Array(String)}")
-    follow = ", ".join(f"{{after_{at}:String}}" for at in range(len(after)))
+    kinds = ("UInt32" if column == "t_s" else "String" for column in asked.key)
+    follow = ", ".join(f"{{after_{at}:{kind}}}" for at, kind in enumerate(kinds))
     return f"""
         SELECT {groups}outcome, sum(made) AS count, sum(active) AS active_joules,
                sum(loaded) AS loaded_joules, sum(before) AS before_joules,
-               if(count > 0, active_joules / count, NULL) AS joules_per_outcome_active,
-               if(count > 0, loaded_joules / count, NULL) AS joules_per_outcome_loaded,
+               active_joules / (if(count > {LEAST_OUTCOMES}, count, NULL) AS made_of)
+                   AS joules_per_outcome_active,
+               loaded_joules / made_of AS joules_per_outcome_loaded,
                if(sum(unsure) = 0, sum(doubt), NULL) AS uncertainty_joules,
-               if(count > 0, (loaded_joules - uncertainty_joules) / count, NULL) AS low,
-               if(count > 0, (loaded_joules + uncertainty_joules) / count, NULL) AS high, state
+               if(sum(unsure) = 0, sum(active_doubt), NULL) AS active_uncertainty_joules,
+               (loaded_joules - uncertainty_joules) / made_of AS low,
+               (loaded_joules + uncertainty_joules) / made_of AS high,
+               (active_joules - active_uncertainty_joules) / made_of AS active_low,
+               (active_joules + active_uncertainty_joules) / made_of AS active_high, state
         FROM ({_by_workload(asked, rows)})
         WHERE {" AND ".join(wanted) or "1"}
         GROUP BY {key}
@@ -122,23 +131,28 @@ def _by_workload(asked: Asked, rows: str) -> str:
     """Return a query for a row per workload (and its hour's columns) and kind of outcome."""
     columns = dict.fromkeys((*asked.by, *asked.where))
     named = "".join(f"toString({_expression(c)}) AS {c}, " for c in columns)
-    of_hour = "".join(f", {c}" for c in OF_HOUR if c in columns)
+    named += "e.t_s AS t_s, " if asked.step else ""
+    of_hour = "".join(f", {c}" for c in (*OF_HOUR, "t_s") if c in columns or c in asked.key)
     return f"""
         SELECT {named}arrayJoin(if(empty(every), [''], every)) AS outcome,
                arraySum(m -> if(m.1 = outcome, m.2, 0), e.parts) AS made,
                e.active AS active, e.loaded AS loaded, e.before AS before, e.doubt AS doubt,
-               e.unsure AS unsure,
+               e.active_doubt AS active_doubt, e.unsure AS unsure,
                multiIf(outcome = '', 'no_outcome', isNull(loaded), 'no_energy', 'ok') AS state,
                arrayDistinct(arrayConcat(k.kinds, e.parts.1)) AS every
         FROM (
             SELECT workload_id{of_hour}, sumIf(active, kind = '') AS active,
                    sumIf(loaded, kind = '') AS loaded, sumIf(before, kind = '') AS before,
                    sumIf(doubt, kind = '') AS doubt, sumIf(unsure, kind = '') AS unsure,
+                   sumIf(active_doubt, kind = '') AS active_doubt,
                    groupArrayIf((kind, made), kind != '') AS parts
             FROM (
                 SELECT workload_id{of_hour}, toString(kind) AS kind, sum(count) AS made,
                        sum(active_joules) AS active, sum(loaded_joules) AS loaded,
                        sum(before_joules) AS before, sum(uncertainty_joules) AS doubt,
+                       sum(if(loaded_joules > 0,
+                              uncertainty_joules * active_joules / loaded_joules, 0))
+                           AS active_doubt,
                        countIf(isNull(uncertainty_joules) AND isNotNull(loaded_joules)) AS unsure
                 FROM ({rows})
                 GROUP BY workload_id{of_hour}, kind
@@ -160,8 +174,13 @@ def _expression(column: str) -> str:
 
 def _rows(asked: Asked) -> Iterator[str]:
     what = f"workload_id, kind, count, {', '.join((*_ENERGIES, *OF_HOUR))}"
+    if asked.step:
+        second = "toUnixTimestamp(t)"
+        what += f", toUInt32(intDiv({second}, {asked.step:d}) * {asked.step:d}) AS t_s"
     span = Span(asked.since, asked.until)
     pieces = [("outcome_1h", *span.whole_hours), *(("outcome_1m", a, b) for a, b in span.edges)]
+    if asked.step % HOUR_S:
+        pieces = [("outcome_1m", asked.since, asked.until)]
     for table, since, until in pieces:
         if since < until:
             yield (

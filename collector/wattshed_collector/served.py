@@ -1,0 +1,39 @@
+"""Everything that a collector answers over HTTP: each module with routes describes its own."""
+
+from __future__ import annotations
+
+from .api import (
+    backup,
+    described,
+    facts,
+    fleet,
+    ledger,
+    outcomes,
+    quality,
+    routes,
+    samples,
+    slo,
+    targets,
+)
+from .openapi import Operation
+from .receivers import documents, history, otlp, remote_write
+from .receivers import outcomes as produced
+
+OPERATIONS: tuple[Operation, ...] = (
+    *routes.OPERATIONS,
+    *outcomes.OPERATIONS,
+    *slo.OPERATIONS,
+    *quality.OPERATIONS,
+    *fleet.OPERATIONS,
+    *facts.OPERATIONS,
+    *samples.OPERATIONS,
+    *targets.OPERATIONS,
+    *ledger.OPERATIONS,
+    *backup.OPERATIONS,
+    *otlp.OPERATIONS,
+    *remote_write.OPERATIONS,
+    *documents.OPERATIONS,
+    *produced.OPERATIONS,
+    *history.OPERATIONS,
+    *described.OPERATIONS,
+)
