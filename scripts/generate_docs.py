@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from wattshed_collector import config as collector
-from wattshed_collector import telemetry
+from wattshed_collector import openapi_markdown, served, telemetry
 from wattshed_exporter import config as exporter
 from wattshed_exporter import semconv, settings
 
@@ -84,6 +84,7 @@ def generated() -> dict[Path, str]:
     """Return every generated file with the text that it should have."""
     readme = ROOT / "README.md"
     return {
+        ROOT / "docs" / "API.md": openapi_markdown.markdown(served.OPERATIONS),
         ROOT / "docs" / "METRICS.md": metrics(),
         ROOT / "docs" / "SUPPORTED.md": supported(),
         readme: _between(readme.read_text(encoding="utf-8"), "configuration", configuration()),
