@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wattshed_collector import config as collector
-from wattshed_collector import slo_metrics, telemetry
+from wattshed_collector import openapi_markdown, served, slo_metrics, telemetry
 from wattshed_collector.outcomes import look
 from wattshed_collector.outcomes.engines import SERVERS
 from wattshed_exporter import config as exporter
@@ -120,6 +120,7 @@ def generated() -> dict[Path, str]:
     readme, outcomes = ROOT / "README.md", ROOT / "docs" / "OUTCOMES.md"
     return {
         outcomes: _between(outcomes.read_text(encoding="utf-8"), "rules", outcome_rules()),
+        ROOT / "docs" / "API.md": openapi_markdown.markdown(served.OPERATIONS),
         ROOT / "docs" / "METRICS.md": metrics(),
         ROOT / "docs" / "SUPPORTED.md": supported(),
         readme: _between(readme.read_text(encoding="utf-8"), "configuration", configuration()),

@@ -109,7 +109,12 @@ def test_a_workload_says_what_its_outcomes_cost(bed: Bed) -> None:
     assert row["outcomes"] == {"token": pytest.approx(1200.0)}
     assert row["joules"] == pytest.approx(180_000.0)
     assert row["joules_per_outcome"] == {
-        "token": {"active": pytest.approx(150.0), "loaded": pytest.approx(150.0)}
+        "token": {
+            "active": pytest.approx(150.0),
+            "loaded": pytest.approx(150.0),
+            "low": None,
+            "high": None,
+        }
     }
 
 

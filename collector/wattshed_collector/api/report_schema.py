@@ -14,10 +14,11 @@ from wattshed_collector.openapi import (
     whole,
 )
 from wattshed_collector.report import BY_MODEL, CLASSES
+from wattshed_collector.store.outcome_queries import KEY
 from wattshed_collector.store.queries import GROUPS
 
 from .facts import OUTER_METER
-from .outcome_pages import KEY, VALUES
+from .outcome_pages import VALUES
 from .outcomes import ROW
 
 OF_MODEL = (*BY_MODEL, *KEY, *VALUES)

@@ -61,10 +61,55 @@ def _workload(entry: tuple[str, str, str, str, float, float, dict[str, float]]) 
         "device_seconds": 8.0 * DAY_S, "idle_held_seconds": 8 * DAY_S * idle,
         "outcomes": dict(outcomes),
         "joules_per_outcome": {
-            key: {"active": active / count, "loaded": joules / count}
+            key: {
+                "active": active / count,
+                "loaded": joules / count,
+                "low": 0.98 * joules / count,
+                "high": 1.02 * joules / count,
+            }
             for key, count in outcomes.items()
         },
     }  # fmt: skip
+
+
+def by_model(
+    model: str, kind: str, count: float, joules: float | None, ratio: float | None = 0.02
+) -> Record:
+    """Return a row of energy per outcome: a fifth of its energy was idle."""
+    state = "no_outcome" if not kind else "ok" if joules is not None else "no_energy"
+    loaded = None if joules is None or not kind else joules / count
+    active = None if loaded is None else loaded * 0.8
+
+    def off(value: float | None, sign: int) -> float | None:
+        return None if value is None or ratio is None else value * (1 + sign * ratio)
+
+    return {
+        "ai_model": model,
+        "precision": "fp8" if model else "",
+        "outcome": kind,
+        "state": state,
+        "count": count,
+        "active_joules": None if joules is None else joules * 0.8,
+        "loaded_joules": joules,
+        "before_joules": None if joules is None else joules * 0.01,
+        "uncertainty_joules": None if joules is None or ratio is None else joules * ratio,
+        "joules_per_outcome_active": active,
+        "joules_per_outcome_active_low": off(active, -1),
+        "joules_per_outcome_active_high": off(active, 1),
+        "joules_per_outcome_loaded": loaded,
+        "joules_per_outcome_loaded_low": off(loaded, -1),
+        "joules_per_outcome_loaded_high": off(loaded, 1),
+    }
+
+
+BY_MODEL: tuple[tuple[Any, ...], ...] = (
+    ("llama-3.1-70b", "token_in", 7.4e8, 1.42e8),
+    ("llama-3.1-70b", "token_out", 2.47e8, 1.42e8),
+    ("stable-diffusion-xl", "image", 91_000.0, 1.77e7, 0.5),
+    ("mixtral-8x22b", "", 0.0, 1.02e7),
+    ("yolov8m", "inference", 2.7e6, 1.4e6, None),
+    ("tcn-anomaly", "inference", 230_000.0, None),
+)
 
 
 def split(joules: float, active: float, held: float, nobody: float, seconds: float) -> Record:
@@ -145,6 +190,7 @@ def fleet_report() -> Report:
         "times": [END - DAY_S + index * STEP_S for index in indices],
         "power": {name: [step[name] for step in steps] for name in steps[0]},
         "workloads": [_workload(entry) for entry in WORKLOADS],
+        "outcomes": [by_model(*entry) for entry in BY_MODEL],
         "teams": [{"team": team, **split(1e8, 0.7, 0.3, 0, DAY_S)} for team in teams],
         "nodes": [{"node": node, "site": site, **split(watts * boards * DAY_S, 0.7, 0.2, 0.06, 1)}
                   for node, site, boards, watts in NODES],
@@ -182,6 +228,7 @@ def host_report() -> Report:
         "times": times,
         "power": {"idle_unallocated": [29.1] * 5, "unattributed": [17.9] * 5},
         "workloads": [],
+        "outcomes": [],
         "teams": [{"team": "", **parts}],
         "nodes": [{"node": "gateway", "site": "", **parts}],
         "devices": [{"device": device, "kind": "cpu", "node": "gateway", **parts}],
@@ -235,7 +282,10 @@ def hostile_report() -> Report:
             if key in record:
                 record[key] = f"{HOSTILE}{record[key]}"
     report["workloads"][0]["outcomes"] = {HOSTILE: 12.0}
-    report["workloads"][0]["joules_per_outcome"] = {HOSTILE: {"active": 1.0, "loaded": 2.0}}
+    report["workloads"][0]["joules_per_outcome"] = {
+        HOSTILE: {"active": 1.0, "loaded": 2.0, "low": 1.9, "high": 2.1}
+    }
+    report["outcomes"] = [by_model(HOSTILE, HOSTILE, 12.0, 24.0)]
     report["quality"]["unknown_seconds"] = {HOSTILE: 5.0}
     return report
 
