@@ -33,7 +33,9 @@ def test_no_path_is_described_twice() -> None:
 def test_the_role_is_what_the_gate_wants(operation: Operation) -> None:
     request = make_mocked_request(operation.method, operation.path)
     is_open = operation.path in access.OPEN
-    assert operation.role == (NOBODY if is_open else access.needed(request).value)
+    assert operation.role == (
+        NOBODY if is_open else access.needed(request.method, request.path).value
+    )
 
 
 def test_examples_are_what_their_parameter_takes() -> None:

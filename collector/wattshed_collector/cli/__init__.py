@@ -20,6 +20,7 @@ from . import (
     migrate,
     move,
     outcomes,
+    per_outcome,
     quality,
     show,
     slo,
@@ -38,6 +39,7 @@ EXAMPLES = """examples:
   wattshed report --since 24h                  tables in the terminal
   wattshed report --since 7d --html week.html  one self-contained page with plots
   wattshed energy --by team --since 24h --json joules per team
+  wattshed energy-per-outcome --outcome token_out --by ai_model   joules per token of each model
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed slo check                           does an objective for energy per outcome burn?
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     for module in (
         up,
         show,
+        per_outcome,
         quality,
         slo,
         ledger,
