@@ -10,8 +10,9 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -20,6 +21,8 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from wattshed_collector import address, report
+from wattshed_collector.api import outcome_pages
+from wattshed_collector.api.outcome_pages import MOST_ROWS, Page
 from wattshed_collector.api.window import window
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.ledger import Ledger, NotLeader, Policy
@@ -47,6 +50,8 @@ class Answers(Protocol):
 
     def energy(self, by: str, since: str, until: str) -> list[Record]: ...
 
+    def per_outcome(self, query: Mapping[str, str]) -> Page: ...
+
 
 class Remote:
     """Asks a running collector; ``key`` is what is shown to it, None: what the environment says."""
@@ -64,6 +69,15 @@ class Remote:
     def energy(self, by: str, since: str, until: str) -> list[Record]:
         answer = self.get("/v1/energy", by=by, since=since, until=until)
         return cast(list[Record], answer["rows"])
+
+    def per_outcome(self, query: Mapping[str, str]) -> Page:
+        """Return all pages of the parameters ``query`` as one."""
+        asked = {**query, "limit": str(MOST_ROWS)}
+        page = whole = cast(Page, self.get("/v1/outcomes", **asked))
+        while page["next"] is not None:
+            page = cast(Page, self.get("/v1/outcomes", **asked, after=page["next"]))
+            whole["rows"] += page["rows"]
+        return {**whole, "next": None}
 
     def get(self, path: str, **query: str) -> Any:
         """Return the answer; raises InvalidInput where it is refused, and StoreError."""
@@ -143,6 +157,10 @@ class Local:
 
     def energy(self, by: str, since: str, until: str) -> list[Record]:
         return queries.energy(self._client, by, *window(since, until, time.time()))
+
+    def per_outcome(self, query: Mapping[str, str]) -> Page:
+        question = outcome_pages.parse(list(query.items()), time.time())
+        return outcome_pages.answer(self._client, replace(question, limit=0))
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -292,6 +292,51 @@ def test_csv_is_the_json(collector: Running) -> None:
     assert [
         {name: read(name, cell) for name, cell in zip(head, line, strict=True)} for line in lines
     ] == page["rows"]
+
+
+def typed(collector: Running, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return what the command prints of the hour in which the batches are."""
+    times = ("--since", str(dict(parse_qsl(SINCE))["since"]))
+    until = dict(parse_qsl(SINCE)).get("until")
+    times += ("--until", until) if until else ()
+    with pytest.raises(SystemExit) as ended:
+        main(["energy-per-outcome", "--url", collector.url, *times, *words])
+    assert ended.value.code in (0, None)
+    return capsys.readouterr().out
+
+
+def test_the_command_says_what_the_api_says(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--by", "workload,team", "--outcome", "token_out", "--team", "blue")
+    told = json.loads(typed(collector, capsys, *words, "--json"))
+    query = f"by=workload,team&outcome=token_out&team=blue&{SINCE}"
+    assert told == rows(collector, query)
+    assert told
+    lines = typed(collector, capsys, *words, "--csv").splitlines()
+    assert len(lines) == len(told) + 1
+    assert lines[0].startswith("workload,team,outcome,state,count,active_joules")
+
+
+def test_the_table_shows_ratios_and_what_has_none(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = typed(collector, capsys, "--by", "workload")
+    (chat,) = (line.split() for line in told.splitlines() if "token_out" in line and "chat" in line)
+    assert chat[:6] == ["chat", "token_out", "300", "k", "1.00", "J"]
+    assert chat[6:] == ["1.00", "J", "20.0", "mJ", "60.0", "kJ"]
+    assert "free: token_out: no joules are known of it" in told
+    assert "idle: never produced anything" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_command_refuses_what_the_api_refuses(
+    collector: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["energy-per-outcome", "--url", collector.url, "--by", "colour"])
+    assert ended.value.code == 2
+    assert "choose some of" in capsys.readouterr().err
 
 
 def test_csv_names_its_next_page(collector: Running) -> None:
