@@ -15,6 +15,7 @@
   function needs(report) {
     const energy = report.total_joules > 0;
     const has = { energy, workloads: energy && report.workloads.length > 0,
+                  outcomes: report.outcomes.length > 0,
                   live: report.live.length > 0, outer: report.outer_meters.length > 0 };
     for (const node of document.querySelectorAll("[data-needs]")) {
       node.hidden = !has[node.dataset.needs];
@@ -89,6 +90,7 @@
     notes(report);
     tables.live(report, now());
     tables.outer(report);
+    tables.outcomes(report);
     if (!needs(report)) return empty(report);
     headline.tiles(report, config.live);
     headline.split(report, config.classes);

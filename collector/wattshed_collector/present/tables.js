@@ -30,6 +30,7 @@ const tables = (() => {
   const { byId, element, value } = dom;
   const ROWS = 20;
   const HIGH_IDLE = 0.3;
+  const DOUBTFUL = 0.05;
   const open = new Set();
 
   function fill(id, heads, records, cells) {
@@ -58,7 +59,9 @@ const tables = (() => {
 
   const cell = (content, name) => element("td", { class: name }, value(content));
   const number = (content) => cell(content, "number");
-  const plural = (kind, amount) => ({ token_in: "tokens in", token_out: "tokens out" })[kind]
+  const KINDS = { token_in: "tokens in", token_in_cached: "tokens cached",
+                  token_out: "tokens out" };
+  const plural = (kind, amount) => KINDS[kind]
     || `${kind.replaceAll("_", " ")}${amount === 1 ? "" : "s"}`;
 
   function idle(record) {
@@ -95,8 +98,46 @@ const tables = (() => {
       named, cell(record.team), cell((record.workload_kind || "").replaceAll("_", " ")),
       energy(record, total), idle(record),
       lines(kinds, produced, "none counted"),
-      lines(kinds, cost("active"), units.UNKNOWN), lines(kinds, cost("loaded"), units.UNKNOWN),
+      lines(kinds, cost("active"), units.UNKNOWN),
+      lines(kinds, (kind) => cost("loaded")(kind) + doubt(costs[kind] || {}), units.UNKNOWN),
     ];
+  }
+
+  // Said where a reader would be misled without it, not beside every reading of a good meter.
+  function doubt({ loaded, high }) {
+    const off = units.known(high) && loaded > 0 ? high / loaded - 1 : 0;
+    return off >= DOUBTFUL ? ` ± ${units.percent(off)}` : "";
+  }
+
+  const blank = () => element("td");
+  const before = ({ before_joules: joules }) => (joules > 0 ? number(units.joules(joules)) : blank());
+
+  function made(record) {
+    const model = element("td", { class: "name", title: record.ai_model || null },
+                          value(record.ai_model));
+    if (record.precision) model.append(element("small", {}, record.precision));
+    const loaded = record.loaded_joules;
+    if (record.state === "no_outcome") {
+      return [model, cell("none counted", "number missing"), number(units.joules(loaded)),
+              blank(), blank(), blank(), before(record)];
+    }
+    const produced = number(`${units.count(record.count)} ${plural(record.outcome, record.count)}`);
+    if (record.state === "no_energy") {
+      return [model, produced, cell("none known", "number missing"), blank(), blank(), blank(),
+              blank()];
+    }
+    const off = units.known(record.uncertainty_joules) && loaded > 0
+      ? record.uncertainty_joules / loaded : null;
+    const each = element("b", {}, value(units.joules(record.joules_per_outcome_loaded)));
+    return [model, produced, number(units.joules(loaded)),
+            number(units.joules(record.joules_per_outcome_active)),
+            element("td", { class: "number" }, each), number(units.percent(off)), before(record)];
+  }
+
+  function outcomes(report) {
+    const heads = ["AI model", "Produced>", "Energy>", "J per outcome, active>", "fully loaded>",
+                   "±>", "Before serving>"];
+    fill("outcome-table", heads, report.outcomes, made);
   }
 
   function workloads(report) {
@@ -151,5 +192,5 @@ const tables = (() => {
     fill("outer-table", heads, report.outer_meters, outerMeter);
   }
 
-  return { workloads, live, outer };
+  return { workloads, outcomes, live, outer };
 })();

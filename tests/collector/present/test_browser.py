@@ -60,6 +60,10 @@ def test_a_fleet_draws(opened: Callable[[str], str]) -> None:
     assert "892 MJ" in words(part(dom, "tiles"))
     assert "Simulated fleet: 86 %" in words(part(dom, "banners"))
     assert "247 M tokens out" in words(part(dom, "workload-table"))
+    by_model = words(part(dom, "outcome-table"))
+    assert "247 M tokens out" in by_model
+    assert by_model.count("none counted") == by_model.count("none known") == 1
+    assert "50 %" in by_model  # an image, by a meter that is half off
     assert "Every joule is accounted for" in words(part(dom, "quality"))
     unreadable = part(dom, "live-table").split("sim-dub-gpu-01/gpu4", 1)[1].split("</tr>")[0]
     assert words(unreadable).count("unknown") == 3
