@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from wattshed_exporter.model import Batch, Device, Workload
 
 from .held import Holdings, Stored, latest
-from .rows import Ids
+from .rows import WORKLOAD_TEXT, Ids
 
 WORKLOADS = 200_000
 """How many are remembered: each job of years may be one."""
@@ -55,7 +55,7 @@ class Dimensions:
         fresh = replace(
             merged,
             devices=tuple(d for d in merged.devices if _is_new(self._devices.get(d.key), d)),
-            workloads=tuple(w for w in merged.workloads if self._workloads.get(w.key) != w),
+            workloads=self._described_workloads(merged.workloads),
             allocations=changes.allocations,
         )
         return News(
@@ -81,6 +81,15 @@ class Dimensions:
         self._workloads.update((workload.key, workload) for workload in batch.workloads)
         self._holdings.remember(batch.allocations)
 
+    def _described_workloads(self, told: Iterable[Workload]) -> tuple[Workload, ...]:
+        """Return what is news of workloads: several may describe one, each with what it knows."""
+        found: dict[str, Workload] = {}
+        for workload in told:
+            if not _is_bare(workload):
+                known = found.get(workload.key) or self._workloads.get(workload.key)
+                found[workload.key] = _completed(workload, known)
+        return tuple(w for w in found.values() if self._workloads.get(w.key) != w)
+
     def _holds(self, batch: Batch) -> bool:
         return not any(_is_new(self._devices.get(d.key), d) for d in batch.devices)
 
@@ -91,10 +100,27 @@ class Dimensions:
         return frozenset(key for key in keys if key not in self._devices)
 
     def _unnamed_of(self, batch: Batch) -> frozenset[str]:
-        named = {workload.key for workload in batch.workloads}
+        named = {workload.key for workload in batch.workloads if not _is_bare(workload)}
         keys = {fact.workload for kind in (batch.allocations, batch.outcomes) for fact in kind}
+        keys |= {workload.key for workload in batch.workloads}
         keys -= named | self._unnamed
         return frozenset(key for key in keys if key not in self._workloads)
+
+
+def _is_bare(workload: Workload) -> bool:
+    """Return whether a description says nothing but the key."""
+    return workload == Workload(workload.key, workload.key)
+
+
+def _completed(workload: Workload, known: Workload | None) -> Workload:
+    """Return a description with what it leaves open as it was known: a name that is the key, and
+    every empty text."""
+    if known is None:
+        return workload
+    said = {name: getattr(workload, name) or getattr(known, name) for name in WORKLOAD_TEXT}
+    if workload.name == workload.key:
+        said["name"] = known.name
+    return Workload(**said)
 
 
 def _describes(batch: Batch) -> bool:
@@ -113,7 +139,7 @@ def _merge(batches: Iterable[Batch]) -> Batch:
         devices=tuple({d.key: d for b in every for d in b.devices}.values()),
         ticks=tuple(t for b in every for t in b.ticks),
         details=tuple(d for b in every for d in b.details),
-        workloads=tuple({w.key: w for b in every for w in b.workloads}.values()),
+        workloads=tuple(w for b in every for w in b.workloads),
         allocations=tuple(latest(a for b in every for a in b.allocations)),
         outcomes=tuple(o for b in every for o in b.outcomes),
         quarantine=tuple(q for b in every for q in b.quarantine),
