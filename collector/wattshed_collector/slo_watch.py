@@ -175,6 +175,6 @@ def _added(
 def _stamp(file: Path) -> Stamp:
     try:
         told = file.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return told.st_ino, told.st_size, told.st_mtime_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.fixtures.mutate import spoiled_bytes
 
@@ -74,6 +74,7 @@ def test_any_file(file: Path, content: bytes) -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example([("web.config.file", "\x00")])
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=12)), max_size=5))
 def test_any_flags(pairs: list[tuple[str, str]]) -> None:
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in pairs]

@@ -258,6 +258,6 @@ def _credentials(encoded: str) -> tuple[bytes, bytes]:
 def _stamp(file: Path) -> Stamp:
     try:
         told = file.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns

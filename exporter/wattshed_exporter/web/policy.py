@@ -188,6 +188,6 @@ class Policies:
 def _stamp(file: Path) -> Stamp:
     try:
         told = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # a path may hold what no file's name can
         return None
     return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
