@@ -296,9 +296,8 @@ def test_csv_is_the_json(collector: Running) -> None:
 
 def typed(collector: Running, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Return what the command prints of the hour in which the batches are."""
-    times = ("--since", str(dict(parse_qsl(SINCE))["since"]))
-    until = dict(parse_qsl(SINCE)).get("until")
-    times += ("--until", until) if until else ()
+    window = dict(parse_qsl(SINCE))
+    times = ("--since", window["since"], "--until", window["until"])
     with pytest.raises(SystemExit) as ended:
         main(["energy-per-outcome", "--url", collector.url, *times, *words])
     assert ended.value.code in (0, None)
