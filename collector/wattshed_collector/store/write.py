@@ -46,8 +46,7 @@ AWAY_AFTER = 2
 LOOK_SECONDS = 0.1
 """Time between two looks at the queue during a rest."""
 QUIET_LOOKS = 3
-"""Looks without a newcomer after which nobody else is waited for: targets are scraped four times a
-second, so that a pause of a quarter is none."""
+"""Looks without a newcomer after which nobody else is waited for."""
 
 
 @dataclass(slots=True)
