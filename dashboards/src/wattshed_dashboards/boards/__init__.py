@@ -1,0 +1,7 @@
+"""The boards, in the order in which they are listed; each module holds one as ``BOARD``."""
+
+from __future__ import annotations
+
+from wattshed_dashboards.model import Board
+
+BOARDS: tuple[Board, ...] = ()
