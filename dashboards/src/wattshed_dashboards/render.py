@@ -11,7 +11,9 @@ from .variables import DATASOURCE, DATASOURCE_TYPE, VARIABLES, Variable
 
 SCHEMA_VERSION = 39
 TAG = "wattshed"
-RUNBOOKS = "https://github.com/wattshed/wattshed/blob/main/dashboards/runbooks"
+COLLECTOR = "collector"
+"""Hidden variable with the collector's address, which also serves the runbooks."""
+COLLECTOR_URL = "http://127.0.0.1:9740"
 _SOURCE = {"type": DATASOURCE_TYPE, "uid": "${" + DATASOURCE + "}"}
 TIME_SERIES_FORMAT, TABLE_FORMAT = 0, 1
 
@@ -39,7 +41,7 @@ def document(board: Board) -> Json:
         "timepicker": {},
         "annotations": {"list": []},
         "links": [_boards_menu()],
-        "templating": {"list": [_datasource(), *map(_variable, _chosen(board))]},
+        "templating": {"list": [_datasource(), _collector(), *map(_variable, _chosen(board))]},
         "panels": list(_panels(board)),
     }
 
@@ -80,6 +82,17 @@ def _datasource() -> Json:
         "refresh": 1,
         "regex": "",
         "skipUrlSync": False,
+    }
+
+
+def _collector() -> Json:
+    return {
+        "name": COLLECTOR,
+        "type": "constant",
+        "query": COLLECTOR_URL,
+        "current": {"selected": True, "text": COLLECTOR_URL, "value": COLLECTOR_URL},
+        "hide": 2,
+        "skipUrlSync": True,
     }
 
 
@@ -161,7 +174,7 @@ def _panel(panel: Panel, number: int, position: Json) -> Json:
 def _panel_links(panel: Panel) -> list[Json]:
     if not panel.runbook:
         return []
-    url = f"{RUNBOOKS}/{panel.runbook}.md"
+    url = f"${{{COLLECTOR}}}/runbooks/{panel.runbook}"
     return [{"title": "What to do", "url": url, "targetBlank": True}]
 
 
