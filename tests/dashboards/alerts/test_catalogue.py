@@ -110,6 +110,10 @@ def test_all_problems_are_told_at_once() -> None:
     ("good", "bad", "said"),
     [
         ("clear_below: 40", "clear_below: 61", "is above fire_above"),
+        ("clear_below: 40", "clear_below: 0", "it would never clear"),
+        ("severity: warning", "severity: warning\n    labels: {to: '$x'}", "letters, digits"),
+        ("severity: warning", "severity: warning\n    enabled: 1", "must be true or false"),
+        ("unit: watt", 'unit: watt, match: {a: "\'"}', "letters, digits"),
         ("signal: idle", "signal: busy", "must be one of idle, not 'busy'"),
         ("{owner}", "{workload}", "names {workload}, which its signal does not say"),
         ("unit: watt", "unit: s", "names {joules_per_hour}, which its signal does not say"),
@@ -124,6 +128,20 @@ def test_all_problems_are_told_at_once() -> None:
 def test_what_cannot_be_meant_is_refused(good: str, bad: str, said: str) -> None:
     assert good in GOOD
     assert any(said in problem for problem in problems(GOOD.replace(good, bad)))
+
+
+def test_a_site_wants_it_otherwise_and_is_held_to_the_same() -> None:
+    alert = parse(GOOD, {"Idle": {"fire_above": 80, "for": "5m"}}).alert("Idle")
+    assert (alert.fire_above, alert.clear_below, alert.for_s) == (80, 40, 300)
+    assert not parse(GOOD, {"Idle": {"enabled": False}}).alerts
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD, {"Idle": {"fire_above": 30, "signal": "x"}, "Busy": {"for": "1m"}})
+    assert caught.value.problems[:2] == (
+        "Idle.signal cannot be overridden; fire_above, clear_below, for, keep_firing_for, "
+        "severity, enabled can",
+        "there is no alert 'Busy' to override",
+    )
+    assert any("is above fire_above" in problem for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize("text", ["", "signals: [", "- a", "alerts: {}", "signals: {a: 1}"])

@@ -1,7 +1,8 @@
 """The catalogue of alerts as values, read from ``alerts.yaml`` with every problem told at once.
 
 A signal is a number per thing; an alert says from which number on, and for how long, somebody is
-told of it. Nothing here knows an engine: ``prometheus`` and ``grafana`` do.
+told of it. What a site wants otherwise is laid over the file before it is read, so that it is held
+to the same. Nothing here knows an engine: ``prometheus`` and ``grafana`` do.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from wattshed_exporter.errors import ConfigError
 
 from .entry import Entry, Problems
 
+Overrides = Mapping[str, Mapping[str, object]]
+"""By alert what a site wants otherwise: thresholds, lengths, severity, or ``enabled: false``."""
+NOTHING: Overrides = MappingProxyType({})
+OVERRIDABLE = ("fire_above", "clear_below", "for", "keep_firing_for", "severity", "enabled")
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
 _ALERT = re.compile(r"[A-Z][A-Za-z]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -58,8 +64,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Fires above ``fire_above`` for ``for_s``, until ``keep_firing_for_s`` after it was last
-    above ``clear_below``; times are in seconds. ``cost`` has the signal's price per hour."""
+    """Fires once its signal was above ``fire_above`` for ``for_s``, and until that was below
+    ``clear_below`` for ``keep_firing_for_s``; where both are one number, that fires and clears.
+
+    Times are in seconds. ``cost`` has the signal's price per hour.
+    """
 
     name: str
     group: str
@@ -98,23 +107,23 @@ class Catalogue:
         return found
 
 
-def load(path: Path | None = None) -> Catalogue:
+def load(path: Path | None = None, overrides: Overrides = NOTHING) -> Catalogue:
     """Read the file, by default the one that is shipped; raises ConfigError with all problems."""
     where = files.root() / "alerts" / "alerts.yaml" if path is None else path
     try:
-        return parse(where.read_text("utf-8"))
+        return parse(where.read_text("utf-8"), overrides)
     except OSError as error:
         raise ConfigError([f"{where}: {error.strerror}"]) from None
 
 
-def parse(text: str) -> Catalogue:
+def parse(text: str, overrides: Overrides = NOTHING) -> Catalogue:
     """Return the catalogue that ``text`` declares; raises ConfigError with all problems."""
     problems = Problems()
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError([f"it is no YAML: {error}"]) from None
-    whole = Entry("the file", document, problems)
+    whole = Entry("the file", _overridden(document, overrides, problems), problems)
     signals = {
         entry.name: _signal(entry)
         for entry in whole.entries("signals", _NAME, "a name like this_one")
@@ -123,6 +132,21 @@ def parse(text: str) -> Catalogue:
     whole.close()
     problems.check()
     return Catalogue(MappingProxyType(signals), tuple(alert for alert in alerts if alert))
+
+
+def _overridden(document: Any, overrides: Overrides, problems: Problems) -> Any:
+    if not isinstance(document, Mapping) or not isinstance(document.get("alerts"), Mapping):
+        return document
+    alerts = dict(document["alerts"])
+    for name, wanted in overrides.items():
+        if name not in alerts:
+            problems.add(f"there is no alert {name!r} to override")
+            continue
+        for key in wanted:
+            if key not in OVERRIDABLE:
+                problems.add(f"{name}.{key} cannot be overridden; {', '.join(OVERRIDABLE)} can")
+        alerts[name] = {**alerts[name], **wanted}
+    return {**document, "alerts": alerts}
 
 
 def _signal(entry: Entry) -> Signal:
@@ -140,6 +164,8 @@ def _signal(entry: Entry) -> Signal:
     signal = Signal(
         entry.name, entry.text("unit"), entry.text("help"), entry.names("labels"), expr=expr, **made
     )
+    if not all(_WORD.fullmatch(each) for each in signal.match.values()):
+        entry.problem("match", "may hold letters, digits, - and _ alone")
     entry.close()
     return signal
 
@@ -151,6 +177,10 @@ def _alert(entry: Entry, signals: Mapping[str, Signal]) -> Alert | None:
     fire_above, clear_below = entry.number("fire_above"), entry.number("clear_below")
     if clear_below > fire_above:
         entry.problem("clear_below", "is above fire_above: it would clear where it fires")
+    elif clear_below <= 0 and clear_below < fire_above:
+        entry.problem(
+            "clear_below", "must be above 0, where nothing is wrong: it would never clear"
+        )
     told = {
         "group": entry.text("group"),
         "summary": entry.text("summary"),
@@ -158,9 +188,12 @@ def _alert(entry: Entry, signals: Mapping[str, Signal]) -> Alert | None:
         "board": entry.text("board"),
     }
     lengths = entry.seconds("for"), entry.seconds("keep_firing_for")
-    labels = MappingProxyType(entry.mapping("labels"))
+    labels = entry.mapping("labels")
+    if not all(_WORD.fullmatch(each) for each in labels.values()):
+        entry.problem("labels", "may hold letters, digits, - and _ alone")
+    enabled = entry.flag("enabled", default=True)
     entry.close()
-    if signal is None or severity is None:
+    if signal is None or severity is None or not enabled:
         return None
     for name in ("summary", "description"):
         for problem in _unknown(told[name], known_names(signal, cost)):
@@ -174,7 +207,7 @@ def _alert(entry: Entry, signals: Mapping[str, Signal]) -> Alert | None:
         keep_firing_for_s=lengths[1],
         severity=severity,
         cost=cost,
-        labels=labels,
+        labels=MappingProxyType(labels),
         **told,
     )
 

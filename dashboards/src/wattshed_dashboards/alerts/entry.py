@@ -81,6 +81,14 @@ class Entry:
         self.problem(key, "must be a number")
         return 0.0
 
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false, ``default`` where the key is not there."""
+        content = self._asked_for(key) if self.has(key) else default
+        if isinstance(content, bool):
+            return content
+        self.problem(key, "must be true or false")
+        return default
+
     def seconds(self, key: str) -> int:
         """Return a length such as 30m in seconds."""
         try:
