@@ -1,0 +1,42 @@
+"""A small board that breaks no rule, for tests that break one."""
+
+from __future__ import annotations
+
+import pytest
+
+from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
+from wattshed_dashboards.variables import where
+
+
+def _panels() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Power",
+            "Joules of each minute by its seconds, from v_power_1m.",
+            Kind.TIME_SERIES,
+            "watt",
+            "SELECT $__timeInterval(t) AS time, site, sum(joules) / 60 AS Value\n"
+            f"FROM v_power_1m WHERE $__timeFilter(t) AND {where('site')}\n"
+            "GROUP BY time, site ORDER BY time",
+            is_stacked=True,
+        ),
+        Panel(
+            "Nodes",
+            "What each node draws, from v_node_now.",
+            Kind.TABLE,
+            sql=f"SELECT node, power FROM v_node_now WHERE {where('node')}\n"
+            "ORDER BY power DESC LIMIT 100",
+            columns={
+                "node": Column("Node", link=Link("This node", "wattshed-trial", {"node": "node"})),
+                "power": Column(unit="watt", steps=(Step(None, Color.GOOD), Step(9, Color.BAD))),
+            },
+            sorted_by="power",
+            runbook="Trial",
+        ),
+    )
+
+
+@pytest.fixture
+def board() -> Board:
+    rows = (Row("Answer", _panels()), Row("Detail", _panels()[:1], is_collapsed=True))
+    return Board("wattshed-trial", "Trial", "Is it so?", rows, ("site", "tier", "cluster", "node"))
