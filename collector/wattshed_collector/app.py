@@ -23,7 +23,7 @@ from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, place, served
+from . import address, alert_watch, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.described import DocumentApi
@@ -68,11 +68,12 @@ from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
 from .security.tenancy import Tenancy
+from .self_record import SelfRecord
 from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
 from .slo_metrics import Exposed
 from .slo_watch import SloFileWatch, SloWatch
-from .store import lease, memory, places, shards
+from .store import lease, memory, places, shards, working
 from .store.budget import Budget, always_open
 from .store.client import Client, Store
 from .store.disk import DiskWatch
@@ -162,10 +163,16 @@ async def running(
             report.mirror(telemetry)
         watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
         await stack.enter_async_context(_beside(watch.keep()))
+        if config.telemetry.record_seconds:
+            record = _record(parts)
+            await stack.enter_async_context(_beside(record.keep()))
         drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
         await stack.enter_async_context(_beside(drifts.keep()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
+        alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
+        telemetry.registry.register(alerts)
+        await stack.enter_async_context(_beside(alerts.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
         )
@@ -192,6 +199,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         tenure = Tenure()
         client = store.client()
         find_again(client, time.time())
+        working.find_again(client, time.time())
         tenure.learn(recent_tenures(client, SOURCES))
         produced = _produced(config, telemetry, client)
         heard = produced.owners.saw
@@ -390,6 +398,12 @@ def _objectives(parts: Parts) -> SloWatch:
     parts.telemetry.registry.register(exposed)
     file = SloFileWatch(parts.config.slo.file, parts.telemetry)
     return SloWatch(parts.clerk, file, exposed)
+
+
+def _record(parts: Parts) -> SelfRecord:
+    told = parts.config
+    instance = f"{os.uname().nodename}:{told.listen.rpartition(':')[2]}"
+    return SelfRecord(parts.telemetry, parts.writer, instance, told.telemetry.record_seconds)
 
 
 def _hosts(config: Config) -> Collection[str] | None:
