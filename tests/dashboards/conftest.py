@@ -1,4 +1,4 @@
-"""The demo fleet in a store of its own: the past that ``wattshed demo`` makes up, charged.
+"""A small board that breaks no rule, for tests that break one, and the demo fleet in a store.
 
 The engine takes one folder per process, so a module opens a copy of its own. What a board shows of
 "now" is of the last quarter of an hour: a store that is older than some minutes is filled anew.
@@ -11,78 +11,51 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.fixtures.fleet_store import KEEP_ALL, Fleet, fill
 from tests.fixtures.stores import Stores
 
-from wattshed_collector.ledger import Ledger, Policy
-from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.migrate import Layout
-from wattshed_collector.store.write import Writer
-from wattshed_exporter.config import Config
-from wattshed_exporter.model import Batch
-from wattshed_exporter.sources.simulate import SimulateSource
-from wattshed_exporter.telemetry import Telemetry
-from wattshed_exporter.worker import Clock, Worker
+from wattshed_collector.store.client import Store
+from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
+from wattshed_dashboards.variables import where
 
-HISTORY_HOURS = 26.0
-"""A day, and the hour before it in which counters are read for the first time."""
-SEED = 7
 FRESH_SECONDS = 480.0
-KEEP_ALL = Layout(raw_days=0, minute_days=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """A store with the demo fleet in it. ``end`` is the minute in which its past ends, Unix s."""
-
-    client: Client
-    folder: Path
-    end: int
-
-
-class _Into:
-    """An output that writes what the sampler hands it, as the collector's writer does."""
-
-    name = "store"
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._written: list[Future[None]] = []
-
-    def put(self, batch: Batch) -> None:
-        self._written.append(self._writer.submit(batch))
-
-    def ready(self) -> bool:
-        return True
-
-    def flush(self, seconds: float) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Wait until all is written. Raises what kept it from being so."""
-        for written in self._written:
-            written.result(120)
+def _panels() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            "Power",
+            "Joules of each minute by its seconds, from v_power_1m.",
+            Kind.TIME_SERIES,
+            "watt",
+            "SELECT $__timeInterval(t) AS time, site, sum(joules) / 60 AS Value\n"
+            f"FROM v_power_1m WHERE $__timeFilter(t) AND {where('site')}\n"
+            "GROUP BY time, site ORDER BY time",
+            is_stacked=True,
+        ),
+        Panel(
+            "Nodes",
+            "What each node draws, from v_node_now.",
+            Kind.TABLE,
+            sql=f"SELECT node, power FROM v_node_now WHERE {where('node')}\n"
+            "ORDER BY power DESC LIMIT 100",
+            columns={
+                "node": Column("Node", link=Link("This node", "wattshed-trial", {"node": "node"})),
+                "power": Column(unit="watt", steps=(Step(None, Color.GOOD), Step(9, Color.BAD))),
+            },
+            sorted_by="power",
+            runbook="Trial",
+        ),
+    )
 
 
-def fill(store: Store, now: float) -> None:
-    """Write the fleet's history up to ``now`` and have the ledger charge it."""
-    writer = Writer(store.client, window_seconds=0.0, share=1.0, mark_seconds=0.0)
-    clock = Clock(now_ms=lambda: int(now * 1000))
-    source = SimulateSource(HISTORY_HOURS, SEED, clock.now_ms)
-    into = _Into(writer)
-    worker = Worker(source, Config(), [into], Telemetry(), clock)
-    while worker.step() == 0.0:
-        pass
-    worker.close()
-    into.close()
-    writer.close()
-    client = store.client()
-    Ledger(client, Policy(raw_days=0), lambda: now).run()
-    client.close()
+@pytest.fixture
+def board() -> Board:
+    rows = (Row("Answer", _panels()), Row("Detail", _panels()[:1], is_collapsed=True))
+    return Board("wattshed-trial", "Trial", "Is it so?", rows, ("site", "tier", "cluster", "node"))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.dashboards.conftest import Fleet
+from tests.fixtures.fleet_store import Fleet
 
 
 def test_the_fleet_is_charged(fleet: Fleet) -> None:
