@@ -4,4 +4,11 @@ from __future__ import annotations
 
 from wattshed_dashboards.model import Board
 
-BOARDS: tuple[Board, ...] = ()
+from . import lifecycle, models, outcomes, placement
+
+BOARDS: tuple[Board, ...] = (
+    outcomes.BOARD,
+    models.BOARD,
+    placement.BOARD,
+    lifecycle.BOARD,
+)
