@@ -4,4 +4,12 @@ from __future__ import annotations
 
 from wattshed_dashboards.model import Board
 
-BOARDS: tuple[Board, ...] = ()
+from . import fleet, node, stack, waste, workloads
+
+BOARDS: tuple[Board, ...] = (
+    fleet.BOARD,
+    waste.BOARD,
+    workloads.BOARD,
+    node.BOARD,
+    stack.BOARD,
+)
