@@ -15,9 +15,7 @@ def promql(signal: Signal) -> str:
     """Return the signal's value in PromQL, one series per set of its labels."""
     if signal.expr:
         return signal.expr
-    matched = ",".join(f'{label}="{value}"' for label, value in signal.match.items())
-    selector = f"{signal.metric}{{{matched}}}" if matched else signal.metric
-    return f"max by ({', '.join(signal.labels)}) ({selector})"
+    return f"max by ({', '.join(signal.labels)}) ({selector(signal.metric, signal.match)})"
 
 
 def sql(signal: Signal) -> str:
@@ -48,5 +46,6 @@ def fires(alert: Alert) -> str:
 
 
 def selector(metric: str, labels: Mapping[str, str]) -> str:
-    """Return a metric of which labels have values."""
-    return f"{metric}{{{', '.join(f'{name}="{value}"' for name, value in labels.items())}}}"
+    """Return the series of a metric of which labels have values."""
+    matched = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    return f"{metric}{{{matched}}}" if matched else metric
