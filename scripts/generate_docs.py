@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from wattshed_collector import alert_watch, openapi_markdown, served, slo_metrics, telemetry
 from wattshed_collector import config as collector
-from wattshed_collector import openapi_markdown, served, slo_metrics, telemetry
 from wattshed_collector.outcomes import look
 from wattshed_collector.outcomes.engines import SERVERS
 from wattshed_exporter import config as exporter
@@ -32,7 +32,8 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Written by `make docs` from `wattshed_exporter/semconv` and",
-        "`wattshed_collector/telemetry.py` and `slo_metrics.py`; edit those.",
+        "`wattshed_collector/telemetry.py` and `slo_metrics.py`, and of signals from",
+        "`dashboards/alerts/alerts.yaml`; edit those.",
         "",
         "## Exporter",
         "",
@@ -65,6 +66,10 @@ def metrics() -> str:
             f"| `{telemetry.PREFIX}{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |"
             for h in table_
         ]
+    lines += ["", "### Signals of alerts", "", *HEAD]
+    lines += [
+        f"| `{h.name}` | gauge | {h.help} | {', '.join(h.labels)} |" for h in alert_watch.gauges()
+    ]
     lines += ["", "### Energy SLOs", "", *HEAD]
     for kind, table_ in (("gauge", slo_metrics.GAUGES), ("counter", slo_metrics.COUNTERS)):
         lines += [f"| `{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |" for h in table_]

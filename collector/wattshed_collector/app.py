@@ -23,7 +23,7 @@ from aiohttp import web
 
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, place, served
+from . import address, alert_watch, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.described import DocumentApi
@@ -72,7 +72,7 @@ from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
 from .slo_metrics import Exposed
 from .slo_watch import SloFileWatch, SloWatch
-from .store import lease, memory, places, shards
+from .store import lease, memory, places, shards, working
 from .store.budget import Budget, always_open
 from .store.client import Client, Store
 from .store.disk import DiskWatch
@@ -166,6 +166,9 @@ async def running(
         await stack.enter_async_context(_beside(drifts.keep()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
+        alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
+        telemetry.registry.register(alerts)
+        await stack.enter_async_context(_beside(alerts.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
         )
@@ -192,6 +195,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         tenure = Tenure()
         client = store.client()
         find_again(client, time.time())
+        working.find_again(client, time.time())
         tenure.learn(recent_tenures(client, SOURCES))
         produced = _produced(config, telemetry, client)
         heard = produced.owners.saw
