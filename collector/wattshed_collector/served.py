@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .api import (
     backup,
+    clickhouse,
     described,
     facts,
     fleet,
@@ -27,6 +28,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *fleet.OPERATIONS,
     *facts.OPERATIONS,
     *samples.OPERATIONS,
+    *clickhouse.OPERATIONS,
     *targets.OPERATIONS,
     *ledger.OPERATIONS,
     *backup.OPERATIONS,
