@@ -116,6 +116,11 @@ class Engine:
         read = written.storage_rows_read(), written.storage_bytes_read()
         return Answer(body, form, rows, *read, time.monotonic() - started)
 
+    def text(self, question: asked.Question) -> str:
+        """Return the text that would run, after all checks. Raises Problem."""
+        self._ready()
+        return self._statement(question)[0]
+
     def close(self) -> None:
         if self._handle is not None:
             self._handle.close()
@@ -188,8 +193,6 @@ class Engine:
         if self._guard is not None:
             return
         self._handle = self._opened()
-        for name, value in self._limits.settings().items():
-            self._handle.query(f"SET {name} = {value}", "Null", {})
         self._version = str(self._rows("SELECT version()", {})[0][0])
         told = self._rows("SELECT name, is_aggregate, case_insensitive, alias_to, origin FROM "
                           "system.functions", {})  # fmt: skip
@@ -199,6 +202,8 @@ class Engine:
         existing = frozenset(str(name).lower() for name, _ in found)
         system = {name: self._parsed(sql) for name, sql in SYSTEM.items()}
         tables = Tables(self._views, existing, system)
+        for name, value in self._limits.settings().items():
+            self._handle.query(f"SET {name} = {value}", "Null", {})
         self._guard = Guard(functions, tables, self._parsed)
 
 
