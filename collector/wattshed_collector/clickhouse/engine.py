@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from . import asked, native
 from .asked import escaped
 from .catalogue import shown
-from .errors import NOT_IMPLEMENTED, UNKNOWN_TABLE, Problem, of_engine
+from .errors import NOT_IMPLEMENTED, TOO_DEEP, TOO_MANY_RESULTS, UNKNOWN_TABLE, Problem, of_engine
 from .formats import known
 from .guard import Checked, Guard
 from .names import Functions
@@ -29,6 +29,7 @@ class Written(Protocol):
     """What the engine wrote, and what it cost."""
 
     def bytes(self) -> bytes: ...
+    def size(self) -> int: ...
     def rows_read(self) -> int: ...
     def storage_rows_read(self) -> int: ...
     def storage_bytes_read(self) -> int: ...
@@ -105,11 +106,12 @@ class Engine:
         started = time.monotonic()
         if native.is_hello(question.sql) and question.format == "Native":
             return Answer(native.hello(self._version, question.protocol), "Native", 1)
-        sql, parameters, form = self._statement(question)
+        sql, parameters, form = self._checked_text(question)
         try:
             written = self._asked(f"/* {tag} */ {sql}", form, parameters)
         except RuntimeError as error:
             raise of_engine(str(error)) from None
+        self._check_size(written)
         body, rows = written.bytes(), written.rows_read()
         if not body and form == "Native":
             body = native.empty(self._columns(sql, parameters, tag))
@@ -119,12 +121,27 @@ class Engine:
     def text(self, question: asked.Question) -> str:
         """Return the text that would run, after all checks. Raises Problem."""
         self._ready()
-        return self._statement(question)[0]
+        return self._checked_text(question)[0]
 
     def close(self) -> None:
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+
+    def _check_size(self, written: Written) -> None:
+        """Hold the answer to its limits: the engine does not count columns of one value, nor what
+        it makes of one row. Raises Problem."""
+        rows, size, most = written.rows_read(), written.size(), self._limits
+        for count, limit, what in ((rows, most.rows, "rows"), (size, most.result_bytes, "bytes")):
+            if count > limit:
+                said = f"Limit for result exceeded, max {what}: {limit}, current {what}: {count}"
+                raise Problem(TOO_MANY_RESULTS, said)
+
+    def _checked_text(self, question: asked.Question) -> tuple[str, Mapping[str, str], str]:
+        try:
+            return self._statement(question)
+        except RecursionError:
+            raise Problem(TOO_DEEP, "the query is nested too deeply") from None
 
     def _statement(self, question: asked.Question) -> tuple[str, Mapping[str, str], str]:
         """Return the text that runs, its parameters and the format, after all checks."""
@@ -148,13 +165,13 @@ class Engine:
 
     def _parsed(self, sql: str) -> Node:
         """Return the tree of a statement, of which there is exactly one. Raises Problem."""
+        ours = "SELECT parseQueryToJSON({sql:String})"
+        body = self._ours(ours, "RawBLOB", {"sql": sql})
         try:
-            ours = "SELECT parseQueryToJSON({sql:String})"
-            return _tree(self._asked(ours, "RawBLOB", {"sql": escaped(sql)}).bytes().decode())
-        except RuntimeError as error:
-            raise _without_ours(of_engine(str(error))) from None
+            text = body.decode()
         except UnicodeDecodeError:
             raise Problem(NOT_IMPLEMENTED, "texts that are not UTF-8 are not taken") from None
+        return _tree(text)
 
     def _text(self, checked: Checked) -> str:
         """Return the text of a checked tree; reading it again must make the same tree."""
@@ -177,13 +194,16 @@ class Engine:
 
     def _rows(self, sql: str, values: Mapping[str, str]) -> Sequence[Sequence[Any]]:
         """Return the rows of a query of ours. Raises Problem."""
+        rows: Sequence[Sequence[Any]] = json.loads(self._ours(sql, "JSONCompact", values))["data"]
+        return rows
+
+    def _ours(self, sql: str, form: str, values: Mapping[str, str]) -> bytes:
+        """Return what a query of ours about a text gives. Raises Problem."""
         told = {name: escaped(value) for name, value in values.items()}
         try:
-            body = self._asked(sql, "JSONCompact", told).bytes()
-            rows: Sequence[Sequence[Any]] = json.loads(body)["data"]
+            return self._asked(sql, form, told).bytes()
         except RuntimeError as error:
             raise _without_ours(of_engine(str(error))) from None
-        return rows
 
     def _asked(self, sql: str, form: str, parameters: Mapping[str, str]) -> Written:
         assert self._handle is not None
@@ -208,10 +228,7 @@ class Engine:
 
 
 def _tree(text: Any) -> Node:
-    try:
-        found: Node = json.loads(text)
-    except RecursionError:
-        raise Problem((167, "TOO_DEEP_AST"), "the query is nested too deeply") from None
+    found: Node = json.loads(text)
     return found
 
 

@@ -33,7 +33,7 @@ STATUS |= dict.fromkeys((36, 47, 53, 62, 115, 167, 168, 386, 456, 457), 400)
 """HTTP status by code, as ClickHouse answers (HTTPHandler.cpp), except 503 for 202: come again."""
 SAID = re.compile(r"Code: (\d+)\. DB::Exception: (.*)\(([A-Z][A-Z0-9_]+)\)", re.DOTALL)
 AGAIN = re.compile(r"^(?:Code: \d+\. DB::Exception: )+")
-VERSION = re.compile(r"\s*\(version [^()]*\)\.?\s*$")
+VERSION = re.compile(r"\s*\(version [\d.]+(?: \([^()]*\))?\)\.?\s*$")
 PATHS = re.compile(r"(?<![\w/])/(?:[\w.\-]+/)+[\w.\-]*")
 """Of files, which the engine may name where something is wrong with the store."""
 

@@ -53,13 +53,11 @@ class Guard:
         self._functions, self._tables, self._parse = functions, tables, parse
 
     def check(self, tree: Node, wish: Wish, database: str = DATABASE) -> Checked:
-        """Return what may run of a statement's tree. Raises Problem, by which nothing ran."""
-        try:
-            return self._check(tree, wish, database or DATABASE)
-        except RecursionError:
-            raise Problem(BAD_ARGUMENTS, "the query is nested too deeply") from None
+        """Return what may run of a statement's tree.
 
-    def _check(self, tree: Node, wish: Wish, database: str) -> Checked:
+        Raises Problem, by which nothing ran, and RecursionError for one that is too deep.
+        """
+        database = database or DATABASE
         if tree.get("type") != "SelectWithUnionQuery":
             raise Problem(READONLY, f"only SELECT is answered here, not {_shown(tree)}")
         tree, told = _without_settings(tree)

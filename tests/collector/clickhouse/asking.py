@@ -1,4 +1,4 @@
-"""What the tests of ``/clickhouse`` have in common: who asks, and the secret that nobody may see."""
+"""What the tests of ``/clickhouse`` share: who asks, and the secret that nobody may see."""
 
 from __future__ import annotations
 

@@ -120,7 +120,8 @@ def _values(reader: Reader, kind: str, rows: int) -> list[Any]:
             return list(zip(*columns, strict=True))
         case "LowCardinality":
             return _keyed(reader, inner[0])
-    raise AssertionError(f"unsupported column type {kind}")
+        case _:
+            raise AssertionError(f"unsupported column type {kind}")
 
 
 def _parts(reader: Reader, kind: str, rows: int) -> list[list[Any]]:

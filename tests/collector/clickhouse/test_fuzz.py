@@ -22,28 +22,52 @@ from wattshed_collector.clickhouse.names import AGGREGATES, SCALARS
 
 OURS = re.compile(r"(default\.)?v_\w+|system\.(one|tables|databases|columns|functions|settings)|w")
 NAMES = st.sampled_from(
-    ["a", "a", "1", "node", "v_live.node", "hidden", "secret", "v_live", "`hidden`", '"tick"', "default.hidden", "w", "t.a",
-     "hidden.secret", "number", "*", "hidden.*"]
+    [
+        "a", "a", "1", "node", "v_live.node", "hidden", "secret", "v_live", "`hidden`", '"tick"',
+        "default.hidden", "w", "t.a", "hidden.secret", "number", "*", "hidden.*",
+    ]
 )  # fmt: skip
 CALLS = st.sampled_from(
-    ["concat", "toString", "if", "array", "file", "FILE", "`file`", "sum", "sumIf", "concat", "length", "in", "notIn", "arrayMap", "if",
-     "getSetting", "joinGet", "arrayReduce", "sumState", "toString", "CAST", "exists", "range",
-     "dictGet", "currentUser", "arrayJoin", "untuple", "any", "hasColumnInTable", "version"]
+    [
+        "concat", "toString", "if", "array", "file", "FILE", "`file`", "sum", "sumIf", "concat",
+        "length", "in", "notIn", "arrayMap", "if", "getSetting", "joinGet", "arrayReduce",
+        "sumState", "toString", "CAST", "exists", "range", "dictGet", "currentUser", "arrayJoin",
+        "untuple", "any", "hasColumnInTable", "version",
+    ]
 )  # fmt: skip
 SOURCES = [
-    "v_live", "v_device", "hidden", "default.hidden", "system.one", "system.tables AS t",
-    "system.parts", "numbers(2)", "file('{file}')", "w", "w AS hidden", "merge('', '.*')",
-    "view(SELECT * FROM hidden)", "{t:Identifier}", "VALUES (1)", "hidden FINAL",
-]  # fmt: skip
+    "v_live",
+    "v_device",
+    "hidden",
+    "default.hidden",
+    "system.one",
+    "system.tables AS t",
+    "system.parts",
+    "numbers(2)",
+    "file('{file}')",
+    "w",
+    "w AS hidden",
+    "merge('', '.*')",
+    "view(SELECT * FROM hidden)",
+    "{t:Identifier}",
+    "VALUES (1)",
+    "hidden FINAL",
+]
 VALUES = st.sampled_from(
-    ["1", "2", "'x'", "'y'", "'{file}'", "'hidden'", "[1]", "('a', 'b')", "NULL", "'readonly'", "{f:String}",
-     "{t:Identifier}", "x -> file(x)", "x -> x", "'AggregateFunction(sum, UInt8)'"]
+    [
+        "1", "2", "'x'", "'y'", "'{file}'", "'hidden'", "[1]", "('a', 'b')", "NULL", "'readonly'",
+        "{f:String}", "{t:Identifier}", "x -> file(x)", "x -> x",
+        "'AggregateFunction(sum, UInt8)'",
+    ]
 )  # fmt: skip
 ENDS = st.sampled_from(
-    ["", "", "", ";", "; SELECT secret FROM hidden", " INTO OUTFILE '{file}.out'", " FORMAT TSV",
-     " SETTINGS limit = 1", " SETTINGS readonly = 0", ") UNION SELECT (secret) FROM hidden", " --",
-     " SETTINGS additional_table_filters = {'v_live': '1 IN hidden'}", "/* */", "\n\\G", " LIMIT 1",
-     " EXCEPT SELECT 1", " /*", "'", " UNION ALL SELECT secret FROM hidden"]
+    [
+        "", "", "", ";", "; SELECT secret FROM hidden", " INTO OUTFILE '{file}.out'",
+        " FORMAT TSV", " SETTINGS limit = 1", " SETTINGS readonly = 0",
+        ") UNION SELECT (secret) FROM hidden", " --",
+        " SETTINGS additional_table_filters = {'v_live': '1 IN hidden'}", "/* */", "\n\\G",
+        " LIMIT 1", " EXCEPT SELECT 1", " /*", "'", " UNION ALL SELECT secret FROM hidden",
+    ]
 )  # fmt: skip
 
 
@@ -71,7 +95,8 @@ def statements(draw: st.DrawFn) -> str:
     told = f"{first}SELECT {draw(EXPRESSIONS)}" + (f" FROM {source}" if source else "")
     if draw(st.booleans()):
         told += f" WHERE {draw(EXPRESSIONS)}"
-    return told + draw(st.one_of(*[st.just("")] * 4, ENDS))
+    end: str = draw(st.one_of(*[st.just("")] * 4, ENDS))
+    return told + end
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +106,13 @@ def ran(engine: Engine, secret: Path) -> Any:
     def run(sql: str) -> tuple[str, bytes] | None:
         query = [("query", sql.replace("{file}", str(secret))), ("param_f", str(secret)),
                  ("param_t", "hidden"), ("default_format", "TSVRaw")]  # fmt: skip
-        told, text = question(query, {}, b""), None
+        told, text = question(query, {}, b""), ""
         try:
             text = engine.text(told)
             return text, engine.answer(told, "fuzz").body
         except Problem as problem:
             event(problem.name)
-            return text and (text, problem.said.encode())
+            return (text, problem.said.encode()) if text else None
 
     return run
 
