@@ -71,6 +71,7 @@ class Limits:
             "max_query_size": 2 * asked.LONGEST_SQL,
             "max_expanded_ast_elements": 50_000,
             "max_ast_elements": 50_000,
+            "max_parser_backtracks": 100_000,
             "function_range_max_elements_in_block": 20_000_000,
             "max_recursive_cte_evaluation_depth": 1,
             "allow_introspection_functions": 0,
