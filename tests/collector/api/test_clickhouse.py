@@ -71,7 +71,7 @@ class Asker:
 
     def ask(
         self, sql: str = "", headers: dict[str, str] | None = None, method: str = "POST",
-        path: str = "/clickhouse", sent: bytes | None = None, **told: str,
+        path: str = "/clickhouse", sent: bytes | None = None, **told: Any,
     ) -> Said:  # fmt: skip
         told_of = self.headers if headers is None else headers
         url = f"{path}?{urlencode(told)}" if told else path
@@ -114,7 +114,7 @@ def client(served: Asker) -> Iterator[Client]:
     client.close()
 
 
-def go(served: Asker, sql: str, revision: int, **told: str) -> list[Block]:
+def go(served: Asker, sql: str, revision: int, **told: Any) -> list[Block]:
     """Ask as clickhouse-go does, and read what it would."""
     pair = base64.b64encode(f"grafana:{READ}".encode()).decode()
     headers = {"Authorization": f"Basic {pair}", "Accept-Encoding": "gzip", "User-Agent": "go"}
@@ -246,7 +246,7 @@ def test_who_may_ask(served: Asker) -> None:
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
 
-    def status(headers: dict[str, str], **told: str) -> tuple[int, str]:
+    def status(headers: dict[str, str], **told: Any) -> tuple[int, str]:
         said = served.ask("SELECT 1", headers, **told)
         return said.status, said.headers.get("X-ClickHouse-Exception-Code", "")
 
