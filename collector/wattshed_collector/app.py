@@ -30,6 +30,7 @@ from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
+from .api.clickhouse import ClickHouseApi
 from .api.described import DocumentApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
@@ -43,6 +44,7 @@ from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
 from .boards import Boards
+from .clickhouse.desk import Desk
 from .config import Config, Durability
 from .config.security import is_loopback
 from .front.door import Door
@@ -57,6 +59,7 @@ from .outcomes import own
 from .outcomes.book import named
 from .outcomes.owners import Owners, Whose
 from .own_energy import OwnEnergy
+from .receivers import body
 from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
@@ -162,6 +165,9 @@ async def running(
         gate = Access(guard, config.requests, telemetry, _hosts(config))
         app = _application(parts, gate, patience)
         app.add_routes(TargetsApi(scraper.status).routes())
+        if config.clickhouse.enabled:
+            desk = stack.enter_context(_desk(config, parts.store, telemetry))
+            app.add_routes(ClickHouseApi(desk, body.unpacked).routes())
         threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
         stack.callback(threads.shutdown)
         otlp = _receive(app, parts, threads)
@@ -278,6 +284,26 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(BoardPages(boards, files.root() / "runbooks").routes())
     app.add_routes(DocumentApi(served.OPERATIONS).routes())
     return app
+
+
+@contextmanager
+def _desk(config: Config, store: Store, telemetry: Telemetry) -> Iterator[Desk | None]:
+    """Give who answers queries at /clickhouse; None where the rows are on a server."""
+    if store.is_server:
+        yield None
+        return
+    told = config.clickhouse
+    limits = told.limits(place.engine_bytes(config))
+    desk = Desk(store.embedded, limits, told.concurrent, told.waiting)
+    counted = desk.counters
+    telemetry.watch("clickhouse_queries_total", counted.by_result)
+    telemetry.watch("clickhouse_seconds_total", lambda: {(): counted.seconds})
+    telemetry.watch("clickhouse_running", lambda: {(): desk.running})
+    telemetry.watch("clickhouse_waiting", lambda: {(): desk.waiting})
+    try:
+        yield desk
+    finally:
+        desk.close()
 
 
 def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) -> OtlpReceiver:

@@ -154,6 +154,13 @@ WATCHED_COUNTERS: tuple[Health, ...] = (
         "the server does not say which prompt tokens came from a cache.",
         ("server", "caveat"),
     ),
+    Health(
+        "clickhouse_queries_total",
+        "Queries at /clickhouse by what came of them: answered, failed, refused (too many waited), "
+        "ended (too long, or nobody waited any more).",
+        ("result",),
+    ),
+    Health("clickhouse_seconds_total", "Time that the answered ones took in the engine."),
 )
 WATCHED_GAUGES: tuple[Health, ...] = (
     Health("queued_rows", "Rows that wait to be written."),
@@ -174,6 +181,8 @@ WATCHED_GAUGES: tuple[Health, ...] = (
     Health("commits", "Groups written since start."),
     Health("failed_batches", "Batches that could not be written since start."),
     Health("requests_active", "Requests that are being answered."),
+    Health("clickhouse_running", "Queries of /clickhouse that run in the engine."),
+    Health("clickhouse_waiting", "Queries of /clickhouse that wait for their turn."),
     Health("requests_active_bytes", "Bytes of their bodies, as sent."),
     Health(
         "table_parts", "Active parts of a table; many mean that merges do not keep up.", ("table",)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from wattshed_collector.clickhouse import shown
 from wattshed_collector.config import Requests
 from wattshed_collector.config.security import is_loopback
 from wattshed_collector.errors import INTERNAL
@@ -29,8 +30,10 @@ from wattshed_collector.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-OPEN = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/healthz", "/readyz", "/clickhouse/ping"})
 """For probes: they say that it lives, and nothing else."""
+ASKED_BY_POST = frozenset({"/clickhouse"})
+"""Where a question is the body of a request, which changes nothing."""
 INGEST = frozenset({"/v1/metrics", "/v1/outcomes", "/api/v1/write"})
 REMOTE_WRITE = "/api/v1/write"
 WRONG_PER_SECOND = 2.0
@@ -97,11 +100,13 @@ class Access:
         try:
             response = await self._answer(request, handler)
         except Refused as refused:
+            text, told = self.told(refused), dict(refused.headers)
+            if shown.is_ours(request.path):
+                text, more = shown.refusal(refused.status, refused.said)
+                told |= more
+            kind = "text/plain" if shown.is_ours(request.path) else "application/json"
             response = web.Response(
-                text=self.told(refused),
-                status=refused.status,
-                headers=refused.headers,
-                content_type="application/json",
+                text=text, status=refused.status, headers=told, content_type=kind
             )
             if request.body_exists:
                 response.force_close()  # nobody reads the rest of what was sent
@@ -135,7 +140,7 @@ class Access:
         self._telemetry.answered(identity.name, size)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        asked = _asked(request)
+        asked = self._asked(request)
         self._check_origin(asked)
         if request.path in OPEN:
             return await handler(request)
@@ -149,6 +154,14 @@ class Access:
             response = await handler(request)
         self._telemetry.answered(identity.name, request.content_length or 0)
         return response
+
+    def _asked(self, request: web.Request) -> Asked:
+        authorization = request.headers.get("Authorization", "")
+        if shown.is_ours(request.path):
+            authorization = shown.authorization(
+                request.headers, request.query, self._guard.knows_token
+            )
+        return _asked(request, authorization)
 
     async def _identity(self, asked: Asked) -> Identity:
         compares = self._guard.compares(asked.authorization)
@@ -225,10 +238,12 @@ def needed(method: str, path: str) -> Role:
         return Role.METRICS if path == "/metrics" else Role.READ
     if method == "POST" and path in INGEST:
         return Role.INGEST
+    if method == "POST" and path in ASKED_BY_POST:
+        return Role.READ
     return Role.ADMIN
 
 
-def _asked(request: web.Request) -> Asked:
+def _asked(request: web.Request, authorization: str) -> Asked:
     transport, headers = request.transport, request.headers
     certificate = transport.get_extra_info("peercert") if transport is not None else None
     return Asked(
@@ -236,7 +251,7 @@ def _asked(request: web.Request) -> Asked:
         request.path,
         request.remote or "",
         headers.get("Host", ""),
-        headers.get("Authorization", ""),
+        authorization,
         tuple(tls.names(certificate)),
         headers.get("Origin", ""),
         headers.get("Sec-Fetch-Site", ""),

@@ -11,6 +11,7 @@ from wattshed_collector.store.server import is_url
 from wattshed_exporter.settings import option
 
 from .charging import Ledger, Quality, Retention, TopologyFile
+from .clickhouse import ClickHouse
 from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
 from .ingest import Ingest
@@ -27,6 +28,7 @@ __all__ = (
     "PREFIX",
     "Action",
     "Auth",
+    "ClickHouse",
     "ClientCertificates",
     "Config",
     "DeadLetterFolder",
@@ -83,6 +85,7 @@ class Config:
     slo: SloFile = field(default_factory=SloFile)
     security: Security = field(default_factory=Security)
     requests: Requests = field(default_factory=Requests)
+    clickhouse: ClickHouse = field(default_factory=ClickHouse)
     telemetry: SelfReport = field(default_factory=SelfReport)
 
     def problems(self) -> list[str]:

@@ -42,6 +42,12 @@ async def read(request: web.Request, limit: int) -> bytes:
     return bytes(body)
 
 
+async def unpacked(request: web.Request, limit: int) -> bytes:
+    """Return the body decompressed; what is beyond ``limit``, as sent or unpacked, is TooLarge."""
+    sent = await read(request, limit) if request.body_exists else b""
+    return decode(sent, request.headers.get("Content-Encoding", ""), limit)
+
+
 def decode(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo gzip, deflate or zstd; raises TooLarge before more than ``limit`` bytes are made."""
     match encoding.strip().lower():

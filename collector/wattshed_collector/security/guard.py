@@ -90,6 +90,10 @@ class Guard:
         shown = basic(authorization)
         return shown is not None and bool(self._rules.users) and not self._passwords.knows(shown)
 
+    def knows_token(self, token: str) -> bool:
+        """Return whether a text is a token that counts, wherever it was shown."""
+        return self.asks and self._rules.token(token.encode(errors="replace")) is not None
+
     async def identify(self, authorization: str, names: Iterable[str] = ()) -> Identity | None:
         """Return who asks, None where what they show is wrong.
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -325,19 +326,37 @@ class Store:
         # Imported here because it costs 200 MB, which --help and the config check need not pay.
         import clickhouse_connect
 
+        path, options = str(self._chdb), self._options()
+        with _translated():
+            embedded = Client(
+                clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
+            )
+        if only_reads:
+            embedded.only_read()
+        return embedded
+
+    def embedded(self) -> Any:
+        """Open a connection of the engine itself, for one thread: for bytes in any format.
+
+        Its ``query(sql, format, params)`` takes values as escaped texts and raises RuntimeError.
+        """
+        import chdb
+
+        opened: Callable[[str], Any] = chdb.connect
+        with _translated():
+            return opened(f"{self._chdb.resolve()}?{urlencode(self._options())}")
+
+    @property
+    def _chdb(self) -> Path:
+        return Path(self.target) / "chdb"
+
+    def _options(self) -> dict[str, str]:
         options = dict(ENGINE)
         if self._memory_bytes:
             options["max_server_memory_usage"] = str(self._memory_bytes)
         if self._settings:
             options["config-file"] = self._settings
-        path = str(Path(self.target) / "chdb")
-        with _translated():
-            client = Client(
-                clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
-            )
-        if only_reads:
-            client.only_read()
-        return client
+        return options
 
     def pinned(self, layout: Layout, *, session: bool = False) -> Client:
         """Open a connection that stays with the node that answers now: another may lag behind."""
