@@ -53,7 +53,7 @@ const panels = (() => {
     const bars = value.values.map((amount, row) => {
       const fill = element("i");
       fill.style.width = `${most > min ? 100 * Math.max(0, amount - min) / (most - min) : 0}%`;
-      fill.style.background = frames.valueColor(value.settings, amount);
+      fill.style.background = frames.barColor(value.settings, amount);
       const name = names.map(({ values }) => values[row]).filter(Boolean).join(", ");
       const [links] = [value, ...names].map(({ settings }) => settings.links)
         .filter((told) => told && told.length);

@@ -116,7 +116,7 @@ const plots = (() => {
     return made;
   }
 
-  function stateTimeline(panel, answer) {
+  function stateTimeline(panel, answer, height) {
     const all = frames.series(panel, answer);
     const local = clock(answer.window);
     const usual = pace(all.length ? all[0].times : [], answer.window.step);
@@ -135,7 +135,7 @@ const plots = (() => {
         hovertemplate: "<b>%{customdata[2]}</b><br>%{customdata[0]} from %{customdata[1]}<extra></extra>",
       };
     });
-    return { data, layout: rows(all.map(({ title }) => title), answer, local, 24) };
+    return { data, layout: rows(all.map(({ title }) => title), answer, local, height) };
   }
 
   function stateColor(one, value) {
@@ -144,9 +144,12 @@ const plots = (() => {
     return frames.color(frames.threshold(one.settings, value));
   }
 
-  function rows(titles, answer, local, pitch) {
+  // As high as the card, or higher where the rows would be too thin to read.
+  function rows(titles, answer, local, height) {
+    const least = titles.length > 12 ? 11 : 16;
+    const most = 44 + 30 * titles.length;
     return layout({
-      height: 44 + pitch * titles.length, barmode: "overlay", hovermode: "closest",
+      height: Math.min(Math.max(height, 44 + least * titles.length), most), barmode: "overlay", hovermode: "closest",
       margin: { l: 8, r: 10, t: 6, b: 8 }, showlegend: false,
       xaxis: { type: "date", range: [answer.window.start, answer.window.end].map(local),
                showgrid: false, tickformatstops: HOURS, nticks: 7 },
@@ -156,7 +159,7 @@ const plots = (() => {
     });
   }
 
-  function heatmap(panel, answer) {
+  function heatmap(panel, answer, height) {
     const all = frames.series(panel, answer);
     const local = clock(answer.window);
     const { unit } = (panel.options.cellValues || {});
@@ -171,7 +174,7 @@ const plots = (() => {
         colorscale: [[0, css("--line")], [0.5, css("--idle_held")], [1, css("--idle_unallocated")]],
         hovertemplate: "<b>%{y}</b>, %{x|%a %e %b %H:%M}<br>%{customdata}<extra></extra>",
       }],
-      layout: rows(all.map(({ title }) => title), answer, local, all.length > 12 ? 14 : 22),
+      layout: rows(all.map(({ title }) => title), answer, local, height),
     };
   }
 
