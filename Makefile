@@ -49,8 +49,9 @@ bench-query: $(VENV)/.dev ## Measure disk and queries, beside VictoriaMetrics an
 bench-faults: $(VENV)/.dev ## Break collectors on purpose, and count what became of every sample
 	$(BIN)/python -m bench.faults $(ARGS)
 
-docs: $(VENV)/.dev ## Write the generated parts of the documentation again
+docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boards again
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_dashboards.py
 
 constraints: ## Resolve pyproject.toml afresh into constraints.txt
 	$(PYTHON) scripts/constraints.py

@@ -16,9 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("[a-z]*/**/*.md"))
 
 
-def test_the_generated_parts_are_up_to_date() -> None:
+@pytest.mark.parametrize("script", ["generate_docs.py", "generate_dashboards.py"])
+def test_the_generated_parts_are_up_to_date(script: str) -> None:
     run = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "generate_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / script), "--check"],
         capture_output=True,
         text=True,
         check=False,

@@ -21,11 +21,15 @@ from typing import Any
 
 from aiohttp import web
 
+from wattshed_dashboards import files
+from wattshed_dashboards.boards import BOARDS
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
+from .api.board_pages import BoardPages
+from .api.boards import BoardsApi
 from .api.described import DocumentApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
@@ -38,6 +42,7 @@ from .api.samples import SamplesApi
 from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
+from .boards import Boards
 from .config import Config, Durability
 from .config.security import is_loopback
 from .front.door import Door
@@ -108,7 +113,7 @@ statement: marks of that time are counted, which costs a few milliseconds a run.
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the receivers and the API work with. ``clerk`` sets what is sent against the store: that
-    may be more than any answer is, and ``reader`` answers."""
+    may be more than any answer is; ``reader`` answers, ``painter`` the many panels of boards."""
 
     config: Config
     store: Store
@@ -117,6 +122,7 @@ class Parts:
     writer: Writer
     job: LedgerJob
     reader: Reader
+    painter: Reader
     clerk: Reader
     limits: Limits
     normaliser: Normaliser
@@ -222,14 +228,16 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         asks = QueryLimits(config.requests.query_seconds, config.requests.answer_rows)
         reader = Reader(partial(store.client, only_reads=True), asks)
         stack.callback(reader.close)
+        painter = Reader(partial(store.client, only_reads=True), asks)
+        stack.callback(painter.close)
         clerk = Reader(store.client)
         stack.callback(clerk.close)
         oldest_seconds = max(0, config.retention.raw_days - 1) * 86400.0
         limits = Limits(config.ingest.future_seconds, oldest_seconds)
         normaliser, foreign = Normaliser(limits), Foreign(tenure, produced)
         yield Parts(
-            config, store, telemetry, budget, writer, job, reader, clerk, limits, normaliser,
-            foreign, tenancy,
+            config, store, telemetry, budget, writer, job, reader, painter, clerk, limits,
+            normaliser, foreign, tenancy,
         )  # fmt: skip
 
 
@@ -257,6 +265,9 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
+    boards = Boards(BOARDS)
+    app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())
+    app.add_routes(BoardPages(boards, files.root() / "runbooks").routes())
     app.add_routes(DocumentApi(served.OPERATIONS).routes())
     return app
 

@@ -18,6 +18,7 @@ from wattshed_exporter.model import IdlePolicy
 
 from . import ledger_edges
 from .errors import InvalidInput
+from .ledger_days import Days
 from .ledger_edges import Edges
 from .ledger_outcomes import Outcomes
 from .ledger_slos import Slos
@@ -120,6 +121,7 @@ class Ledger:
         self._edges = ledger_edges.none()
         self._outcomes = Outcomes(self._shards)
         self._slos = Slos(self._shards)
+        self._days = Days(self._shards)
         self._too_old: set[int] = set()
         self._watermark_us, self._version = ledger_state.restore(client)
 
@@ -218,14 +220,17 @@ class Ledger:
         return sorted({*hours, *others})
 
     def _follow(self) -> None:
-        """Compute what became of objectives that are new, or about others than before."""
-        since, end = self._outcomes.extent
-        if not self._slos.is_behind(since, end, self._now()):
+        """Compute what became of objectives that are new, or about others than before, and days."""
+        (since, end), now = self._outcomes.extent, self._now()
+        is_behind, due = self._slos.is_behind(since, end, now), self._days.due(self.oldest, now)
+        if not is_behind and not due:
             return
-        first, last = self._next_version(), self._next_version()
-        ledger_state.begin(self._client, last)
         with self._lease.kept() if self._lease else nullcontext():
-            self._slos.follow(since, end, self._now(), (first, last), self._go_on)
+            if is_behind:
+                first, last = self._next_version(), self._next_version()
+                ledger_state.begin(self._client, last)
+                self._slos.follow(since, end, now, (first, last), self._go_on)
+            self._days.sum_up(due, self._go_on)
 
     def _go_on(self) -> None:
         if self._is_stopping():

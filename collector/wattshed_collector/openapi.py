@@ -22,6 +22,7 @@ REFUSALS: Mapping[int, str] = {
     400: "What was asked or sent cannot be read; the sentence says what can.",
     401: "Nobody known asked: show a token, a password or a certificate.",
     403: "Who asked lacks the role, or a page of another site asked.",
+    404: "There is nothing of that name.",
     413: "The body is larger than is taken.",
     415: "The body is of a kind or an encoding that is not read here.",
     429: "More requests than allowed; Retry-After says when to ask again.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .api import (
     backup,
+    board_pages,
+    boards,
     described,
     facts,
     fleet,
@@ -30,6 +32,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *targets.OPERATIONS,
     *ledger.OPERATIONS,
     *backup.OPERATIONS,
+    *boards.OPERATIONS,
+    *board_pages.OPERATIONS,
     *otlp.OPERATIONS,
     *remote_write.OPERATIONS,
     *documents.OPERATIONS,

@@ -48,6 +48,34 @@ def asked_window(request: web.Request, longest_seconds: float = LONGEST_S) -> tu
     return window(since, until, time.time(), longest_seconds)
 
 
+def range_ms(
+    begin: str, end: str, now: float, longest_seconds: float = LONGEST_S
+) -> tuple[int, int]:
+    """Return a window in Unix milliseconds as Grafana's URLs write one.
+
+    ``now``, ``now-6h``, Unix milliseconds, or an instant. Raises InvalidInput with a sentence that
+    says what is accepted.
+    """
+    first, last = _grafana_ms(begin, now), _grafana_ms(end, now)
+    if last > LATEST_S * 1000:
+        raise InvalidInput(f"{end!r} is later than the year 2105", "window")
+    if last - first > longest_seconds * 1000:
+        raise InvalidInput(f"from {begin!r} to {end!r} is longer than is answered", "window")
+    if not 0 <= first < last:
+        raise InvalidInput(f"the window from {begin!r} to {end!r} is empty", "window")
+    return first, last
+
+
+def _grafana_ms(text: str, now: float) -> int:
+    if text == "now":
+        return int(now * 1000)
+    if ago := re.fullmatch(r"now-(\d{1,9})([smhdw])", text):
+        return int((now - int(ago[1]) * UNITS_S[ago[2]]) * 1000)
+    if re.fullmatch(r"\d{10,15}", text):
+        return int(text)
+    return 1000 * _instant(text, "write now, now-6h, Unix milliseconds, or an instant")
+
+
 def _instant(text: str, advice: str) -> int:
     try:
         instant = datetime.fromisoformat(text)

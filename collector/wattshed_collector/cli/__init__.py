@@ -12,6 +12,7 @@ from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
 from . import (
+    alerts,
     backup,
     bench,
     dead_letters,
@@ -42,6 +43,7 @@ EXAMPLES = """examples:
   wattshed energy-per-outcome --outcome token_out --by ai_model   joules per token of each model
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed slo check                           does an objective for energy per outcome burn?
+  wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -70,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         per_outcome,
         quality,
         slo,
+        alerts,
         ledger,
         targets,
         outcomes,

@@ -169,5 +169,5 @@ const figures = (() => {
     return Plotly.react(id, figure.data, figure.layout, config);
   }
 
-  return { power, workloads, places, draw, stacked, sum };
+  return { power, workloads, places, draw, stacked, sum, layout, plain, short, css, CONFIG, HOURS };
 })();

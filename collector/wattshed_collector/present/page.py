@@ -33,7 +33,8 @@ TIMEOUT_MS = 20_000
 STALE_S = 60
 """Age of the newest reading from which the live page says how old it is."""
 
-_SCRIPTS = ("units.js", "figures.js", "tables.js", "headline.js", "page.js")
+_SCRIPTS = ("units.js", "figures.js", "dom.js", "tables.js", "headline.js", "page.js")
+_NAV = '<nav><a href="/boards">Boards</a><a href="/runbooks">Runbooks</a></nav>'
 
 
 def render(
@@ -41,14 +42,15 @@ def render(
 ) -> str:
     """Return the page; ``generated`` is when the report was made, in Unix seconds, else now."""
     made = time.time() if generated is None else generated
-    script = '"use strict";\n' + "\n".join(map(_asset, _SCRIPTS))
+    script = scripts(_SCRIPTS)
     plotly = "" if live else plotly_path().read_text(encoding="utf-8")
-    return Template(_asset("page.html")).substitute(
+    return Template(asset("page.html")).substitute(
         title=html.escape(title),
-        css=_asset("page.css"),
-        policy=_policy(live, script) if live else _policy(live, plotly, script),
-        config=_embedded(_config(live, made)),
-        report=_embedded(report),
+        css=asset("page.css"),
+        nav=_NAV if live else "",
+        policy=policy(live, script) if live else policy(live, plotly, script),
+        config=embedded(_config(live, made)),
+        report=embedded(report),
         plotly=f'<script src="{PLOTLY_URL}"></script>' if live else f"<script>{plotly}</script>",
         script=script,
     )
@@ -62,7 +64,13 @@ def plotly_path() -> Path:
     return Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
 
 
-def _asset(name: str) -> str:
+def scripts(names: Sequence[str]) -> str:
+    """Return our scripts as one."""
+    return '"use strict";\n' + "\n".join(map(asset, names))
+
+
+def asset(name: str) -> str:
+    """Return a file that lies beside this one."""
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
@@ -82,7 +90,8 @@ def _config(live: bool, generated: float) -> dict[str, object]:
     }
 
 
-def _policy(live: bool, *scripts: str) -> str:
+def policy(live: bool, *scripts: str) -> str:
+    """Return the content security policy of a page that runs these scripts and no others."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     allowed = " ".join(
         [*(f"'sha256-{digest}'" for digest in hashes), *(["'self'"] if live else [])]
@@ -94,7 +103,7 @@ def _policy(live: bool, *scripts: str) -> str:
     )
 
 
-def _embedded(document: object) -> str:
+def embedded(document: object) -> str:
     """Return JSON that cannot end the script element it stands in."""
     text = json.dumps(_finite(document), allow_nan=False, separators=(",", ":"), default=str)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

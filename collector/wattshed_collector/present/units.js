@@ -55,6 +55,7 @@ const units = (() => {
   return {
     UNKNOWN,
     known,
+    si,
     count,
     scale,
     percent,

@@ -90,6 +90,17 @@ class Client:
         result = self._query(sql, parameters)
         return [dict(zip(result.column_names, row, strict=True)) for row in result.result_rows]
 
+    def columns(
+        self, sql: str, parameters: Mapping[str, Any] | None = None
+    ) -> list[tuple[str, str, Sequence[Any]]]:
+        """Run a query and return each column's name, ClickHouse type and values."""
+        result = self._query(sql, parameters)
+        types = [kind.name for kind in result.column_types]
+        if not result.column_names:  # the embedded engine says nothing of a result without rows
+            told = self.rows(f"DESCRIBE ({sql}\n)", parameters)
+            return [(str(name), str(kind), []) for name, kind, *_ in told]
+        return list(zip(result.column_names, types, result.result_columns, strict=True))
+
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns nothing."""
         self._run(lambda c: c.command(sql, parameters=dict(parameters or {})))
@@ -125,6 +136,10 @@ class Client:
         """Have each query from now on fail beyond ``seconds`` or ``rows`` of its answer."""
         self._connection.set_client_setting("max_execution_time", seconds)
         self._connection.set_client_setting("max_result_rows", rows)
+
+    def only_read(self) -> None:
+        """Have the engine refuse, from now on, whatever is no question."""
+        self._connection.set_client_setting("readonly", "2")
 
     def close(self) -> None:
         self._connection.close()
@@ -294,9 +309,9 @@ class Store:
     ) -> Client:
         """Open a connection for the calling thread; one with a session may make temporary tables.
 
-        Of a server: ``database``, where it is another than the configured one; ``in_sequence``: on
-        a cluster, whatever node is asked has seen what was written through any other;
-        ``only_reads``: the server refuses to write.
+        ``only_reads``: the engine or the server refuses to write. Of a server: ``database``, where
+        it is another than the configured one; ``in_sequence``: on a cluster, whatever node is asked
+        has seen what was written through any other.
         """
         if self._server is not None:
             told = replace(self._server, database=database or self._server.database)
@@ -317,9 +332,12 @@ class Store:
             options["config-file"] = self._settings
         path = str(Path(self.target) / "chdb")
         with _translated():
-            return Client(
+            client = Client(
                 clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
             )
+        if only_reads:
+            client.only_read()
+        return client
 
     def pinned(self, layout: Layout, *, session: bool = False) -> Client:
         """Open a connection that stays with the node that answers now: another may lag behind."""

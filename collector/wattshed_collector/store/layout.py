@@ -27,6 +27,7 @@ SHARDED = {
     "charge_1h": _BY_DEVICE,
     "charge_1m": _BY_DEVICE,
     "detail": _BY_DEVICE,
+    "device_1d": _BY_DEVICE,
     "dirty": "cityHash64(hour)",
     "idle_hour": _BY_DEVICE,
     "latest": _BY_DEVICE,
@@ -35,6 +36,7 @@ SHARDED = {
     "measured_1m": _BY_DEVICE,
     "metric_sample": "cityHash64(metric, labels)",
     "outcome": _BY_WORKLOAD,
+    "outcome_1d": _BY_WORKLOAD,
     "outcome_1h": _BY_WORKLOAD,
     "outcome_1m": _BY_WORKLOAD,
     "outcome_kind": _BY_WORKLOAD,
@@ -78,6 +80,9 @@ WHOLE = frozenset(
 WHOLE_VIEWS = frozenset(
     {
         "v_device",
+        "v_factor",
+        "v_factor_1h",
+        "v_hardware",
         "v_numerics",
         "v_quality",
         "v_slo",

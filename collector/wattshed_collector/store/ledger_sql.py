@@ -346,18 +346,24 @@ USED = """
 """What means over time are made of: utilisation times seconds and the seconds of which it was said,
 watts times seconds and the seconds of which they were. A reading stands for its interval."""
 
+WARM = """
+       ifNull(sum(temp_e1 * interval_ms), 0) / 1e4, sumIf(interval_ms, isNotNull(temp_e1)) / 1e3,
+       ifNull(max(temp_e1), 0) / 10
+"""
+"""Degrees Celsius times seconds, the seconds of which they were said, and the highest."""
+
 TICK_HOURS = """
-INSERT INTO tick_hour (hour, device_id, first_valid, last_valid, used)
+INSERT INTO tick_hour (hour, device_id, first_valid, last_valid, used, warm)
 SELECT toStartOfHour(ts) AS hour, device_id,
        min(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts,
               toDateTime64('2105-01-01 00:00:00', 3, 'UTC'))),
        max(if(isNotNull(power_uw) OR isNotNull(energy_uj), ts, toDateTime64(0, 3, 'UTC'))),
-       ({version:UInt64}, USED)
+       ({version:UInt64}, USED), ({version:UInt64}, WARM)
 FROM tick FINAL WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
-""".replace("USED", USED)
+""".replace("USED", USED).replace("WARM", WARM)
 """Finds the first and the last reading of some hours, which are only ever widened, and how much
-the devices were used, of which the newest version stands. Every reading counts once."""
+the devices were used and how warm they were, of which the newest version stands. Every reading counts once."""
 
 TOUCHED = """
 WITH edge AS (

@@ -40,7 +40,29 @@ def expand(sql: str, window: Window, chosen: Mapping[str, Chosen]) -> str:
     ``chosen`` has the values of each variable, or ALL. Raises ValueError for a macro or a variable
     that nobody would expand.
     """
-    return _variables(_time_macros(_conditional(sql, chosen), window), chosen)
+    return _variables(_time_macros(_conditional(sql, chosen), window), chosen, _formatted)
+
+
+def bind(sql: str, window: Window, chosen: Mapping[str, Chosen]) -> tuple[str, dict[str, str]]:
+    """Return the statement with a parameter for each chosen value, and the parameters.
+
+    What somebody chose is never part of the text, so that it cannot become SQL. Raises ValueError
+    as ``expand``, and for a variable that would stand in the text as it is.
+    """
+    bound: dict[str, str] = {}
+
+    def parameter(value: str) -> str:
+        name = f"chosen_{len(bound)}"
+        bound[name] = value
+        return f"{{{name}:String}}"
+
+    def form_parameters(values: Sequence[str], form: str, name: str) -> str:
+        if form != "singlequote":
+            raise ValueError(f"${name} would be part of the statement: only :singlequote is bound")
+        return ",".join(map(parameter, values))
+
+    timed = _time_macros(_conditional(sql, chosen), window)
+    return _variables(timed, chosen, form_parameters), bound
 
 
 def _conditional(sql: str, chosen: Mapping[str, Chosen]) -> str:
@@ -120,7 +142,11 @@ MACROS: Mapping[str, Macro] = {
 }
 
 
-def _variables(sql: str, chosen: Mapping[str, Chosen]) -> str:
+Form = Callable[[Sequence[str], str, str], str]
+"""Writes the values of a variable: values, the form that was asked for, the variable's name."""
+
+
+def _variables(sql: str, chosen: Mapping[str, Chosen], formatted: Form) -> str:
     def value(found: re.Match[str]) -> str:
         name, form = found[1] or found[3], found[2] or ""
         if name not in chosen:
@@ -128,7 +154,7 @@ def _variables(sql: str, chosen: Mapping[str, Chosen]) -> str:
         values = chosen[name]
         if values is ALL:
             raise ValueError(f"${name} is All outside $__conditionalAll")
-        return _formatted(values, form, name)
+        return formatted(values, form, name)
 
     return _VARIABLE.sub(value, sql)
 

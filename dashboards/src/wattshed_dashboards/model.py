@@ -73,8 +73,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What is particular to one column or series of an answer."""
+    """What is particular to one column or series of an answer; ``title`` is its heading."""
 
+    title: str = ""
     unit: str = ""
     color: Color | None = None
     link: Link | None = None
@@ -112,6 +113,8 @@ class Panel:
     text: str = ""
     no_value: str = ""
     """What stands there if there is nothing, such as "no traffic"."""
+    sorted_by: str = ""
+    """Column of a table that its rows descend by, as its SQL orders them."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the panel type beyond these, merged over ours."""
     runbook: str = ""

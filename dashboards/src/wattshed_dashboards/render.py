@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, Step
+from . import looks
+from .model import WIDTH, Board, Color, Column, Link, Panel, Row, Step
 from .variables import DATASOURCE, DATASOURCE_TYPE, VARIABLES, Variable
 
 SCHEMA_VERSION = 39
@@ -162,7 +163,7 @@ def _panel(panel: Panel, number: int, position: Json) -> Json:
         "gridPos": position,
         "links": _panel_links(panel),
         "transparent": False,
-        "options": _merged(_options(panel), panel.options),
+        "options": _merged(looks.options(panel), panel.options),
     }
     if panel.kind.asks:
         found["datasource"] = _SOURCE
@@ -196,7 +197,7 @@ def _field_config(panel: Panel) -> Json:
         "mappings": [],
         "thresholds": _thresholds(panel.steps),
         "color": _color(panel),
-        "custom": _custom(panel),
+        "custom": looks.custom(panel),
         "links": [_link(link) for link in panel.links],
     }
     said = {"min": panel.least, "max": panel.most, "decimals": panel.decimals}
@@ -221,26 +222,9 @@ def _color(panel: Panel) -> Json:
     return {"mode": "thresholds" if panel.steps else "palette-classic-by-name"}
 
 
-def _custom(panel: Panel) -> Json:
-    if panel.kind is Kind.TIME_SERIES:
-        return {
-            "drawStyle": "line",
-            "lineWidth": 1,
-            "fillOpacity": 40 if panel.is_stacked else 8,
-            "showPoints": "never",
-            "spanNulls": False,
-            "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
-            "thresholdsStyle": {"mode": "dashed" if panel.steps else "off"},
-        }
-    if panel.kind is Kind.TABLE:
-        return {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True}
-    if panel.kind is Kind.STATE_TIMELINE:
-        return {"fillOpacity": 70, "lineWidth": 0}
-    return {}
-
-
 def _override(name: str, column: Column) -> Json:
     said = (
+        ("displayName", column.title or None),
         ("unit", column.unit or None),
         ("color", column.color and {"mode": "fixed", "fixedColor": str(column.color)}),
         ("links", column.link and [_link(column.link)]),
@@ -279,36 +263,6 @@ def _url(link: Link) -> str:
         for name, column in link.sets.items()
     ]
     return f"/d/{link.board}?" + "&".join((*sets, "${__url_time_range}"))
-
-
-def _options(panel: Panel) -> Json:
-    calculations: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-    if panel.kind is Kind.STAT:
-        return {
-            "reduceOptions": calculations,
-            "colorMode": "value",
-            "graphMode": "none",
-            "justifyMode": "auto",
-            "orientation": "auto",
-            "textMode": "auto",
-        }
-    if panel.kind is Kind.BAR_GAUGE:
-        return {
-            "reduceOptions": {"calcs": [], "fields": "", "values": True},
-            "displayMode": "basic",
-            "orientation": "horizontal",
-            "showUnfilled": True,
-        }
-    if panel.kind is Kind.TIME_SERIES:
-        return {
-            "legend": {"displayMode": "list", "placement": "bottom", "calcs": []},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        }
-    if panel.kind is Kind.TABLE:
-        return {"showHeader": True, "cellHeight": "sm"}
-    if panel.kind is Kind.TEXT:
-        return {"mode": "markdown", "content": panel.text}
-    return {}
 
 
 def _merged(ours: Json, more: Mapping[str, Any]) -> Json:

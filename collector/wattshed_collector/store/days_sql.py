@@ -1,0 +1,108 @@
+"""What a day of each device and of each workload's outcomes comes to, for boards over months.
+
+A day is written whole, with one version, out of what its hours say then. Parameters: ``lo``, ``hi``
+(Unix seconds of the day's ends), ``version``; of ``DUE``: ``since`` (Unix seconds), ``most``.
+"""
+
+from __future__ import annotations
+
+DUE = """
+SELECT toUnixTimestamp(day), max(said) AS newest
+FROM (
+    SELECT toStartOfDay(t) AS day, max(version) AS said, toUInt64(0) AS done
+    FROM ledger_hour WHERE toUnixTimestamp(t) >= {since:Int64} GROUP BY day
+    UNION ALL
+    SELECT toStartOfDay(t), max(version), toUInt64(0)
+    FROM outcome_1h WHERE toUnixTimestamp(t) >= {since:Int64} GROUP BY toStartOfDay(t)
+    UNION ALL
+    SELECT t, toUInt64(0), max(version) FROM device_1d GROUP BY t
+)
+GROUP BY day HAVING newest > max(done) ORDER BY day DESC LIMIT {most:UInt32}
+"""
+"""Days of which an hour is newer than they are, the newest first, and how new it is."""
+
+_LO, _HI = "toDateTime({lo:Int64}, 'UTC')", "toDateTime({hi:Int64}, 'UTC')"
+_THROTTLED, _ECC, _XID = (
+    f"'wattshed_{name}_total'" for name in ("throttled_seconds", "ecc_errors", "xid_errors")
+)
+
+_CHARGED = f"""
+    SELECT device_id, sum(c.joules) AS joules,
+           sumIf(c.joules, class IN ('idle_held', 'idle_unallocated')) AS idle_joules,
+           sum(c.seconds) AS seconds,
+           if(countIf(isNull(c.facility_joules) AND c.joules != 0) > 0, NULL,
+              sumOrNull(c.facility_joules)) AS facility_joules,
+           groupUniqArrayIf(toString(c.currency), isNotNull(c.cost)) AS currencies,
+           if(length(currencies) != 1 OR countIf(isNull(c.cost) AND c.joules != 0) > 0, NULL,
+              sumOrNull(c.cost)) AS cost,
+           if(isNull(cost), '', currencies[1]) AS currency
+    FROM v_charge_1h AS c WHERE t >= {_LO} AND t < {_HI}
+    GROUP BY device_id
+"""
+
+_READ = f"""
+    SELECT device_id, sum(used.2) AS busy, sum(used.3) AS known_s, sum(warm.2) AS celsius_s,
+           sum(warm.3) AS warm_s, maxIf(warm.4, warm.3 > 0) AS hottest
+    FROM tick_hour FINAL WHERE hour >= {_LO} AND hour < {_HI}
+    GROUP BY device_id
+"""
+
+_GAINED = f"""
+    SELECT device_id, metric, JSONExtractString(labels, 'severity') AS severity, labels,
+           sum(greatest(0, top - floor)) AS gained
+    FROM (
+        SELECT device_id, metric, labels, start_ms, maxIf(highest, hour >= {_LO}) AS top,
+               multiIf(countIf(hour < {_LO}) > 0, maxIf(highest, hour < {_LO}),
+                       start_ms >= {{lo:Int64}} * 1000, 0,
+                       -minIf(first, hour >= {_LO}).2) AS floor
+        FROM activity_hour
+        WHERE hour >= {_LO} - INTERVAL 1 DAY AND hour < {_HI}
+          AND metric IN ({_THROTTLED}, {_ECC}, {_XID})
+        GROUP BY device_id, metric, labels, start_ms HAVING countIf(hour >= {_LO}) > 0
+    )
+    GROUP BY device_id, metric, labels
+"""
+"""How much counters grew, of each start of theirs; without a start only what followed the first."""
+
+DEVICE_DAY = f"""
+INSERT INTO device_1d (t, device_id, joules, idle_joules, seconds, facility_joules, cost, currency,
+                       busy_seconds, used_seconds, celsius_seconds, warm_seconds, most_celsius,
+                       idle_watts, throttled_seconds, corrected_errors, uncorrected_errors,
+                       xid_errors, version)
+SELECT {_LO}, d.device_id, d.joules, d.idle_joules, d.seconds, d.facility_joules, d.cost,
+       d.currency, nullIf(r.known_s, 0) * 0 + r.busy, nullIf(r.known_s, 0),
+       nullIf(r.warm_s, 0) * 0 + r.celsius_s, nullIf(r.warm_s, 0),
+       if(r.warm_s > 0, r.hottest, NULL), i.watts, e.throttled, e.corrected, e.uncorrected, e.xids,
+       {{version:UInt64}}
+FROM (SELECT * FROM ({_CHARGED})
+      UNION ALL SELECT 0, 0, 0, 0, NULL, [], NULL, '') AS d
+LEFT JOIN ({_READ}) AS r ON r.device_id = d.device_id
+LEFT JOIN (
+    SELECT device_id, toNullable(min(idle_hour.watts)) AS watts FROM idle_hour
+    WHERE hour >= {_LO} AND hour < {_HI} GROUP BY device_id
+) AS i ON i.device_id = d.device_id
+LEFT JOIN (
+    SELECT device_id, maxOrNullIf(gained, metric = {_THROTTLED}) AS throttled,
+           sumOrNullIf(gained, metric = {_ECC} AND severity = 'corrected') AS corrected,
+           sumOrNullIf(gained, metric = {_ECC} AND severity = 'uncorrected') AS uncorrected,
+           sumOrNullIf(gained, metric = {_XID}) AS xids
+    FROM ({_GAINED}) GROUP BY device_id
+) AS e ON e.device_id = d.device_id
+"""
+"""Reasons of throttling overlap: what counts is the one that lasted longest."""
+
+OUTCOME_DAY = f"""
+INSERT INTO outcome_1d (t, workload_id, outcome, state, hardware, site, ai_model, currency, count,
+                        active_joules, loaded_joules, before_joules, facility_joules, cost, version)
+SELECT {_LO}, workload_id, outcome, state, hardware, site, ai_model, currency, sum(o.count),
+       sumOrNull(o.active_joules), sumOrNull(o.loaded_joules), sumOrNull(o.before_joules),
+       if(countIf(isNull(o.facility_joules) AND o.loaded_joules > 0) > 0, NULL,
+          sumOrNull(o.facility_joules)),
+       sumOrNull(o.cost), {{version:UInt64}}
+FROM v_outcome_1h AS o WHERE t >= {_LO} AND t < {_HI}
+GROUP BY workload_id, outcome, state, hardware, site, ai_model, currency
+UNION ALL
+SELECT {_LO}, 0, '', '', '', '', '', '', 0, NULL, NULL, NULL, NULL, NULL, {{version:UInt64}}
+"""
+
+DAYS = (DEVICE_DAY, OUTCOME_DAY)
