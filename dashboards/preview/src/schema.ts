@@ -1,6 +1,7 @@
 // A board's JSON as a type, from the types that Grafana publishes. Every property must be known.
 import type {
   Dashboard, DashboardLink, FieldConfig, GraphFieldConfig, RowPanel, TableFieldOptions,
+  VariableModel,
 } from '@grafana/schema';
 import type { Options as Bars } from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type { FieldConfig as HeatFields, Options as Heat } from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
@@ -36,21 +37,36 @@ type Fields<Custom> = Json<Omit<FieldConfig, 'custom' | 'links'>> & {
   links?: { title: string; url: string; targetBlank?: boolean }[];
 };
 
-type Of<Type extends string, Options, Custom = Record<string, never>> = Json<
+type Said = Required<Omit<FieldConfig, 'custom' | 'links'>>;
+
+/** What an override sets: a standard property, or one of the panel's own. */
+type Property<Custom> =
+  | { [Name in keyof Said & string]: { id: Name; value: Json<Said[Name]> } }[keyof Said & string]
+  | { id: 'links'; value: Fields<Custom>['links'] }
+  | {
+      [Name in keyof Custom & string]-?: { id: `custom.${Name}`; value: Json<Custom[Name]> };
+    }[keyof Custom & string];
+
+interface Override<Custom> {
+  matcher: raw.MatcherConfig;
+  properties: Property<Custom>[];
+}
+
+type Of<Type extends string, Options, Custom = { [Name in never]: never }> = Json<
   Omit<raw.Panel, 'type' | 'options' | 'fieldConfig' | 'targets' | 'links'>
 > & {
   type: Type;
   options: Json<Options>;
   links?: Partial<DashboardLink>[];
   targets?: Query[];
-  fieldConfig?: { defaults: Fields<Custom>; overrides: Json<raw.FieldConfigSource['overrides']> };
+  fieldConfig?: { defaults: Fields<Custom>; overrides: Override<Custom>[] };
 };
 
 type Panel =
   | Of<'stat', Stat>
   | Of<'bargauge', Bars>
   | Of<'timeseries', Lines, GraphFieldConfig>
-  | Of<'table', Table, TableFieldOptions>
+  | Of<'table', Table, TableFieldOptions & { /** Up to 12.1. */ hidden?: boolean }>
   | Of<'state-timeline', States, StateFields>
   | Of<'heatmap', Heat, HeatFields>
   | Of<'xychart', XY, XYFields>
@@ -60,9 +76,13 @@ type Panel =
 
 type Row = Json<Omit<RowPanel, 'panels' | 'type'>> & { type: 'row'; panels: Panel[] };
 
-export type Board = Json<Omit<Dashboard, 'panels' | 'uid' | 'title' | 'schemaVersion'>> & {
+/** `definition` is what Grafana's own editor writes beside the query; the schema lacks it. */
+type Variable = Json<VariableModel> & { definition?: string };
+
+export type Board = Json<Omit<Dashboard, 'panels' | 'templating' | 'uid' | 'title' | 'schemaVersion'>> & {
   uid: string;
   title: string;
   schemaVersion: number;
+  templating: { list: Variable[] };
   panels: (Panel | Row)[];
 };
