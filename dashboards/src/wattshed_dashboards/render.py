@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import looks
-from .model import WIDTH, Board, Color, Column, Link, Panel, Row, Step
+from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, Step
 from .variables import DATASOURCE, DATASOURCE_TYPE, VARIABLES, Variable
 
 SCHEMA_VERSION = 39
@@ -219,21 +219,31 @@ def _thresholds(steps: Sequence[Step]) -> Json:
 def _color(panel: Panel) -> Json:
     if panel.color is not None:
         return {"mode": "fixed", "fixedColor": str(panel.color)}
+    if panel.kind is Kind.STAT and not panel.steps:
+        return {"mode": "fixed", "fixedColor": str(Color.PLAIN)}
     return {"mode": "thresholds" if panel.steps else "palette-classic-by-name"}
+
+
+def _column_color(column: Column) -> Json | None:
+    if column.color is not None:
+        return {"mode": "fixed", "fixedColor": str(column.color)}
+    return {"mode": "thresholds"} if column.steps else None
 
 
 def _override(name: str, column: Column) -> Json:
     said = (
         ("displayName", column.title or None),
         ("unit", column.unit or None),
-        ("color", column.color and {"mode": "fixed", "fixedColor": str(column.color)}),
+        ("color", _column_color(column)),
         ("links", column.link and [_link(column.link)]),
         ("custom.width", column.width),
         ("decimals", column.decimals),
         ("custom.lineStyle", column.is_dashed and {"fill": "dash", "dash": [10, 10]}),
         ("custom.fillOpacity", 0 if column.is_dashed else None),
         ("custom.stacking", _stacking(column)),
+        # Up to 12.1, and since.
         ("custom.hidden", column.is_hidden or None),
+        ("custom.hideFrom", column.is_hidden and {"viz": True, "legend": False, "tooltip": False}),
         ("thresholds", column.steps and _thresholds(column.steps)),
         ("custom.cellOptions", column.steps and {"type": "color-text"}),
     )
