@@ -19,8 +19,8 @@ def test_a_file_that_differs_lacks_or_is_left_over_is_named(tmp_path: Path) -> N
         "old.json": "2",
         "new.json": "3",
     }
-    for path, text in found.items():
-        write(path, text)
+    for path, wanted_text in found.items():
+        write(path, wanted_text)
     assert stale(tmp_path, [wanted]) == {}
     assert sorted(path.name for path in (tmp_path / "grafana").iterdir()) == [
         "README.md",

@@ -111,8 +111,13 @@ class TestVariables:
             assert "LIMIT" in sql
 
 
-@given(st.integers(1, 2_000_000_000), st.integers(1, 40_000_000))
-def test_a_step_is_whole_minutes_and_gives_few_points(start_s: int, length_s: int) -> None:
-    window = Window.of(start_s * 1000, (start_s + length_s) * 1000)
-    assert window.interval_ms % 60_000 == 0
-    assert length_s * 1000 / window.interval_ms <= 500
+@given(st.integers(1, 2_000_000_000), st.integers(1, 40_000_000), st.sampled_from([60, 3600]))
+def test_a_step_is_of_whole_minutes_or_hours_and_gives_few_points(
+    start_s: int, length_s: int, least_s: int
+) -> None:
+    end_ms = (start_s + length_s) * 1000
+    window = Window.of(start_s * 1000, end_ms, least_ms=least_s * 1000)
+    step_s = window.interval_ms // 1000
+    assert step_s >= least_s
+    assert step_s % 3600 == 0 or 3600 % step_s == 0
+    assert length_s <= 500 * step_s

@@ -77,6 +77,7 @@ CREATE TABLE IF NOT EXISTS device_1d {{ON_CLUSTER}} (
     device_id UInt64 CODEC(ZSTD(1)),
     joules Float64 CODEC(ZSTD(1)),
     idle_joules Float64 CODEC(ZSTD(1)),
+    idle_seconds Float64 CODEC(ZSTD(1)),
     seconds Float64 CODEC(ZSTD(1)),
     facility_joules Nullable(Float64) CODEC(ZSTD(1)),
     cost Nullable(Float64) CODEC(ZSTD(1)),
@@ -123,12 +124,15 @@ CREATE OR REPLACE VIEW v_device_1d {{ON_CLUSTER}} AS
 SELECT r.t AS t, r.device_id AS device_id, d.key AS device, d.kind AS kind, d.node AS node,
        d.site AS site, d.tier AS tier, d.cluster AS cluster, d.vendor AS vendor, d.model AS model,
        d.driver AS driver, d.firmware AS firmware, r.joules AS joules,
-       r.idle_joules AS idle_joules, r.seconds AS seconds, r.facility_joules AS facility_joules,
+       r.idle_joules AS idle_joules, r.idle_seconds AS idle_seconds, r.seconds AS seconds,
+       r.facility_joules AS facility_joules,
        r.cost AS cost, r.currency AS currency, r.busy_seconds AS busy_seconds,
        r.used_seconds AS used_seconds, r.celsius_seconds AS celsius_seconds,
        r.warm_seconds AS warm_seconds, r.most_celsius AS most_celsius, r.idle_watts AS idle_watts,
        r.throttled_seconds AS throttled_seconds, r.corrected_errors AS corrected_errors,
-       r.uncorrected_errors AS uncorrected_errors, r.xid_errors AS xid_errors
+       r.uncorrected_errors AS uncorrected_errors, r.xid_errors AS xid_errors,
+       if(isNull(r.uncorrected_errors) AND isNull(r.xid_errors), NULL,
+          ifNull(r.uncorrected_errors, 0) + ifNull(r.xid_errors, 0)) AS grave_errors
 FROM (
     SELECT * FROM device_1d FINAL
     WHERE device_id != 0
@@ -211,3 +215,30 @@ CREATE OR REPLACE VIEW v_hardware {{ON_CLUSTER}} AS
 SELECT site, model AS hardware, if(uniqExact(tier) = 1, any(tier), 'several') AS tier,
        count() AS devices
 FROM v_device WHERE model != '' AND overlap != 'inner' GROUP BY site, model;
+
+-- What an objective spent of its budget in an hour, and what the hour added to that: outcomes or
+-- joules, by what the objective is about. Joules below the target are spent negatively; a burn rate
+-- is what was spent over what was added, of any hours.
+CREATE OR REPLACE VIEW v_slo_budget_1h {{ON_CLUSTER}} AS
+SELECT h.t AS t, h.slo AS slo, h.owner AS owner, h.outcome AS outcome, s.sli AS sli,
+       if(s.sli = 'good_outcomes', h.bad_outcomes, h.joules - h.allowed_joules) AS spent,
+       (1 - s.objective_ratio) * if(s.sli = 'good_outcomes', h.outcomes, h.allowed_joules)
+           AS added
+FROM v_slo_1h AS h
+INNER JOIN v_slo AS s ON s.slo = h.slo;
+
+-- Every score with the calibration that held when it was said, and how much worse it is than that.
+CREATE OR REPLACE VIEW v_score {{ON_CLUSTER}} AS
+SELECT q.at AS at, kind, ai_model, precision, batch_class, hardware, workload, metric, better, score,
+       argMaxOrNullIf(score, q.at, kind = 'calibration') OVER w AS calibration_score,
+       if(isNull(calibration_score) OR calibration_score = 0, NULL,
+          greatest(0, if(better = 'higher', calibration_score - score, score - calibration_score)
+                      / abs(calibration_score))) AS drift_ratio,
+       samples, note
+FROM (
+    SELECT at, toString(kind) AS kind, ai_model, precision, batch_class, hardware, workload, metric,
+           toString(better) AS better, assumeNotNull(score) AS score, samples, note
+    FROM quality AS k FINAL WHERE isNotNull(k.score)
+) AS q
+WINDOW w AS (PARTITION BY ai_model, precision, batch_class, hardware, workload, metric
+             ORDER BY q.at RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW);

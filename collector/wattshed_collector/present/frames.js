@@ -86,10 +86,18 @@ const frames = (() => {
       const apart = settings(panel, full, name, said);
       const readable = labels.filter(Boolean).join(", ") || (texts.length ? "(none)" : name);
       const shown = !texts.length || numbers.length === 1 ? readable : `${name} ${readable}`;
-      return { title: apart.displayName || shown, settings: apart, times,
+      return { title: apart.displayName || shown, full, settings: apart, times,
                values: times.map((t) => points.get(t) ?? null) };
     });
-    return colored(made.filter(({ settings: told }) => !told.custom.hidden));
+    return colored(made.filter(({ settings: told }) => !told.custom.hidden).sort(inOrder(panel)));
+  }
+
+  // Those that the board names come first, in its order: a stack must not depend on the rows.
+  function inOrder(panel) {
+    const named = ((panel.fieldConfig || {}).overrides || []).map(({ matcher }) => matcher.options);
+    const place = ({ full }) => (named.includes(full) ? named.indexOf(full) : named.length);
+    return (a, b) => place(a) - place(b)
+      || a.title.localeCompare(b.title, "en", { numeric: true });
   }
 
   function hash(name) {
@@ -98,7 +106,9 @@ const frames = (() => {
 
   // The same name has the same colour on every board, as long as it is free.
   function colored(all) {
-    const taken = new Set();
+    const fixed = all.map(({ settings: { color: told } }) =>
+      (told && told.mode === "fixed" ? color(told.fixedColor) : null));
+    const taken = new Set(PALETTE.flatMap((name, at) => (fixed.includes(figures.css(name)) ? at : [])));
     for (const one of all) {
       const { color: told } = one.settings;
       if (told && told.mode === "fixed") {

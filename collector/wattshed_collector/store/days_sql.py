@@ -29,6 +29,7 @@ _THROTTLED, _ECC, _XID = (
 _CHARGED = f"""
     SELECT device_id, sum(c.joules) AS joules,
            sumIf(c.joules, class IN ('idle_held', 'idle_unallocated')) AS idle_joules,
+           sumIf(c.seconds, class IN ('idle_held', 'idle_unallocated')) AS idle_seconds,
            sum(c.seconds) AS seconds,
            if(countIf(isNull(c.facility_joules) AND c.joules != 0) > 0, NULL,
               sumOrNull(c.facility_joules)) AS facility_joules,
@@ -65,17 +66,17 @@ _GAINED = f"""
 """How much counters grew, of each start of theirs; without a start only what followed the first."""
 
 DEVICE_DAY = f"""
-INSERT INTO device_1d (t, device_id, joules, idle_joules, seconds, facility_joules, cost, currency,
-                       busy_seconds, used_seconds, celsius_seconds, warm_seconds, most_celsius,
-                       idle_watts, throttled_seconds, corrected_errors, uncorrected_errors,
-                       xid_errors, version)
-SELECT {_LO}, d.device_id, d.joules, d.idle_joules, d.seconds, d.facility_joules, d.cost,
-       d.currency, nullIf(r.known_s, 0) * 0 + r.busy, nullIf(r.known_s, 0),
+INSERT INTO device_1d (t, device_id, joules, idle_joules, idle_seconds, seconds, facility_joules,
+                       cost, currency, busy_seconds, used_seconds, celsius_seconds, warm_seconds,
+                       most_celsius, idle_watts, throttled_seconds, corrected_errors,
+                       uncorrected_errors, xid_errors, version)
+SELECT {_LO}, d.device_id, d.joules, d.idle_joules, d.idle_seconds, d.seconds, d.facility_joules,
+       d.cost, d.currency, nullIf(r.known_s, 0) * 0 + r.busy, nullIf(r.known_s, 0),
        nullIf(r.warm_s, 0) * 0 + r.celsius_s, nullIf(r.warm_s, 0),
        if(r.warm_s > 0, r.hottest, NULL), i.watts, e.throttled, e.corrected, e.uncorrected, e.xids,
        {{version:UInt64}}
 FROM (SELECT * FROM ({_CHARGED})
-      UNION ALL SELECT 0, 0, 0, 0, NULL, [], NULL, '') AS d
+      UNION ALL SELECT 0, 0, 0, 0, 0, NULL, [], NULL, '') AS d
 LEFT JOIN ({_READ}) AS r ON r.device_id = d.device_id
 LEFT JOIN (
     SELECT device_id, toNullable(min(idle_hour.watts)) AS watts FROM idle_hour

@@ -363,7 +363,8 @@ FROM tick FINAL WHERE toUnixTimestamp(toStartOfHour(ts)) IN {hours:Array(UInt32)
 GROUP BY hour, device_id
 """.replace("USED", USED).replace("WARM", WARM)
 """Finds the first and the last reading of some hours, which are only ever widened, and how much
-the devices were used and how warm they were, of which the newest version stands. Every reading counts once."""
+the devices were used and how warm they were, of which the newest version stands. Every reading
+counts once."""
 
 TOUCHED = """
 WITH edge AS (

@@ -15,6 +15,9 @@ ALL = None
 """Value of a variable of which everything is chosen."""
 
 Chosen = Sequence[str] | None
+_MINUTES = (1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 360, 720, 1440, 10_080, 43_200)
+STEPS_MS = tuple(minutes * 60_000 for minutes in _MINUTES)
+"""Above an hour they are of whole hours: what is read by the hour falls into them evenly."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::(\w+))?\}|(\w+))")
 _NAME = re.compile(r"\$__(\w+)")
 
@@ -29,8 +32,10 @@ class Window:
 
     @classmethod
     def of(cls, from_ms: int, to_ms: int, points: int = 500, least_ms: int = 60_000) -> Window:
-        """Choose a step of whole minutes with at most about ``points`` of them."""
-        step = max(least_ms, -(-(to_ms - from_ms) // points // least_ms) * least_ms)
+        """Choose a step that Grafana would choose too, at least ``least_ms``, with at most
+        ``points`` of them where the longest step is not too short for that."""
+        wanted = max(least_ms, (to_ms - from_ms) / points)
+        step = next((s for s in STEPS_MS if s >= wanted), STEPS_MS[-1])
         return cls(from_ms, to_ms, step)
 
 

@@ -59,6 +59,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """What a number of an answer stands for, such as 1 for busy."""
+
+    value: int
+    text: str
+    color: Color
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """Where a click leads: another board (its uid) with variables set, or a URL.
 
@@ -103,6 +112,9 @@ class Panel:
     width: int = 12
     height: int = 8
     steps: tuple[Step, ...] = ()
+    states: tuple[State, ...] = ()
+    step_s: int = 60
+    """Least seconds between two points: an hour where what is read is by the hour."""
     columns: Mapping[str, Column] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     is_stacked: bool = False

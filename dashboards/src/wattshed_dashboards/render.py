@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import looks
-from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, Step
+from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, State, Step
 from .variables import DATASOURCE, DATASOURCE_TYPE, VARIABLES, Variable
 
 SCHEMA_VERSION = 39
@@ -169,6 +169,8 @@ def _panel(panel: Panel, number: int, position: Json) -> Json:
         found["datasource"] = _SOURCE
         found["targets"] = [_target(panel)]
         found["fieldConfig"] = _field_config(panel)
+    if panel.kind.is_over_time:
+        found["interval"] = f"{panel.step_s}s"
     return found
 
 
@@ -194,7 +196,7 @@ def _target(panel: Panel) -> Json:
 def _field_config(panel: Panel) -> Json:
     defaults: Json = {
         "unit": panel.unit,
-        "mappings": [],
+        "mappings": _mappings(panel.states),
         "thresholds": _thresholds(panel.steps),
         "color": _color(panel),
         "custom": looks.custom(panel),
@@ -206,6 +208,14 @@ def _field_config(panel: Panel) -> Json:
         defaults["noValue"] = panel.no_value
     overrides = [_override(name, column) for name, column in panel.columns.items()]
     return {"defaults": defaults, "overrides": overrides}
+
+
+def _mappings(states: Sequence[State]) -> list[Json]:
+    said = {
+        str(state.value): {"text": state.text, "color": str(state.color), "index": at}
+        for at, state in enumerate(states)
+    }
+    return [{"type": "value", "options": said}] if said else []
 
 
 def _thresholds(steps: Sequence[Step]) -> Json:

@@ -8,16 +8,16 @@ without a seam, and a restart on the same store sends the very same past again.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from wattshed_exporter.model import (
     MICRO,
     Allocation,
+    Detail,
     Device,
     Kind,
     Method,
@@ -31,98 +31,35 @@ from . import Sample
 from .fleet import (
     BUSY,
     HOLDINGS,
+    HOT_DEVICE,
     MACHINES,
     MINUTES,
+    OLD_FIRMWARE,
     OUTAGE_DEVICE,
     OUTAGE_MINUTES,
     Holding,
     Machine,
 )
+from .simulate_curve import (
+    COMMISSIONED_MS,
+    DAY_MS,
+    HOUR_MS,
+    LIVE_STEP_MS,
+    MINUTE_MS,
+    Curve,
+    fraction,
+)
+from .simulate_details import Extras
 
 if TYPE_CHECKING:
     from wattshed_exporter.config import Config
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
-COMMISSIONED_MS = 1_704_067_200_000
-"""When every energy counter stood at zero: 2024-01-01 UTC."""
-
-LIVE_STEP_MS = 10_000
-"""Also the step in the history of a meter without a counter: a longer one would be gaps, and rows
-of an earlier run between those of a later one would cut its integral to pieces."""
 CPU_IDLE_WATTS = 85.0
 CPU_LIMIT_WATTS = 720.0
 LOSS = 0.14
 """Fans and conversion losses of a server, as a fraction of what its devices draw."""
 
 OUTAGE = "simulated_outage"
-OCTAVES: tuple[tuple[int, float], ...] = (
-    (LIVE_STEP_MS, 0.25),
-    (MINUTE_MS, 0.15),
-    (10 * MINUTE_MS, 0.25),
-    (HOUR_MS, 0.2),
-)
-"""Time scales of the wander in ms, and the share of the headroom that each may take (sum < 1)."""
-
-
-class Curve:
-    """Integral of a daily plan of rates plus wander, in closed form.
-
-    Rates are in thousandths per second, so that the integral over milliseconds is an integer in
-    millionths (milliwatts give microjoules). The wander of one octave is interpolated between
-    random knots; it is bounded by the calmest minute around a knot, which keeps every rate within
-    its headroom and the integral growing.
-    """
-
-    __slots__ = ("_calm", "_day", "_prefix", "_rates", "_salts", "_zero")
-
-    def __init__(self, seed: int, key: str, rates: list[int], headroom: list[int]) -> None:
-        self._rates = rates
-        self._prefix = [0, *accumulate(rate * MINUTE_MS for rate in rates)]
-        self._day = self._prefix[-1]
-        self._salts = [_salt(f"{seed}/{key}/{period}") for period, _ in OCTAVES]
-        self._calm = [_calm(headroom, period, fraction) for period, fraction in OCTAVES]
-        self._zero = 0
-        self._zero = self.total(COMMISSIONED_MS)
-
-    def rate(self, minute: int) -> int:
-        return self._rates[minute]
-
-    def total(self, ts_ms: int) -> int:
-        """Return the integral from ``COMMISSIONED_MS`` to ``ts_ms``."""
-        day, rest = divmod(ts_ms - COMMISSIONED_MS, DAY_MS)
-        minute, ms = divmod(rest, MINUTE_MS)
-        total = day * self._day + self._prefix[minute] + self._rates[minute] * ms - self._zero
-        for (period, _), salt, calm in zip(OCTAVES, self._salts, self._calm, strict=True):
-            knot, ms = divmod(ts_ms, period)
-            here = _knot(salt, knot, period, calm)
-            if ms:
-                here += (_knot(salt, knot + 1, period, calm) - here) * ms // period
-            total += here
-        return total
-
-
-def _salt(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _calm(headroom: Sequence[int], period: int, fraction: float) -> list[int]:
-    """Return the amplitude per knot of a day: a fraction of the least headroom around it."""
-    width = max(1, period // MINUTE_MS)
-    ahead = max(width, 2 if period < MINUTE_MS else 1)
-    return [
-        int(fraction * min(headroom[m % MINUTES] for m in range(start - width, start + ahead)))
-        for start in range(0, MINUTES, width)
-    ]
-
-
-def _knot(salt: int, knot: int, period: int, calm: Sequence[int]) -> int:
-    """Return the wander at a knot: uniform within half the amplitude, from a hash of its number."""
-    amplitude = calm[knot * period % DAY_MS * len(calm) // DAY_MS]
-    mixed = (salt ^ knot) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-    mixed = (mixed ^ mixed >> 32) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-    return ((mixed >> 48) - 32768) * amplitude * period >> 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +74,17 @@ class Meter:
     memory: Sequence[int] = ()
     counter: bool = True
     inner: tuple[Meter, ...] = ()
+    inner_ratio: tuple[int, int] = (1, 1)
+    """Numerator and denominator of what it sees of its inner meters."""
+    seen: Sequence[float] = ()
+    """Utilisation per minute of the day, as a driver tells it."""
+    contexts: Sequence[int] = ()
+    extras: Extras | None = None
 
     def total(self, ts_ms: int) -> int:
-        return self.curve.total(ts_ms) + sum(meter.curve.total(ts_ms) for meter in self.inner)
+        seen, of = self.inner_ratio
+        inner = sum(meter.curve.total(ts_ms) for meter in self.inner)
+        return self.curve.total(ts_ms) + inner * seen // of
 
     def readings(self, times: Sequence[int], step_ms: int) -> Iterator[Reading]:
         """Yield the readings at the ``times``, which lie ``step_ms`` apart."""
@@ -158,13 +103,24 @@ class Meter:
             power_mw / 1000,
             energy if self.counter else None,
             COMMISSIONED_MS if self.counter else None,
-            self._utilization(minute, power_mw) if self.loads else None,
+            self._utilization(minute, power_mw) if self.seen else None,
             self.memory[minute] if self.memory else None,
-            round(27 + 0.044 * power_mw / limit, 1) if limit else None,
+            self._temperature(power_mw) if limit else None,
+            contexts=self.contexts[minute] if self.contexts else None,
         )
 
+    def _temperature(self, power_mw: float) -> float:
+        limit = self.device.power_limit_watts or power_mw
+        return round(27 + (0.058 if self.device.key == HOT_DEVICE else 0.044) * power_mw / limit, 1)
+
+    def details(self, after_ms: int, until_ms: int, every_ms: int) -> Iterator[Detail]:
+        """Yield what is said beside the readings, at whole multiples of ``every_ms``."""
+        if self.extras is not None:
+            for ts in range((after_ms // every_ms + 1) * every_ms, until_ms + 1, every_ms):
+                yield from self.extras.said(ts, is_full=ts % HOUR_MS == 0)
+
     def _utilization(self, minute: int, power_mw: float) -> float:
-        load, rest = self.loads[minute], self.rest_mw[minute]
+        load, rest = self.seen[minute], self.rest_mw[minute]
         if load < BUSY:
             return load
         moved = (power_mw - rest) / (self.curve.rate(minute) - rest)
@@ -176,8 +132,8 @@ def _slot(seed: int, machine: Machine, number: int) -> Meter:
     board = machine.boards[number]
     idle, limit = 1000 * board.idle_watts, 1000 * board.limit_watts
     loads, rest, rates = [0.0] * MINUTES, [int(idle)] * MINUTES, [idle] * MINUTES
-    memory = [0.005] * MINUTES
-    own = limit * (0.97 + 0.06 * _salt(f"{seed}/{machine.name}/{number}") / 2**64)
+    memory, seen, contexts = [0.005] * MINUTES, [0.0] * MINUTES, [0] * MINUTES
+    own = limit * (0.97 + 0.06 * fraction(f"{seed}/{machine.name}/{number}"))
     for holding in HOLDINGS:
         if holding.machine != machine.name or number not in holding.slots:
             continue
@@ -187,19 +143,34 @@ def _slot(seed: int, machine: Machine, number: int) -> Meter:
             rates[minute] += context - rest[minute] + load * (holding.intensity * own - context)
             rest[minute] = context
             loads[minute] += load
+            seen[minute] += holding.spread * load
+            contexts[minute] += 1
             memory[minute] += holding.share * holding.memory
     curve = _loaded_curve(seed, f"{machine.name}/{number}", loads, rest, rates, limit)
     capacity = board.memory_gib * 2**30
     used = [int(capacity * part) for part in memory]
+    name = f"gpu{number}" if board.kind is Kind.GPU else board.kind
+    key = f"{machine.name}/{name}"
     device = replace(
-        _device(machine, f"gpu{number}" if board.kind is Kind.GPU else board.kind, board.kind),
+        _device(machine, name, board.kind),
         vendor=board.vendor,
         model=board.model,
-        parent=f"{machine.name}/host" if board.kind is Kind.GPU else "",
+        parent=f"{machine.name}/host" if board.kind is Kind.GPU or machine.plug_ratio else "",
         power_limit_watts=board.limit_watts,
         uncertainty_ratio=0.05,
     )
-    return Meter(device, curve, loads, rest, used, board.counter)
+    if board.kind is not Kind.GPU:
+        return Meter(device, curve, loads, rest, used, board.counter, seen=seen)
+    device = replace(
+        device,
+        serial=str(1_320_000_000_000 + int(1e9 * fraction(f"{seed}/{key}"))),
+        driver=machine.driver,
+        firmware=OLD_FIRMWARE.get(key, board.firmware),
+    )
+    extras = Extras(seed, key, board, loads, seen, contexts)
+    return Meter(
+        device, curve, loads, rest, used, board.counter, seen=seen, contexts=contexts, extras=extras
+    )
 
 
 def _loaded_curve(
@@ -232,7 +203,7 @@ def _cpu(seed: int, machine: Machine, slots: Sequence[Meter]) -> Meter:
         parent=f"{machine.name}/host",
         power_limit_watts=CPU_LIMIT_WATTS,
     )
-    return Meter(device, curve, loads, rest)
+    return Meter(device, curve, loads, rest, seen=loads)
 
 
 def _host(seed: int, machine: Machine, inner: tuple[Meter, ...]) -> Meter:
@@ -246,6 +217,15 @@ def _host(seed: int, machine: Machine, inner: tuple[Meter, ...]) -> Meter:
         _device(machine, "host", Kind.HOST), overlap=Overlap.OUTER, uncertainty_ratio=0.02
     )
     return Meter(device, curve, inner=inner)
+
+
+def _plug(seed: int, machine: Machine, inner: Meter) -> Meter:
+    """Build a wall plug that reads less than what it feeds."""
+    curve = Curve(seed, f"{machine.name}/host", [0] * MINUTES, [0] * MINUTES)
+    device = replace(
+        _device(machine, "host", Kind.HOST), overlap=Overlap.OUTER, uncertainty_ratio=0.02
+    )
+    return Meter(device, curve, inner=(inner,), inner_ratio=(round(100 * machine.plug_ratio), 100))
 
 
 def _device(machine: Machine, name: str, kind: Kind) -> Device:
@@ -265,7 +245,7 @@ def _device(machine: Machine, name: str, kind: Kind) -> Device:
 def _meters(seed: int, machine: Machine) -> list[Meter]:
     slots = [_slot(seed, machine, number) for number in range(len(machine.boards))]
     if len(slots) == 1:
-        return slots
+        return [*slots, _plug(seed, machine, slots[0])] if machine.plug_ratio else slots
     cpu = _cpu(seed, machine, slots)
     return [*slots, cpu, _host(seed, machine, (*slots, cpu))]
 
@@ -352,15 +332,16 @@ def _curves(seed: int, holding: Holding) -> dict[str, Curve]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Steps in ms: of meters with a counter, of outcomes, and of one read."""
+    """Steps in ms: of meters with a counter, of outcomes, of details, and of one read."""
 
     step: int
     outcome: int
+    detail: int
     chunk: int
 
 
-HISTORY = Pace(MINUTE_MS, 5 * MINUTE_MS, HOUR_MS)
-LIVE = Pace(LIVE_STEP_MS, MINUTE_MS, 10 * MINUTE_MS)
+HISTORY = Pace(MINUTE_MS, 5 * MINUTE_MS, 10 * MINUTE_MS, HOUR_MS)
+LIVE = Pace(LIVE_STEP_MS, MINUTE_MS, MINUTE_MS, 10 * MINUTE_MS)
 
 
 def now_ms() -> int:
@@ -404,6 +385,7 @@ class SimulateSource:
         outcomes = [row for run in runs for row in run.results(start, end, pace.outcome)]
         return Sample(
             readings=self._readings(start, end, pace),
+            details=[row for m in self._meters for row in m.details(start, end, pace.detail)],
             workloads=tuple(workloads.values()),
             allocations=[row for run in runs for row in run.allocations(end)],
             outcomes=sorted(outcomes, key=lambda outcome: outcome.ts_ms),

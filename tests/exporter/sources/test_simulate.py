@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from wattshed_exporter.config import Config, Simulate
 from wattshed_exporter.model import (
     Allocation,
+    Detail,
     Device,
     Kind,
     Method,
@@ -23,22 +24,23 @@ from wattshed_exporter.model import (
     Reading,
     Workload,
 )
+from wattshed_exporter.semconv import DETAIL_METRICS
+from wattshed_exporter.semconv.terms import Type
 from wattshed_exporter.sources import Sample
-from wattshed_exporter.sources.simulate import (
+from wattshed_exporter.sources.fleet import HOT_DEVICE, OLD_FIRMWARE, SICK_DEVICE
+from wattshed_exporter.sources.simulate import OUTAGE, SimulateSource, build, create
+from wattshed_exporter.sources.simulate_curve import (
     COMMISSIONED_MS,
     DAY_MS,
     HOUR_MS,
     LIVE_STEP_MS,
     MINUTE_MS,
-    OUTAGE,
-    SimulateSource,
-    build,
-    create,
 )
 
 NOON = 1_760_097_600_000
 """2025-10-10 12:00 UTC."""
 STARTED = NOON + 23_456
+PLUG = "sim-reno-edge-01/host"
 VISION = ("sim-reno-gpu-02/gpu0", "sim-reno-gpu-02/gpu1", "sim-reno-gpu-02/gpu2")
 
 
@@ -81,6 +83,14 @@ class Drained:
             for sample in self.samples
             for row in sample.allocations
         }
+
+    def details(self, metric: str, device: str = "") -> list[Detail]:
+        return [
+            row
+            for sample in self.samples
+            for row in sample.details
+            if row.metric == metric and row.device == (device or row.device)
+        ]
 
     def by_device(self) -> dict[str, list[Reading]]:
         rows: dict[str, list[Reading]] = defaultdict(list)
@@ -163,7 +173,7 @@ def test_counter_difference_is_power_times_time() -> None:
     clock.ms += 3 * MINUTE_MS
     drained.samples += drain(source).samples
     counted = [rows for rows in drained.by_device().values() if rows[0].energy_uj is not None]
-    assert len(counted) == 43
+    assert len(counted) == 44
     for rows in counted:
         for before, after in pairwise(rows):
             assert before.energy_uj is not None
@@ -187,12 +197,14 @@ def test_wall_meter_reads_more_than_what_it_contains(
 ) -> None:
     inner: dict[tuple[str, int], float] = defaultdict(float)
     for row in day.readings:
-        if devices[row.device].parent and row.ts_ms % MINUTE_MS == 0:
+        if devices[row.device].parent not in ("", PLUG) and row.ts_ms % MINUTE_MS == 0:
             inner[devices[row.device].parent, row.ts_ms] += row.power_watts or 0.0
     hosts = [
         row
         for row in day.readings
-        if devices[row.device].kind is Kind.HOST and row.ts_ms % MINUTE_MS == 0
+        if devices[row.device].kind is Kind.HOST
+        and row.device != PLUG
+        and row.ts_ms % MINUTE_MS == 0
     ]
     assert len(hosts) == len(inner) == 4 * 1441
     for row in hosts:
@@ -200,15 +212,23 @@ def test_wall_meter_reads_more_than_what_it_contains(
         assert row.power_watts > 1.1 * inner[row.device, row.ts_ms] + 200
 
 
+def test_a_wall_plug_reads_a_fifth_too_little(day: Drained) -> None:
+    rows = day.by_device()
+    fed = {row.ts_ms: row.energy_uj for row in rows["sim-reno-edge-01/module"]}
+    plug = {row.ts_ms: row.energy_uj for row in rows[PLUG]}
+    assert len(plug) == len(fed) > 1400
+    assert all(energy == (fed[ts] or 0) * 4 // 5 for ts, energy in plug.items())
+
+
 def test_every_device_is_simulated_and_counted_once(devices: dict[str, Device]) -> None:
-    assert len(devices) == len(start(0).discover()) == 44
+    assert len(devices) == len(start(0).discover()) == 45
     assert {device.method for device in devices.values()} == {Method.SIMULATED}
     assert {device.source for device in devices.values()} == {"simulate"}
     for device in devices.values():
         outer = device.kind is Kind.HOST
         assert device.overlap is (Overlap.OUTER if outer else Overlap.NONE)
         assert device.key == f"{device.node}/{device.name}"
-        if device.kind in (Kind.GPU, Kind.CPU):
+        if device.kind in (Kind.GPU, Kind.CPU) or (device.node == "sim-reno-edge-01" and not outer):
             assert devices[device.parent].kind is Kind.HOST
         else:
             assert device.parent == ""
@@ -229,7 +249,7 @@ def test_fleet_has_two_sites_four_servers_and_four_gateways(devices: dict[str, D
 def test_history_comes_in_chunks_oldest_first_and_within_budget(day: Drained) -> None:
     sizes = [len(sample.readings) for sample in day.samples]
     times = [row.ts_ms for row in day.readings]
-    assert len(times) == 70_609 + 44 * 2
+    assert len(times) == 72_050 + 45 * 2
     assert all(2000 <= size <= 5000 for size in sizes[:24])
     assert [sample.more for sample in day.samples] == [True] * (len(sizes) - 1) + [False]
     assert times == sorted(times)
@@ -265,7 +285,7 @@ def test_steps_missed_while_the_machine_slept_come_in_chunks() -> None:
     clock.ms += 2 * HOUR_MS
     late = drain(source)
     assert len(late.samples) == 12
-    assert len(late.readings) == 44 * 720
+    assert len(late.readings) == 45 * 720
     assert all(len(sample.readings) <= 5000 for sample in late.samples)
 
 
@@ -314,7 +334,9 @@ def test_every_kind_of_workload_is_there_and_described(day: Drained) -> None:
 def test_daily_jobs_are_new_workloads_and_services_are_not(day: Drained) -> None:
     jobs = [key for key in day.workloads if key.startswith("sim-mixtral-8x7b-dpo")]
     assert jobs == ["sim-mixtral-8x7b-dpo/20251009", "sim-mixtral-8x7b-dpo/20251010"]
-    assert [key for key in day.workloads if "chat" in key] == ["sim-chat-70b"]
+    assert [key for key in day.workloads if "chat" in key] == [
+        "sim-chat-70b", "sim-chat-70b-bf16"
+    ]  # fmt: skip
 
 
 def test_outcome_totals_only_grow(day: Drained) -> None:
@@ -325,7 +347,9 @@ def test_outcome_totals_only_grow(day: Drained) -> None:
         assert all(after.ts_ms > before.ts_ms for before, after in pairwise(rows))
         assert all(after.total >= before.total >= 0 for before, after in pairwise(rows))
     kinds = {kind for _, kind, _ in series}
-    assert kinds == {"step", "token_in", "token_out", "request", "image", "inference"}
+    assert kinds == {
+        "step", "token_in", "token_in_cached", "token_out", "request", "image", "inference"
+    }  # fmt: skip
 
 
 def test_job_counts_its_steps_from_its_own_start(day: Drained) -> None:
@@ -404,7 +428,9 @@ def test_power_and_utilization_stay_within_the_device(
         assert 0 < row.power_watts < (limit or 15_000)
         assert (row.utilization_ratio is None) == (limit is None)
         assert limit is None or 0 <= (row.utilization_ratio or 0) <= 1
-        assert limit is None or 27 < (row.temperature_celsius or 0) < 72
+        assert limit is None or 27 < (row.temperature_celsius or 0) < (
+            72 if row.device != HOT_DEVICE else 86
+        )
 
 
 @given(
@@ -444,3 +470,76 @@ def test_create_takes_history_and_seed_from_the_configuration() -> None:
     first = source.read()
     span = max(r.ts_ms for r in first.readings) - min(r.ts_ms for r in first.readings)
     assert span == 30 * MINUTE_MS + 50_000
+
+
+def test_details_are_known_repeat_themselves_and_fit_the_contract(
+    recent: Drained, day: Drained
+) -> None:
+    rows = [row for sample in recent.samples for row in sample.details]
+    assert {row.metric for row in rows} < set(DETAIL_METRICS)
+    assert len({(row.device, row.metric, row.attributes, row.ts_ms) for row in rows}) == len(rows)
+    for row in rows:
+        assert len(row.attributes) == len(DETAIL_METRICS[row.metric].own)
+        assert (row.start_ms is not None) == (DETAIL_METRICS[row.metric].type is Type.COUNTER)
+    known = {(row.device, row.metric, row.attributes, row.ts_ms): row.value for row in rows}
+    again = [
+        row
+        for sample in day.samples
+        for row in sample.details
+        if (row.device, row.metric, row.attributes, row.ts_ms) in known
+    ]
+    assert len(again) == len(known)
+    for row in again:
+        assert row.value == known[row.device, row.metric, row.attributes, row.ts_ms]
+
+
+def test_counters_among_the_details_only_grow(day: Drained) -> None:
+    series: dict[tuple[str, str, tuple[str, ...]], list[float]] = defaultdict(list)
+    for sample in day.samples:
+        for row in sample.details:
+            if row.start_ms is not None:
+                series[row.device, row.metric, row.attributes].append(row.value)
+    assert len({metric for _, metric, _ in series}) == 4
+    for values in series.values():
+        assert all(after >= before >= 0 for before, after in pairwise(values))
+
+
+def test_heat_holds_one_board_down_and_errors_degrade_another(day: Drained) -> None:
+    hot = [
+        row.device
+        for row in day.details("wattshed_throttled")
+        if row.attributes == ("sw_thermal_slowdown",) and row.value
+    ]
+    assert set(hot) == {HOT_DEVICE}
+    degraded = [
+        row.device
+        for row in day.details("wattshed_device_status")
+        if row.attributes == ("degraded",) and row.value
+    ]
+    assert set(degraded) == {SICK_DEVICE}
+    xids = day.details("wattshed_xid_errors_total")
+    assert {(row.device, row.attributes) for row in xids} == {(SICK_DEVICE, ("63",))}
+    assert xids[-1].value - xids[0].value == 1
+
+
+def test_ranking_draws_much_with_few_of_its_sms(day: Drained) -> None:
+    at = NOON - DAY_MS + 4 * HOUR_MS + 30 * MINUTE_MS
+    (row,) = [r for r in day.by_device()["sim-reno-gpu-02/gpu3"] if r.ts_ms == at]
+    assert 0.05 < (row.utilization_ratio or 0) < 0.15
+    assert (row.power_watts or 0) > 0.5 * 350
+    (sm,) = [
+        r
+        for r in day.details("wattshed_sm_activity_ratio", "sim-reno-gpu-02/gpu3")
+        if r.ts_ms == at
+    ]
+    assert 0.05 < sm.value < 0.15
+
+
+def test_boards_say_their_driver_and_one_has_old_firmware(devices: dict[str, Device]) -> None:
+    gpus = [device for device in devices.values() if device.kind is Kind.GPU]
+    assert len({device.serial for device in gpus}) == len(gpus)
+    assert Counter(device.driver for device in gpus) == {"570.133.20": 24, "550.54.15": 8}
+    versions = Counter((device.model, device.firmware) for device in gpus)
+    assert [of for of, count in versions.items() if count == 1 and of[1]] == [
+        ("NVIDIA H100 80GB HBM3", OLD_FIRMWARE["sim-dub-gpu-01/gpu5"])
+    ]

@@ -1,0 +1,222 @@
+-- What boards ask. Each view is of one device, or of one workload and site, at a time, so that the
+-- union of the shards' is right: who wants a node or a cluster sums. Nothing is stored here.
+
+-- Each device as it is now, by its newest reading of the last week. role is outer for the outermost
+-- meter, between for an outer one inside of that; root_id is one for all that lie in one outermost
+-- meter. Power of the whole is by root: of the outer meters where they are known, else of counted.
+CREATE OR REPLACE VIEW v_device_now {{ON_CLUSTER}} AS
+SELECT d.device_id AS device_id, d.key AS device, d.kind AS kind, d.node AS node, d.site AS site,
+       d.tier AS tier, d.cluster AS cluster, d.vendor AS vendor, d.model AS model, d.driver AS driver,
+       d.source AS source, d.power_limit_watts AS power_limit_watts,
+       if(t.role != '', if(t.role = 'outer' AND notEmpty(t.path), 'between', toString(t.role)),
+          if(d.overlap = '', 'counted', toString(d.overlap))) AS role,
+       multiIf(notEmpty(t.path), t.path[-1], t.role = 'outer', t.group_id, d.device_id) AS root_id,
+       l.at AS ts, greatest(0, (toUnixTimestamp64Milli(now64(3)) - l.ms) / 1e3) AS silent_seconds,
+       silent_seconds < 900 AS is_live,
+       if(is_live AND l.power_said,
+          toUInt64(bitAnd(l.power, toUInt128(18446744073709551615))) / 1e6, NULL) AS power_watts,
+       if(is_live AND bitTest(l.util, 16), l.util % 65536 / 1e4, NULL) AS utilization_ratio,
+       if(is_live AND bitTest(l.temp, 16), (toInt32(l.temp % 65536) - 32768) / 10, NULL)
+           AS temperature_celsius,
+       ['counter', 'integral', 'estimated', 'simulated', 'unknown'][l.method % 8] AS method,
+       multiIf(NOT is_live, 'silent', isNull(utilization_ratio), 'unknown',
+               utilization_ratio < 0.05, 'idle', 'busy') AS state
+FROM (
+    SELECT device_id, max(k.ts) AS at, toUInt64(toUnixTimestamp64Milli(at)) AS ms,
+           max(k.power) AS power, toUInt8(bitAnd(bitShiftRight(power, 64), 1)) AS power_said,
+           max(k.util) AS util, max(k.temp) AS temp, max(k.method) AS method
+    FROM latest AS k
+    GROUP BY device_id
+    HAVING at >= now() - INTERVAL 7 DAY
+) AS l
+INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = l.device_id
+LEFT JOIN (SELECT * FROM tree FINAL) AS t ON t.device_id = l.device_id;
+
+-- Who holds which device now, and the part of its power that is theirs. Of a device of which less
+-- than the whole is held the rest has no row; shares above the whole are cut down to it.
+CREATE OR REPLACE VIEW v_held_now {{ON_CLUSTER}} AS
+SELECT d.device_id AS device_id, d.device AS device, d.kind AS kind, d.node AS node, d.site AS site, d.tier AS tier,
+       d.cluster AS cluster, d.model AS model, d.state AS state,
+       d.utilization_ratio AS utilization_ratio, w.key AS workload_key, w.name AS workload,
+       w.kind AS workload_kind, w.namespace AS namespace, w.team AS team, w.owner AS owner,
+       w.model AS ai_model, h.share / greatest(h.whole, 1) AS share,
+       d.power_watts * h.share / greatest(h.whole, 1) AS power_watts
+FROM (
+    SELECT device_id, workload_id, share, sum(share) OVER (PARTITION BY device_id) AS whole
+    FROM (
+        SELECT device_id, workload_id, argMax(a.share, (a.end_ts, a.start_ts)) AS share
+        FROM allocation AS a FINAL
+        WHERE toStartOfHour(start_ts) IN (
+                  SELECT start_hour FROM allocation_hour
+                  WHERE hour >= toStartOfHour(now()) - INTERVAL 1 HOUR)
+          AND a.start_ts <= now64(3) AND a.end_ts >= now64(3) - INTERVAL 2 MINUTE AND a.share > 0
+        GROUP BY device_id, workload_id
+    )
+) AS h
+INNER JOIN v_device_now AS d ON d.device_id = h.device_id
+LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = h.workload_id;
+
+-- Joules by the minute (step_s 60) and, once an hour is over, by the hour (3600), so that a long
+-- range reads few rows. Choose one step, or each joule is there twice. Each joule is of one device:
+-- an outer meter has what those inside of it leave, class overhead. Cost and what the site adds are
+-- known by the hour alone.
+CREATE OR REPLACE VIEW v_power {{ON_CLUSTER}} AS
+SELECT c.t AS t, c.step_s AS step_s, c.class AS class, c.joules AS joules, c.seconds AS seconds,
+       c.facility_joules AS facility_joules, c.cost AS cost, c.currency AS currency,
+       d.key AS device, d.kind AS kind, d.node AS node, d.site AS site, d.tier AS tier,
+       d.cluster AS cluster, d.model AS model, d.source AS source, d.method AS method
+FROM (
+    SELECT t, 60 AS step_s, device_id, class, joules, seconds,
+           CAST(NULL AS Nullable(Float64)) AS facility_joules,
+           CAST(NULL AS Nullable(Float64)) AS cost, '' AS currency
+    FROM v_charge_1m
+    UNION ALL
+    SELECT t, 3600, device_id, class, joules, seconds, facility_joules, cost, currency
+    FROM v_charge_1h
+    WHERE t < (SELECT toStartOfHour(max(settled)) FROM ledger_state WHERE name = 'charges')
+) AS c
+INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d ON d.device_id = c.device_id;
+
+-- The same by workload and site, from sums without the device.
+CREATE OR REPLACE VIEW v_workload_power {{ON_CLUSTER}} AS
+SELECT c.t AS t, c.step_s AS step_s, c.class AS class, c.site AS site, c.joules AS joules,
+       c.seconds AS seconds, c.facility_joules AS facility_joules, c.cost AS cost,
+       c.currency AS currency, w.key AS workload_key, w.name AS workload, w.kind AS workload_kind,
+       w.namespace AS namespace, w.team AS team, w.owner AS owner, w.model AS ai_model,
+       w.precision AS precision
+FROM (
+    SELECT t, 60 AS step_s, workload_id, class, site, joules, seconds,
+           CAST(NULL AS Nullable(Float64)) AS facility_joules,
+           CAST(NULL AS Nullable(Float64)) AS cost, '' AS currency
+    FROM v_workload_1m
+    UNION ALL
+    SELECT t, 3600, workload_id, class, site, joules, seconds, facility_joules, cost, currency
+    FROM v_workload_1h
+    WHERE t < (SELECT toStartOfHour(max(settled)) FROM ledger_state WHERE name = 'charges')
+) AS c
+LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
+
+-- Joules that did no work, by the hour, device and holder, with the reason. parked: somebody holds
+-- the device and it draws 15 W or more above what its exporter last learned that it draws when bare,
+-- so that a context stays on it. Where nobody learned that it is held, like all else that is held.
+CREATE OR REPLACE VIEW v_idle_1h {{ON_CLUSTER}} AS
+SELECT c.t AS t,
+       multiIf(c.class = 'idle_unallocated', 'unallocated', c.class = 'overhead', 'overhead',
+               b.watts > 0 AND c.joules >= c.seconds * (b.watts + 15), 'parked', 'held') AS reason,
+       c.joules AS joules, c.seconds AS seconds, c.facility_joules AS facility_joules,
+       c.cost AS cost, c.currency AS currency,
+       d.key AS device, d.kind AS kind, d.node AS node, d.site AS site, d.tier AS tier,
+       d.cluster AS cluster, d.model AS model, d.method AS method,
+       w.key AS workload_key, w.name AS workload, w.kind AS workload_kind,
+       w.namespace AS namespace, w.team AS team, w.owner AS owner, w.model AS ai_model
+FROM (
+    SELECT * FROM v_charge_1h WHERE class IN ('idle_held', 'idle_unallocated', 'overhead')
+) AS c
+INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d ON d.device_id = c.device_id
+LEFT JOIN (
+    SELECT device_id, argMax(watts, hour) AS watts FROM idle_hour GROUP BY device_id
+) AS b ON b.device_id = c.device_id
+LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
+
+-- Hours in which a device drew more than half of its limit and was used for less than 15 %: their
+-- active joules, by who was charged with them. They are no idle joules, and not all are wasted.
+CREATE OR REPLACE VIEW v_low_use_1h {{ON_CLUSTER}} AS
+SELECT c.t AS t, c.joules AS joules, c.seconds AS seconds, c.cost AS cost, c.currency AS currency,
+       d.key AS device, d.kind AS kind, d.node AS node, d.site AS site, d.tier AS tier,
+       d.cluster AS cluster, d.model AS model,
+       w.key AS workload_key, w.name AS workload, w.kind AS workload_kind,
+       w.namespace AS namespace, w.team AS team, w.owner AS owner, w.model AS ai_model
+FROM (SELECT * FROM v_charge_1h WHERE class = 'active') AS c
+INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner' AND power_limit_watts > 0) AS d
+    ON d.device_id = c.device_id
+INNER JOIN (
+    SELECT hour, device_id, used.4 / used.5 AS watts FROM tick_hour FINAL
+    WHERE used.3 > 0 AND used.2 < 0.15 * used.3 AND used.5 > 0
+) AS h ON h.hour = c.t AND h.device_id = c.device_id
+LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id
+WHERE h.watts > 0.5 * d.power_limit_watts;
+
+-- Single readings, for looking at few devices over few hours: of ticks, and of what boards say more.
+CREATE OR REPLACE VIEW v_reading {{ON_CLUSTER}} AS
+SELECT k.ts AS ts, d.key AS device, d.kind AS kind, d.node AS node, d.site AS site,
+       d.tier AS tier, d.cluster AS cluster, d.model AS model, d.overlap AS overlap,
+       k.power_uw / 1e6 AS power_watts, k.util_e4 / 1e4 AS utilization_ratio,
+       k.mem_used_bytes AS memory_used_bytes, k.temp_e1 / 10 AS temperature_celsius,
+       d.power_limit_watts AS power_limit_watts, ifNull(k.gap, '') AS gap
+FROM tick AS k
+INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = k.device_id;
+
+CREATE OR REPLACE VIEW v_detail {{ON_CLUSTER}} AS
+SELECT k.ts AS ts, d.key AS device, d.kind AS kind, d.node AS node, d.site AS site,
+       d.tier AS tier, d.cluster AS cluster, d.model AS model,
+       k.sm_activity_e6 / 1e6 AS sm_activity_ratio,
+       k.tensor_activity_e6 / 1e6 AS tensor_activity_ratio,
+       k.memory_activity_e6 / 1e6 AS memory_activity_ratio, k.memory_total_bytes AS memory_total_bytes,
+       k.contexts AS contexts, k.sm_clock_hertz AS sm_clock_hertz,
+       k.memory_clock_hertz AS memory_clock_hertz,
+       k.pcie_transmit_bytes AS pcie_transmit_bytes, k.pcie_receive_bytes AS pcie_receive_bytes,
+       k.nvlink_transmit_bytes AS nvlink_transmit_bytes,
+       k.nvlink_receive_bytes AS nvlink_receive_bytes
+FROM detail AS k
+INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = k.device_id;
+
+-- Errors and throttling, which few devices say and seldom: counters since start_ts, and states.
+CREATE OR REPLACE VIEW v_trouble {{ON_CLUSTER}} AS
+SELECT s.ts AS ts, s.metric AS metric, s.labels AS labels, s.value AS value,
+       s.start_ts AS start_ts, d.key AS device, d.kind AS kind, d.node AS node, d.site AS site,
+       d.tier AS tier, d.cluster AS cluster, d.model AS model
+FROM (
+    SELECT * FROM sample
+    WHERE metric IN ('wattshed_xid_errors_total', 'wattshed_ecc_errors_total',
+                     'wattshed_throttled', 'wattshed_throttled_seconds_total')
+) AS s
+INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id;
+
+-- What collectors recorded of themselves, under the names of their /metrics.
+CREATE OR REPLACE VIEW v_stack {{ON_CLUSTER}} AS
+SELECT ts, metric, labels['instance'] AS instance, labels, value, kind
+FROM v_metric WHERE sender = 'wattshed';
+
+-- The newest value of each of their series, if it is not older than five minutes.
+CREATE OR REPLACE VIEW v_stack_now {{ON_CLUSTER}} AS
+SELECT metric, CAST(JSONExtractKeysAndValues(labels, 'String'), 'Map(String, String)') AS labels,
+       argMax(m.value, m.ts) AS value, max(m.ts) AS ts
+FROM metric_sample AS m
+WHERE sender = 'wattshed' AND m.ts >= now() - INTERVAL 5 MINUTE
+GROUP BY metric, labels;
+
+-- By how much each of their counters grew since it was recorded before, and in how many seconds. One
+-- that fell began anew. After a pause of ten minutes nothing is said of the time between.
+CREATE OR REPLACE VIEW v_stack_growth {{ON_CLUSTER}} AS
+SELECT ts, metric, CAST(JSONExtractKeysAndValues(text, 'String'), 'Map(String, String)') AS labels,
+       labels['instance'] AS instance, if(value < before, value, value - before) AS growth,
+       seconds
+FROM (
+    SELECT m.ts AS ts, metric, m.labels AS text, m.value AS value,
+           lagInFrame(m.value) OVER w AS before,
+           (toUnixTimestamp64Milli(m.ts) - toUnixTimestamp64Milli(lagInFrame(m.ts) OVER w)) / 1e3
+               AS seconds
+    FROM metric_sample AS m FINAL
+    WHERE sender = 'wattshed' AND kind = 'counter'
+    WINDOW w AS (PARTITION BY metric, m.labels ORDER BY m.ts
+                 ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+)
+WHERE seconds < 600;
+
+-- How long it took until a reading was safe, by the minute: requests by the upper edge of the bucket
+-- that they fell into. The last bucket has no edge and is taken to be ten times the one before.
+CREATE OR REPLACE VIEW v_stack_lag {{ON_CLUSTER}} AS
+SELECT ts, instance, receiver, if(isNull(edge), 10 * before_edge, edge) AS most_seconds,
+       toUInt64(greatest(0, round(growth - before_growth))) AS requests
+FROM (
+    SELECT ts, instance, receiver, edge, growth,
+           lagInFrame(growth) OVER w AS before_growth, lagInFrame(edge) OVER w AS before_edge
+    FROM (
+        SELECT ts, instance, labels['receiver'] AS receiver, growth,
+               if(labels['le'] = '+Inf', NULL, toFloat64OrNull(labels['le'])) AS edge,
+               ifNull(edge, inf) AS place
+        FROM v_stack_growth WHERE metric = 'wattshed_collector_lag_seconds_bucket'
+    )
+    WINDOW w AS (PARTITION BY ts, instance, receiver ORDER BY place
+                 ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+);

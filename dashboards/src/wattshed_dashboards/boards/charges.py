@@ -1,0 +1,32 @@
+"""What the boards say alike of charges: names and colours of classes, and notes on the numbers."""
+
+from __future__ import annotations
+
+from wattshed_dashboards.model import Color, Column, Step
+
+CLASS_NAME = (
+    "transform(class, ['active', 'idle_held', 'idle_unallocated'],\n"
+    "    ['active', 'idle, held', 'idle, unheld'], toString(class))"
+)
+CLASS_COLUMNS = {
+    "active": Column(color=Color.POWER),
+    "idle, held": Column(color=Color.IDLE),
+    "idle, unheld": Column(color=Color.WARN),
+    "overhead": Column(color=Color.PLAIN),
+    "unattributed": Column(color=Color.BAD),
+}
+SILENT = (Step(None, Color.GOOD), Step(120, Color.BAD))
+GOOD_IS_LOW = (Step(None, Color.GOOD), Step(0.2, Color.WARN), Step(0.4, Color.BAD))
+LEDGER_NOTE = "By the minute up to 25 hours, beyond by whole hours; the newest two minutes are not charged yet."
+COST_NOTE = "Nothing where a site has no price; with its PUE where it has one."
+REASON_COLUMNS = {
+    "unallocated": Column(color=Color.WARN),
+    "held": Column(color=Color.IDLE),
+    "parked": Column(color=Color.BAD),
+    "expected": Column(color=Color.GOOD),
+    "overhead": Column(color=Color.PLAIN),
+}
+REASONS = (
+    "unallocated: nobody holds the device; held: somebody holds it and does not use it; parked: "
+    "the same, and a context keeps it 15 W or more above its bare idle"
+)

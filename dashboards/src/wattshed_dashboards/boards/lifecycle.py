@@ -1,0 +1,329 @@
+"""Which hardware earns its power: models side by side, and boards that are unlike their kind."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
+from wattshed_dashboards.variables import where
+
+_AT = where("site", "tier", "cluster", "node")
+_DAYS = f"FROM v_device_1d\nWHERE $__timeFilter(t) AND model != '' AND {_AT}"
+_TOKENS = (
+    "FROM v_outcome_1d\nWHERE $__timeFilter(t) AND outcome = 'token_out' AND state = 'ok' "
+    f"AND hardware NOT IN ('', 'several') AND {where('site')}"
+)
+_BY_DAY = (
+    "Days that are over are whole; today follows by up to an hour. Readings from before this "
+    "roll-up was there are gone, so that a mean may cover fewer days than the energy beside it."
+)
+_UTILISATION = "sum(busy_seconds) / nullIf(sum(used_seconds), 0)"
+_IDLE_WATTS = "sum(idle_joules) / nullIf(sum(idle_seconds), 0)"
+_IDLE = "sum(idle_joules) / nullIf(sum(joules), 0)"
+_HELD = "sum(throttled_seconds) / nullIf(sumIf(seconds, isNotNull(throttled_seconds)), 0)"
+_APART = (
+    Step(None, Color.WARN),
+    Step(0.9, Color.GOOD),
+    Step(1.1, Color.WARN),
+    Step(1.25, Color.BAD),
+)
+_WARM = (Step(None, Color.GOOD), Step(80.0, Color.WARN), Step(90.0, Color.BAD))
+
+_stat = partial(Panel, kind=Kind.STAT, width=3, height=4)
+
+ANSWER = Row(
+    "Which hardware earns its power?",
+    (
+        _stat(
+            "Devices",
+            "Devices of a known model that were charged anything in the range. Counted in "
+            "v_device_1d.",
+            unit="none",
+            sql=f"SELECT uniqExact(device_id) AS devices\n{_DAYS}",
+        ),
+        _stat(
+            "Energy",
+            f"Joules charged to these devices in the range. Sum of v_device_1d. {_BY_DAY}",
+            unit="watth",
+            color=Color.POWER,
+            sql=f"SELECT sum(joules) / 3600 AS energy\n{_DAYS}",
+        ),
+        _stat(
+            "Mean utilisation",
+            "Utilisation as the devices say it, over the seconds in which they did. From "
+            f"v_device_1d. {_BY_DAY}",
+            unit="percentunit",
+            no_value="nobody says it",
+            steps=(Step(None, Color.BAD), Step(0.2, Color.WARN), Step(0.5, Color.GOOD)),
+            sql=f"SELECT {_UTILISATION} AS utilisation\n{_DAYS}",
+        ),
+        _stat(
+            "Idle energy",
+            "Share of the joules that were drawn while idle, held or held by nobody. From "
+            "v_device_1d.",
+            unit="percentunit",
+            steps=(Step(None, Color.GOOD), Step(0.2, Color.WARN), Step(0.4, Color.BAD)),
+            runbook="GPUIdleBurn",
+            sql=f"SELECT {_IDLE} AS idle\n{_DAYS}",
+        ),
+        _stat(
+            "Tokens per joule",
+            "Output tokens over joules charged, of workloads on one model of hardware. A ratio of "
+            "sums of v_outcome_1d; higher is better.",
+            unit="none",
+            decimals=3,
+            no_value="no tokens",
+            color=Color.GOOD,
+            sql=f"SELECT sum(count) / nullIf(sum(loaded_joules), 0) AS tokens_per_joule\n{_TOKENS}",
+        ),
+        _stat(
+            "Held down",
+            "Share of device time in which clocks were held down, by the reason that lasted "
+            "longest of each device and day; of devices that count it. From v_device_1d.",
+            unit="percentunit",
+            no_value="nobody counts it",
+            steps=(Step(None, Color.GOOD), Step(0.05, Color.WARN), Step(0.2, Color.BAD)),
+            sql=f"SELECT {_HELD} AS held_down\n{_DAYS}",
+        ),
+        _stat(
+            "Grave errors",
+            "Uncorrected memory errors and errors that the driver reported (XID), of devices that "
+            "count them. Sum of v_device_1d.",
+            unit="none",
+            no_value="nobody counts them",
+            steps=(Step(None, Color.GOOD), Step(1.0, Color.BAD)),
+            sql=f"SELECT sum(grave_errors) AS errors\n{_DAYS}",
+        ),
+        _stat(
+            "Device days with utilisation",
+            "Data quality: the share of device days in which utilisation was said at all. Means on "
+            "this board are of those. From v_device_1d.",
+            unit="percentunit",
+            no_value="no days",
+            steps=(Step(None, Color.BAD), Step(0.8, Color.WARN), Step(0.95, Color.GOOD)),
+            sql=f"SELECT countIf(isNotNull(used_seconds)) / nullIf(count(), 0) AS said\n{_DAYS}",
+        ),
+    ),
+)
+
+TREND = Row(
+    "How models of hardware do over time",
+    (
+        Panel(
+            "Tokens per joule by hardware",
+            "Output tokens over joules charged, of workloads on one model of hardware: which model "
+            "of AI runs there matters as much as the board. A ratio of sums of v_outcome_1d.",
+            Kind.TIME_SERIES,
+            unit="none",
+            least=0,
+            no_value="no tokens",
+            sql=f"""SELECT $__timeInterval(t) AS time, hardware,
+       sum(count) / nullIf(sum(loaded_joules), 0) AS Value
+{_TOKENS}
+GROUP BY time, hardware HAVING sum(loaded_joules) > 0 ORDER BY time, hardware""",
+        ),
+        Panel(
+            "Utilisation by hardware",
+            "Utilisation over the seconds in which it was said. From v_device_1d.",
+            Kind.TIME_SERIES,
+            unit="percentunit",
+            least=0,
+            most=1,
+            sql=f"""SELECT $__timeInterval(t) AS time, model,
+       {_UTILISATION} AS Value
+{_DAYS} AND isNotNull(used_seconds)
+GROUP BY time, model ORDER BY time, model""",
+        ),
+        Panel(
+            "Temperature by hardware",
+            "Mean temperature over the seconds in which it was said: rising at the same power it "
+            "tells of dust, dry paste or a warm aisle. From v_device_1d.",
+            Kind.TIME_SERIES,
+            unit="celsius",
+            sql=f"""SELECT $__timeInterval(t) AS time, model,
+       sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS Value
+{_DAYS} AND isNotNull(warm_seconds)
+GROUP BY time, model ORDER BY time, model""",
+        ),
+        Panel(
+            "Watts while idle by hardware",
+            "Joules charged as idle over the device seconds that they took, per device: what a "
+            "board costs for being there. From v_device_1d.",
+            Kind.TIME_SERIES,
+            unit="watt",
+            least=0,
+            runbook="GPUIdleBurn",
+            sql=f"""SELECT $__timeInterval(t) AS time, model,
+       {_IDLE_WATTS} AS Value
+{_DAYS} AND idle_seconds > 0
+GROUP BY time, model ORDER BY time, model""",
+        ),
+    ),
+)
+
+WHO = Row(
+    "Models of hardware, and who is unlike its kind",
+    (
+        Panel(
+            "Scorecard",
+            "Each model of hardware: devices, energy, how much they were used, watts while idle "
+            "(measured) and as learned from the idle device, the hottest, time held down, errors, "
+            "and what tokens took and cost on it. Sums of v_device_1d; tokens of workloads on one "
+            "model of hardware, from v_outcome_1d. Amortisation and embodied carbon are not known "
+            "to wattshed yet.",
+            Kind.TABLE,
+            width=24,
+            height=9,
+            sorted_by="energy",
+            columns={
+                "energy": Column("Energy", unit="watth"),
+                "utilisation": Column("Utilisation", unit="percentunit"),
+                "idle_watts": Column("Watts while idle", unit="watt"),
+                "learned_watts": Column("Idle as learned", unit="watt"),
+                "idle": Column("Idle energy", unit="percentunit"),
+                "hottest": Column("Hottest", unit="celsius", steps=_WARM),
+                "held_down": Column("Held down", unit="percentunit"),
+                "errors": Column("Grave errors", unit="none"),
+                "joules_per_token": Column("Energy per token", unit="si:J/tok"),
+                "cost_per_million": Column("Cost of a million tokens", unit="short", decimals=3),
+            },
+            sql=f"""SELECT d.model AS model, devices, energy, d.used AS utilisation,
+       d.watts AS idle_watts, d.learned AS learned_watts, idle, hottest, d.held AS held_down, errors,
+       o.each AS joules_per_token, o.paid AS cost_per_million, o.money AS currency
+FROM (
+    SELECT model, uniqExact(device_id) AS devices, sum(joules) / 3600 AS energy,
+           {_UTILISATION} AS used, {_IDLE_WATTS} AS watts, avg(idle_watts) AS learned,
+           {_IDLE} AS idle, max(most_celsius) AS hottest, {_HELD} AS held,
+           sum(grave_errors) AS errors {_DAYS} GROUP BY model
+) AS d LEFT JOIN (
+    SELECT hardware, sum(loaded_joules) / sum(count) AS each, max(currency) AS money,
+           if(uniqExact(currency) = 1, sum(cost) / sum(count) * 1e6, NULL) AS paid
+    {_TOKENS} GROUP BY hardware HAVING sum(count) > 0
+) AS o ON o.hardware = d.model ORDER BY energy DESC LIMIT 100""",
+        ),
+        Panel(
+            "Devices unlike their model",
+            "Watts of the idle device (as learned, else as measured while idle) against the median "
+            "of its model, and how much warmer it is than that: the most unlike first. What is "
+            "parked on a device raises what is measured while idle. From v_device_1d; energy per "
+            "outcome is known by workload and model of hardware, not by device.",
+            Kind.TABLE,
+            width=24,
+            height=9,
+            runbook="MeterDisagreement",
+            columns={
+                "node": Column("Node", link=Link("Its node", "wattshed-node", {"node": "node"})),
+                "peers": Column("Of its model", unit="none"),
+                "watts": Column("Idle", unit="watt"),
+                "usual_watts": Column("Median", unit="watt"),
+                "apart": Column("Of the median", unit="percentunit", decimals=0, steps=_APART),
+                "celsius": Column("Temperature", unit="celsius"),
+                "warmer": Column("Warmer by", unit="celsius"),
+                "errors": Column("Grave errors", unit="none"),
+            },
+            sql=f"""SELECT device, node, model, driver, firmware, count() OVER m AS peers,
+       w AS watts, median(w) OVER m AS usual_watts, watts / nullIf(usual_watts, 0) AS apart,
+       c AS celsius, c - median(c) OVER m AS warmer, grave AS errors
+FROM (
+    SELECT device, node, model, driver, firmware,
+           coalesce(min(idle_watts), {_IDLE_WATTS}) AS w,
+           sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS c, sum(grave_errors) AS grave
+    {_DAYS} GROUP BY device, node, model, driver, firmware
+)
+WINDOW m AS (PARTITION BY model)
+ORDER BY abs(log(apart)) DESC NULLS LAST, device LIMIT 50""",
+        ),
+    ),
+)
+
+DETAIL = Row(
+    "Drivers, ages and errors",
+    (
+        Panel(
+            "Drivers and firmware",
+            "Devices of one model that run one driver and firmware, as they are described now, and "
+            "what sets them apart from others of their model: idle watts against the mean of the "
+            "model, temperature, time held down, errors for 1,000 device days. From v_device_1d.",
+            Kind.TABLE,
+            width=24,
+            height=8,
+            columns={
+                "watts": Column("Watts while idle", unit="watt"),
+                "apart": Column("Of the model", unit="percentunit", decimals=0, steps=_APART),
+                "celsius": Column("Temperature", unit="celsius"),
+                "held_down": Column("Held down", unit="percentunit"),
+                "errors_per_1000_days": Column("Errors in 1,000 days", unit="none", decimals=1),
+            },
+            sql=f"""SELECT model, driver, firmware, devices, j / nullIf(s, 0) AS watts,
+       watts / nullIf(sum(j) OVER m / nullIf(sum(s) OVER m, 0), 0) AS apart, celsius, held_down,
+       errors_per_1000_days
+FROM (
+    SELECT model, driver, firmware, uniqExact(device_id) AS devices, sum(idle_joules) AS j,
+           sum(idle_seconds) AS s, {_HELD} AS held_down,
+           sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS celsius,
+           avg(grave_errors) * 1000 AS errors_per_1000_days
+    {_DAYS} GROUP BY model, driver, firmware
+)
+WINDOW m AS (PARTITION BY model)
+ORDER BY abs(log(apart)) DESC NULLS LAST, model LIMIT 100""",
+        ),
+        Panel(
+            "First and last seen",
+            "The first and the last day of the range in which each device was charged anything, "
+            "those that fell silent first on top. From v_device_1d: since when wattshed knows it, "
+            "not since when it was bought.",
+            Kind.TABLE,
+            width=24,
+            height=9,
+            runbook="TelemetryStale",
+            columns={
+                "node": Column("Node", link=Link("Its node", "wattshed-node", {"node": "node"})),
+                "first_day": Column("First", unit="dateTimeAsIso"),
+                "last_day": Column("Last", unit="dateTimeAsIso"),
+                "energy": Column("Energy", unit="watth"),
+                "utilisation": Column("Utilisation", unit="percentunit"),
+                "errors": Column("Grave errors", unit="none"),
+            },
+            sql=f"""SELECT device, node, site, model, uniqExact(t) AS days, min(t) AS first_day,
+       max(t) AS last_day, sum(joules) / 3600 AS energy, {_UTILISATION} AS utilisation,
+       sum(grave_errors) AS errors
+{_DAYS}
+GROUP BY device, node, site, model ORDER BY last_day, device LIMIT 500""",
+        ),
+        Panel(
+            "Time held down by hardware",
+            "Share of device time in which clocks were held down, of devices that count it. From "
+            "v_device_1d.",
+            Kind.TIME_SERIES,
+            unit="percentunit",
+            least=0,
+            no_value="nobody counts it",
+            sql=f"""SELECT $__timeInterval(t) AS time, model, {_HELD} AS Value
+{_DAYS} AND isNotNull(throttled_seconds)
+GROUP BY time, model ORDER BY time, model""",
+        ),
+        Panel(
+            "Memory errors by hardware",
+            "Corrected memory errors of each step: many of them on one board foretell others. From "
+            "v_device_1d, of devices that count them.",
+            Kind.TIME_SERIES,
+            unit="none",
+            least=0,
+            no_value="nobody counts them",
+            sql=f"""SELECT $__timeInterval(t) AS time, model, sum(corrected_errors) AS Value
+{_DAYS} AND isNotNull(corrected_errors)
+GROUP BY time, model ORDER BY time, model""",
+        ),
+    ),
+    is_collapsed=True,
+)
+
+BOARD = Board(
+    uid="wattshed-lifecycle",
+    title="Lifecycle & procurement",
+    question="Which hardware earns its power, and which boards are unlike their kind?",
+    rows=(ANSWER, TREND, WHO, DETAIL),
+    variables=("site", "tier", "cluster", "node"),
+    window="1y",
+    refresh="15m",
+)

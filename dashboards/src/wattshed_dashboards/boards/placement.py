@@ -1,0 +1,335 @@
+"""Where and when work runs, and what a site adds to its joules: PUE, price and carbon intensity."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
+from wattshed_dashboards.variables import where
+
+_AT = where("site")
+_SITES = f"FROM v_site_1h\nWHERE $__timeFilter(t) AND {_AT}"
+_FACTORS = f"FROM v_factor_1h\nWHERE $__timeFilter(t) AND {_AT}"
+_MADE = (
+    "FROM v_outcome_1h AS o\n"
+    "INNER JOIN v_hardware AS h ON h.site = o.site AND h.hardware = o.hardware\n"
+    f"WHERE $__timeFilter(o.t) AND o.state = 'ok' AND {where(site='o.site', tier='h.tier')}"
+)
+_SERVED = f"{_MADE} AND o.outcome IN ('inference', 'request')"
+_PAYS_ROW = {"reduceOptions": {"calcs": [], "values": True}}
+_CARBON = "si:gCO2eq"
+_HONEST = (
+    "Sites without a factor of kind carbon_g_per_kwh are left out: nothing is assumed for them. "
+    "Embodied carbon and forecasts are not measured yet."
+)
+
+_stat = partial(Panel, kind=Kind.STAT, width=3, height=4)
+
+ANSWER = Row(
+    "What do place and time add to a joule?",
+    (
+        _stat(
+            "Energy of devices",
+            "Joules that were charged at these sites in the range, without what their buildings "
+            "add. Sum of v_site_1h.",
+            unit="watth",
+            color=Color.POWER,
+            sql=f"SELECT sum(joules) / 3600 AS energy\n{_SITES}",
+        ),
+        _stat(
+            "PUE, by energy",
+            "Facility joules over joules of devices, where the site's PUE is known: a mean weighed "
+            "by energy. From v_site_1h; the PUE is a factor that an operator says, not measured.",
+            unit="none",
+            decimals=2,
+            no_value="no PUE",
+            steps=(Step(None, Color.GOOD), Step(1.4, Color.WARN), Step(1.8, Color.BAD)),
+            sql=f"""SELECT sum(facility_joules)
+       / nullIf(sumIf(joules, isNotNull(facility_joules)), 0) AS pue
+{_SITES}""",
+        ),
+        _stat(
+            "Cost",
+            "Joules of each hour times the price of its beginning, by currency. The price is of "
+            "metered energy, without the PUE; hours without a price are left out. From v_site_1h.",
+            unit="short",
+            decimals=2,
+            no_value="no price",
+            options=_PAYS_ROW,
+            sql=f"""SELECT currency, sum(cost) AS paid
+{_SITES} AND isNotNull(cost)
+GROUP BY currency ORDER BY paid DESC LIMIT 3""",
+        ),
+        _stat(
+            "Carbon of operation",
+            "Grams of CO2 equivalent: facility kilowatt hours (with the PUE) of an hour times the "
+            f"grid's intensity at its beginning. Sum of v_site_1h. {_HONEST}",
+            unit=_CARBON,
+            no_value="no intensity",
+            sql=f"SELECT sum(carbon_g) AS carbon\n{_SITES}",
+        ),
+        _stat(
+            "Intensity, by energy",
+            "Grams of CO2 equivalent for a kilowatt hour of what was really drawn: carbon over "
+            f"facility energy, where both are known. From v_site_1h. {_HONEST}",
+            unit="suffix: g/kWh",
+            decimals=0,
+            no_value="no intensity",
+            sql=f"""SELECT sum(carbon_g)
+       / nullIf(sumIf(facility_joules, isNotNull(carbon_g)) / 3.6e6, 0) AS intensity
+{_SITES}""",
+        ),
+        _stat(
+            "A request at the edge",
+            "Joules charged over requests and inferences of hardware of tier edge. A ratio of sums "
+            "of v_outcome_1h; requests differ, so compare like models in the table below.",
+            unit="joule",
+            color=Color.POWER,
+            no_value="none",
+            sql="SELECT sum(o.loaded_joules) / nullIf(sum(o.count), 0) AS each\n"
+            f"{_SERVED} AND h.tier = 'edge'",
+        ),
+        _stat(
+            "A request in data centres",
+            "The same of hardware of tier datacenter. From v_outcome_1h; the network between is "
+            "not measured.",
+            unit="joule",
+            color=Color.POWER,
+            no_value="none",
+            sql="SELECT sum(o.loaded_joules) / nullIf(sum(o.count), 0) AS each\n"
+            f"{_SERVED} AND h.tier = 'datacenter'",
+        ),
+        _stat(
+            "Energy with a price",
+            "Data quality: the share of joules whose hour has a price at its site. What has none "
+            "is in no cost on this board. From v_site_1h.",
+            unit="percentunit",
+            no_value="no energy",
+            steps=(Step(None, Color.BAD), Step(0.9, Color.WARN), Step(0.999, Color.GOOD)),
+            sql="SELECT sumIf(joules, isNotNull(cost)) / nullIf(sum(joules), 0) AS priced\n"
+            f"{_SITES}",
+        ),
+    ),
+)
+
+TREND = Row(
+    "When it was drawn, and what it was worth then",
+    (
+        Panel(
+            "Power by site",
+            "Joules charged at each site over the seconds of a step. Sum of v_site_1h by the hour.",
+            Kind.TIME_SERIES,
+            unit="watt",
+            least=0,
+            is_stacked=True,
+            sql=f"""SELECT $__timeInterval(t) AS time, site,
+       sum(joules) / greatest($__interval_s, 3600) AS Value
+{_SITES}
+GROUP BY time, site ORDER BY time, site""",
+        ),
+        Panel(
+            "Price by site",
+            "The price of energy that holds at each site, in its own unit; a site without one of "
+            "its own has that of every site. From v_factor_1h.",
+            Kind.TIME_SERIES,
+            unit="none",
+            no_value="no price",
+            sql=f"""SELECT $__timeInterval(t) AS time, concat(site, ' ', unit) AS place,
+       avg(value) AS Value
+{_FACTORS} AND kind = 'price'
+GROUP BY time, place ORDER BY time, place""",
+        ),
+        Panel(
+            "Grid intensity by site",
+            "Grams of CO2 equivalent for a kilowatt hour that hold at each site. From v_factor_1h, "
+            f"kind carbon_g_per_kwh. {_HONEST}",
+            Kind.TIME_SERIES,
+            unit="suffix: g/kWh",
+            least=0,
+            no_value="no intensity",
+            sql=f"""SELECT $__timeInterval(t) AS time, site, avg(value) AS Value
+{_FACTORS} AND kind = 'carbon_g_per_kwh'
+GROUP BY time, site ORDER BY time, site""",
+        ),
+        Panel(
+            "Energy per request by tier",
+            "Joules charged over requests and inferences, per tier of the hardware that served "
+            "them. A ratio of sums of v_outcome_1h, tiers from v_hardware.",
+            Kind.TIME_SERIES,
+            unit="joule",
+            least=0,
+            no_value="no requests",
+            sql=f"""SELECT $__timeInterval(o.t) AS time, h.tier AS tier,
+       sum(o.loaded_joules) / nullIf(sum(o.count), 0) AS Value
+{_SERVED}
+GROUP BY time, tier HAVING sum(o.count) > 0 ORDER BY time, tier""",
+        ),
+    ),
+)
+
+WHO = Row(
+    "Where it is cheap and clean",
+    (
+        Panel(
+            "Sites",
+            "What each site drew, paid and emitted. paid_over_mean compares the price per joule "
+            "that was really paid with the plain mean of the site's hours: below 1 the work runs "
+            "when energy is cheap; clean_over_mean says the same of carbon. Sums of v_site_1h, "
+            f"means over its hours. {_HONEST}",
+            Kind.TABLE,
+            width=24,
+            height=7,
+            sorted_by="energy",
+            columns={
+                "site": Column("Site", link=Link("Its fleet", "wattshed-fleet", {"site": "site"})),
+                "energy": Column("Devices", unit="watth"),
+                "facility": Column("With PUE", unit="watth"),
+                "pue": Column("PUE", unit="none", decimals=2),
+                "paid": Column("Cost", unit="short", decimals=2),
+                "per_kwh": Column("Per kWh", unit="none", decimals=3),
+                "paid_over_mean": Column("Paid over mean", unit="percentunit", decimals=0),
+                "carbon": Column("Carbon", unit=_CARBON),
+                "clean_over_mean": Column("Carbon over mean", unit="percentunit", decimals=0),
+            },
+            sql=f"""SELECT site, sum(j) / 3600 AS energy, sum(f) / 3600 AS facility,
+       sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue, sum(c) AS paid, any(unit) AS currency,
+       paid / nullIf(sumIf(j, isNotNull(c)) / 3.6e6, 0) AS per_kwh,
+       per_kwh / nullIf(avg(c / nullIf(j, 0)) * 3.6e6, 0) AS paid_over_mean, sum(g) AS carbon,
+       carbon / nullIf(sumIf(f, isNotNull(g)) / 3.6e6, 0) / nullIf(avg(grid), 0) AS clean_over_mean
+FROM (
+    SELECT t, site, sum(joules) AS j, sum(facility_joules) AS f, sum(cost) AS c,
+           max(currency) AS unit, sum(carbon_g) AS g, any(carbon_g_per_kwh) AS grid
+    {_SITES} GROUP BY t, site
+)
+GROUP BY site ORDER BY energy DESC LIMIT 100""",
+        ),
+        Panel(
+            "Outcomes by tier and site",
+            "What one outcome took, cost and emitted in each place: joules charged, money, and "
+            "facility energy times the intensity of its hour, over what was made. Sums of "
+            f"v_outcome_1h, tiers from v_hardware, intensities from v_factor_1h. {_HONEST}",
+            Kind.TABLE,
+            width=24,
+            height=9,
+            sorted_by="joules",
+            columns={
+                "site": Column("Site", link=Link("Its fleet", "wattshed-fleet", {"site": "site"})),
+                "made": Column("Outcomes", unit="short"),
+                "each": Column("Energy each", unit="joule"),
+                "cost_of_1000": Column("Cost of 1,000", unit="short", decimals=4),
+                "carbon_each": Column("Carbon each", unit=_CARBON),
+                "joules": Column("Energy", unit="joule"),
+            },
+            sql=f"""SELECT h.tier AS tier, o.site AS site, o.hardware AS hardware,
+       o.ai_model AS ai_model, o.outcome AS outcome, sum(o.count) AS made,
+       sum(o.loaded_joules) / nullIf(made, 0) AS each,
+       if(uniqExactIf(o.currency, o.loaded_joules > 0) = 1,
+          sum(o.cost) / nullIf(made, 0) * 1000, NULL) AS cost_of_1000, any(o.currency) AS currency,
+       sum(o.facility_joules / 3.6e6 * c.value) / nullIf(made, 0) AS carbon_each,
+       sum(o.loaded_joules) AS joules
+{
+                _MADE.replace(
+                    "WHERE",
+                    '''LEFT JOIN (
+    SELECT t, site, value FROM v_factor_1h WHERE kind = 'carbon_g_per_kwh'
+) AS c ON c.t = o.t AND c.site = o.site
+WHERE''',
+                )
+            }
+GROUP BY tier, site, hardware, ai_model, outcome ORDER BY joules DESC LIMIT 200""",
+        ),
+        Panel(
+            "Hour of the day",
+            "Mean power of each hour of the day (UTC) beside the mean price and intensity of that "
+            "hour: load that could move goes where both are low. Power from v_site_1h, price as "
+            "cost over energy; an hour without a price or an intensity is in neither mean.",
+            Kind.TABLE,
+            width=12,
+            height=9,
+            columns={
+                "hour_of_day": Column("Hour (UTC)", unit="none"),
+                "power": Column("Power", unit="watt"),
+                "per_kwh": Column("Paid per kWh", unit="none", decimals=3),
+                "intensity": Column("Intensity", unit="suffix: g/kWh", decimals=0),
+            },
+            sql=f"""SELECT toHour(t) AS hour_of_day, sum(joules) / 3600 / uniqExact(t) AS power,
+       sum(cost) / nullIf(sumIf(joules, isNotNull(cost)) / 3.6e6, 0) AS per_kwh,
+       sum(carbon_g) / nullIf(sumIf(facility_joules, isNotNull(carbon_g)) / 3.6e6, 0) AS intensity
+{_SITES}
+GROUP BY hour_of_day ORDER BY hour_of_day LIMIT 24""",
+        ),
+        Panel(
+            "Energy by hour of the day",
+            "The same power as bars, so that the shape of the day is seen. From v_site_1h.",
+            Kind.BAR_GAUGE,
+            unit="watt",
+            width=12,
+            height=9,
+            least=0,
+            color=Color.POWER,
+            sql=f"""SELECT leftPad(toString(toHour(t)), 2, '0') AS hour_of_day,
+       sum(joules) / 3600 / uniqExact(t) AS power
+{_SITES}
+GROUP BY hour_of_day ORDER BY hour_of_day LIMIT 24""",
+        ),
+    ),
+)
+
+DETAIL = Row(
+    "Money and carbon over time",
+    (
+        Panel(
+            "Cost per hour by site",
+            "Money for the energy of each step over its hours, in the site's currency. Sum of "
+            "v_site_1h; without the PUE.",
+            Kind.TIME_SERIES,
+            unit="short",
+            least=0,
+            no_value="no price",
+            sql=f"""SELECT $__timeInterval(t) AS time, concat(site, ' ', currency) AS place,
+       sum(cost) * 3600 / greatest($__interval_s, 3600) AS Value
+{_SITES} AND isNotNull(cost)
+GROUP BY time, place ORDER BY time, place""",
+        ),
+        Panel(
+            "Carbon per hour by site",
+            "Grams of CO2 equivalent of each step over its hours. Sum of v_site_1h. " + _HONEST,
+            Kind.TIME_SERIES,
+            unit=_CARBON,
+            least=0,
+            no_value="no intensity",
+            sql=f"""SELECT $__timeInterval(t) AS time, site,
+       sum(carbon_g) * 3600 / greatest($__interval_s, 3600) AS Value
+{_SITES} AND isNotNull(carbon_g)
+GROUP BY time, site ORDER BY time, site""",
+        ),
+        Panel(
+            "What holds at each site",
+            "Every factor that held in the range: its value, unit and since when. A site without "
+            "its own has that of every site. From v_factor; operators say them (POST /v1/factors).",
+            Kind.TABLE,
+            width=24,
+            sorted_by="since",
+            columns={
+                "value": Column("Value", unit="none"),
+                "since": Column("Since", unit="dateTimeAsIso"),
+                "until": Column("Until", unit="dateTimeAsIso"),
+            },
+            sql=f"""SELECT site, kind, value, unit, since, until, source
+FROM v_factor
+WHERE since <= $__toTime AND $__timeFrom(until) AND isNotNull(value) AND {_AT}
+ORDER BY since DESC, site, kind LIMIT 500""",
+        ),
+    ),
+    is_collapsed=True,
+)
+
+BOARD = Board(
+    uid="wattshed-placement",
+    title="Placement & carbon",
+    question="Where and when does work run best: what do price, PUE and the grid add to it?",
+    rows=(ANSWER, TREND, WHO, DETAIL),
+    variables=("site", "tier"),
+    window="7d",
+    refresh="5m",
+)

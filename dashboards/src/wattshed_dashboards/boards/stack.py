@@ -1,0 +1,290 @@
+"""Stack health: does what measures the fleet itself work, and what does it cost?"""
+
+from __future__ import annotations
+
+from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
+
+OWN = "wattshed_collector_"
+MINUTE = "Recorded once a minute under the name that it has on /metrics."
+GROWN = "FROM v_stack_growth WHERE $__timeFilter(ts) AND metric"
+NOW = "FROM v_stack_now WHERE metric"
+TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
+LOST = (
+    "('wattshed_collector_rejected_total', 'wattshed_collector_refused_total',\n"
+    "    'wattshed_collector_dead_letters_total', 'wattshed_collector_turned_away')"
+)
+ROWS = (
+    "('wattshed_collector_ticks_total', 'wattshed_collector_details_total',\n"
+    "    'wattshed_collector_other_samples_total')"
+)
+LOST_STEPS = (Step(None, Color.GOOD), Step(1, Color.WARN), Step(1000, Color.BAD))
+
+ANSWER = (
+    Panel(
+        "Time until it is safe, 95 %",
+        "Of the range, by v_stack_lag: 95 of 100 requests made their newest reading safe within "
+        f"this time of its being measured; the upper edge of a bucket of lag_seconds. {MINUTE}",
+        Kind.STAT,
+        "s",
+        "SELECT if(sum(requests) > 0, quantileExactWeighted(0.95)(most_seconds, requests), NULL)\n"
+        "  AS lag\nFROM v_stack_lag WHERE $__timeFilter(ts)",
+        3,
+        4,
+        steps=(Step(None, Color.GOOD), Step(30, Color.WARN), Step(120, Color.BAD)),
+        no_value="not recorded",
+        runbook="TelemetryStale",
+    ),
+    Panel(
+        "Taken in",
+        "Ticks, details and other samples a second that became durable, by v_stack_growth. "
+        f"{MINUTE}",
+        Kind.STAT,
+        "rowsps",
+        f"SELECT sum(growth) / ($__toTime - $__fromTime) AS taken\n{GROWN} IN {ROWS}",
+        3,
+        4,
+        no_value="not recorded",
+    ),
+    Panel(
+        "Not taken in",
+        "Points refused, requests refused or turned away, and bodies that can never be taken, in "
+        "the range, by v_stack_growth. Turned away comes again by itself; the rest is lost. "
+        f"{MINUTE}",
+        Kind.STAT,
+        "short",
+        f"SELECT sum(growth) AS lost\n{GROWN} IN {LOST}",
+        3,
+        4,
+        steps=LOST_STEPS,
+        no_value="not recorded",
+        runbook="SamplesDropped",
+    ),
+    Panel(
+        "Silent nodes",
+        "Nodes without a reading in the last two minutes, of those heard of in the last seven "
+        "days, by v_device_now.",
+        Kind.STAT,
+        "short",
+        "SELECT countIf(silent > 120) AS silent FROM (\n"
+        "  SELECT min(silent_seconds) AS silent FROM v_device_now GROUP BY node)",
+        3,
+        4,
+        steps=(Step(None, Color.GOOD), Step(1, Color.BAD)),
+        runbook="ExporterDown",
+    ),
+    Panel(
+        "The ledger is behind by",
+        f"Now less the time up to which all that was measured is charged, by v_stack_now. {MINUTE}",
+        Kind.STAT,
+        "s",
+        f"SELECT toUnixTimestamp(now()) - max(value) AS lag {NOW} =\n"
+        f"  '{OWN}ledger_settled_timestamp_seconds' HAVING count() > 0",
+        3,
+        4,
+        steps=(Step(None, Color.GOOD), Step(300, Color.WARN), Step(900, Color.BAD)),
+        no_value="not recorded",
+        runbook="LedgerBehind",
+    ),
+    Panel(
+        "Disk lasts for",
+        "Days until the disk of an embedded store is full, as it went the last day; the least of "
+        f"all collectors, by v_stack_now. Nothing while it does not fill. {MINUTE}",
+        Kind.STAT,
+        "d",
+        f"SELECT min(value) AS days {NOW} = '{OWN}disk_days_left' HAVING count() > 0",
+        3,
+        4,
+        steps=(Step(None, Color.BAD), Step(3, Color.WARN), Step(14, Color.GOOD)),
+        no_value="does not fill",
+        runbook="DiskFilling",
+    ),
+    Panel(
+        "Parts of the largest table",
+        "Active parts of the table that has the most, by v_stack_now: many mean that merges do not "
+        f"keep up with inserts. {MINUTE}",
+        Kind.STAT,
+        "short",
+        f"SELECT max(value) AS parts {NOW} = '{OWN}table_parts' HAVING count() > 0",
+        3,
+        4,
+        steps=(Step(None, Color.GOOD), Step(300, Color.WARN), Step(1000, Color.BAD)),
+        no_value="not recorded",
+    ),
+    Panel(
+        "What the stack draws",
+        "Mean watts of all collectors: joules that they count of themselves by v_stack_growth, "
+        "their part of the busy time of CPU packages that are measured in this store. Nothing "
+        f"where they are not. Exporters are in the table below. {MINUTE}",
+        Kind.STAT,
+        "watt",
+        "SELECT sum(watts) AS power FROM (SELECT sum(growth) / sum(seconds) AS watts\n"
+        f"  {GROWN} = '{OWN}energy_joules_total' GROUP BY instance)\nHAVING count() > 0",
+        3,
+        4,
+        color=Color.POWER,
+        no_value="not measured",
+    ),
+)
+
+TREND = (
+    Panel(
+        "Taken in",
+        "Rows a second that became durable: ticks, details, and samples of other metrics, by "
+        f"v_stack_growth. {MINUTE}",
+        Kind.TIME_SERIES,
+        "rowsps",
+        "SELECT $__timeInterval(ts) AS time,\n"
+        f"  replaceRegexpOne(metric, '^{OWN}(.*)_total$', '\\\\1') AS what,\n"
+        "  sum(growth) / $__interval_s AS Value\n"
+        f"{GROWN} IN {ROWS}\nGROUP BY time, what ORDER BY time",
+        8,
+        is_stacked=True,
+    ),
+    Panel(
+        "Not taken in, by reason",
+        "Points, requests and bodies a minute that were refused, turned away or can never be "
+        f"taken, by v_stack_growth. future_timestamp: a clock that runs ahead. {MINUTE}",
+        Kind.TIME_SERIES,
+        "short",
+        "SELECT $__timeInterval(ts) AS time, concat(\n"
+        f"    replaceRegexpOne(metric, '^{OWN}(.*?)(_total)?$', '\\\\1'), ' ', labels['reason'],\n"
+        "    labels['result']) AS why, sum(growth) * 60 / $__interval_s AS Value\n"
+        f"{GROWN} IN {LOST}\nGROUP BY time, why ORDER BY time",
+        8,
+        runbook="SamplesDropped",
+    ),
+    Panel(
+        "Time until it is safe",
+        "Median and 95 % of requests of each step, by v_stack_lag: upper edges of buckets, from "
+        f"when the newest reading was measured. {MINUTE}",
+        Kind.TIME_SERIES,
+        "s",
+        "SELECT $__timeInterval(ts) AS time,\n"
+        "  quantileExactWeighted(0.5)(most_seconds, requests) AS half,\n"
+        "  quantileExactWeighted(0.95)(most_seconds, requests) AS most\n"
+        "FROM v_stack_lag WHERE $__timeFilter(ts) AND requests > 0\n"
+        "GROUP BY time ORDER BY time",
+        8,
+        runbook="TelemetryStale",
+    ),
+    Panel(
+        "Nodes that report",
+        "Nodes of which at least one device was charged in each step, by v_power; a node that "
+        "falls out is silent, or its meters are. By the minute up to 25 hours, beyond by the "
+        "hour.",
+        Kind.TIME_SERIES,
+        "short",
+        "SELECT $__timeInterval(t) AS time, uniq(node) AS nodes FROM v_power\n"
+        "WHERE step_s = if($__toTime - $__fromTime > 90000, 3600, 60) AND $__timeFilter(t)\n"
+        "GROUP BY time ORDER BY time",
+        8,
+        least=0,
+        runbook="ExporterDown",
+    ),
+    Panel(
+        "CPU and ledger",
+        "CPU seconds a second of all collectors, and the part of the time that the ledger "
+        f"worked, by v_stack_growth. {MINUTE}",
+        Kind.TIME_SERIES,
+        "none",
+        "SELECT $__timeInterval(ts) AS time,\n"
+        "  sumIf(growth, metric = 'process_cpu_seconds_total') / $__interval_s AS cpu,\n"
+        f"  sumIf(growth, metric = '{OWN}ledger_seconds_total') / $__interval_s AS ledger\n"
+        f"{GROWN} IN ('process_cpu_seconds_total',\n    '{OWN}ledger_seconds_total')\n"
+        "GROUP BY time ORDER BY time",
+        8,
+        runbook="LedgerBehind",
+    ),
+    Panel(
+        "Memory",
+        "Resident memory of all collectors, and what requests and rows that wait take of it, by "
+        f"v_stack. {MINUTE}",
+        Kind.TIME_SERIES,
+        "bytes",
+        "SELECT $__timeInterval(ts) AS time,\n"
+        "  avgIf(value, metric = 'process_resident_memory_bytes') AS resident,\n"
+        f"  avgIf(value, metric = '{OWN}queued_bytes') AS waiting\n"
+        "FROM v_stack WHERE $__timeFilter(ts)\n"
+        f"  AND metric IN ('process_resident_memory_bytes', '{OWN}queued_bytes')\n"
+        "GROUP BY time ORDER BY time",
+        8,
+    ),
+)
+
+WHO = (
+    Panel(
+        "Exporters",
+        "Each node by the newest reading of its devices, by v_device_now: how long ago, how many "
+        "devices speak, and how many of them measure rather than estimate. Longest silent first.",
+        Kind.TABLE,
+        sql="""SELECT node, cluster, min(silent_seconds) AS silent, count() AS devices,
+  countIf(state = 'silent') AS mute, countIf(method IN ('counter', 'integral')) AS measured,
+  arrayStringConcat(arraySort(groupUniqArray(source)), ', ') AS sources
+FROM v_device_now GROUP BY node, cluster ORDER BY silent DESC LIMIT 500""",
+        width=12,
+        columns={
+            "node": Column(link=TO_NODE),
+            "silent": Column(
+                "last reading", "s", steps=(Step(None, Color.GOOD), Step(120, Color.BAD))
+            ),
+            "mute": Column("silent devices"),
+            "measured": Column("measured devices"),
+        },
+        sorted_by="silent",
+        runbook="TelemetryStale",
+    ),
+    Panel(
+        "What exporters say of themselves",
+        "The newest of what exporters push of their own health, by v_sample_latest: sources that "
+        "are down, reads that failed, requests dropped unsent, and the joules that an exporter "
+        "used. Exporters that are only scraped say it on their own page.",
+        Kind.TABLE,
+        sql="""SELECT node, replaceRegexpOne(metric, '^wattshed_(.*?)(_total)?$', '\\\\1') AS what,
+  labels AS of, value
+FROM v_sample_latest WHERE ts >= $__toTime - 900 AND ts <= $__toTime + 900 AND (
+  metric = 'wattshed_source_up' AND value = 0 OR value > 0 AND metric IN (
+  'wattshed_source_errors_total', 'wattshed_spool_dropped_total', 'wattshed_self_energy_joules_total'))
+ORDER BY what, value DESC LIMIT 500""",
+        width=12,
+        columns={"node": Column(link=TO_NODE)},
+        runbook="SamplesDropped",
+    ),
+    Panel(
+        "Tables",
+        "Room and parts of each table of the store, by v_stack_now. "
+        f"Rows are as stored, before duplicates are merged. {MINUTE}",
+        Kind.TABLE,
+        sql=f"""SELECT labels['table'] AS name, maxIf(value, metric = '{OWN}table_bytes') AS size,
+  maxIf(value, metric = '{OWN}table_rows') AS rows, maxIf(value, metric = '{OWN}table_parts') AS parts
+FROM v_stack_now WHERE labels['table'] != '' GROUP BY name ORDER BY size DESC LIMIT 50""",
+        width=12,
+        columns={
+            "name": Column("table"),
+            "size": Column(unit="decbytes"),
+            "rows": Column(unit="short"),
+            "parts": Column(steps=(Step(None, Color.GOOD), Step(300, Color.WARN))),
+        },
+        sorted_by="size",
+        runbook="DiskFilling",
+    ),
+    Panel(
+        "What the stack draws",
+        "Mean watts of each collector by v_stack_growth: its part of the busy time of CPU packages "
+        f"that are measured in this store. {MINUTE}",
+        Kind.TIME_SERIES,
+        "watt",
+        "SELECT $__timeInterval(ts) AS time, instance, sum(growth) / sum(seconds) AS Value\n"
+        f"{GROWN} = '{OWN}energy_joules_total'\nGROUP BY time, instance ORDER BY time",
+        color=Color.POWER,
+        no_value="not measured",
+    ),
+)
+
+BOARD = Board(
+    "wattshed-stack",
+    "Stack health",
+    "Does what measures the fleet work, does it lose anything, and what does it cost?",
+    (Row("In this time", ANSWER), Row("Over time", TREND), Row("Who", WHO)),
+    (),
+    "3h",
+)
