@@ -73,6 +73,7 @@ from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
 from .security.guard import Guard
 from .security.tenancy import Tenancy
+from .self_record import SelfRecord
 from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
 from .slo_metrics import Exposed
@@ -168,6 +169,9 @@ async def running(
             report.mirror(telemetry)
         watch = SelfWatch(parts.clerk, OwnEnergy(os.uname().nodename), telemetry)
         await stack.enter_async_context(_beside(watch.keep()))
+        if config.telemetry.record_seconds:
+            record = _record(parts)
+            await stack.enter_async_context(_beside(record.keep()))
         drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
         await stack.enter_async_context(_beside(drifts.keep()))
         objectives = _objectives(parts)
@@ -401,6 +405,12 @@ def _objectives(parts: Parts) -> SloWatch:
     parts.telemetry.registry.register(exposed)
     file = SloFileWatch(parts.config.slo.file, parts.telemetry)
     return SloWatch(parts.clerk, file, exposed)
+
+
+def _record(parts: Parts) -> SelfRecord:
+    told = parts.config
+    instance = f"{os.uname().nodename}:{told.listen.rpartition(':')[2]}"
+    return SelfRecord(parts.telemetry, parts.writer, instance, told.telemetry.record_seconds)
 
 
 def _hosts(config: Config) -> Collection[str] | None:

@@ -125,7 +125,8 @@ class Requests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfReport:
-    """Traces and metrics of the collector itself, by the OpenTelemetry SDK; off by default."""
+    """What becomes of the collector's own metrics beside ``/metrics``: kept in its store, and, with
+    traces, sent by the OpenTelemetry SDK, which is off by default."""
 
     enabled: bool = option(
         False,
@@ -138,10 +139,17 @@ class SelfReport:
     interval_seconds: float = option(60.0, "Time between two reports of metrics.")
     traces: bool = option(True, "Send spans of requests, commits and ledger runs.")
     metrics: bool = option(True, "Send the metrics of /metrics.")
+    record_seconds: float = option(
+        60.0,
+        "Time between two times at which the collector writes chosen metrics of its own into its "
+        "store, for the board Stack health; 0: never.",
+    )
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, each as one sentence."""
         found = above_zero({"interval_seconds": self.interval_seconds})
+        if self.record_seconds < 0:
+            found.append("record_seconds: must be 0 or more")
         if not self.otlp_endpoint:
             return found
         parts = web_parts(self.otlp_endpoint)

@@ -172,51 +172,34 @@ FROM (
 ) AS s
 INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id;
 
--- What collectors recorded of themselves, under the names of their /metrics.
+-- What exporters push of their own health, the newest of the last quarter of an hour.
+CREATE OR REPLACE VIEW v_exporter_now {{ON_CLUSTER}} AS
+SELECT d.node AS node, d.site AS site, d.tier AS tier, d.cluster AS cluster, s.metric AS metric,
+       s.labels AS labels, s.newest.1 AS ts, s.newest.2 AS value
+FROM (
+    SELECT device_id, metric, labels, max((k.ts, value)) AS newest
+    FROM sample AS k
+    WHERE toStartOfHour(k.ts) >= now() - INTERVAL 75 MINUTE AND k.ts >= now() - INTERVAL 15 MINUTE
+      AND metric IN ('wattshed_source_up', 'wattshed_source_errors_total',
+                     'wattshed_output_points_rejected_total', 'wattshed_spool_bytes',
+                     'wattshed_spool_dropped_total', 'wattshed_self_energy_joules_total')
+    GROUP BY device_id, metric, labels
+) AS s
+INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id;
+
+-- What collectors recorded of themselves, under the names of their /metrics; series is one text for
+-- each set of labels. Reset-proof growth of a counter is what boards make of it, within their range.
 CREATE OR REPLACE VIEW v_stack {{ON_CLUSTER}} AS
-SELECT ts, metric, labels['instance'] AS instance, labels, value, kind
-FROM v_metric WHERE sender = 'wattshed';
+SELECT m.ts AS ts, m.metric AS metric, m.labels AS series,
+       CAST(JSONExtractKeysAndValues(m.labels, 'String'), 'Map(String, String)') AS labels,
+       labels['instance'] AS instance, m.value AS value, m.kind AS kind
+FROM metric_sample AS m FINAL
+WHERE m.sender = 'wattshed';
 
 -- The newest value of each of their series, if it is not older than five minutes.
 CREATE OR REPLACE VIEW v_stack_now {{ON_CLUSTER}} AS
-SELECT metric, CAST(JSONExtractKeysAndValues(labels, 'String'), 'Map(String, String)') AS labels,
+SELECT metric, CAST(JSONExtractKeysAndValues(m.labels, 'String'), 'Map(String, String)') AS labels,
        argMax(m.value, m.ts) AS value, max(m.ts) AS ts
 FROM metric_sample AS m
 WHERE sender = 'wattshed' AND m.ts >= now() - INTERVAL 5 MINUTE
-GROUP BY metric, labels;
-
--- By how much each of their counters grew since it was recorded before, and in how many seconds. One
--- that fell began anew. After a pause of ten minutes nothing is said of the time between.
-CREATE OR REPLACE VIEW v_stack_growth {{ON_CLUSTER}} AS
-SELECT ts, metric, CAST(JSONExtractKeysAndValues(text, 'String'), 'Map(String, String)') AS labels,
-       labels['instance'] AS instance, if(value < before, value, value - before) AS growth,
-       seconds
-FROM (
-    SELECT m.ts AS ts, metric, m.labels AS text, m.value AS value,
-           lagInFrame(m.value) OVER w AS before,
-           (toUnixTimestamp64Milli(m.ts) - toUnixTimestamp64Milli(lagInFrame(m.ts) OVER w)) / 1e3
-               AS seconds
-    FROM metric_sample AS m FINAL
-    WHERE sender = 'wattshed' AND kind = 'counter'
-    WINDOW w AS (PARTITION BY metric, m.labels ORDER BY m.ts
-                 ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
-)
-WHERE seconds < 600;
-
--- How long it took until a reading was safe, by the minute: requests by the upper edge of the bucket
--- that they fell into. The last bucket has no edge and is taken to be ten times the one before.
-CREATE OR REPLACE VIEW v_stack_lag {{ON_CLUSTER}} AS
-SELECT ts, instance, receiver, if(isNull(edge), 10 * before_edge, edge) AS most_seconds,
-       toUInt64(greatest(0, round(growth - before_growth))) AS requests
-FROM (
-    SELECT ts, instance, receiver, edge, growth,
-           lagInFrame(growth) OVER w AS before_growth, lagInFrame(edge) OVER w AS before_edge
-    FROM (
-        SELECT ts, instance, labels['receiver'] AS receiver, growth,
-               if(labels['le'] = '+Inf', NULL, toFloat64OrNull(labels['le'])) AS edge,
-               ifNull(edge, inf) AS place
-        FROM v_stack_growth WHERE metric = 'wattshed_collector_lag_seconds_bucket'
-    )
-    WINDOW w AS (PARTITION BY ts, instance, receiver ORDER BY place
-                 ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
-);
+GROUP BY metric, m.labels;

@@ -84,7 +84,7 @@ class Others:
                     rejected[reason] += 1
                 else:
                     kept.append(sample)
-        return (_frame(kept, sender),) if kept else ()
+        return (rows(kept, sender),) if kept else ()
 
     def _known(self, sender: str, now: float) -> set[int]:
         hour = int(now // HOUR_S)
@@ -132,7 +132,8 @@ def _under(target: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, st
     return made
 
 
-def _frame(samples: list[Other], sender: str) -> Frame:
+def rows(samples: list[Other], sender: str) -> Frame:
+    """Return samples as rows of their table."""
     columns = {name: _texts(list(map(attrgetter(name), samples))) for name in TEXTS}
     columns["sender"] = _texts([sender] * len(samples))
     columns["ts"] = Column(np.array([sample.ts_ms for sample in samples], np.int64))

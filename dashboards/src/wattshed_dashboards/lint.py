@@ -31,6 +31,7 @@ STANDING = frozenset(
         "v_live",
         "v_numerics",
         "v_quality",
+        "v_sample_latest",
         "v_slo",
         "v_slo_burn",
         "v_tree",
@@ -182,7 +183,7 @@ def tables_end(document: Json, _: Known) -> Iterator[str]:
 def looks_at_the_range(document: Json, _: Known) -> Iterator[str]:
     for panel, target in asking(document):
         sql = target["rawSql"]
-        if "$__timeFilter" in sql or "$__timeFrom" in sql:
+        if any(name in sql for name in ("$__timeFilter", "$__timeFrom", "$__fromTime")):
             continue
         if not all(_is_standing(name) for name in sql_shape.sources(sql)):
             yield f"{panel['title']}: reads all of time"

@@ -14,7 +14,7 @@ RANGE_S = "($__toTime - $__fromTime)"
 WATT_HOURS = "sum(joules) / 3600"
 IDLE = "class IN ('idle_held', 'idle_unallocated')"
 IS_MEASURED = "method IN ('counter', 'integral')"
-RECENT = "ts >= greatest($__fromTime, $__toTime - 21600) AND ts <= $__toTime"
+RECENT = "$__timeFilter(ts) AND ts >= $__toTime - 21600"
 """Of single readings at most the last six hours of the range."""
 WHOLE_WATTS = (
     "if(countIf(role = 'outer' AND isNotNull(power_watts)) > 0,\n"
@@ -26,3 +26,16 @@ NODE_WATTS = (
     "    sumIf(power_watts, kind = 'host'), sumIf(power_watts, role = 'counted'))"
 )
 """Watts of a node: of its own wall meter where it has one that speaks."""
+
+
+def grown(condition: str) -> str:
+    """Return rows of ``v_stack`` in the range with by how much each counter grew since the row
+    before, 0 in its first; one that fell began anew. ``condition`` is about ``metric``."""
+    return (
+        "(SELECT ts, metric, labels, instance,\n"
+        "  value - lagInFrame(value, 1, value) OVER w AS more,\n"
+        "  if(more < 0, value, more) AS growth\n"
+        f"  FROM v_stack WHERE $__timeFilter(ts) AND metric {condition}\n"
+        "  WINDOW w AS (PARTITION BY metric, series ORDER BY ts\n"
+        "    ROWS BETWEEN 1 PRECEDING AND CURRENT ROW))"
+    )

@@ -17,7 +17,9 @@ CLASS_COLUMNS = {
 }
 SILENT = (Step(None, Color.GOOD), Step(120, Color.BAD))
 GOOD_IS_LOW = (Step(None, Color.GOOD), Step(0.2, Color.WARN), Step(0.4, Color.BAD))
-LEDGER_NOTE = "By the minute up to 25 hours, beyond by whole hours; the newest two minutes are not charged yet."
+LEDGER_NOTE = (
+    "By the minute up to 25 hours, beyond by whole hours; the newest minutes are not charged yet."
+)
 COST_NOTE = "Nothing where a site has no price; with its PUE where it has one."
 REASON_COLUMNS = {
     "unallocated": Column(color=Color.WARN),

@@ -17,7 +17,7 @@ from wattshed_dashboards.phrases import (
 )
 from wattshed_dashboards.variables import where
 
-from .charges import CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_NOTE
+from .charges import CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_NOTE, SILENT
 
 HERE = where("site", "tier", "cluster")
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
@@ -80,8 +80,8 @@ ANSWER = (
         Kind.STAT,
         "short",
         "SELECT currency, sum(cost) AS cost FROM v_power\n"
-        f"WHERE {BY_HOUR} AND {HERE} AND isNotNull(cost)\n"
-        "GROUP BY currency ORDER BY currency",
+        f"WHERE {BY_HOUR} AND {HERE}\n"
+        "GROUP BY currency HAVING isNotNull(cost) ORDER BY currency",
         3,
         4,
         decimals=2,
@@ -188,9 +188,7 @@ GROUP BY node, cluster ORDER BY power DESC LIMIT 100""",
             "power": Column(unit="watt"),
             "used": Column(unit="percentunit"),
             "idle": Column("idle GPUs"),
-            "silent": Column(
-                "last reading", "s", steps=(Step(None, Color.GOOD), Step(120, Color.BAD))
-            ),
+            "silent": Column("last reading", "s", steps=SILENT),
         },
         sorted_by="power",
     ),

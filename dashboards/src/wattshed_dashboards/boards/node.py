@@ -164,10 +164,10 @@ DEVICES = (
   d.role AS role, d.state AS state, d.power_watts AS power, d.power_limit_watts AS most,
   d.utilization_ratio AS used, d.temperature_celsius AS heat, h.workload AS workload,
   d.method AS method, d.silent_seconds AS silent
-FROM (SELECT * EXCEPT device_id, device_id AS id FROM v_device_now WHERE {HERE}) AS d
+FROM v_device_now AS d
 LEFT JOIN (SELECT device_id, argMax(workload, share) AS workload FROM v_held_now
-  GROUP BY device_id) AS h ON h.device_id = d.id
-ORDER BY power DESC LIMIT 500""",
+  GROUP BY device_id) AS h ON h.device_id = d.device_id
+WHERE {HERE} ORDER BY power DESC LIMIT 500""",
         width=24,
         height=10,
         columns={
@@ -218,7 +218,8 @@ DETAIL = (
         f"their counters in v_detail grew within each step. {FIRST_NOTE} {SIX_HOURS}",
         Kind.TIME_SERIES,
         "Bps",
-        "SELECT time, sum(pcie) / $__interval_s AS pcie, sum(nvlink) / $__interval_s AS nvlink FROM (\n"
+        "SELECT time, sum(pcie) / $__interval_s AS pcie,\n"
+        "  sum(nvlink) / $__interval_s AS nvlink FROM (\n"
         "  SELECT $__timeInterval(ts) AS time, device,\n"
         "    max(pcie_transmit_bytes) - min(pcie_transmit_bytes)\n"
         "      + max(pcie_receive_bytes) - min(pcie_receive_bytes) AS pcie,\n"

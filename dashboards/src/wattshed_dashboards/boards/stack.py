@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
+from wattshed_dashboards.phrases import grown
+
+from .charges import SILENT
 
 OWN = "wattshed_collector_"
 MINUTE = "Recorded once a minute under the name that it has on /metrics."
-GROWN = "FROM v_stack_growth WHERE $__timeFilter(ts) AND metric"
 NOW = "FROM v_stack_now WHERE metric"
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
 LOST = (
@@ -17,17 +19,22 @@ ROWS = (
     "('wattshed_collector_ticks_total', 'wattshed_collector_details_total',\n"
     "    'wattshed_collector_other_samples_total')"
 )
+TAKEN, NOT_TAKEN = grown(f"IN {ROWS}"), grown(f"IN {LOST}")
+LAG = grown(f"= '{OWN}lag_seconds_bucket'")
+JOULES = grown(f"= '{OWN}energy_joules_total'")
+WORKED = grown(f"IN ('process_cpu_seconds_total', '{OWN}ledger_seconds_total')")
 LOST_STEPS = (Step(None, Color.GOOD), Step(1, Color.WARN), Step(1000, Color.BAD))
 
 ANSWER = (
     Panel(
         "Time until it is safe, 95 %",
-        "Of the range, by v_stack_lag: 95 of 100 requests made their newest reading safe within "
+        "Of the range, by v_stack: 95 of 100 requests made their newest reading safe within "
         f"this time of its being measured; the upper edge of a bucket of lag_seconds. {MINUTE}",
         Kind.STAT,
         "s",
-        "SELECT if(sum(requests) > 0, quantileExactWeighted(0.95)(most_seconds, requests), NULL)\n"
-        "  AS lag\nFROM v_stack_lag WHERE $__timeFilter(ts)",
+        "SELECT least(minOrNull(le), 864000) AS lag FROM (\n"
+        "  SELECT toFloat64OrNull(labels['le']) AS le, sum(growth) AS n, max(n) OVER () AS most\n"
+        f"  FROM {LAG}\n  GROUP BY le) WHERE n >= 0.95 * most AND most > 0",
         3,
         4,
         steps=(Step(None, Color.GOOD), Step(30, Color.WARN), Step(120, Color.BAD)),
@@ -36,11 +43,10 @@ ANSWER = (
     ),
     Panel(
         "Taken in",
-        "Ticks, details and other samples a second that became durable, by v_stack_growth. "
-        f"{MINUTE}",
+        f"Ticks, details and other samples a second that became durable, by v_stack. {MINUTE}",
         Kind.STAT,
         "rowsps",
-        f"SELECT sum(growth) / ($__toTime - $__fromTime) AS taken\n{GROWN} IN {ROWS}",
+        f"SELECT sum(growth) / ($__toTime - $__fromTime) AS taken\nFROM {TAKEN} HAVING count() > 0",
         3,
         4,
         no_value="not recorded",
@@ -48,11 +54,11 @@ ANSWER = (
     Panel(
         "Not taken in",
         "Points refused, requests refused or turned away, and bodies that can never be taken, in "
-        "the range, by v_stack_growth. Turned away comes again by itself; the rest is lost. "
+        "the range, by v_stack. Turned away comes again by itself; the rest is lost. "
         f"{MINUTE}",
         Kind.STAT,
         "short",
-        f"SELECT sum(growth) AS lost\n{GROWN} IN {LOST}",
+        f"SELECT sum(growth) AS lost\nFROM {NOT_TAKEN} HAVING count() > 0",
         3,
         4,
         steps=LOST_STEPS,
@@ -112,13 +118,14 @@ ANSWER = (
     ),
     Panel(
         "What the stack draws",
-        "Mean watts of all collectors: joules that they count of themselves by v_stack_growth, "
+        "Mean watts of all collectors: joules that they count of themselves by v_stack, "
         "their part of the busy time of CPU packages that are measured in this store. Nothing "
         f"where they are not. Exporters are in the table below. {MINUTE}",
         Kind.STAT,
         "watt",
-        "SELECT sum(watts) AS power FROM (SELECT sum(growth) / sum(seconds) AS watts\n"
-        f"  {GROWN} = '{OWN}energy_joules_total' GROUP BY instance)\nHAVING count() > 0",
+        "SELECT sum(watts) AS power FROM (\n"
+        "  SELECT sum(growth) / nullIf(toUnixTimestamp(max(ts)) - toUnixTimestamp(min(ts)), 0)\n"
+        f"    AS watts FROM {JOULES}\n  GROUP BY instance)",
         3,
         4,
         color=Color.POWER,
@@ -130,39 +137,40 @@ TREND = (
     Panel(
         "Taken in",
         "Rows a second that became durable: ticks, details, and samples of other metrics, by "
-        f"v_stack_growth. {MINUTE}",
+        f"v_stack. {MINUTE}",
         Kind.TIME_SERIES,
         "rowsps",
         "SELECT $__timeInterval(ts) AS time,\n"
         f"  replaceRegexpOne(metric, '^{OWN}(.*)_total$', '\\\\1') AS what,\n"
         "  sum(growth) / $__interval_s AS Value\n"
-        f"{GROWN} IN {ROWS}\nGROUP BY time, what ORDER BY time",
+        f"FROM {TAKEN}\nGROUP BY time, what ORDER BY time",
         8,
         is_stacked=True,
     ),
     Panel(
         "Not taken in, by reason",
         "Points, requests and bodies a minute that were refused, turned away or can never be "
-        f"taken, by v_stack_growth. future_timestamp: a clock that runs ahead. {MINUTE}",
+        f"taken, by v_stack. future_timestamp: a clock that runs ahead. {MINUTE}",
         Kind.TIME_SERIES,
         "short",
-        "SELECT $__timeInterval(ts) AS time, concat(\n"
+        "SELECT $__timeInterval(ts) AS time, trimRight(concat(\n"
         f"    replaceRegexpOne(metric, '^{OWN}(.*?)(_total)?$', '\\\\1'), ' ', labels['reason'],\n"
-        "    labels['result']) AS why, sum(growth) * 60 / $__interval_s AS Value\n"
-        f"{GROWN} IN {LOST}\nGROUP BY time, why ORDER BY time",
+        "    labels['result'])) AS why, sum(growth) * 60 / $__interval_s AS Value\n"
+        f"FROM {NOT_TAKEN}\nGROUP BY time, why ORDER BY time",
         8,
         runbook="SamplesDropped",
     ),
     Panel(
         "Time until it is safe",
-        "Median and 95 % of requests of each step, by v_stack_lag: upper edges of buckets, from "
+        "Median and 95 % of requests of each step, by v_stack: upper edges of buckets, from "
         f"when the newest reading was measured. {MINUTE}",
         Kind.TIME_SERIES,
         "s",
-        "SELECT $__timeInterval(ts) AS time,\n"
-        "  quantileExactWeighted(0.5)(most_seconds, requests) AS half,\n"
-        "  quantileExactWeighted(0.95)(most_seconds, requests) AS most\n"
-        "FROM v_stack_lag WHERE $__timeFilter(ts) AND requests > 0\n"
+        "SELECT time, least(minIf(le, n >= 0.5 * most), 864000) AS half,\n"
+        "  least(minIf(le, n >= 0.95 * most), 864000) AS slow FROM (\n"
+        "  SELECT $__timeInterval(ts) AS time, toFloat64OrNull(labels['le']) AS le,\n"
+        "    sum(growth) AS n, max(n) OVER (PARTITION BY time) AS most\n"
+        f"  FROM {LAG}\n  GROUP BY time, le) WHERE most > 0\n"
         "GROUP BY time ORDER BY time",
         8,
         runbook="TelemetryStale",
@@ -184,13 +192,13 @@ TREND = (
     Panel(
         "CPU and ledger",
         "CPU seconds a second of all collectors, and the part of the time that the ledger "
-        f"worked, by v_stack_growth. {MINUTE}",
+        f"worked, by v_stack. {MINUTE}",
         Kind.TIME_SERIES,
         "none",
         "SELECT $__timeInterval(ts) AS time,\n"
         "  sumIf(growth, metric = 'process_cpu_seconds_total') / $__interval_s AS cpu,\n"
         f"  sumIf(growth, metric = '{OWN}ledger_seconds_total') / $__interval_s AS ledger\n"
-        f"{GROWN} IN ('process_cpu_seconds_total',\n    '{OWN}ledger_seconds_total')\n"
+        f"FROM {WORKED}\n"
         "GROUP BY time ORDER BY time",
         8,
         runbook="LedgerBehind",
@@ -202,8 +210,8 @@ TREND = (
         Kind.TIME_SERIES,
         "bytes",
         "SELECT $__timeInterval(ts) AS time,\n"
-        "  avgIf(value, metric = 'process_resident_memory_bytes') AS resident,\n"
-        f"  avgIf(value, metric = '{OWN}queued_bytes') AS waiting\n"
+        "  avgOrNullIf(value, metric = 'process_resident_memory_bytes') AS resident,\n"
+        f"  avgOrNullIf(value, metric = '{OWN}queued_bytes') AS waiting\n"
         "FROM v_stack WHERE $__timeFilter(ts)\n"
         f"  AND metric IN ('process_resident_memory_bytes', '{OWN}queued_bytes')\n"
         "GROUP BY time ORDER BY time",
@@ -224,9 +232,7 @@ FROM v_device_now GROUP BY node, cluster ORDER BY silent DESC LIMIT 500""",
         width=12,
         columns={
             "node": Column(link=TO_NODE),
-            "silent": Column(
-                "last reading", "s", steps=(Step(None, Color.GOOD), Step(120, Color.BAD))
-            ),
+            "silent": Column("last reading", "s", steps=SILENT),
             "mute": Column("silent devices"),
             "measured": Column("measured devices"),
         },
@@ -235,15 +241,13 @@ FROM v_device_now GROUP BY node, cluster ORDER BY silent DESC LIMIT 500""",
     ),
     Panel(
         "What exporters say of themselves",
-        "The newest of what exporters push of their own health, by v_sample_latest: sources that "
+        "The newest of what exporters push of their own health, by v_exporter_now: sources that "
         "are down, reads that failed, requests dropped unsent, and the joules that an exporter "
         "used. Exporters that are only scraped say it on their own page.",
         Kind.TABLE,
         sql="""SELECT node, replaceRegexpOne(metric, '^wattshed_(.*?)(_total)?$', '\\\\1') AS what,
   labels AS of, value
-FROM v_sample_latest WHERE ts >= $__toTime - 900 AND ts <= $__toTime + 900 AND (
-  metric = 'wattshed_source_up' AND value = 0 OR value > 0 AND metric IN (
-  'wattshed_source_errors_total', 'wattshed_spool_dropped_total', 'wattshed_self_energy_joules_total'))
+FROM v_exporter_now WHERE if(metric = 'wattshed_source_up', value = 0, value > 0)
 ORDER BY what, value DESC LIMIT 500""",
         width=12,
         columns={"node": Column(link=TO_NODE)},
@@ -255,7 +259,8 @@ ORDER BY what, value DESC LIMIT 500""",
         f"Rows are as stored, before duplicates are merged. {MINUTE}",
         Kind.TABLE,
         sql=f"""SELECT labels['table'] AS name, maxIf(value, metric = '{OWN}table_bytes') AS size,
-  maxIf(value, metric = '{OWN}table_rows') AS rows, maxIf(value, metric = '{OWN}table_parts') AS parts
+  maxIf(value, metric = '{OWN}table_rows') AS rows,
+  maxIf(value, metric = '{OWN}table_parts') AS parts
 FROM v_stack_now WHERE labels['table'] != '' GROUP BY name ORDER BY size DESC LIMIT 50""",
         width=12,
         columns={
@@ -269,12 +274,13 @@ FROM v_stack_now WHERE labels['table'] != '' GROUP BY name ORDER BY size DESC LI
     ),
     Panel(
         "What the stack draws",
-        "Mean watts of each collector by v_stack_growth: its part of the busy time of CPU packages "
+        "Mean watts of each collector by v_stack: its part of the busy time of CPU packages "
         f"that are measured in this store. {MINUTE}",
         Kind.TIME_SERIES,
         "watt",
-        "SELECT $__timeInterval(ts) AS time, instance, sum(growth) / sum(seconds) AS Value\n"
-        f"{GROWN} = '{OWN}energy_joules_total'\nGROUP BY time, instance ORDER BY time",
+        "SELECT $__timeInterval(ts) AS time, instance,\n"
+        "  sum(growth) / $__interval_s AS Value\n"
+        f"FROM {JOULES}\nGROUP BY time, instance ORDER BY time",
         color=Color.POWER,
         no_value="not measured",
     ),

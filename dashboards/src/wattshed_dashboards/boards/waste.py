@@ -48,8 +48,8 @@ ANSWER = (
         f"Cost of the joules of v_idle_1h that did no work, by currency. {COST_NOTE}",
         Kind.STAT,
         "short",
-        f"SELECT currency, sum(cost) AS cost {IDLE_OF} AND isNotNull(cost)\n"
-        "GROUP BY currency ORDER BY currency",
+        f"SELECT currency, sum(cost) AS cost {IDLE_OF}\n"
+        "GROUP BY currency HAVING isNotNull(cost) ORDER BY currency",
         3,
         4,
         decimals=2,

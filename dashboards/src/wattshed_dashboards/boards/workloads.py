@@ -72,8 +72,8 @@ ANSWER = (
         Kind.STAT,
         "short",
         "SELECT currency, sum(cost) AS cost FROM v_workload_power\n"
-        f"WHERE {BY_HOUR} AND {HERE} AND workload_key != '' AND isNotNull(cost)\n"
-        "GROUP BY currency ORDER BY currency",
+        f"WHERE {BY_HOUR} AND {HERE} AND workload_key != ''\n"
+        "GROUP BY currency HAVING isNotNull(cost) ORDER BY currency",
         4,
         4,
         decimals=2,
@@ -107,7 +107,8 @@ TREND = (
         "SELECT $__timeInterval(t) AS time,\n"
         "  if(workload_key = '', 'nobody', if(workload IN (\n"
         f"    SELECT workload {OF_THEM} AND workload != ''\n"
-        "    GROUP BY workload ORDER BY sum(joules) DESC LIMIT 10), workload, 'all others')) AS who,\n"
+        "    GROUP BY workload ORDER BY sum(joules) DESC LIMIT 10),\n"
+        "  workload, 'all others')) AS who,\n"
         f"  {MEAN_WATTS} AS Value\n{OF_THEM}\nGROUP BY time, who ORDER BY time",
         16,
         9,
