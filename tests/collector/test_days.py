@@ -1,0 +1,153 @@
+"""Days of devices and outcomes: sums of their hours, written anew when one of those is newer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wattshed_collector.ledger_days import DAY_S, Days
+from wattshed_collector.store.shards import Shards
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Detail,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Tick,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Bed
+
+DAY = 1_768_435_200  # 2026-01-15
+HOUR_S = 3600
+XID = "wattshed_xid_errors_total"
+
+
+class Told(Exception):
+    """Told to stop."""
+
+
+def go_on() -> None:
+    """Nothing stops it."""
+
+
+def stop() -> None:
+    raise Told
+
+
+def run(first: int, last: int, watts: float = 100.0, device: str = "g") -> Batch:
+    """A GPU's minutes between two of them, counted from DAY."""
+    return Batch(
+        devices=(Device(device, Kind.GPU, "n", "s", model="H100"),),
+        ticks=tuple(
+            Tick(
+                device, (DAY + minute * 60) * 1000, 60_000, Method.INTEGRAL, watts,
+                utilization_ratio=0.5, temperature_celsius=40.0 + minute % 2,
+            )
+            for minute in range(first, last + 1)
+        ),
+    )  # fmt: skip
+
+
+def days(bed: Bed) -> dict[int, float]:
+    """Joules of each day that is summed up, by its place after DAY."""
+    rows = bed.client.rows("SELECT toUnixTimestamp(t), sum(joules) FROM v_device_1d GROUP BY t")
+    return {(int(t) - DAY) // DAY_S: joules for t, joules in rows}
+
+
+def sum_up(bed: Bed, of: Days, now: float, oldest: int = 0) -> list[int]:
+    due = of.due(oldest, now)
+    of.sum_up(due, go_on)
+    return [(day - DAY) // DAY_S for day, _ in due]
+
+
+def test_a_day_is_what_its_hours_are(bed: Bed) -> None:
+    workload = Workload("w", "w", model="m")
+    begin = DAY + 22 * HOUR_S
+    outcomes = tuple(
+        Outcome("w", "token", (begin + hour * HOUR_S) * 1000, hour * 3600.0, begin * 1000)
+        for hour in range(4)
+    )
+    held = Allocation("g", "w", begin * 1000, (begin + 3 * HOUR_S) * 1000)
+    bed.write(
+        run(22 * 60, 25 * 60),
+        Batch(workloads=(workload,), allocations=(held,), outcomes=outcomes),
+    )
+    bed.ledger().run()
+    assert days(bed) == {0: pytest.approx(2 * 360_000), 1: pytest.approx(360_000)}
+    ((busy, mean, hottest, gone),) = bed.client.rows(
+        "SELECT busy_seconds / used_seconds, celsius_seconds / warm_seconds, most_celsius, "
+        "throttled_seconds FROM v_device_1d ORDER BY t LIMIT 1"
+    )
+    assert (busy, mean, hottest, gone) == (0.5, pytest.approx(40.5), 41.0, None)
+    made = bed.client.rows("SELECT count, loaded_joules, ai_model FROM v_outcome_1d ORDER BY t")
+    assert made == [
+        (pytest.approx(7200), pytest.approx(720_000), "m"),
+        (pytest.approx(3600), pytest.approx(360_000), "m"),
+    ]
+
+
+def test_late_data_are_in_the_day_and_what_is_gone_is_not(bed: Bed) -> None:
+    """A second device comes late; a day whose charges are gone is no more."""
+    bed.write(run(23 * 60, 25 * 60))
+    bed.ledger().run()
+    assert days(bed) == {0: pytest.approx(360_000), 1: pytest.approx(360_000)}
+    bed.write(run(23 * 60, 24 * 60, 50.0, "late"))
+    bed.ledger().run()
+    assert days(bed) == {0: pytest.approx(540_000), 1: pytest.approx(360_000)}
+    # An hour whose charges are gone, such as after a correction of its devices.
+    bed.client.command("TRUNCATE TABLE charge_1h")
+    bed.client.command(
+        "INSERT INTO ledger_hour (t, version) SELECT t, version + 1 FROM ledger_hour"
+    )
+    sum_up(bed, Days(Shards(bed.client)), 0.0)
+    assert days(bed) == {}
+    assert Days(Shards(bed.client)).due(0, 0.0) == [], "a day without devices is summed up as well"
+
+
+def test_errors_are_what_counters_grew_by(bed: Bed) -> None:
+    """Over midnight, over a restart; without a start what was counted before is not of the day."""
+
+    def said(hour: float, value: float, start: float | None) -> Detail:
+        start_ms = None if start is None else round((DAY + start * HOUR_S) * 1000)
+        return Detail("g", XID, round((DAY + hour * HOUR_S) * 1000), value, ("79",), start_ms)
+
+    details = (said(23.5, 5, 1), said(24.5, 7, 1), said(25, 1, 24.8), said(25.5, 4, 24.8))
+    bed.write(run(23 * 60, 26 * 60), Batch(details=details))
+    bed.ledger().run()
+    rows = bed.client.rows("SELECT xid_errors, corrected_errors FROM v_device_1d ORDER BY t")
+    assert rows == [(5, None), (7 - 5 + 4, None)]
+
+
+def test_a_long_past_comes_in_portions_and_then_ever_more_seldom(bed: Bed) -> None:
+    bed.write(*(run(day * 1440, day * 1440 + 60, device=f"g{day}") for day in range(3)))
+    ledger = bed.ledger()
+    ledger.run()
+    bed.client.command("TRUNCATE TABLE device_1d")
+    of = Days(Shards(bed.client), days_per_run=2)
+    assert sum_up(bed, of, 100.0) == [2, 1]
+    assert sum_up(bed, of, 100.0) == [0]
+    assert len(days(bed)) == 3
+
+    def is_looked_at(now: float) -> bool:
+        hour = "toDateTime({t:UInt32}, 'UTC')"
+        newer = f"SELECT {hour}, max(version) + 1 FROM ledger_hour"
+        bed.client.command(f"INSERT INTO ledger_hour (t, version) {newer}", {"t": DAY})
+        return sum_up(bed, of, now) == [0]
+
+    looked: Callable[[float], bool] = is_looked_at
+    assert [looked(now) for now in (101, 102, 105, 106, 113, 114)] == [
+        False, True, False, True, False, True,
+    ]  # fmt: skip
+    assert looked(90), "a clock that was set back hides nothing"
+
+    before = days(bed)
+    with pytest.raises(Told):
+        of.sum_up([(DAY, 9)], stop)
+    assert days(bed) == before
