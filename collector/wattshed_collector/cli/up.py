@@ -19,6 +19,10 @@ from wattshed_collector import address
 from wattshed_collector.children import Child, ChildError, get, running, wait_for
 from wattshed_collector.present import units
 
+from . import demo_facts
+from .access import Key
+from .answers import Remote
+
 Subparsers = argparse._SubParsersAction
 
 EXPORTER_STOP_SECONDS = 2.5
@@ -46,7 +50,10 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     )
     _add_arguments(demo, "wattshed-demo-data")
     demo.add_argument(
-        "--history-hours", default="24", help="hours of the past to make up (default: %(default)s)"
+        "--history-hours",
+        type=float,
+        default=24.0,
+        help="hours of the past to make up (default: %(default)s)",
     )
     demo.set_defaults(run=lambda arguments: run(arguments, demo=True))
 
@@ -106,7 +113,11 @@ def _start(
         running(
             "collector",
             "wattshed_collector",
-            ["--data", str(data), "--listen", arguments.listen, *_anonymous(arguments)],
+            [
+                *("--data", str(data), "--listen", arguments.listen),
+                *_anonymous(arguments),
+                *(_objectives(data) if demo else ()),
+            ],
             logs,
             COLLECTOR_STOP_SECONDS,
         )
@@ -125,8 +136,10 @@ def _start(
         ),
     ]
     if demo:
+        remote = Remote(url, Key(environment.get("WATTSHED_OTLP_TOKEN", "")))
+        demo_facts.tell(remote, time.time(), arguments.history_hours)
         fleet = ["--sources", "simulate", "--web.listen-address", "", "--node", "demo", *push]
-        fleet += ["--simulate.history-hours", arguments.history_hours]
+        fleet += ["--simulate.history-hours", f"{arguments.history_hours:g}"]
         children.append(
             stack.enter_context(
                 running(
@@ -135,6 +148,13 @@ def _start(
             )
         )
     return url, children
+
+
+def _objectives(data: Path) -> list[str]:
+    """Write the demo's objectives, and return the setting that names them."""
+    file = data / "demo-slos.yaml"
+    file.write_text(demo_facts.SLOS, encoding="utf-8")
+    return ["--slo.file", str(file)]
 
 
 def _environment(data: Path, url: str) -> dict[str, str]:

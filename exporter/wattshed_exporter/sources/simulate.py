@@ -82,14 +82,22 @@ class Meter:
     extras: Extras | None = None
 
     def total(self, ts_ms: int) -> int:
-        seen, of = self.inner_ratio
-        inner = sum(meter.curve.total(ts_ms) for meter in self.inner)
-        return self.curve.total(ts_ms) + inner * seen // of
+        """Return the energy in uJ since ``COMMISSIONED_MS``."""
+        return self.totals(range(ts_ms, ts_ms + 1))[0]
 
-    def readings(self, times: Sequence[int], step_ms: int) -> Iterator[Reading]:
-        """Yield the readings at the ``times``, which lie ``step_ms`` apart."""
-        totals = [self.total(ts) for ts in (times[0] - step_ms, *times)]
-        for ts, (before, after) in zip(times, pairwise(totals), strict=True):
+    def totals(self, times: range) -> list[int]:
+        """Return the energy in uJ since ``COMMISSIONED_MS`` at each of the times."""
+        own = self.curve.totals(times)
+        if not self.inner:
+            return own
+        seen, of = self.inner_ratio
+        parts = zip(*(meter.curve.totals(times) for meter in self.inner), strict=True)
+        return [mine + sum(part) * seen // of for mine, part in zip(own, parts, strict=True)]
+
+    def readings(self, after_ms: int, until_ms: int, step_ms: int) -> Iterator[Reading]:
+        """Yield the readings at ``step_ms``, two steps, ... after a time, each over its step."""
+        times = range(after_ms, until_ms + 1, step_ms)
+        for ts, (before, after) in zip(times[1:], pairwise(self.totals(times)), strict=True):
             yield self._reading(ts, step_ms, after, (after - before) / step_ms)
 
     def _reading(self, ts_ms: int, step_ms: int, energy: int, power_mw: float) -> Reading:
@@ -221,7 +229,7 @@ def _host(seed: int, machine: Machine, inner: tuple[Meter, ...]) -> Meter:
 
 def _plug(seed: int, machine: Machine, inner: Meter) -> Meter:
     """Build a wall plug that reads less than what it feeds."""
-    curve = Curve(seed, f"{machine.name}/host", [0] * MINUTES, [0] * MINUTES)
+    curve = Curve(seed, f"{machine.name}/host", [0] * MINUTES)
     device = replace(
         _device(machine, "host", Kind.HOST), overlap=Overlap.OUTER, uncertainty_ratio=0.02
     )
@@ -396,7 +404,7 @@ class SimulateSource:
         readings: list[Reading] = []
         for meter in self._meters:
             step = pace.step if meter.counter else LIVE_STEP_MS
-            readings.extend(meter.readings(range(start + step, end + 1, step), step))
+            readings.extend(meter.readings(start, end, step))
         readings.sort(key=lambda reading: reading.ts_ms)
         return readings
 

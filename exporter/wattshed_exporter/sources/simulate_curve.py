@@ -32,17 +32,23 @@ class Curve:
     Rates are in thousandths per second, so that the integral over milliseconds is an integer in
     millionths (milliwatts give microjoules). The wander of one octave is interpolated between
     random knots; it is bounded by the calmest minute around a knot, which keeps every rate within
-    its headroom and the integral growing.
+    its headroom and the integral growing. Without headroom there is no wander.
     """
 
-    __slots__ = ("_calm", "_day", "_prefix", "_rates", "_salts", "_zero")
+    __slots__ = ("_day", "_last", "_octaves", "_prefix", "_rates", "_zero")
 
-    def __init__(self, seed: int, key: str, rates: list[int], headroom: list[int]) -> None:
+    def __init__(
+        self, seed: int, key: str, rates: list[int], headroom: Sequence[int] | None = None
+    ) -> None:
         self._rates = rates
         self._prefix = [0, *accumulate(rate * MINUTE_MS for rate in rates)]
         self._day = self._prefix[-1]
-        self._salts = [_salt(f"{seed}/{key}/{period}") for period, _ in OCTAVES]
-        self._calm = [_calm(headroom, period, fraction) for period, fraction in OCTAVES]
+        self._octaves = [
+            (period, _salt(f"{seed}/{key}/{period}"), _calm(headroom, period, part))
+            for period, part in OCTAVES
+            if headroom is not None
+        ]
+        self._last: tuple[range, list[int]] = (range(0), [])
         self._zero = 0
         self._zero = self.total(COMMISSIONED_MS)
 
@@ -54,13 +60,19 @@ class Curve:
         day, rest = divmod(ts_ms - COMMISSIONED_MS, DAY_MS)
         minute, ms = divmod(rest, MINUTE_MS)
         total = day * self._day + self._prefix[minute] + self._rates[minute] * ms - self._zero
-        for (period, _), salt, calm in zip(OCTAVES, self._salts, self._calm, strict=True):
+        for period, salt, calm in self._octaves:
             knot, ms = divmod(ts_ms, period)
             here = _knot(salt, knot, period, calm)
             if ms:
                 here += (_knot(salt, knot + 1, period, calm) - here) * ms // period
             total += here
         return total
+
+    def totals(self, times: range) -> list[int]:
+        """Return the integrals to ``times``; the latest are kept, for a meter that contains it."""
+        if self._last[0] != times:
+            self._last = times, [self.total(ts) for ts in times]
+        return self._last[1]
 
 
 def fraction(text: str) -> float:

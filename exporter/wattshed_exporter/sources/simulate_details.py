@@ -46,11 +46,11 @@ class Extras:
         self._key, self._board = key, board
         self._loads, self._seen, self._contexts = loads, seen, contexts
         self._sick = key == SICK_DEVICE
-        self._work = _plain(seed, f"{key}/work", [round(1000 * part) for part in seen])
+        self._work = Curve(seed, f"{key}/work", [round(1000 * part) for part in seen])
         full = [load >= CAPPED_FROM for load in loads]
-        self._capped = _plain(seed, f"{key}/capped", [round(1000 * CAPPED_PART) * f for f in full])
+        self._capped = Curve(seed, f"{key}/capped", [round(1000 * CAPPED_PART) * f for f in full])
         hot = round(1000 * HOT_PART) * (key == HOT_DEVICE)
-        self._hot = _plain(seed, f"{key}/hot", [hot * f for f in full])
+        self._hot = Curve(seed, f"{key}/hot", [hot * f for f in full])
 
     def said(self, ts_ms: int, *, is_full: bool) -> Iterator[Detail]:
         """Yield what is said at a time; ``is_full``: also what hardly changes."""
@@ -108,8 +108,3 @@ class Extras:
             yield "wattshed_xid_errors_total", ("63",), float(int(days)), since
         for state in STATES:
             yield "wattshed_device_status", (state,), float(state == STATES[self._sick]), None
-
-
-def _plain(seed: int, key: str, rates: list[int]) -> Curve:
-    """Return the integral of rates without any wander."""
-    return Curve(seed, key, rates, [0] * MINUTES)

@@ -1,0 +1,96 @@
+"""What the demo tells its collector: documents that it takes, said once, and all called made up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from wattshed_collector import slo
+from wattshed_collector.cli import demo_facts
+from wattshed_collector.normalise import json_documents
+
+NOW = 1_760_097_623.0
+"""2025-10-10 12:00:23 UTC."""
+
+
+class Recorded:
+    """A collector that keeps what it is told and gives it back."""
+
+    def __init__(self) -> None:
+        self.factors: list[dict[str, Any]] = []
+        self.scores: list[dict[str, Any]] = []
+        self.posts = 0
+
+    def get(self, path: str, **query: str) -> Any:
+        return {"rows": self.factors if path == "/v1/factors" else self.scores}
+
+    def post(self, path: str, document: Any) -> Any:
+        self.posts += 1
+        (self.factors if path == "/v1/factors" else self.scores).extend(document)
+
+
+def test_the_collector_takes_the_factors_and_they_cover_the_past_and_a_week() -> None:
+    documents = demo_facts.factors(NOW - 86_400, NOW + 7 * 86_400)
+    read = json_documents.factors(json.dumps(documents).encode())
+    assert {factor.source for factor in read} == {"simulated"}
+    for kind in ("pue", "price", "power_budget_watts", "carbon_g_per_kwh"):
+        for site in ("dublin", "reno"):
+            starts = [f.start_s for f in read if (f.kind, f.site) == (kind, site)]
+            assert min(starts) <= NOW - 86_400
+    last = max(f.start_s for f in read if f.kind == "carbon_g_per_kwh")
+    assert last >= NOW + 7 * 86_400 - 3600
+
+
+def test_prices_change_twice_a_day_and_carbon_by_the_hour() -> None:
+    found = demo_facts.factors(NOW, NOW + 1)
+    prices = [row for row in found if row["kind"] == "price" and row["site"] == "dublin"]
+    assert [(row["start"] % 86_400 // 3600, row["value"]) for row in prices] == [
+        (0, 0.21), (7, 0.32), (22, 0.21)
+    ]  # fmt: skip
+    carbon = [row["value"] for row in found if row["kind"] == "carbon_g_per_kwh"]
+    assert len(carbon) == 48
+    assert all(200 < value < 560 for value in carbon)
+
+
+def test_the_collector_takes_the_scores_and_none_is_of_the_future() -> None:
+    body = json.dumps(demo_facts.scores(NOW)).encode()
+    read = json_documents.scores(body, NOW)
+    assert {score.note for score in read} == {"simulated"}
+    assert len([score for score in read if score.kind == "calibration"]) == 5
+
+
+def test_one_model_drifted_beyond_the_limit_and_the_others_did_not() -> None:
+    drifted = []
+    for model, precision, _, better, calibrated, *_ in demo_facts.CALIBRATIONS:
+        rows = [
+            row
+            for row in demo_facts.scores(NOW)
+            if (row["model"], row["precision"]) == (model, precision)
+        ]
+        worse = (calibrated - rows[-1]["score"]) * (1 if better == "higher" else -1)
+        drifted += [(model, precision)] * (worse / calibrated > 0.01)
+    assert drifted == [("qwen2.5-coder-32b", "fp8")]
+
+
+def test_the_objectives_are_well_formed_and_can_burn() -> None:
+    found, problems = slo.parse(yaml.safe_load(demo_facts.SLOS))
+    assert problems == []
+    assert [note for one in found for note in one.notes()] == []
+    assert len(found) == 3
+
+
+def test_what_the_collector_knows_is_not_said_again() -> None:
+    collector = Recorded()
+    demo_facts.tell(collector, NOW, 24)
+    assert collector.posts == 2
+    demo_facts.tell(collector, NOW + 60, 24)
+    assert collector.posts == 2
+    before = len(collector.factors)
+    demo_facts.tell(collector, NOW + 86_400, 24)
+    assert collector.posts == 3
+    added = collector.factors[before:]
+    assert {(row["kind"], row["start"] // 86_400) for row in added} == {
+        (kind, int(NOW // 86_400) + 8) for kind in ("price", "carbon_g_per_kwh")
+    }
