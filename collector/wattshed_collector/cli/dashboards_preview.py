@@ -25,7 +25,7 @@ from . import answers as places
 from . import bars
 
 Subparsers = argparse._SubParsersAction
-DEFAULT_WIDTH = 1400
+DEFAULT_WIDTH = 1600
 EXIT_PROBLEMS = 1
 EXAMPLES = """examples:
   wattshed dashboards preview --out pictures                  every board
@@ -39,10 +39,11 @@ exit status: 0 all is drawn, 1 a panel is not (it is named), 2 wrong usage."""
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a board is drawn; ``width`` in pixels."""
+    """How a board is drawn: ``width`` in CSS pixels, each ``scale`` of the picture's."""
 
     theme: str
     width: int
+    scale: float
 
 
 def register(parts: Subparsers[argparse.ArgumentParser]) -> None:
@@ -74,6 +75,13 @@ def register(parts: Subparsers[argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--width", type=int, default=DEFAULT_WIDTH, metavar="PX", help="default: %(default)s"
     )
+    command.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="of the picture: 0.25 to 4",
+    )
     command.add_argument("--html", action="store_true", help="only pages: needs no Chromium")
     places.add_place(command)
     command.set_defaults(run=run)
@@ -81,7 +89,7 @@ def register(parts: Subparsers[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw; return 1 where a panel could not be drawn."""
-    look = Look(arguments.theme, _width(arguments.width))
+    look = _look(arguments)
     chosen = _chosen(arguments.var)
     chromium = "" if arguments.html else _chromium()
     drawing = front_end.FrontEnd(files.root() / "preview")
@@ -89,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     drawing.put(arguments.out)
     with _source(arguments) as source:
         pages = _pages(arguments, source, chosen, look)
-    problems = asyncio.run(_draw(chromium, pages, look.width)) if chromium else []
+    problems = asyncio.run(_draw(chromium, pages, look)) if chromium else []
     for problem in problems:
         print(f"wattshed: {problem}", file=sys.stderr)
     print(f"wrote {len(pages)} boards to {arguments.out}", file=sys.stderr)
@@ -143,7 +151,7 @@ def _chromium() -> str:
     return browser.program()
 
 
-async def _draw(chromium: str, pages: list[Path], width: int) -> list[str]:
+async def _draw(chromium: str, pages: list[Path], look: Look) -> list[str]:
     """Write a picture beside each page; return what could not be drawn."""
     from wattshed_collector.pictures import browser
 
@@ -152,7 +160,7 @@ async def _draw(chromium: str, pages: list[Path], width: int) -> list[str]:
     async with browser.running(chromium, is_sandboxed=os.geteuid() != 0) as tab:
         with bars.counted("drawing boards") as progressed:
             for number, page in enumerate(pages, 1):
-                png, said = await tab.picture(page.absolute().as_uri(), width)
+                png, said = await tab.picture(page.absolute().as_uri(), look.width, look.scale)
                 await asyncio.to_thread(page.with_suffix(".png").write_bytes, png)
                 problems += [f"{page.stem}: {problem}" for problem in said]
                 progressed(number, len(pages))
@@ -180,7 +188,9 @@ def _chosen(said: list[str]) -> dict[str, Sequence[str]]:
     return dict(chosen_of((f"var-{name}", value) for name, _, value in pairs))
 
 
-def _width(width: int) -> int:
-    if not 400 <= width <= 4000:
-        raise InvalidInput(f"--width {width}: from 400 to 4000 pixels", "usage")
-    return width
+def _look(arguments: argparse.Namespace) -> Look:
+    if not 400 <= arguments.width <= 4000:
+        raise InvalidInput(f"--width {arguments.width}: from 400 to 4000 pixels", "usage")
+    if not 0.25 <= arguments.scale <= 4:
+        raise InvalidInput(f"--scale {arguments.scale:g}: from 0.25 to 4", "usage")
+    return Look(arguments.theme, arguments.width, arguments.scale)

@@ -37,7 +37,7 @@ DONE = """new Promise(done => {
   const look = () => window.problems ? done(window.problems) : setTimeout(look, 50);
   look();
 })"""
-HEIGHT = "Math.ceil(document.documentElement.getBoundingClientRect().height)"
+HEIGHT = "Math.ceil(document.getElementById('board').getBoundingClientRect().bottom)"
 
 Json = dict[str, Any]
 
@@ -73,22 +73,24 @@ class Browser:
         await self._tell("Page.enable")
         await self._tell("Runtime.enable")
 
-    async def picture(self, url: str, width: int) -> tuple[bytes, list[str]]:
+    async def picture(self, url: str, width: int, scale: float = 1.0) -> tuple[bytes, list[str]]:
         """Return a PNG of the whole page, and what the page says that it could not draw.
+
+        ``width`` is in CSS pixels, of which each is ``scale`` of the picture's.
 
         Raises BrowserError where the page does not say in a minute that it is done.
         """
         self._thrown.clear()
-        await self._size(width, 2000)
+        await self._size(width, 2000, scale)
         await self._tell("Page.navigate", url=url)
         problems = list(await self._value(DONE))
-        await self._size(width, int(await self._value(HEIGHT)))
+        await self._size(width, int(await self._value(HEIGHT)), scale)
         shot = await self._tell("Page.captureScreenshot", format="png", optimizeForSpeed=False)
         return base64.b64decode(shot["data"]), problems + self._thrown
 
-    async def _size(self, width: int, height: int) -> None:
-        size = {"width": width, "height": max(1, height), "deviceScaleFactor": 1, "mobile": False}
-        await self._tell("Emulation.setDeviceMetricsOverride", **size)
+    async def _size(self, width: int, height: int, scale: float) -> None:
+        size = {"width": width, "height": max(1, height), "deviceScaleFactor": scale}
+        await self._tell("Emulation.setDeviceMetricsOverride", **size, mobile=False)
 
     async def _value(self, expression: str) -> Any:
         said = await self._tell(

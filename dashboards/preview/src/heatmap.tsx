@@ -15,7 +15,7 @@ function stepOf(times: number[]): number {
   return gaps.length ? Math.min(...gaps) : 0;
 }
 
-export function Heatmap({ frames, width, height, range }: Drawing): ReactElement {
+export function Heatmap({ panel, frames, width, height, range }: Drawing): ReactElement {
   const theme = useTheme2();
   const frame = frames[0]!;
   const times: number[] = frame.fields.find((field) => field.type === FieldType.time)?.values ?? [];
@@ -27,6 +27,8 @@ export function Heatmap({ frames, width, height, range }: Drawing): ReactElement
   const [least, most] = limits(rows);
   const high = box.height / Math.max(1, rows.length);
   const wide = (stepOf(times) / (to - from)) * box.width;
+  const isFirstOnTop: boolean = panel.options.yAxis?.reverse ?? false;
+  const line = (row: number) => (isFirstOnTop ? row : rows.length - 1 - row);
   const shade = (value: number) => (value - least) / (most - least || 1);
   const color = theme.visualization.getColorByName('orange');
   const cells = (field: Field, row: number) =>
@@ -34,7 +36,7 @@ export function Heatmap({ frames, width, height, range }: Drawing): ReactElement
       const value = field.values[i];
       if (value === null || value === undefined) return null;
       const x = box.left + ((at - from) / (to - from)) * box.width;
-      const y = box.top + (rows.length - 1 - row) * high;
+      const y = box.top + line(row) * high;
       const opacity = 0.06 + 0.94 * shade(value);
       return <rect key={i} x={x} y={y} width={Math.max(1, wide - 0.5)} height={Math.max(1, high - 1)} fill={color} opacity={opacity} />;
     });
@@ -44,7 +46,7 @@ export function Heatmap({ frames, width, height, range }: Drawing): ReactElement
       {rows.map((field, row) => (
         <g key={row}>
           {row % every === 0 && (
-            <text x={box.left - 6} y={box.top + (rows.length - 0.5 - row) * high + 4} textAnchor="end">
+            <text x={box.left - 6} y={box.top + (line(row) + 0.5) * high + 4} textAnchor="end">
               {names[row]}
             </text>
           )}

@@ -59,7 +59,7 @@ function Inside({ page, place, theme, range, width, height }: Drawn & { width: n
   if (answer.error) throw new Error(answer.error);
   if (!answer.columns[0]?.values.length) {
     const said = panel.fieldConfig?.defaults.noValue ?? 'No data';
-    return <div className="preview-note">{said}</div>;
+    return <div className="preview-nothing">{said}</div>;
   }
   const frames = configured(panel, [frameOf(panel, answer)], theme, replace);
   return <Draw panel={panel} frames={frames} width={width} height={height} range={range} replace={replace} />;

@@ -53,13 +53,16 @@ export function StateTimeline({ frames, width, height, range }: Drawing): ReactE
         </g>
       );
     });
+  const every = Math.max(1, Math.ceil(13 / lane));
   return (
     <svg width={width} height={height} fontSize={12} aria-label={OURS}>
       {lanes.map((field, row) => (
         <g key={row}>
-          <text x={box.left - 6} y={box.top + (row + 0.5) * lane + 4} textAnchor="end" fill={theme.colors.text.primary}>
-            {names[row]}
-          </text>
+          {row % every === 0 && (
+            <text x={box.left - 6} y={box.top + (row + 0.5) * lane + 4} textAnchor="end" fill={theme.colors.text.primary}>
+              {names[row]}
+            </text>
+          )}
           {bars(field, row)}
         </g>
       ))}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import looks
-from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, State, Step
+from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, Step
 from .variables import DATASOURCE, DATASOURCE_TYPE, VARIABLES, Variable
 
 SCHEMA_VERSION = 39
@@ -196,7 +196,7 @@ def _target(panel: Panel) -> Json:
 def _field_config(panel: Panel) -> Json:
     defaults: Json = {
         "unit": panel.unit,
-        "mappings": _mappings(panel.states),
+        "mappings": _mappings(panel),
         "thresholds": _thresholds(panel.steps),
         "color": _color(panel),
         "custom": looks.custom(panel),
@@ -210,12 +210,17 @@ def _field_config(panel: Panel) -> Json:
     return {"defaults": defaults, "overrides": overrides}
 
 
-def _mappings(states: Sequence[State]) -> list[Json]:
+def _mappings(panel: Panel) -> list[Json]:
     said = {
         str(state.value): {"text": state.text, "color": str(state.color), "index": at}
-        for at, state in enumerate(states)
+        for at, state in enumerate(panel.states)
     }
-    return [{"type": "value", "options": said}] if said else []
+    found: list[Json] = [{"type": "value", "options": said}] if said else []
+    if panel.kind is Kind.STAT and panel.no_value:
+        # Without this nothing would have the colour of the lowest threshold.
+        plain = {"text": panel.no_value, "color": str(Color.PLAIN), "index": len(said)}
+        found.append({"type": "special", "options": {"match": "null", "result": plain}})
+    return found
 
 
 def _thresholds(steps: Sequence[Step]) -> Json:
