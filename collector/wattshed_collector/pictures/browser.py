@@ -57,8 +57,9 @@ def program() -> str:
 class Browser:
     """One tab of a running Chromium."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, draw_seconds: float) -> None:
         self._socket = socket
+        self._draw_seconds = draw_seconds
         self._session = ""
         self._sent = 0
         self._thrown: list[str] = []
@@ -78,7 +79,7 @@ class Browser:
 
         ``width`` is in CSS pixels, of which each is ``scale`` of the picture's.
 
-        Raises BrowserError where the page does not say in a minute that it is done.
+        Raises BrowserError where the page does not say in time that it is done.
         """
         self._thrown.clear()
         await self._size(width, 2000, scale)
@@ -106,12 +107,13 @@ class Browser:
         if self._session:
             message["sessionId"] = self._session
         try:
-            async with asyncio.timeout(DRAW_SECONDS):
+            async with asyncio.timeout(self._draw_seconds):
                 await self._socket.send_json(message)
                 return await self._answer(self._sent)
         except TimeoutError:
             said = "; ".join(self._thrown) or "it says no error"
-            raise BrowserError(f"the page is not drawn in {DRAW_SECONDS:g} s: {said}") from None
+            limit = f"{self._draw_seconds:g} s"
+            raise BrowserError(f"the page is not drawn in {limit}: {said}") from None
 
     async def _answer(self, number: int) -> Json:
         """Read until the answer to a message; what happens meanwhile is noted."""
@@ -135,7 +137,9 @@ def _exception(details: Json) -> str:
 
 
 @asynccontextmanager
-async def running(chromium: str, is_sandboxed: bool = True) -> AsyncIterator[Browser]:
+async def running(
+    chromium: str, is_sandboxed: bool = True, draw_seconds: float = DRAW_SECONDS
+) -> AsyncIterator[Browser]:
     """Run Chromium for the length of the block. Raises BrowserError where it does not start.
 
     It keeps nothing: its profile is a folder that goes with it.
@@ -155,7 +159,7 @@ async def running(chromium: str, is_sandboxed: bool = True) -> AsyncIterator[Bro
                 # A picture of a long board is one message.
                 connecting = http.ws_connect(address, max_msg_size=LARGEST_MESSAGE)
                 async with connecting as socket:
-                    browser = Browser(socket)
+                    browser = Browser(socket, draw_seconds)
                     await browser.open()
                     yield browser
         finally:

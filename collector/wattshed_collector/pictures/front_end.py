@@ -35,7 +35,7 @@ class FrontEnd:
 
     def __init__(self, folder: Path, node: str | None = None) -> None:
         self._folder = folder
-        self._node = node or shutil.which("node") or ""
+        self._node = shutil.which("node") or "" if node is None else node
 
     def put(self, out: Path) -> None:
         """Write the script and its style into a folder. Raises FrontEndMissing."""

@@ -74,9 +74,11 @@ function OnePanel({ page, place, theme, range }: Drawn): ReactElement {
     <div className="preview-place" style={{ left, top, width, height }} data-panel={panel.id}>
       <PanelChrome title={panel.title} description={panel.description} width={width} height={height}>
         {(innerWidth, innerHeight) => (
-          <Guarded title={panel.title}>
-            <Inside {...{ page, place, theme, range }} width={innerWidth} height={innerHeight} />
-          </Guarded>
+          <div data-inside style={{ width: innerWidth, height: innerHeight }}>
+            <Guarded title={panel.title}>
+              <Inside {...{ page, place, theme, range }} width={innerWidth} height={innerHeight} />
+            </Guarded>
+          </div>
         )}
       </PanelChrome>
     </div>
@@ -142,7 +144,18 @@ async function draw(page: Page): Promise<void> {
   await settled();
 }
 
+/** Name the panels in whose place nothing stands: no text, no plot. */
+function empty(page: Page): string[] {
+  return placed(page.board.panels, 1).places.flatMap(({ panel }) => {
+    if (panel.type === 'row' || panel.type === 'text') return [];
+    const place = document.querySelector(`[data-panel="${panel.id}"] [data-inside]`);
+    const isDrawn = place?.querySelector('canvas, svg text') || place?.textContent;
+    return isDrawn ? [] : [`${panel.title}: nothing is drawn`];
+  });
+}
+
 draw(window.page)
+  .then(() => problems.push(...empty(window.page)))
   .catch((error: unknown) => problems.push(String(error)))
   .finally(() => {
     window.problems = problems;
