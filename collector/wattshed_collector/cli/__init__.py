@@ -15,6 +15,7 @@ from . import (
     alerts,
     backup,
     bench,
+    dashboards,
     dead_letters,
     imports,
     ledger,
@@ -51,6 +52,7 @@ EXAMPLES = """examples:
   wattshed outcomes check http://gpu1:8000/metrics   what a serving engine's page would give
   wattshed import nvidia-smi gpus.csv --node gpu1   take over logs of other tools
   wattshed token new gpu-pool --role ingest    a token for exporters on other machines
+  wattshed dashboards preview --out pictures   boards as Grafana would show them
   wattshed validate DIR --json                 check against an MLPerf result folder
   wattshed bench                               what this machine carries
 """
@@ -82,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
         migrate,
         move,
         sql,
+        dashboards,
         token,
         validate,
         bench,

@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPException
@@ -81,6 +81,10 @@ class Remote:
 
     def get(self, path: str, **query: str) -> Any:
         """Return the answer; raises InvalidInput where it is refused, and StoreError."""
+        return self.ask(path, list(query.items()))
+
+    def ask(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """The same where a parameter may be repeated."""
         return self._ask(Request(f"{self._url}{path}?{urlencode(query)}"), TIMEOUT_S)
 
     def post(self, path: str, document: Any) -> Any:

@@ -143,8 +143,8 @@ def _series_custom(panel: Panel) -> Json:
     return {
         "drawStyle": "line",
         "lineWidth": 1,
-        "fillOpacity": 40 if panel.is_stacked else 8,
-        "showPoints": "never",
+        "fillOpacity": 40 if panel.is_stacked else 0,
+        "showPoints": "auto",
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if panel.steps else "off"},
@@ -152,7 +152,13 @@ def _series_custom(panel: Panel) -> Json:
 
 
 def _table_custom(_: Panel) -> Json:
-    return {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
+    return {
+        "align": "auto",
+        "cellOptions": {"type": "auto"},
+        "filterable": True,
+        "inspect": False,
+        "minWidth": 70,
+    }
 
 
 def _timeline_custom(_: Panel) -> Json:

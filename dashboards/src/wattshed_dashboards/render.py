@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import looks
-from .model import WIDTH, Board, Color, Column, Link, Panel, Row, State, Step
+from .model import WIDTH, Board, Color, Column, Kind, Link, Panel, Row, Step
 from .variables import DATASOURCE, DATASOURCE_TYPE, VARIABLES, Variable
 
 SCHEMA_VERSION = 39
@@ -196,7 +196,7 @@ def _target(panel: Panel) -> Json:
 def _field_config(panel: Panel) -> Json:
     defaults: Json = {
         "unit": panel.unit,
-        "mappings": _mappings(panel.states),
+        "mappings": _mappings(panel),
         "thresholds": _thresholds(panel.steps),
         "color": _color(panel),
         "custom": looks.custom(panel),
@@ -210,12 +210,17 @@ def _field_config(panel: Panel) -> Json:
     return {"defaults": defaults, "overrides": overrides}
 
 
-def _mappings(states: Sequence[State]) -> list[Json]:
+def _mappings(panel: Panel) -> list[Json]:
     said = {
         str(state.value): {"text": state.text, "color": str(state.color), "index": at}
-        for at, state in enumerate(states)
+        for at, state in enumerate(panel.states)
     }
-    return [{"type": "value", "options": said}] if said else []
+    found: list[Json] = [{"type": "value", "options": said}] if said else []
+    if panel.kind is Kind.STAT and panel.no_value:
+        # Without this nothing would have the colour of the lowest threshold.
+        plain = {"text": panel.no_value, "color": str(Color.PLAIN), "index": len(said)}
+        found.append({"type": "special", "options": {"match": "null", "result": plain}})
+    return found
 
 
 def _thresholds(steps: Sequence[Step]) -> Json:
@@ -229,21 +234,31 @@ def _thresholds(steps: Sequence[Step]) -> Json:
 def _color(panel: Panel) -> Json:
     if panel.color is not None:
         return {"mode": "fixed", "fixedColor": str(panel.color)}
+    if panel.kind is Kind.STAT and not panel.steps:
+        return {"mode": "fixed", "fixedColor": str(Color.PLAIN)}
     return {"mode": "thresholds" if panel.steps else "palette-classic-by-name"}
+
+
+def _column_color(column: Column) -> Json | None:
+    if column.color is not None:
+        return {"mode": "fixed", "fixedColor": str(column.color)}
+    return {"mode": "thresholds"} if column.steps else None
 
 
 def _override(name: str, column: Column) -> Json:
     said = (
         ("displayName", column.title or None),
         ("unit", column.unit or None),
-        ("color", column.color and {"mode": "fixed", "fixedColor": str(column.color)}),
+        ("color", _column_color(column)),
         ("links", column.link and [_link(column.link)]),
         ("custom.width", column.width),
         ("decimals", column.decimals),
         ("custom.lineStyle", column.is_dashed and {"fill": "dash", "dash": [10, 10]}),
         ("custom.fillOpacity", 0 if column.is_dashed else None),
         ("custom.stacking", _stacking(column)),
+        # Up to 12.1, and since.
         ("custom.hidden", column.is_hidden or None),
+        ("custom.hideFrom", column.is_hidden and {"viz": True, "legend": False, "tooltip": False}),
         ("thresholds", column.steps and _thresholds(column.steps)),
         ("custom.cellOptions", column.steps and {"type": "color-text"}),
     )
