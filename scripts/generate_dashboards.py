@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from wattshed_dashboards import render
+from wattshed_dashboards import provisioning, render
 from wattshed_dashboards.alerts import load, outputs
 from wattshed_dashboards.boards import BOARDS
 
@@ -40,7 +40,28 @@ def alerts() -> list[Folder]:
     return [Folder(path, suffix, texts) for (path, suffix), texts in made.items()]
 
 
-MAKERS: tuple[Maker, ...] = (boards, alerts)
+def provisioned() -> list[Folder]:
+    """Return what a Grafana loads at its start, and examples of what only its owner can say."""
+    origin = "dashboards/src/wattshed_dashboards/provisioning.py"
+    made = {
+        "datasources": ("wattshed.yaml", provisioning.datasources()),
+        "dashboards": ("wattshed.yaml", provisioning.providers()),
+    }
+    examples = {
+        "contact-points.yaml": provisioning.contact_points(),
+        "policies.yaml": provisioning.policies(),
+    }
+    texts = {name: outputs.document(said, origin) for name, said in examples.items()}
+    return [
+        *(
+            Folder(f"provisioning/{path}", ".yaml", {name: outputs.document(said, origin)})
+            for path, (name, said) in made.items()
+        ),
+        Folder("provisioning/examples", ".yaml", texts),
+    ]
+
+
+MAKERS: tuple[Maker, ...] = (boards, alerts, provisioned)
 
 
 def stale(root: Path, folders: Iterable[Folder]) -> dict[Path, str | None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from . import dashboards_preview
+from . import dashboards_grafana, dashboards_preview
 
 Subparsers = argparse._SubParsersAction
 
 
 def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     """Add ``dashboards`` and its parts."""
-    command = commands.add_parser("dashboards", help="the boards: see them without Grafana")
+    command = commands.add_parser("dashboards", help="the boards, with a Grafana or without")
     parts = command.add_subparsers(metavar="COMMAND", required=True)
-    for module in (dashboards_preview,):
+    for module in (dashboards_grafana, dashboards_preview):
         module.register(parts)

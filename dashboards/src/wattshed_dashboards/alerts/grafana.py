@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from wattshed_dashboards.provisioning import DATASOURCE_UID, FOLDER
 from wattshed_dashboards.variables import DATASOURCE_TYPE
 
 from . import expression, length, wording
@@ -18,8 +19,6 @@ from .catalogue import Alert, Catalogue, Signal
 from .wording import COLLECTOR_URL, COST, JOULES
 
 Json = dict[str, Any]
-DATASOURCE_UID = "wattshed-clickhouse"
-FOLDER = "wattshed"
 _EXPRESSION = {"type": "__expr__", "uid": "__expr__"}
 _TABLE_FORMAT = 1
 _LOOKS_BACK_S = 600

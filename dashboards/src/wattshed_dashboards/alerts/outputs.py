@@ -10,7 +10,8 @@ from . import grafana, prometheus, promtool, table
 from .catalogue import Catalogue
 
 Json = dict[str, Any]
-HEAD = "# Made by scripts/generate_dashboards.py from dashboards/alerts/alerts.yaml: edit that.\n"
+HEAD = "# Made by scripts/generate_dashboards.py from {}: edit that.\n"
+CATALOGUE = "dashboards/alerts/alerts.yaml"
 
 
 def folders(catalogue: Catalogue) -> dict[tuple[str, str], dict[str, str]]:
@@ -32,9 +33,9 @@ def folders(catalogue: Catalogue) -> dict[tuple[str, str], dict[str, str]]:
     }
 
 
-def document(content: Json) -> str:
+def document(content: Json, origin: str = CATALOGUE) -> str:
     """Return YAML as people write it, under a line that says where it comes from."""
-    return HEAD + text(content)
+    return HEAD.format(origin) + text(content)
 
 
 def text(content: Json) -> str:
