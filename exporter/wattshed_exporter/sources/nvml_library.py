@@ -108,7 +108,9 @@ class Library:
 class Fields:
     """One question for several fields, asked again and again with the same buffer.
 
-    ``handle`` may be given another value between two questions.
+    ``handle`` may be given another value between two questions. A driver leaves some entries that
+    it does not know as they are (580.159.04 does so with 251 to 256): untouched they say "not
+    supported", where zeros would be a success and the number 0.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class Fields:
     ) -> None:
         buffer = ctypes.create_string_buffer(FIELD_BYTES * len(questions))
         for index, question in enumerate(questions):
-            struct.pack_into("=II", buffer, FIELD_BYTES * index, *question)
+            struct.pack_into("=II20xI", buffer, FIELD_BYTES * index, *question, NOT_SUPPORTED)
         unpack = struct.Struct("=" + "24xIIQ" * len(questions)).unpack_from
         get = library.function("nvmlDeviceGetFieldValues")
         self.ask: Callable[[], int] = partial(get, handle, len(questions), buffer)
