@@ -13,7 +13,6 @@ from tests.fixtures.fleet_store import HISTORY_HOURS, SEED, Fleet
 from wattshed_collector.boards import Asked, Boards, panels_of
 from wattshed_dashboards.boards import BOARDS
 from wattshed_dashboards.macros import Window
-from wattshed_exporter.sources.fleet import HOT_DEVICE
 from wattshed_exporter.sources.simulate_curve import LIVE_STEP_MS, MINUTE_MS
 
 RELATIVE = 1e-6
@@ -25,7 +24,7 @@ def world_of(fleet: Fleet) -> World:
     """Return the truth of what the store holds; of it only the newest reading's time is asked."""
     until = fleet.end // HOUR_S * HOUR_S
     midnight = fleet.end // DAY_S * DAY_S
-    first = fleet.end - int(HISTORY_HOURS * 60 + 1) * 60
+    first = fleet.end - int(HISTORY_HOURS * HOUR_S)
     ((newest,),) = fleet.client.rows("SELECT max(toUnixTimestamp64Milli(ts)) FROM v_device_now")
     step = MINUTE_MS if newest == fleet.end * 1000 else LIVE_STEP_MS
     since = until - HOURS * HOUR_S
@@ -49,8 +48,10 @@ def said(fleet: Fleet, world: World, check: Check) -> Any:
     until = world.until_s if check.window == "six" else fleet.end // DAY_S * DAY_S
     since = until - (HOURS * HOUR_S if check.window == "six" else DAY_S)
     (panel,) = (p for p in panels_of(KNOWN.document(check.uid)) if p["title"] == check.title)
-    chosen = {"device": (HOT_DEVICE,)} if check.title == "Throttled" else {}
-    asked = Asked(Window.of(since * 1000, (until - 1) * 1000), chosen)
+    chosen = {name: (value,) for name, value in check.chosen.items()}
+    # Series are cut at full steps; else a time filter includes what begins at its end.
+    end = until if panel["targets"][0]["format"] == 0 else until - 1
+    asked = Asked(Window.of(since * 1000, end * 1000), chosen)
     answer = KNOWN.answer(fleet.client, check.uid, panel["id"], asked)
     columns = {column["name"]: column["values"] for column in answer}
     if not check.by:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from wattshed_exporter.model import Device, Kind, Overlap, Reading, Workload
 from wattshed_exporter.sources.fleet import HOLDINGS, MACHINES, MINUTES, Holding
@@ -177,9 +178,7 @@ class Truth:
                     minute_ms // SECOND_MS, device, work, name, joules * share, seconds * share
                 )
 
-    def _overhead(
-        self, host: Meter, measured: Mapping[str, list[float | None]]
-    ) -> Iterator[Part]:
+    def _overhead(self, host: Meter, measured: Mapping[str, list[float | None]]) -> Iterator[Part]:
         inner = [measured[meter.device.key] for meter in host.inner]
         for at, (_, before, after) in enumerate(self._steps(host, MINUTE_MS)):
             parts = [minutes[at] for minutes in inner]
@@ -213,7 +212,7 @@ def _idles(reading: Reading) -> bool:
 
 def _trapezoids(rows: list[Reading]) -> Iterator[tuple[float, float, bool]]:
     """Yield joules, seconds and whether it idled between neighbours that both say their power."""
-    for before, after in zip(rows[:-1], rows[1:], strict=True):
+    for before, after in pairwise(rows):
         if before.power_watts is not None and after.power_watts is not None:
             seconds = (after.ts_ms - before.ts_ms) / 1000
             yield (before.power_watts + after.power_watts) / 2 * seconds, seconds, _idles(after)
