@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wattshed_dashboards import render
+from wattshed_dashboards.alerts import load, outputs
 from wattshed_dashboards.boards import BOARDS
 
 ROOT = Path(__file__).resolve().parent.parent / "dashboards"
@@ -33,7 +34,13 @@ def boards() -> list[Folder]:
     return [Folder("grafana", ".json", {f"{b.uid}.json": render.text(b) for b in BOARDS})]
 
 
-MAKERS: tuple[Maker, ...] = (boards,)
+def alerts() -> list[Folder]:
+    """Return rules, their tests and the page about them."""
+    made = outputs.folders(load())
+    return [Folder(path, suffix, texts) for (path, suffix), texts in made.items()]
+
+
+MAKERS: tuple[Maker, ...] = (boards, alerts)
 
 
 def stale(root: Path, folders: Iterable[Folder]) -> dict[Path, str | None]:

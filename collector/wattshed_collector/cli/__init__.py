@@ -12,6 +12,7 @@ from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
 from . import (
+    alerts,
     backup,
     bench,
     dead_letters,
@@ -44,6 +45,7 @@ EXAMPLES = """examples:
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed slo check                           does an objective for energy per outcome burn?
   wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
+  wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -73,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
         quality,
         slo,
         expected_idle,
+        alerts,
         ledger,
         targets,
         outcomes,

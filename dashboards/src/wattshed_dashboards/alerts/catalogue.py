@@ -84,6 +84,13 @@ class Alert:
     cost: Signal | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def number(self, value: float) -> str:
+        """Write a threshold with the signal's unit."""
+        if self.signal.unit == "percentunit":
+            return f"{value * 100:g} %"
+        unit = {"watt": " W", "s": " s"}.get(self.signal.unit, "")
+        return f"{value:g}{unit}"
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:

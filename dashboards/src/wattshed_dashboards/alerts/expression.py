@@ -10,18 +10,23 @@ from collections.abc import Mapping
 
 from .catalogue import Alert, Signal
 
+MOST_ROWS = 500
+"""Results of one rule that Amazon Managed Grafana takes; and nobody reads five hundred alerts."""
+
 
 def promql(signal: Signal) -> str:
     """Return the signal's value in PromQL, one series per set of its labels."""
     if signal.expr:
         return signal.expr
-    matched = ",".join(f'{label}="{value}"' for label, value in signal.match.items())
-    selector = f"{signal.metric}{{{matched}}}" if matched else signal.metric
-    return f"max by ({', '.join(signal.labels)}) ({selector})"
+    return f"max by ({', '.join(signal.labels)}) ({selector(signal.metric, signal.match)})"
 
 
 def sql(signal: Signal) -> str:
-    """Return the same in SQL: the labels as strings and ``value``, "" where no view knows it."""
+    """Return the same in SQL: the labels as strings and ``value``, "" where no view knows it.
+
+    Of more than ``MOST_ROWS`` things it gives the worst; which of those that are well it leaves out
+    is the same each time.
+    """
     if signal.expr:
         return signal.sql
     labels = ", ".join(signal.labels)
@@ -32,6 +37,7 @@ def sql(signal: Signal) -> str:
         *([f"WHERE {matched}"] if matched else []),
         f"GROUP BY {labels}",
         "HAVING isNotNull(value)",
+        f"ORDER BY value DESC, {labels} LIMIT {MOST_ROWS}",
     ]
     return "\n".join(lines)
 
@@ -48,5 +54,6 @@ def fires(alert: Alert) -> str:
 
 
 def selector(metric: str, labels: Mapping[str, str]) -> str:
-    """Return a metric of which labels have values."""
-    return f"{metric}{{{', '.join(f'{name}="{value}"' for name, value in labels.items())}}}"
+    """Return the series of a metric of which labels have values."""
+    matched = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    return f"{metric}{{{matched}}}" if matched else metric

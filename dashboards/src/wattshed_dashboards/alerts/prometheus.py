@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from . import expression, length, wording
@@ -12,16 +13,24 @@ Json = dict[str, Any]
 
 
 def rules(catalogue: Catalogue, url: str = COLLECTOR_URL, interval_s: int = 60) -> Json:
-    """Return the rule file; Prometheus 2.42 and later know ``keep_firing_for``."""
+    """Return a rule file of all groups; Prometheus 2.42 and later know ``keep_firing_for``."""
+    groups = catalogue.groups().items()
+    return {"groups": [_group(name, alerts, url, interval_s) for name, alerts in groups]}
+
+
+def by_group(catalogue: Catalogue) -> dict[str, Json]:
+    """Return a rule file for each group, by its name."""
     return {
-        "groups": [
-            {
-                "name": f"wattshed-{name}",
-                "interval": length.text(interval_s),
-                "rules": [rule(alert, url) for alert in alerts],
-            }
-            for name, alerts in catalogue.groups().items()
-        ]
+        name: {"groups": [_group(name, alerts, COLLECTOR_URL, 60)]}
+        for name, alerts in catalogue.groups().items()
+    }
+
+
+def _group(name: str, alerts: Iterable[Alert], url: str, interval_s: int) -> Json:
+    return {
+        "name": f"wattshed-{name}",
+        "interval": length.text(interval_s),
+        "rules": [rule(alert, url) for alert in alerts],
     }
 
 

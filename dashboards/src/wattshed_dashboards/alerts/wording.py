@@ -22,7 +22,7 @@ _UNITS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "watt": ("humanize", "W"),
         "percentunit": ("humanizePercentage", ""),
         "s": ("humanizeDuration", ""),
-        "short": ("humanize", ""),
+        "short": ('printf "%.3g"', ""),
     }
 )
 """By Grafana's unit the function of both that writes a number of it, and what follows."""
@@ -43,6 +43,17 @@ def grafana(alert: Alert, url: str) -> dict[str, str]:
     return _annotations(alert, url, lambda name: _grafana(alert, name))
 
 
+def filled(alert: Alert, url: str, said: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotations as they read for one thing: ``said`` is what each name stands for."""
+    pairs = [(label, _VARIABLES.get(label, label)) for label in alert.signal.labels]
+    chosen = "".join(f"var-{name}={said[label]}&" for label, name in pairs if name in VARIABLES)
+    return {
+        "summary": alert.summary.format(**said),
+        "description": alert.description.format(**said),
+        **_links(alert, url, f"?{chosen}" if chosen else ""),
+    }
+
+
 def named(alert: Alert) -> set[str]:
     """Return the names in braces that the alert's texts hold."""
     texts = f"{alert.summary}{alert.description}"
@@ -50,12 +61,18 @@ def named(alert: Alert) -> set[str]:
 
 
 def _annotations(alert: Alert, url: str, words: Words) -> dict[str, str]:
-    base = url.rstrip("/")
     return {
         "summary": _filled(alert.summary, words),
         "description": _filled(alert.description, words),
+        **_links(alert, url, _chosen(alert.signal)),
+    }
+
+
+def _links(alert: Alert, url: str, chosen: str) -> dict[str, str]:
+    base = url.rstrip("/")
+    return {
         "runbook_url": f"{base}/runbooks/{alert.name}",
-        "dashboard_url": f"{base}/boards/{alert.board}{_chosen(alert.signal)}",
+        "dashboard_url": f"{base}/boards/{alert.board}{chosen}",
     }
 
 
