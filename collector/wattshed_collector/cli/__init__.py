@@ -16,6 +16,7 @@ from . import (
     backup,
     bench,
     dead_letters,
+    expected_idle,
     imports,
     ledger,
     migrate,
@@ -43,6 +44,7 @@ EXAMPLES = """examples:
   wattshed energy-per-outcome --outcome token_out --by ai_model   joules per token of each model
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed slo check                           does an objective for energy per outcome burn?
+  wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
   wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
@@ -72,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         per_outcome,
         quality,
         slo,
+        expected_idle,
         alerts,
         ledger,
         targets,
