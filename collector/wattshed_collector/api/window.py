@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+GRAFANA_UNITS_S = UNITS_S | {"M": 30 * 86400, "y": 365 * 86400}
 LONGEST_S = 10 * 366 * 86400
 LATEST_S = 4_291_747_199
 """The end of 2105: what the store's times can hold."""
@@ -69,8 +70,8 @@ def range_ms(
 def _grafana_ms(text: str, now: float) -> int:
     if text == "now":
         return int(now * 1000)
-    if ago := re.fullmatch(r"now-(\d{1,9})([smhdw])", text):
-        return int((now - int(ago[1]) * UNITS_S[ago[2]]) * 1000)
+    if ago := re.fullmatch(r"now-(\d{1,9})([smhdwMy])", text):
+        return int((now - int(ago[1]) * GRAFANA_UNITS_S[ago[2]]) * 1000)
     if re.fullmatch(r"\d{10,15}", text):
         return int(text)
     return 1000 * _instant(text, "write now, now-6h, Unix milliseconds, or an instant")

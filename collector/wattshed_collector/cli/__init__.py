@@ -44,8 +44,8 @@ EXAMPLES = """examples:
   wattshed energy-per-outcome --outcome token_out --by ai_model   joules per token of each model
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed slo check                           does an objective for energy per outcome burn?
-  wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
   wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
+  wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -74,8 +74,8 @@ def parser() -> argparse.ArgumentParser:
         per_outcome,
         quality,
         slo,
-        expected_idle,
         alerts,
+        expected_idle,
         ledger,
         targets,
         outcomes,
