@@ -138,8 +138,9 @@ def idle_by_reason(world: World) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     boards = boards_of()
     for key, total in joules.items():
-        hour, device, charged, _ = key
+        hour, device, charged, workload = key
         reason = "unallocated" if charged == truth.IDLE_FREE else "held"
+        reason = "expected" if workload == demo_facts.EXPECTED_WORKLOAD else reason
         board = boards.get(device)
         if reason == "held" and board is not None:
             above = total - seconds[key] * (board.idle_watts + PARKED_ABOVE_W)
