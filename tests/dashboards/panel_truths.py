@@ -155,7 +155,7 @@ def reasons(world: World) -> dict[str, float]:
 
 
 def loaded(world: World, workload: str) -> float:
-    return world.six.joules(lambda part: workload_of(part) == workload)
+    return world.six.joules(truth.by_workload(workload))
 
 
 def at_work(world: World, workload: str) -> float:
@@ -209,7 +209,7 @@ def over_target(world: World) -> dict[str, float]:
         ("chat-bf16", "chat-70b-bf16", 0.6),
     ):
         for hour in world.hours:
-            joules = hour.joules(lambda part, name=workload: workload_of(part) == name)
+            joules = hour.joules(truth.by_workload(workload))
             found[slo] += joules / (target * hour.outcomes(workload, "token_out"))
     return dict(found)
 

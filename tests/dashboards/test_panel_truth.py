@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.dashboards.panel_truths import CHECKS, HOURS, Check, World
-from tests.dashboards.truth import HOUR_S, Truth
+from tests.dashboards.truth import HOUR_S, Truth, on_node
 from tests.fixtures.fleet_store import HISTORY_HOURS, SEED, Fleet
 
 from wattshed_collector.boards import Asked, Boards, panels_of
@@ -77,5 +77,5 @@ def test_every_board_is_held_to_the_truth() -> None:
 def test_the_truth_sums_to_what_the_wall_meters_say(world: World) -> None:
     """Of machines whose meters all count: every joule at the wall was given to somebody."""
     for node in ("sim-dub-gpu-01", "sim-dub-gpu-02", "sim-reno-gpu-01"):
-        given = world.six.joules(lambda part, node=node: part.device.node == node)
+        given = world.six.joules(on_node(node))
         assert given == pytest.approx(world.six.metered_joules(f"{node}/host"), rel=1e-12)

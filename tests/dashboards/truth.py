@@ -169,7 +169,8 @@ class Truth:
             assert idle_seconds in (0.0, seconds), "it idles for a part of the minute"
             minute_ms = self._since_ms + at * MINUTE_MS
             held = holders.get((device.key, minute_ms // MINUTE_MS % MINUTES), [])
-            charged = [(work, share, IDLE_HELD if idle_seconds else ACTIVE) for work, share in held]
+            name = IDLE_HELD if idle_seconds else ACTIVE
+            charged: list[tuple[Workload | None, float, str]] = [(*of, name) for of in held]
             rest = 1.0 - sum(share for _, share in held)
             if rest > 1e-9:
                 charged.append((None, rest, IDLE_FREE if idle_seconds else UNATTRIBUTED))
@@ -221,6 +222,16 @@ def _trapezoids(rows: list[Reading]) -> Iterator[tuple[float, float, bool]]:
 def is_gpu(part: Part) -> bool:
     """Whether a part is of a GPU or of a module."""
     return part.device.kind in (Kind.GPU, Kind.MODULE)
+
+
+def by_workload(name: str) -> Where:
+    """Hold for parts that a workload of this name was given."""
+    return lambda part: workload_of(part) == name
+
+
+def on_node(node: str) -> Where:
+    """Hold for parts of a node's devices."""
+    return lambda part: part.device.node == node
 
 
 def workload_of(part: Part) -> str:
