@@ -35,25 +35,38 @@ TIMES = ("t", "hour", "day", "start_hour", "first_valid", "last_valid")
 
 DEVICES = """
 INSERT INTO device
-SELECT cityHash64(device_id, {copy:UInt32}) AS device_id, concat(key, '~', toString({copy:UInt32})),
-       kind, concat(node, '~', toString({copy:UInt32})) AS node, name, vendor, model, serial,
-       driver, firmware, parent, site, tier, cluster, scope, source, method, overlap,
-       uncertainty_ratio, power_limit_watts, version
-FROM device FINAL WHERE position(key, '~') = 0
+SELECT cityHash64(device_id, n.copy), concat(key, '~', toString(n.copy)), kind,
+       concat(node, '~', toString(n.copy)), name, vendor, model, serial, driver, firmware, parent,
+       site, tier, cluster, scope, source, method, overlap, uncertainty_ratio, power_limit_watts,
+       version
+FROM (SELECT * FROM device FINAL) AS d
+CROSS JOIN (SELECT toUInt32(1 + number) AS copy FROM numbers({copies:UInt32} - 1)) AS n
 """
 WORKLOADS = f"""
 INSERT INTO workload
-SELECT multiIf({{day:UInt32}} = 0, cityHash64(workload_id, {{copy:UInt32}}),
-               {{copy:UInt32}} = 0, cityHash64(workload_id, {{day:UInt32}}, 0),
-               cityHash64(cityHash64(workload_id, {{copy:UInt32}}), {{day:UInt32}}, 0)),
-       concat(key, '~', toString({{copy:UInt32}}), '~', toString({{day:UInt32}})),
-       if({{copy:UInt32}} % {NAMES} = 0, name,
-          concat(name, '-', toString({{copy:UInt32}} % {NAMES}))),
+SELECT cityHash64(if(n.copy = 0, workload_id, cityHash64(workload_id, n.copy)), n.day, 0),
+       concat(key, '~', toString(n.copy), '~', toString(n.day)),
+       if(n.copy % {NAMES} = 0, name, concat(name, '-', toString(n.copy % {NAMES}))),
        kind, instance, namespace, team, owner, project, cost_center, queue, model, precision,
        batch_class, phase, cluster, version
-FROM workload FINAL
-WHERE position(key, '~') = 0 AND ({{day:UInt32}} = 0 OR position(key, '{DATED}') > 0)
+FROM (SELECT * FROM workload FINAL) AS w
+CROSS JOIN (
+    SELECT toUInt32(number % {{copies:UInt32}}) AS copy,
+           toUInt32(intDiv(number, {{copies:UInt32}})) AS day
+    FROM numbers({{copies:UInt32}} * {{days:UInt32}})
+) AS n
+WHERE n.day > 0 AND position(key, '{DATED}') > 0
 """
+SERVICES = f"""
+INSERT INTO workload
+SELECT cityHash64(workload_id, n.copy), concat(key, '~', toString(n.copy)),
+       if(n.copy % {NAMES} = 0, name, concat(name, '-', toString(n.copy % {NAMES}))),
+       kind, instance, namespace, team, owner, project, cost_center, queue, model, precision,
+       batch_class, phase, cluster, version
+FROM (SELECT * FROM workload FINAL WHERE position(key, '~') = 0) AS w
+CROSS JOIN (SELECT toUInt32(1 + number) AS copy FROM numbers({{copies:UInt32}} - 1)) AS n
+"""
+"""Those of the last day; the two before it are of the days before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +79,16 @@ class Size:
 
 def enlarge(client: Client, size: Size, end_s: int) -> None:
     """Copy what the store holds, whose past ends at ``end_s`` (Unix seconds)."""
-    for copy in range(1, size.copies):
-        client.command(DEVICES, {"copy": copy})
-        client.command(WORKLOADS, {"copy": copy, "day": 0})
+    given = {"copies": size.copies, "days": size.days}
+    # Those of days before first: they are made of the fleet's own.
+    client.command(WORKLOADS, given)
+    client.command(DEVICES, given)
+    client.command(SERVICES, given)
     for table in NOW + HOURS:
         _copy(client, table, size.copies)
-    for day in range(1, size.days):
-        for copy in range(size.copies):
-            client.command(WORKLOADS, {"copy": copy, "day": day})
     hour = end_s // HOUR_S * HOUR_S
     for table in HOURS + BOTH:
-        for day in range(1, size.days):
-            _earlier(client, table, day, hour)
+        _earlier(client, table, size, hour)
 
 
 def _copy(client: Client, table: str, copies: int) -> None:
@@ -97,32 +108,34 @@ def _copy(client: Client, table: str, copies: int) -> None:
     )
 
 
-def _earlier(client: Client, table: str, day: int, hour_s: int) -> None:
-    """Say the last day's rows again of ``day`` days before; a dated workload is another then."""
+def _earlier(client: Client, table: str, size: Size, hour_s: int) -> None:
+    """Say the last day's rows again of the days before; a dated workload is another one then."""
     columns = _columns(client, table)
     time = next(name for name in columns if name in TIMES)
-    chosen = ", ".join(_moved(name) for name in columns)
-    by_day = table.endswith(("_1d", "_day"))
-    since = "toStartOfDay({until:DateTime('UTC')} - INTERVAL 1 DAY)" if by_day else (
-        "{until:DateTime('UTC')} - INTERVAL 1 DAY"
-    )  # fmt: skip
-    until = "toStartOfDay({until:DateTime('UTC')})" if by_day else "{until:DateTime('UTC')}"
+    chosen = ", ".join(map(_moved, columns))
+    until = "toDateTime({until:UInt32}, 'UTC')"
+    if table.endswith(("_1d", "_day")):
+        until = f"toStartOfDay({until})"
+    dated = (
+        "LEFT JOIN (SELECT workload_id AS id FROM workload FINAL "
+        f"WHERE position(key, '{DATED}') > 0 AND length(splitByChar('~', key)) < 3) AS d ON d.id = r.workload_id"
+        if "workload_id" in columns
+        else ""
+    )
     client.command(
-        f"INSERT INTO {table} SELECT {chosen} FROM (SELECT * FROM {table}) AS r "
-        f"WHERE r.{time} >= {since} AND r.{time} < {until}",
-        {"day": day, "until": hour_s},
+        f"INSERT INTO {table} SELECT {chosen} FROM (SELECT * FROM {table} "
+        f"WHERE {time} >= {until} - INTERVAL 1 DAY AND {time} < {until}) AS r {dated} "
+        "CROSS JOIN (SELECT toUInt32(1 + number) AS day FROM numbers({more:UInt32})) AS n "
+        "SETTINGS max_partitions_per_insert_block = 1000",
+        {"more": size.days - 1, "until": hour_s},
     )
 
 
 def _moved(name: str) -> str:
     if name in TIMES:
-        return f"r.{name} - INTERVAL {{day:UInt32}} DAY"
+        return f"r.{name} - toIntervalDay(n.day)"
     if name == "workload_id":
-        return (
-            "if(workload_id IN (SELECT workload_id FROM workload "
-            f"WHERE position(key, '{DATED}') > 0), cityHash64(workload_id, {{day:UInt32}}, 0), "
-            "workload_id)"
-        )
+        return "if(d.id != 0, cityHash64(r.workload_id, n.day, 0), r.workload_id)"
     return f"r.{name}"
 
 

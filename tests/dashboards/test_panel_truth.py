@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.dashboards.panel_truths import CHECKS, HOURS, Check, World
-from tests.dashboards.truth import HOUR_S, Truth, on_node
+from tests.dashboards.truth import HOUR_S, Plan, Truth, on_node
 from tests.fixtures.fleet_store import HISTORY_HOURS, SEED, Fleet
 
 from wattshed_collector.boards import Asked, Boards, panels_of
@@ -27,11 +27,11 @@ def world_of(fleet: Fleet) -> World:
     first = fleet.end - int(HISTORY_HOURS * HOUR_S)
     ((newest,),) = fleet.client.rows("SELECT max(toUnixTimestamp64Milli(ts)) FROM v_device_now")
     step = MINUTE_MS if newest == fleet.end * 1000 else LIVE_STEP_MS
-    since = until - HOURS * HOUR_S
+    since, plan = until - HOURS * HOUR_S, Plan(SEED)
     return World(
-        Truth(SEED, since, until),
-        tuple(Truth(SEED, hour, hour + HOUR_S) for hour in range(since, until, HOUR_S)),
-        Truth(SEED, max(first, midnight - DAY_S), midnight),
+        Truth(plan, since, until),
+        tuple(Truth(plan, hour, hour + HOUR_S) for hour in range(since, until, HOUR_S)),
+        Truth(plan, max(first, midnight - DAY_S), midnight),
         until,
         int(newest),
         step,

@@ -48,14 +48,21 @@ def everything(_part: Part) -> bool:
     return True
 
 
-class Truth:
-    """The fleet of a seed during [``since_s``, ``until_s``), whole minutes in Unix seconds."""
+class Plan:
+    """Meters and runs of a seed, which are dear to make."""
 
-    def __init__(self, seed: int, since_s: int, until_s: int) -> None:
+    def __init__(self, seed: int) -> None:
+        self.meters = {meter.device.key: meter for meter in build(seed)}
+        self.schedule = Schedule(seed)
+
+
+class Truth:
+    """The fleet during [``since_s``, ``until_s``), whole minutes in Unix seconds."""
+
+    def __init__(self, plan: Plan, since_s: int, until_s: int) -> None:
         assert since_s % 60 == until_s % 60 == 0
         self._since_ms, self._until_ms = since_s * SECOND_MS, until_s * SECOND_MS
-        self._meters = {meter.device.key: meter for meter in build(seed)}
-        self._schedule = Schedule(seed)
+        self._meters, self._schedule = plan.meters, plan.schedule
 
     @property
     def devices(self) -> list[Device]:
