@@ -32,6 +32,7 @@ from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
 from .api.clickhouse import ClickHouseApi
 from .api.described import DocumentApi
+from .api.expected_idle import ExpectedIdleApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
@@ -278,6 +279,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
+    app.add_routes(ExpectedIdleApi(reader).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     boards = Boards(BOARDS)
     app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())

@@ -148,9 +148,9 @@ const panels = (() => {
   function nothing(panel, answer, body) {
     const { noValue } = (panel.fieldConfig || {}).defaults || {};
     const when = `${grafanaUnits.time(answer.window.start)} to ${grafanaUnits.time(answer.window.end)}`;
-    body.replaceChildren(element("div", { class: "none" },
-      element("b", {}, noValue || "No data"),
-      element("p", {}, `The store has nothing for this question, ${when}, as it is narrowed.`)));
+    const why = `The store has nothing for this question, ${when}, as it is narrowed.`;
+    body.replaceChildren(element("div", { class: "none", title: why },
+      element("b", {}, noValue || "No data"), panel.type === "stat" ? [] : element("p", {}, why)));
   }
 
   function failed(body, said) {
