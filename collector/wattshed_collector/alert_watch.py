@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -63,8 +64,8 @@ class AlertWatch:
         self._declared = declared
         self._found: Mapping[str, Told] = {}
         self._failing: set[str] = set()
-        self._scraped_at = clock()
-        self._looked_at = clock() - KEEP_SECONDS
+        self._scraped_at = -math.inf
+        self._looked_at = -math.inf
         telemetry.watch(
             "signal_series_left_out", lambda: {(n,): t.left_out for n, t in self._found.items()}
         )

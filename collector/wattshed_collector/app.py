@@ -27,6 +27,7 @@ from . import address, alert_watch, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.described import DocumentApi
+from .api.expected_idle import ExpectedIdleApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
@@ -260,6 +261,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
+    app.add_routes(ExpectedIdleApi(reader).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     app.add_routes(DocumentApi(served.OPERATIONS).routes())
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .api import (
     backup,
     described,
+    expected_idle,
     facts,
     fleet,
     ledger,
@@ -24,6 +25,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *outcomes.OPERATIONS,
     *slo.OPERATIONS,
     *quality.OPERATIONS,
+    *expected_idle.OPERATIONS,
     *fleet.OPERATIONS,
     *facts.OPERATIONS,
     *samples.OPERATIONS,

@@ -149,6 +149,18 @@ LEFT JOIN (
 ) AS w ON w.workload_id = i.held.1;
 
 
+-- What is expected, whether it holds, and what it covers that is idle now: watts above bare idle.
+CREATE OR REPLACE VIEW v_expected_idle {{ON_CLUSTER}} AS
+SELECT e.id AS id, e.workload AS workload, e.team AS team, e.node AS node, e.reason AS reason,
+       e.said_by AS said_by, e.since AS since, e.until AS until,
+       multiIf(e.until <= now64(3), 'ended', e.since > now64(3), 'to_come', 'active') AS state,
+       c.devices AS devices, c.watts AS idle_watts
+FROM (SELECT * FROM expected_idle FINAL) AS e
+LEFT JOIN (
+    SELECT expected_by, uniqExact(device) AS devices, sum(assumeNotNull(idle_watts)) AS watts
+    FROM v_idle_now WHERE is_expected AND workload_id != 0 AND idle_watts > 0 GROUP BY expected_by
+) AS c ON c.expected_by = e.id;
+
 -- Signals about who holds what, all at once: to plan this costs more than to read it. Of a workload
 -- that makes steps, step_s is how long ago it made the last one, among the readings of two hours.
 CREATE OR REPLACE VIEW v_alert_held {{ON_CLUSTER}} AS
