@@ -178,6 +178,7 @@ async def _page(bed: Bed) -> str:
     try:
         watch = AlertWatch(reader, telemetry, signals())
         telemetry.registry.register(watch)
+        generate_latest(telemetry.registry)  # the store is asked once somebody scrapes
         await watch.once()
         numerics = NumericsWatch(reader, Quality(), telemetry)
         await reader.ask(numerics.look)
