@@ -102,6 +102,7 @@ class Engine:
         self._handle: Handle | None = None
         self._guard: Guard | None = None
         self._version = ""
+        self._views: frozenset[str] = frozenset()
 
     def answer(self, question: asked.Question, tag: str) -> Answer:
         """Return the rows; the engine knows the query by ``tag``. Raises Problem."""
