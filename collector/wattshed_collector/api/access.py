@@ -215,7 +215,7 @@ class Access:
             raise Refused(
                 421, "host", f"this collector is not {_bare(host)!r}: name it in security.hosts"
             )
-        if asked.method in ("GET", "HEAD", "OPTIONS"):
+        if asked.method in ("GET", "HEAD", "OPTIONS") and not shown.is_ours(asked.path):
             return
         origin = asked.origin
         if asked.site == "cross-site" or (origin and urlsplit(origin).netloc != host):

@@ -134,7 +134,9 @@ class Desk:
         return answer
 
     def close(self, timeout_seconds: float = 5.0) -> None:
-        """Wait for what runs, then close all connections."""
+        """End what runs, then close all connections."""
+        if self.running:
+            self._killing.submit(self._kill, "")
         for seat in self._seats:
             closed = seat.thread.submit(seat.engine.close)
             seat.thread.shutdown(wait=False)
@@ -211,10 +213,11 @@ class Desk:
         self._give(seat)
 
     def _kill(self, tag: str) -> None:
+        """End the query with this tag, "" for every one of this desk."""
         if self._killer is None:
             self._killer = self._opened()
         with suppress(RuntimeError):
-            self._killer.query(KILL, "Null", {"tag": f"/* {tag} */"})
+            self._killer.query(KILL, "Null", {"tag": f"/* {tag or TAG}"})
 
     def _hang_up(self) -> None:
         if self._killer is not None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wattshed_collector.errors import StoreError
+
 from . import asked, native
 from .asked import escaped
 from .catalogue import shown
@@ -72,7 +74,7 @@ class Limits:
             "max_expanded_ast_elements": 50_000,
             "max_ast_elements": 50_000,
             "max_parser_backtracks": 100_000,
-            "function_range_max_elements_in_block": 20_000_000,
+            "function_range_max_elements_in_block": 2_000_000,
             "max_recursive_cte_evaluation_depth": 1,
             "allow_introspection_functions": 0,
             "allow_ddl": 0,
@@ -100,6 +102,7 @@ class Engine:
         self._handle: Handle | None = None
         self._guard: Guard | None = None
         self._version = ""
+        self._views: frozenset[str] = frozenset()
 
     def answer(self, question: asked.Question, tag: str) -> Answer:
         """Return the rows; the engine knows the query by ``tag``. Raises Problem."""
@@ -213,7 +216,16 @@ class Engine:
     def _ready(self) -> None:
         if self._guard is not None:
             return
-        self._handle = self._opened()
+        try:
+            self._handle = self._opened()
+            self._guard = self._prepared()
+        except (RuntimeError, StoreError) as error:
+            self.close()
+            raise of_engine(str(error)) from error
+
+    def _prepared(self) -> Guard:
+        """Learn what there is, and have the connection only read from then on."""
+        assert self._handle is not None
         self._version = str(self._rows("SELECT version()", {})[0][0])
         told = self._rows("SELECT name, is_aggregate, case_insensitive, alias_to, origin FROM "
                           "system.functions", {})  # fmt: skip
@@ -225,7 +237,7 @@ class Engine:
         tables = Tables(self._views, existing, system)
         for name, value in self._limits.settings().items():
             self._handle.query(f"SET {name} = {value}", "Null", {})
-        self._guard = Guard(functions, tables, self._parsed)
+        return Guard(functions, tables, self._parsed)
 
 
 def _tree(text: Any) -> Node:

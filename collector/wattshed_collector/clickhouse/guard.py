@@ -18,6 +18,7 @@ from .errors import (
     NOT_IMPLEMENTED,
     READONLY,
     SYNTAX_ERROR,
+    TOO_BIG,
     Kind,
     Problem,
 )
@@ -35,6 +36,12 @@ REFUSED: Mapping[str, tuple[Kind, str]] = {
     "format_ast": (SYNTAX_ERROR, "FORMAT stands at the end of the whole query only"),
     "recursive_with": (ACCESS_DENIED, "WITH RECURSIVE is not answered here"),
 }
+
+
+MOST_FUNCTIONS = 1000
+MOST_IN_LAMBDAS = 64
+"""Functions called in a query, and in its lambdas: the engine ends no query while it works on one
+block, and one array may have millions of elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Guard:
         }
         walk = _Walk(self._functions, self._tables, database, _with_names(tree), filters)
         walk.check_names()
+        _check_cost(tree)
         return Checked(_limited(walk.node(tree), wish.limit), replace(wish, filters={}), form)
 
     def _condition(self, text: str, database: str) -> Node:
@@ -276,6 +284,20 @@ def _with_names(tree: Node) -> frozenset[str]:
     return frozenset(
         str(node.get("name")) for node in within(tree) if node.get("type") == "WithElement"
     )
+
+
+def _check_cost(tree: Node) -> None:
+    called, in_lambdas = _functions(tree), 0
+    for node in within(tree):
+        if node.get("type") == "Function" and node.get("name") == "lambda":
+            in_lambdas += _functions(node) - 2  # itself, and the tuple of its arguments
+    if called > MOST_FUNCTIONS or in_lambdas > MOST_IN_LAMBDAS:
+        said = f"a query may call {MOST_FUNCTIONS} functions, {MOST_IN_LAMBDAS} of them in lambdas"
+        raise Problem(TOO_BIG, said)
+
+
+def _functions(tree: Node) -> int:
+    return sum(node.get("type") == "Function" for node in within(tree))
 
 
 def _check_type(name: str, arguments: list[Node]) -> None:

@@ -3,7 +3,7 @@
 Not on it, on purpose: whatever reads files, settings, dictionaries, tables by their name, or the
 machine (``file``, ``getSetting``, ``dictGet``, ``joinGet``, ``hostName``); whatever waits or calls
 others (``sleep``, ``ai*``); states of aggregates that come from outside, and what takes a
-function's name as text (``arrayReduce``); and whatever costs more than its input is long.
+function's name as text (``arrayReduce``); and what makes much of little (``repeat``).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ arrayCumSumNonNegative arrayDifference arrayDistinct arrayDotProduct arrayEnumer
 arrayEnumerateDense arrayEnumerateUniq arrayExcept arrayExists arrayFill arrayFilter arrayFirst
 arrayFirstIndex arrayFirstOrNull arrayFlatten arrayFold arrayIntersect arrayJoin arrayLast
 arrayLastIndex arrayLastOrNull arrayMap arrayMax arrayMin arrayPartialSort arrayPopBack
-arrayPopFront arrayProduct arrayPushBack arrayPushFront arrayRemove arrayResize arrayReverse
+arrayPopFront arrayProduct arrayPushBack arrayPushFront arrayRemove arrayReverse
 arrayReverseFill arrayReverseSort arrayReverseSplit arraySlice arraySort arraySplit
-arrayStringConcat arraySum arrayUnion arrayUniq arrayWithConstant arrayZip arrayZipUnaligned
+arrayStringConcat arraySum arrayUnion arrayUniq arrayZip arrayZipUnaligned
 map mapAdd mapSubtract mapApply mapConcat mapContains mapContainsKey mapContainsKeyLike
 mapContainsValue mapExists mapAll mapExtractKeyLike mapFilter mapFromArrays mapKeys mapSort
 mapReverseSort mapUpdate mapValues mapPopulateSeries
@@ -53,7 +53,7 @@ parseDateTime parseDateTimeOrNull parseDateTimeOrZero
 concat concatWithSeparator concatAssumeInjective lower upper lowerUTF8 upperUTF8 initcap lengthUTF8
 substring substringUTF8 substringIndex left leftUTF8 right rightUTF8 leftPad rightPad leftPadUTF8
 rightPadUTF8 trimLeft trimRight trimBoth startsWith startsWithUTF8 endsWith endsWithUTF8
-startsWithCaseInsensitive endsWithCaseInsensitive repeat space reverseUTF8 ascii char format
+startsWithCaseInsensitive endsWithCaseInsensitive reverseUTF8 ascii char format
 appendTrailingCharIfAbsent isValidUTF8 toValidUTF8 base64Encode base64Decode tryBase64Decode hex
 unhex bin unbin
 position positionCaseInsensitive positionUTF8 positionCaseInsensitiveUTF8 locate countSubstrings

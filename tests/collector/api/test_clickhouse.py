@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import bcrypt
@@ -258,6 +258,8 @@ def test_who_may_ask(served: Asker) -> None:
     assert status(basic("grafana", INGEST)) == (403, "497")
     assert status(basic("grafana", "wrong")) == (401, "516")
     assert status({"X-ClickHouse-User": "x", "X-ClickHouse-Key": "wrong"})[0] in (401, 429)
+    foreign = {**served.headers, "Sec-Fetch-Site": "cross-site"}
+    assert served.ask(method="GET", headers=foreign, query="SELECT 1").status == 403
     said = served.ask("SELECT 1", {})
     assert said.body.endswith(b"(AUTHENTICATION_FAILED)\n")
     assert served.ask(method="GET", path="/clickhouse/ping", headers={}).body == b"Ok.\n"

@@ -106,15 +106,20 @@ def test_what_waits_is_bounded_and_leaves_when_its_time_is_up(with_desk: Any) ->
     ("sql", "codes"),
     [
         ("SELECT arrayJoin(range(1001))", {396}),
-        ("SELECT repeat('a', 10000) FROM (SELECT arrayJoin(range(500)))", {396}),
-        ("SELECT length(arrayMap(x -> toString(x), range(15000000)))", {241}),
-        ("SELECT range(100000000)", {69, 241}),
-        ("SELECT length(groupArray(repeat('a', 10000))) FROM (SELECT arrayJoin(range(50000)))",
-         {241}),
-        ("SELECT length(repeat(repeat('a', 100000), 100000))", {131, 241}),
+        ("SELECT leftPad('', 10000, 'a') FROM (SELECT arrayJoin(range(500)))", {396}),
+        ("SELECT length(arrayMap(x -> toString(x), range(1900000)))", {241}),
+        ("SELECT range(100000000)", {69}),
+        ("SELECT groupArray(leftPad(toString(n), 9999, 'a')) FROM "
+         "(SELECT arrayJoin(range(50000)) AS n)", {241}),
+        ("SELECT leftPad('', 100000000, 'a')", {131}),
+        ("WITH arrayMap(x -> leftPad('', 900000, 'a'), range(1000)) AS a SELECT length(a)", {241}),
         ("SELECT uniqExact(a, b) FROM (SELECT arrayJoin(range(9000)) AS a) AS x, "
          "(SELECT arrayJoin(range(9000)) AS b) AS y", {241}),
-        ("SELECT a FROM (SELECT arrayJoin(range(9000000)) AS a) ORDER BY cityHash64(a)", {241}),
+        ("SELECT a FROM (SELECT arrayJoin(range(1000)) AS a, arrayJoin(range(9000)) AS b) "
+         "ORDER BY cityHash64(a, b)", {241}),
+        ("SELECT " + "1 + " * 1001 + "1", {36, 167, 168, 306}),
+        ("SELECT " + " || ".join(f"toString({i})" for i in range(1001)), {168}),
+        ("SELECT arrayMap(x -> " + "-" + "-".join("abs(x)" for _ in range(40)) + ", [1])", {168}),
         ("SELECT " + "(" * 500 + "1" + ")" * 500, {36, 62, 167, 306}),
         ("SELECT " + "-(" * 400 + "1" + ")" * 400, {36, 167, 306}),
         ("SELECT " + "[" * 300 + "]" * 300, {36, 48, 167, 306}),

@@ -117,7 +117,7 @@ def ran(engine: Engine, secret: Path) -> Any:
     return run
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(statements())
 def test_what_passes_touches_nothing_else(
     shared_bed: Any, ran: Any, secret: Path, sql: str
