@@ -82,7 +82,7 @@ def board_page(board: Json, boards: Iterable[Json]) -> str:
     }  # fmt: skip
     head = (
         f'<div class="title"><h1>{html.escape(board["title"])}</h1>'
-        f"<p>{html.escape(board['description'])}</p></div>{NO_SCRIPT}"
+        f'<p>{html.escape(board["description"])}</p></div>{NO_SCRIPT}'
         '<div id="bar"><div id="boards"></div><div id="variables"></div></div>'
     )
     body = f'{head}<main id="board">{"".join(_rows(board["panels"]))}</main>'
