@@ -1,4 +1,4 @@
-"""What the signals of alerts cost: CPU milliseconds of each view, and of all that a scrape leads to.
+"""What signals of alerts cost: CPU milliseconds of each view, and of all that a scrape leads to.
 
 ``python -m bench.signals --gpus 1000`` fills a temporary embedded store with the last hour of the
 fleet of ``bench/fleetgen.py``, learned baselines and the ledger's answer, and asks each view, then
