@@ -332,12 +332,12 @@ class Store:
             options["config-file"] = self._settings
         path = str(Path(self.target) / "chdb")
         with _translated():
-            client = Client(
+            embedded = Client(
                 clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
             )
         if only_reads:
-            client.only_read()
-        return client
+            embedded.only_read()
+        return embedded
 
     def pinned(self, layout: Layout, *, session: bool = False) -> Client:
         """Open a connection that stays with the node that answers now: another may lag behind."""
