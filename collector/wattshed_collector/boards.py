@@ -70,7 +70,8 @@ class Boards:
 
     def document(self, uid: str) -> Json:
         """Return the JSON of a board."""
-        return _found(self._documents, uid, "board")
+        found: Json = _found(self._documents, uid, "board")
+        return found
 
     def asking(self, uid: str) -> int:
         """Return how many panels of a board ask something."""

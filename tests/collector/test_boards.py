@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,17 +37,20 @@ def test_panels_in_closed_rows_are_panels_too(boards: Boards) -> None:
     assert boards.panel("wattshed-trial", numbers[-1])["title"] == "Energy"
 
 
-def test_what_is_not_there_is_unknown(boards: Boards) -> None:
-    for ask_for in (
-        lambda: boards.document("x"),
-        lambda: boards.panel("wattshed-trial", 99),
-        lambda: boards.panel("wattshed-trial", 1),  # a row
-        lambda: boards.variable("wattshed-trial", "model"),
-        lambda: boards.variable("wattshed-trial", "datasource"),
-    ):
-        with pytest.raises(InvalidInput) as caught:
-            ask_for()
-        assert caught.value.reason == "unknown"
+UNKNOWN: tuple[Callable[[Boards], object], ...] = (
+    lambda boards: boards.document("x"),
+    lambda boards: boards.panel("wattshed-trial", 99),
+    lambda boards: boards.panel("wattshed-trial", 1),  # a row
+    lambda boards: boards.variable("wattshed-trial", "model"),
+    lambda boards: boards.variable("wattshed-trial", "datasource"),
+)
+
+
+@pytest.mark.parametrize("asked", UNKNOWN)
+def test_what_is_not_there_is_unknown(boards: Boards, asked: Callable[[Boards], object]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        asked(boards)
+    assert caught.value.reason == "unknown"
 
 
 def test_what_a_url_chooses() -> None:

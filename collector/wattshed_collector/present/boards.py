@@ -22,8 +22,10 @@ NO_SCRIPT = (
     '<noscript><p class="banner">The answers are drawn by JavaScript, which is off. What each '
     "panel asks is said below; /v1/boards gives the answers as JSON.</p></noscript>"
 )
-_SCRIPTS = ("units.js", "grafana_units.js", "figures.js", "dom.js", "frames.js", "plots.js")
-_SCRIPTS += ("panels.js", "controls.js", "board.js")
+_SCRIPTS = (
+    *("units.js", "grafana_units.js", "figures.js", "dom.js"),
+    *("frames.js", "plots.js", "panels.js", "controls.js", "board.js"),
+)
 _CONTROLS = (
     '<div class="controls"><div id="windows" class="choice" role="group" aria-label="Window">'
     '</div><div id="range"></div><div id="status" role="status"><span class="dot"></span>'
@@ -82,7 +84,7 @@ def board_page(board: Json, boards: Iterable[Json]) -> str:
     }  # fmt: skip
     head = (
         f'<div class="title"><h1>{html.escape(board["title"])}</h1>'
-        f'<p>{html.escape(board["description"])}</p></div>{NO_SCRIPT}'
+        f"<p>{html.escape(board['description'])}</p></div>{NO_SCRIPT}"
         '<div id="bar"><div id="boards"></div><div id="variables"></div></div>'
     )
     body = f'{head}<main id="board">{"".join(_rows(board["panels"]))}</main>'

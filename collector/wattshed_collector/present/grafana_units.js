@@ -15,7 +15,7 @@ const grafanaUnits = (() => {
 
   // Never 1.20e+3 and never 0.30000000000000004; as many digits as say something.
   function plain(value, decimals) {
-    if (decimals !== undefined) return value.toFixed(decimals);
+    if (decimals !== undefined) return value.toFixed(decimals).replace(/^-(0(\.0*)?)$/, "$1");
     if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en-US");
     return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en-US")
       : String(Number(value.toPrecision(3)));

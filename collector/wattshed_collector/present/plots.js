@@ -136,7 +136,7 @@ const plots = (() => {
         hovertemplate: "<b>%{customdata[2]}</b><br>%{customdata[0]} from %{customdata[1]}<extra></extra>",
       };
     });
-    return { data, layout: rows(all.map(({ title }) => title), answer, local, height) };
+    return { data, layout: rows(all.map(({ title }) => title), answer, local, height, 13) };
   }
 
   function stateColor(one, value) {
@@ -146,18 +146,20 @@ const plots = (() => {
   }
 
   // As high as the card, or higher where the rows would be too thin to read.
-  function rows(titles, answer, local, height) {
-    const least = titles.length > 12 ? 13 : 16;
-    const most = 44 + 30 * titles.length;
+  function rows(titles, answer, local, height, least) {
+    const high = Math.min(Math.max(height, 44 + least * titles.length), 44 + 30 * titles.length);
+    const every = Math.ceil(13 / ((high - 44) / titles.length));
+    const named = titles.filter((_, row) => row % every === 0);
     return layout({
-      height: Math.min(Math.max(height, 44 + least * titles.length), most), barmode: "overlay", hovermode: "closest",
+      height: high, barmode: "overlay", hovermode: "closest",
       margin: { l: 8, r: 10, t: 6, b: 8 }, showlegend: false,
       xaxis: { type: "date", range: [answer.window.start, answer.window.end].map(local),
-               showgrid: false, tickformatstops: HOURS, nticks: 7 },
+               showgrid: false, tickformatstops: HOURS, nticks: 7,
+               side: high > height ? "top" : "bottom" },
       yaxis: { type: "category", autorange: "reversed", fixedrange: true, showgrid: false,
-               categoryarray: titles, tickvals: titles, ticklabelstandoff: 6,
+               categoryarray: titles, tickvals: named, ticklabelstandoff: 6,
                tickfont: { size: titles.length > 12 ? 10.5 : 12 },
-               ticktext: titles.map((title) => plain(short(title, 24))) },
+               ticktext: named.map((title) => plain(short(title, 24))) },
     });
   }
 
@@ -182,7 +184,7 @@ const plots = (() => {
         colorscale: [[0, css("--line")], [0.5, css("--idle_held")], [1, css("--idle_unallocated")]],
         hovertemplate: "<b>%{y}</b>, %{x|%a %e %b %H:%M}<br>%{customdata}<extra></extra>",
       }],
-      layout: rows(all.map(({ title }) => title), answer, local, height),
+      layout: rows(all.map(({ title }) => title), answer, local, height, 8),
     };
   }
 

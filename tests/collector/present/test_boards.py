@@ -47,7 +47,9 @@ def test_closed_rows_are_closed(trial: str) -> None:
 
 def test_names_are_text() -> None:
     panel = Panel(HOSTILE, HOSTILE, Kind.TEXT, text=HOSTILE)
-    board = document(replace(TRIAL, title=HOSTILE, question=HOSTILE, rows=(Row(HOSTILE, (panel,)),)))
+    board = document(
+        replace(TRIAL, title=HOSTILE, question=HOSTILE, rows=(Row(HOSTILE, (panel,)),))
+    )
     text = boards.board_page(board, [board])
     assert "<img" not in text
     assert text.count("</script>") == 3
