@@ -7,16 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.dashboards import truth
-from tests.dashboards.truth import (
-    DETAIL_S,
-    HOUR_S,
-    Part,
-    Truth,
-    Where,
-    is_gpu,
-    team_of,
-    workload_of,
-)
+from tests.dashboards.truth import DETAIL_S, HOUR_S, Part, Truth, Where, is_gpu, team_of, workload_of
 
 from wattshed_collector.cli import demo_facts
 from wattshed_exporter.model import Kind

@@ -177,7 +177,9 @@ class Truth:
                     minute_ms // SECOND_MS, device, work, name, joules * share, seconds * share
                 )
 
-    def _overhead(self, host: Meter, measured: Mapping[str, list[float | None]]) -> Iterator[Part]:
+    def _overhead(
+        self, host: Meter, measured: Mapping[str, list[float | None]]
+    ) -> Iterator[Part]:
         inner = [measured[meter.device.key] for meter in host.inner]
         for at, (_, before, after) in enumerate(self._steps(host, MINUTE_MS)):
             parts = [minutes[at] for minutes in inner]
