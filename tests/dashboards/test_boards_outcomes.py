@@ -134,7 +134,9 @@ def client(store: Store) -> Iterator[Client]:
     writer.submit(fleet()).result(120)
     writer.close()
     _say(client)
-    Ledger(client, Policy(raw_days=0)).run()
+    ledger = Ledger(client, Policy(raw_days=0))
+    ledger.run()
+    ledger.sum_up()
     yield client
     client.close()
 

@@ -177,6 +177,7 @@ def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
     ledger = Ledger(node.outside, policy, shards=shards, late_seconds=3600)
     hours = [BASE, BASE + 3600]
     assert set(hours) <= set(ledger.run())
+    assert ledger.sum_up() == 1
     sums: dict[str, float] = dict(
         node.outside.rows("SELECT team, sum(joules) FROM v_energy_1h GROUP BY team ORDER BY team")
     )
