@@ -15,6 +15,7 @@ from wattshed_dashboards.alerts import Alert, load
 
 RUNBOOKS = files.root() / "runbooks"
 CATALOGUE = load()
+PARSER = parser()
 SECTIONS = [
     "What it means",
     "What it costs",
@@ -42,7 +43,7 @@ def commands(text: str) -> Iterator[list[str]]:
 def subcommands() -> set[str]:
     """Return every command that the parser knows, such as ``slo check``."""
     found: set[str] = set()
-    waiting = [("", parser())]
+    waiting = [("", PARSER)]
     while waiting:
         path, known = waiting.pop()
         for action in known._actions:
@@ -68,11 +69,10 @@ def test_a_page_says_all_that_must_be_known_at_night(alert: Alert) -> None:
 
 @of_each
 def test_every_command_of_a_page_can_be_typed(alert: Alert) -> None:
-    known = parser()
     found = list(commands(page(alert)))
     assert found
     for arguments in found:
-        known.parse_args(arguments)
+        PARSER.parse_args(arguments)
 
 
 def test_every_command_that_a_sentence_names_exists() -> None:
