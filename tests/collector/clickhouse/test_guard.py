@@ -51,6 +51,17 @@ PANELS = (
     "WITH x AS (SELECT node, sum(joules) AS j FROM v_energy_1h GROUP BY node) "
     "SELECT node, j / (SELECT sum(j) FROM x) AS part FROM x ORDER BY j DESC LIMIT 5 BY node",
 )
+EDITOR = (
+    "SELECT version()",
+    'SHOW TABLES FROM "default"',
+    'DESC TABLE "default"."v_live"',
+    "SELECT name, type, table FROM system.columns WHERE database IN ('default')",
+    "SELECT name FROM system.tables WHERE database = 'default' ORDER BY name",
+    "SELECT name, is_aggregate, case_insensitive, alias_to, origin, description, syntax, "
+    "arguments, returned_value, examples, categories FROM system.functions LIMIT 100",
+    "SELECT name FROM system.databases ORDER BY name",
+)
+"""As grafana/clickhouse-datasource v4.20 writes them (src/data/CHDatasource.ts)."""
 TRICKS = (
     "SELECT 1 a) INTO OUTFILE '/tmp/x'; SELECT (1",
     "SELECT 1 INTO OUTFILE '/tmp/x'",
@@ -167,6 +178,11 @@ def test_passes(ask: Ask, sql: str) -> None:
 @pytest.mark.parametrize("sql", PANELS)
 def test_what_panels_ask_passes(ask: Ask, sql: str) -> None:
     assert ask(sql).rows == 0
+
+
+@pytest.mark.parametrize("sql", EDITOR)
+def test_what_the_editor_asks_is_answered(ask: Ask, sql: str) -> None:
+    assert ask(sql).rows > 0
 
 
 @pytest.mark.parametrize("sql", [*TRICKS, *WHOLE])
