@@ -23,6 +23,7 @@ from bench import rows
 from bench.fleetgen import Fleet, Hour
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.insert import Column, Frame
+from wattshed_collector.store.latest import LATEST_SECONDS
 from wattshed_collector.store.migrate import Layout, migrate
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch, Device, Kind, stable_id
@@ -128,7 +129,7 @@ def main() -> None:
         store = Store(Path(folder) / "store")
         client = store.client()
         migrate(client, Layout(raw_days=0, minute_days=0))
-        writer = Writer(store.client, window_seconds=0.0, share=1.0)
+        writer = Writer(store.client, window_seconds=0.0, share=1.0, latest_seconds=LATEST_SECONDS)
         measure(fleet, client, writer, told)
         writer.close()
         disk(client, told.days * 24 * fleet.ticks * fleet.devices * METRICS)

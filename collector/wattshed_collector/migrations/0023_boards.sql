@@ -35,8 +35,8 @@ LEFT JOIN (SELECT * FROM tree FINAL) AS t ON t.device_id = l.device_id;
 -- Who holds which device now, and the part of its power that is theirs. Of a device of which less
 -- than the whole is held the rest has no row; shares above the whole are cut down to it.
 CREATE OR REPLACE VIEW v_held_now {{ON_CLUSTER}} AS
-SELECT d.device_id AS device_id, d.device AS device, d.kind AS kind, d.node AS node, d.site AS site, d.tier AS tier,
-       d.cluster AS cluster, d.model AS model, d.state AS state,
+SELECT d.device_id AS device_id, d.device AS device, d.kind AS kind, d.node AS node,
+       d.site AS site, d.tier AS tier, d.cluster AS cluster, d.model AS model, d.state AS state,
        d.utilization_ratio AS utilization_ratio, w.key AS workload_key, w.name AS workload,
        w.kind AS workload_kind, w.namespace AS namespace, w.team AS team, w.owner AS owner,
        w.model AS ai_model, h.share / greatest(h.whole, 1) AS share,
@@ -56,10 +56,10 @@ FROM (
 INNER JOIN v_device_now AS d ON d.device_id = h.device_id
 LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = h.workload_id;
 
--- Joules by the minute (step_s 60) and, once an hour is over, by the hour (3600), so that a long
--- range reads few rows. Choose one step, or each joule is there twice. Each joule is of one device:
--- an outer meter has what those inside of it leave, class overhead. Cost and what the site adds are
--- known by the hour alone.
+-- Joules by the minute (step_s 60; not of the newest two, of which readings may still come) and,
+-- once an hour is over, by the hour (3600), so that a long range reads few rows. Choose one step, or
+-- each joule is there twice. Each joule is of one device: an outer meter has what those inside of it
+-- leave, class overhead. Cost and what the site adds are known by the hour alone.
 CREATE OR REPLACE VIEW v_power {{ON_CLUSTER}} AS
 SELECT c.t AS t, c.step_s AS step_s, c.class AS class, c.joules AS joules, c.seconds AS seconds,
        c.facility_joules AS facility_joules, c.cost AS cost, c.currency AS currency,
@@ -70,6 +70,8 @@ FROM (
            CAST(NULL AS Nullable(Float64)) AS facility_joules,
            CAST(NULL AS Nullable(Float64)) AS cost, '' AS currency
     FROM v_charge_1m
+    WHERE t < (SELECT toStartOfMinute(max(settled)) - INTERVAL 2 MINUTE FROM ledger_state
+               WHERE name = 'charges')
     UNION ALL
     SELECT t, 3600, device_id, class, joules, seconds, facility_joules, cost, currency
     FROM v_charge_1h
@@ -89,6 +91,8 @@ FROM (
            CAST(NULL AS Nullable(Float64)) AS facility_joules,
            CAST(NULL AS Nullable(Float64)) AS cost, '' AS currency
     FROM v_workload_1m
+    WHERE t < (SELECT toStartOfMinute(max(settled)) - INTERVAL 2 MINUTE FROM ledger_state
+               WHERE name = 'charges')
     UNION ALL
     SELECT t, 3600, workload_id, class, site, joules, seconds, facility_joules, cost, currency
     FROM v_workload_1h

@@ -37,7 +37,7 @@ def told(client: Client, signal: Signal, most: int) -> Told:
         f"ORDER BY value DESC, {names} LIMIT {{most:UInt32}}",
         {"most": most},
     )
-    return _told(rows, len(signal.labels))
+    return _told(signal, rows)
 
 
 def told_of_held(client: Client, signals: Sequence[Signal], most: int) -> dict[str, Told]:
@@ -57,7 +57,7 @@ def told_of_held(client: Client, signals: Sequence[Signal], most: int) -> dict[s
             for row in rows
             if row[0] == OF_HELD[signal.view]
         ]
-        found[signal.name] = _told(mine, len(places))
+        found[signal.name] = _told(signal, mine)
     return found
 
 
@@ -65,7 +65,16 @@ def _names(labels: Sequence[str]) -> str:
     return ", ".join(labels)
 
 
-def _told(rows: Sequence[tuple[object, ...]], labels: int) -> Told:
-    values = {tuple(map(str, row[:labels])): float(str(row[labels])) for row in rows}
-    every = int(str(rows[0][labels + 1])) if rows else 0
+def _told(signal: Signal, rows: Sequence[tuple[object, ...]]) -> Told:
+    values: dict[tuple[str, ...], float] = {}
+    for *texts, value, _ in rows:
+        labels, said = tuple(map(str, texts)), float(str(value))
+        before = values.get(labels)
+        # Of a cluster each shard tells of its devices: watts add up, of all else the worst counts.
+        values[labels] = said if before is None else _both(signal, before, said)
+    every = int(str(rows[0][-1])) if rows else 0
     return Told(values, every - len(rows))
+
+
+def _both(signal: Signal, before: float, said: float) -> float:
+    return before + said if signal.unit == "watt" else max(before, said)

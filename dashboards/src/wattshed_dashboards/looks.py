@@ -143,7 +143,7 @@ def _series_custom(panel: Panel) -> Json:
     return {
         "drawStyle": "line",
         "lineWidth": 1,
-        "fillOpacity": 40 if panel.is_stacked else 8,
+        "fillOpacity": 40 if panel.is_stacked else 0,
         "showPoints": "never",
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
@@ -152,7 +152,13 @@ def _series_custom(panel: Panel) -> Json:
 
 
 def _table_custom(_: Panel) -> Json:
-    return {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
+    return {
+        "align": "auto",
+        "cellOptions": {"type": "auto"},
+        "filterable": True,
+        "inspect": False,
+        "minWidth": 70,
+    }
 
 
 def _timeline_custom(_: Panel) -> Json:

@@ -89,7 +89,7 @@ ANSWER = (
         options={"reduceOptions": {"values": True, "calcs": []}},
     ),
     Panel(
-        "Nodes that report",
+        "Reporting",
         "Nodes with a reading of the last 15 minutes, of all that were heard of in the last seven "
         "days, by v_device_now. A node that was never heard of is not missed here.",
         Kind.STAT,
@@ -101,7 +101,7 @@ ANSWER = (
         runbook="ExporterDown",
     ),
     Panel(
-        "Measured, not estimated",
+        "Measured",
         "Joules of v_power of meters that count energy or measure power, of all joules; the rest "
         f"is estimated or simulated, as the device says of itself. {LEDGER_NOTE}",
         Kind.STAT,
@@ -113,7 +113,7 @@ ANSWER = (
         steps=(Step(None, Color.WARN), Step(0.9, Color.GOOD)),
     ),
     Panel(
-        "Objectives that burn",
+        "SLOs burning",
         "Energy objectives of v_slo_burn of which a pair of windows burns now; of the whole fleet.",
         Kind.STAT,
         "short",
@@ -132,7 +132,7 @@ TREND = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, cluster, {MEAN_WATTS} AS Value FROM v_power\n"
-        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, cluster ORDER BY time",
+        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, cluster ORDER BY time, cluster",
         is_stacked=True,
         least=0,
     ),
@@ -144,7 +144,7 @@ TREND = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, {CLASS_NAME} AS did, {MEAN_WATTS} AS Value\n"
-        f"FROM v_power WHERE {BY_STEP} AND {HERE}\nGROUP BY time, did ORDER BY time",
+        f"FROM v_power WHERE {BY_STEP} AND {HERE}\nGROUP BY time, did ORDER BY time, did",
         columns=CLASS_COLUMNS,
         is_stacked=True,
         least=0,
@@ -230,7 +230,7 @@ TRUST = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, method, {MEAN_WATTS} AS Value FROM v_power\n"
-        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, method ORDER BY time",
+        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, method ORDER BY time, method",
         is_stacked=True,
         least=0,
     ),
@@ -248,7 +248,13 @@ TRUST = (
         )
         + f"\nFROM v_reconciliation_1h WHERE $__timeFilter(t) AND {where('site')}\n"
         "GROUP BY time ORDER BY time",
-        columns={"outer": Column(is_dashed=True), "residual": Column(color=Color.BAD)},
+        columns={
+            "outer": Column(is_dashed=True),
+            "inner": Column(color=Color.POWER),
+            "remainder": Column(color=Color.PLAIN),
+            "uncovered": Column(color=Color.WARN),
+            "residual": Column(color=Color.BAD),
+        },
         step_s=3600,
         runbook="MeterDisagreement",
     ),

@@ -14,9 +14,9 @@ TO_WORKLOAD = Link("This workload", "wattshed-workloads", {"workload": "workload
 SIX_HOURS = "At most the last six hours of the range."
 FIRST = (
     f"device IN (SELECT device FROM v_device_now WHERE {HERE}\n"
-    "    ORDER BY kind IN ('gpu', 'module') DESC, power_watts DESC LIMIT 24)"
+    "    ORDER BY kind IN ('gpu', 'module') DESC, power_watts DESC LIMIT 16)"
 )
-FIRST_NOTE = "Of the chosen devices the 24 that draw the most now, GPUs first."
+FIRST_NOTE = "Of the chosen devices the 16 that draw the most now, GPUs first."
 OF_READINGS = f"FROM v_reading WHERE {RECENT} AND {FIRST}"
 OF_DETAILS = f"FROM v_detail WHERE {RECENT} AND {FIRST}"
 COOL = (Step(None, Color.GOOD), Step(80, Color.WARN), Step(90, Color.BAD))
@@ -37,7 +37,7 @@ def _line(title: str, said: str, unit: str, column: str, source: str = OF_READIN
         Kind.TIME_SERIES,
         unit,
         f"SELECT $__timeInterval(ts) AS time, device, avg({column}) AS Value\n"
-        f"{source} AND isNotNull({column})\nGROUP BY time, device ORDER BY time",
+        f"{source} AND isNotNull({column})\nGROUP BY time, device ORDER BY time, device",
         8,
         7,
     )
@@ -76,7 +76,7 @@ ANSWER = (
         runbook="ExporterDown",
     ),
     Panel(
-        "Of the power limit",
+        "Of its limit",
         "Watts of the devices that say a limit, of the sum of their limits, by v_device_now.",
         Kind.STAT,
         "percentunit",
@@ -134,7 +134,9 @@ TREND = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, kind, {MEAN_WATTS} AS Value FROM v_power\n"
-        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, kind ORDER BY time",
+        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, kind ORDER BY time, kind",
+        12,
+        10,
         is_stacked=True,
         least=0,
     ),
@@ -149,7 +151,9 @@ TREND = (
         "    indexOf(['idle_unallocated', 'idle_held', 'active'], toString(class)) AS did\n"
         f"  FROM v_power AS p WHERE {BY_STEP} AND {FIRST}\n"
         "    AND class != 'overhead' GROUP BY time, device, class)\n"
-        "GROUP BY time, device ORDER BY time",
+        "GROUP BY time, device ORDER BY time, device",
+        12,
+        10,
         states=DID,
     ),
 )

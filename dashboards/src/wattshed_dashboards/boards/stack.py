@@ -149,7 +149,7 @@ TREND = (
         "SELECT $__timeInterval(ts) AS time,\n"
         f"  replaceRegexpOne(metric, '^{OWN}(.*)_total$', '\\\\1') AS what,\n"
         "  sum(growth) / $__interval_s AS Value\n"
-        f"FROM {TAKEN}\nGROUP BY time, what ORDER BY time",
+        f"FROM {TAKEN}\nGROUP BY time, what ORDER BY time, what",
         8,
         is_stacked=True,
     ),
@@ -162,7 +162,7 @@ TREND = (
         "SELECT $__timeInterval(ts) AS time, trimRight(concat(\n"
         f"    replaceRegexpOne(metric, '^{OWN}(.*?)(_total)?$', '\\\\1'), ' ', labels['reason'],\n"
         "    labels['result'])) AS why, sum(growth) * 60 / $__interval_s AS Value\n"
-        f"FROM {NOT_TAKEN}\nGROUP BY time, why ORDER BY time",
+        f"FROM {NOT_TAKEN}\nGROUP BY time, why ORDER BY time, why",
         8,
         runbook="SamplesDropped",
     ),
@@ -287,7 +287,7 @@ FROM v_stack_now WHERE labels['table'] != '' GROUP BY name ORDER BY size DESC LI
         "watt",
         "SELECT $__timeInterval(ts) AS time, instance,\n"
         "  sum(growth) / $__interval_s AS Value\n"
-        f"FROM {JOULES}\nGROUP BY time, instance ORDER BY time",
+        f"FROM {JOULES}\nGROUP BY time, instance ORDER BY time, instance",
         color=Color.POWER,
         no_value="not measured",
     ),

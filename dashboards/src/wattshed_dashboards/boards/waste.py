@@ -17,6 +17,12 @@ TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
 TO_DEVICE = Link("This device", "wattshed-node", {"device": "device"})
 TO_TEAM = Link("This team", "wattshed-waste", {"team": "team"})
 IDLE_OF = f"FROM v_idle_1h WHERE $__timeFilter(t) AND {HERE} AND {NO_WORK}"
+BY_HOUR_OF_DAY = ",\n  ".join(
+    ", ".join(
+        f"sumIf(joules, toHour(t) = {hour}) / 3600 AS `{hour:02}`" for hour in range(at, at + 4)
+    )
+    for at in range(0, 24, 4)
+)
 
 ANSWER = (
     Panel(
@@ -61,14 +67,14 @@ ANSWER = (
         "Hours that GPUs were charged as idle, summed over GPUs, by v_idle_1h. A GPU that is half "
         f"idle for two hours counts one. {WHOLE_HOURS}",
         Kind.STAT,
-        "h",
+        "suffix: h",
         f"SELECT sum(seconds) / 3600 AS hours {IDLE_OF}\n  AND kind IN ('gpu', 'module')",
         3,
         4,
         color=Color.IDLE,
     ),
     Panel(
-        "GPUs held and idle now",
+        "Held, idle GPUs",
         "GPUs that somebody holds, that did nothing for a quarter of an hour and draw 15 W or more "
         "above their bare idle, by v_idle_now, from which alerts are made.",
         Kind.STAT,
@@ -81,7 +87,7 @@ ANSWER = (
         runbook="ParkedModel",
     ),
     Panel(
-        "GPUs nobody holds",
+        "Unheld GPUs",
         "GPUs of which nobody holds at least a part now, by v_idle_now. Where no source of "
         "allocations is set up that is every GPU.",
         Kind.STAT,
@@ -93,7 +99,7 @@ ANSWER = (
         runbook="GPUUnallocatedPowered",
     ),
     Panel(
-        "Hot and hardly used",
+        "Low use",
         "Active joules of v_low_use_1h: hours in which a device drew more than half of its limit "
         "and was used for less than 15 %. They are not idle, and not all of them are wasted. "
         f"{WHOLE_HOURS}",
@@ -126,7 +132,7 @@ TREND = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, reason, {HOUR_WATTS} AS Value\n{IDLE_OF}\n"
-        "GROUP BY time, reason ORDER BY time",
+        "GROUP BY time, reason ORDER BY time, reason",
         columns=REASON_COLUMNS,
         is_stacked=True,
         least=0,
@@ -138,8 +144,8 @@ TREND = (
         "Mean idle watts by day and hour of the day (UTC), of v_idle_1h, without overhead.",
         Kind.HEATMAP,
         "watt",
-        "SELECT toStartOfDay(t) AS time, formatDateTime(t, '%H') AS hour,\n"
-        f"  sum(joules) / 3600 AS Value\n{IDLE_OF}\nGROUP BY time, hour ORDER BY time, hour",
+        f"SELECT toStartOfDay(t) AS time,\n  {BY_HOUR_OF_DAY}\n{IDLE_OF}\n"
+        "GROUP BY time ORDER BY time",
         step_s=86_400,
     ),
     Panel(
@@ -148,7 +154,7 @@ TREND = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, team, {HOUR_WATTS} AS Value FROM v_low_use_1h\n"
-        f"WHERE $__timeFilter(t) AND {HERE}\nGROUP BY time, team ORDER BY time",
+        f"WHERE $__timeFilter(t) AND {HERE}\nGROUP BY time, team ORDER BY time, team",
         is_stacked=True,
         least=0,
         step_s=3600,
@@ -186,7 +192,7 @@ GROUP BY team, owner, workload, reason ORDER BY energy DESC LIMIT 100""",
             "workload": Column(link=TO_WORKLOAD),
             "team": Column(link=TO_TEAM),
             "node": Column("one of its nodes", link=TO_NODE),
-            "hours": Column("idle", "h"),
+            "hours": Column("idle", "suffix: h", decimals=1),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),
             "cost": Column(decimals=2),
@@ -207,7 +213,7 @@ GROUP BY node, device, model, reason ORDER BY energy DESC LIMIT 100""",
         columns={
             "node": Column(link=TO_NODE),
             "device": Column(link=TO_DEVICE),
-            "hours": Column("idle", "h"),
+            "hours": Column("idle", "suffix: h", decimals=1),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),
         },
@@ -225,12 +231,32 @@ FROM v_low_use_1h WHERE $__timeFilter(t) AND {HERE}
 GROUP BY team, workload, model ORDER BY energy DESC LIMIT 100""",
         columns={
             "workload": Column(link=TO_WORKLOAD),
-            "hours": Column(unit="h"),
+            "hours": Column(unit="suffix: h", decimals=1),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),
         },
         sorted_by="energy",
         runbook="LowUtilHighPower",
+    ),
+    Panel(
+        "Idleness that is expected",
+        "Entries of the register, by v_expected_idle: of whom (empty: of all), until when, who "
+        "says so and why, and the GPUs and idle watts that it keeps from waking somebody now. "
+        "What it covers is counted in all numbers above.",
+        Kind.TABLE,
+        sql=f"""SELECT workload, team, node, state, reason, said_by, until, devices,
+  idle_watts AS power
+FROM v_expected_idle WHERE (team = '' OR {where("team")})
+ORDER BY state = 'ended', power DESC LIMIT 100""",
+        width=24,
+        height=6,
+        columns={
+            "workload": Column(link=TO_WORKLOAD),
+            "said_by": Column("said by"),
+            "devices": Column("idle now"),
+            "power": Column(unit="watt"),
+        },
+        runbook="GPUIdleBurn",
     ),
 )
 

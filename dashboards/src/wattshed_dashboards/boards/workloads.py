@@ -10,6 +10,7 @@ from .charges import CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_N
 
 HERE = where("site", "team", "workload", model="ai_model")
 TO_WORKLOAD = Link("This workload", "wattshed-workloads", {"workload": "workload"})
+TO_OUTCOMES = Link("Its outcomes", "wattshed-outcomes", {"workload": "workload"})
 TO_TEAM = Link("This team", "wattshed-workloads", {"team": "team"})
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
 TO_DEVICE = Link("This device", "wattshed-node", {"device": "device"})
@@ -44,7 +45,7 @@ ANSWER = (
         runbook="UnattributedEnergyHigh",
     ),
     Panel(
-        "Energy of these workloads",
+        "Energy",
         "Joules that the chosen workloads are charged with, idle ones of what they hold included, "
         f"by v_workload_power. {LEDGER_NOTE}",
         Kind.STAT,
@@ -55,7 +56,7 @@ ANSWER = (
         color=Color.POWER,
     ),
     Panel(
-        "Idle share of what they hold",
+        "Idle share",
         f"Joules of v_workload_power charged as idle_held, of all of theirs. {LEDGER_NOTE}",
         Kind.STAT,
         "percentunit",
@@ -81,7 +82,7 @@ ANSWER = (
         options={"reduceOptions": {"values": True, "calcs": []}},
     ),
     Panel(
-        "Residual of the ledger",
+        "Ledger residual",
         "What is charged and what is inside other meters less what was measured, of the measured "
         "joules, by v_conservation_1h: each joule is charged once, so this is zero. Of at most the "
         "last six hours of the range, all sites.",
@@ -109,7 +110,7 @@ TREND = (
         f"    SELECT workload {OF_THEM} AND workload != ''\n"
         "    GROUP BY workload ORDER BY sum(joules) DESC LIMIT 10),\n"
         "  workload, 'all others')) AS who,\n"
-        f"  {MEAN_WATTS} AS Value\n{OF_THEM}\nGROUP BY time, who ORDER BY time",
+        f"  {MEAN_WATTS} AS Value\n{OF_THEM}\nGROUP BY time, who ORDER BY time, who",
         16,
         9,
         is_stacked=True,
@@ -153,7 +154,7 @@ GROUP BY workload, team, owner, workload_kind, ai_model ORDER BY energy DESC LIM
             "team": Column(link=TO_TEAM),
             "workload_kind": Column("kind"),
             "ai_model": Column("model"),
-            "hours": Column("device hours", "h"),
+            "hours": Column("device hours", "suffix: h", decimals=1),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),
             "before": Column(unit="watth"),
@@ -173,7 +174,7 @@ GROUP BY workload, team, owner, workload_kind, ai_model ORDER BY energy DESC LIM
 FROM v_outcome_1h WHERE $__timeFilter(t) AND {HERE}
 GROUP BY workload, team, outcome HAVING made > 0 ORDER BY made DESC LIMIT 200""",
         columns={
-            "workload": Column(link=TO_WORKLOAD),
+            "workload": Column(link=TO_OUTCOMES),
             "made": Column(unit="short"),
             "active": Column("active, each", "joule"),
             "loaded": Column("loaded, each", "joule"),
@@ -209,7 +210,7 @@ TRUST = (
         Kind.TIME_SERIES,
         "watt",
         f"SELECT $__timeInterval(t) AS time, {CLASS_NAME} AS did, {MEAN_WATTS} AS Value\n"
-        f"{IN_SITE}\nGROUP BY time, did ORDER BY time",
+        f"{IN_SITE}\nGROUP BY time, did ORDER BY time, did",
         columns=CLASS_COLUMNS,
         is_stacked=True,
         least=0,
