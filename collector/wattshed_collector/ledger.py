@@ -220,17 +220,25 @@ class Ledger:
         return sorted({*hours, *others})
 
     def _follow(self) -> None:
-        """Compute what became of objectives that are new, or about others than before, and days."""
-        (since, end), now = self._outcomes.extent, self._now()
-        is_behind, due = self._slos.is_behind(since, end, now), self._days.due(self.oldest, now)
-        if not is_behind and not due:
+        """Compute what became of objectives that are new, or about others than before."""
+        since, end = self._outcomes.extent
+        if not self._slos.is_behind(since, end, self._now()):
             return
+        first, last = self._next_version(), self._next_version()
+        ledger_state.begin(self._client, last)
         with self._lease.kept() if self._lease else nullcontext():
-            if is_behind:
-                first, last = self._next_version(), self._next_version()
-                ledger_state.begin(self._client, last)
-                self._slos.follow(since, end, now, (first, last), self._go_on)
-            self._days.sum_up(due, self._go_on)
+            self._slos.follow(since, end, self._now(), (first, last), self._go_on)
+
+    def sum_up(self) -> int:
+        """Sum up days of which an hour is newer than they are, a few at a time; return how many.
+
+        To be called after each run. Raises Stopped, and NotLeader where the lead was lost.
+        """
+        due = self._days.due(self.oldest, self._now())
+        if due:
+            with self._lease.kept() if self._lease else nullcontext():
+                self._days.sum_up(due, self._go_on)
+        return len(due)
 
     def _go_on(self) -> None:
         if self._is_stopping():

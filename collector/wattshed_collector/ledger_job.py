@@ -158,6 +158,7 @@ class LedgerJob:
             if self.leads:
                 with self._telemetry.span("ledger.run"):
                     hours = len(ledger.run())
+                    ledger.sum_up()
         except Stopped:
             return
         except NotLeader:

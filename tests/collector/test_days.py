@@ -55,6 +55,12 @@ def run(first: int, last: int, watts: float = 100.0, device: str = "g") -> Batch
     )  # fmt: skip
 
 
+def charge(bed: Bed) -> None:
+    ledger = bed.ledger()
+    ledger.run()
+    ledger.sum_up()
+
+
 def days(bed: Bed) -> dict[int, float]:
     """Joules of each day that is summed up, by its place after DAY."""
     rows = bed.client.rows("SELECT toUnixTimestamp(t), sum(joules) FROM v_device_1d GROUP BY t")
@@ -79,7 +85,7 @@ def test_a_day_is_what_its_hours_are(bed: Bed) -> None:
         run(22 * 60, 25 * 60),
         Batch(workloads=(workload,), allocations=(held,), outcomes=outcomes),
     )
-    bed.ledger().run()
+    charge(bed)
     assert days(bed) == {0: pytest.approx(2 * 360_000), 1: pytest.approx(360_000)}
     ((busy, mean, hottest, gone),) = bed.client.rows(
         "SELECT busy_seconds / used_seconds, celsius_seconds / warm_seconds, most_celsius, "
@@ -96,10 +102,10 @@ def test_a_day_is_what_its_hours_are(bed: Bed) -> None:
 def test_late_data_are_in_the_day_and_what_is_gone_is_not(bed: Bed) -> None:
     """A second device comes late; a day whose charges are gone is no more."""
     bed.write(run(23 * 60, 25 * 60))
-    bed.ledger().run()
+    charge(bed)
     assert days(bed) == {0: pytest.approx(360_000), 1: pytest.approx(360_000)}
     bed.write(run(23 * 60, 24 * 60, 50.0, "late"))
-    bed.ledger().run()
+    charge(bed)
     assert days(bed) == {0: pytest.approx(540_000), 1: pytest.approx(360_000)}
     # An hour whose charges are gone, such as after a correction of its devices.
     bed.client.command("TRUNCATE TABLE charge_1h")
@@ -120,7 +126,7 @@ def test_errors_are_what_counters_grew_by(bed: Bed) -> None:
 
     details = (said(23.5, 5, 1), said(24.5, 7, 1), said(25, 1, 24.8), said(25.5, 4, 24.8))
     bed.write(run(23 * 60, 26 * 60), Batch(details=details))
-    bed.ledger().run()
+    charge(bed)
     rows = bed.client.rows("SELECT xid_errors, corrected_errors FROM v_device_1d ORDER BY t")
     assert rows == [(5, None), (7 - 5 + 4, None)]
 

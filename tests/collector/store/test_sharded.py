@@ -177,6 +177,7 @@ def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
     ledger = Ledger(node.outside, policy, shards=shards, late_seconds=3600)
     hours = [BASE, BASE + 3600]
     assert set(hours) <= set(ledger.run())
+    assert ledger.sum_up() == 1
     sums: dict[str, float] = dict(
         node.outside.rows("SELECT team, sum(joules) FROM v_energy_1h GROUP BY team ORDER BY team")
     )
@@ -215,6 +216,9 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
         *(partial(ask, since=since, until=until) for ask in WINDOWED),
         lambda client: per_outcome(client, Asked(("team", "hardware"), since, until + 60)),
         lambda client: client.rows("SELECT * FROM v_outcome_1h ORDER BY t, workload_id, outcome"),
+        lambda client: client.rows("SELECT * FROM v_outcome_1d ORDER BY t, workload_id, outcome"),
+        lambda client: client.rows("SELECT * FROM v_device_1d ORDER BY t, device_id"),
+        lambda client: client.rows("SELECT * FROM v_site_1h ORDER BY t, site, class"),
         *WHENEVER,
         lambda client: {**report.build(client, since, until), "generated": None},
         lambda client: recent_tenures(client, ["podresources"]),
@@ -225,6 +229,8 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
     for ask in asked:
         assert ask(node.outside) == ask(node.shard), ask
     assert queries.energy(node.outside, "team", since, until)[0]["joules"] > 0
+    ((total,),) = node.outside.rows("SELECT sum(joules) FROM v_device_1d")
+    assert total == pytest.approx(700 * 7200)
 
 
 def test_a_mark_that_is_seen_late_is_not_missed(node: Node) -> None:
