@@ -25,10 +25,11 @@ NOW = (
 )  # fmt: skip
 """Copied for each copy of the fleet, not for days before: what is kept for days, or has no time."""
 HOURS = (
-    "tick_hour", "tick_day", "idle_hour", "activity_hour", "charge_1h", "workload_1h",
-    "workload_1d", "outcome_1h", "reconcile_1h", "device_1d", "outcome_1d",
+    "tick_hour", "idle_hour", "charge_1h", "workload_1h", "workload_1d", "outcome_1h",
+    "reconcile_1h", "device_1d", "outcome_1d",
 )  # fmt: skip
-"""Copied for each copy of the fleet and for each day."""
+"""Copied for each copy of the fleet and for each day. What views make of these is not, nor what
+boards read of the last day alone (``activity_hour``, which copies of ``sample`` fill)."""
 BOTH = ("ledger_hour", "slo_1h", "allocation_hour")
 """Copied for each day."""
 TIMES = ("t", "hour", "day", "start_hour", "first_valid", "last_valid")

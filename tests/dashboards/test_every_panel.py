@@ -96,6 +96,10 @@ def _is_series(columns: Answer) -> None:
     assert len(keys) == len(set(keys))
 
 
+def test_only_panels_are_silent() -> None:
+    assert SILENT.keys() <= {(uid, panel["title"]) for uid, panel in ASKING}
+
+
 def test_one_node_is_a_part_of_the_fleet(fleet: Fleet) -> None:
     panel = KNOWN.panel(TRIAL.uid, 2)
     (everything,) = answered(fleet.client, TRIAL.uid, panel, fleet.end)

@@ -1,4 +1,4 @@
-"""``/v1/boards``: the boards as JSON, what their panels answer, and what they can be narrowed to."""
+"""``/v1/boards``: boards as JSON, what their panels answer, and what narrows them."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ OPERATIONS = (
         },
         (
             _UID,
-            Parameter("id", "Of the panel, in the board's JSON", whole(), is_required=True,
-                      where="path"),
+            Parameter("id", "Number of the panel in the board's JSON", is_required=True,
+                      where="path", example="2"),
             _FROM, _TO, _CHOSEN,
         ),
         refusals=(400, 404),
@@ -82,7 +82,7 @@ OPERATIONS = (
         {openapi.JSON: record({"name": text(), "label": text(), "values": listed(text())})},
         (
             _UID,
-            Parameter("name", "Of the variable", is_required=True, where="path", example="team"),
+            Parameter("name", "Of the variable", is_required=True, where="path", example="site"),
             _FROM, _TO, _CHOSEN,
         ),
         refusals=(400, 404),

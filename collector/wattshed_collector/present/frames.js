@@ -146,5 +146,5 @@ const frames = (() => {
       .replace("${__url_time_range}", range).replace("${collector}", "");
   }
 
-  return { fields, series, settings, threshold, valueColor, barColor, mapped, text, color, link };
+  return { fields, series, settings, threshold, valueColor, barColor, mapped, text, color, area, link };
 })();

@@ -85,11 +85,12 @@ const plots = (() => {
     const scale = grafanaUnits.axis(top(all), unit);
     const usual = pace(all.length ? all[0].times : [], answer.window.step);
     const many = all.length > LEGEND_MOST;
+    const isNamed = all.length > 1 || answer.columns.some(({ kind }) => kind === "text");
     return {
       data: all.map((one) => trace(one, usual, local, scale)),
       layout: layout({
         height, barmode: "relative", bargap: 0, hovermode: many ? "closest" : "x unified",
-        showlegend: all.length > 1 && !many || all.some(isDashed), shapes: limits(panel, scale),
+        showlegend: isNamed && !many || all.some(isDashed), shapes: limits(panel, scale),
         margin: { l: 8, r: 10, t: 10, b: 8 },
         legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", traceorder: "normal",
                   font: { color: css("--text"), size: 11.5 } },
@@ -141,13 +142,13 @@ const plots = (() => {
 
   function stateColor(one, value) {
     const said = frames.mapped(one.settings, value);
-    if (said && said.color) return frames.color(said.color);
-    return frames.color(frames.threshold(one.settings, value));
+    if (said && said.color) return frames.area(said.color);
+    return frames.area(frames.threshold(one.settings, value));
   }
 
   // As high as the card, or higher where the rows would be too thin to read.
   function rows(titles, answer, local, height, least) {
-    const high = Math.min(Math.max(height, 44 + least * titles.length), 44 + 30 * titles.length);
+    const high = Math.min(Math.max(height, 44 + least * titles.length), 64 + 30 * titles.length);
     const every = Math.ceil(13 / ((high - 44) / titles.length));
     const named = titles.filter((_, row) => row % every === 0);
     return layout({
