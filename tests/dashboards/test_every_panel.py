@@ -85,9 +85,7 @@ def test_it_takes_one_value(
     chosen = {name: value for name, value in one_of_each.items() if name in named}
     columns = answered(fleet.client, uid, panel, fleet.end, **chosen)
     everything = answered(fleet.client, uid, panel, fleet.end)
-    assert [(c["name"], c["kind"]) for c in columns] == [
-        (c["name"], c["kind"]) for c in everything
-    ]
+    assert [(c["name"], c["kind"]) for c in columns] == [(c["name"], c["kind"]) for c in everything]
 
 
 @panels
