@@ -6,14 +6,17 @@ supported meters from the one that the tests are held to.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from wattshed_collector import alert_watch, openapi_markdown, served, slo_metrics, telemetry
 from wattshed_collector import config as collector
-from wattshed_collector import openapi_markdown, served, slo_metrics, telemetry
 from wattshed_collector.outcomes import look
 from wattshed_collector.outcomes.engines import SERVERS
+from wattshed_dashboards.boards import BOARDS
+from wattshed_dashboards.model import Panel
 from wattshed_exporter import config as exporter
 from wattshed_exporter import semconv, settings
 
@@ -32,7 +35,8 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Written by `make docs` from `wattshed_exporter/semconv` and",
-        "`wattshed_collector/telemetry.py` and `slo_metrics.py`; edit those.",
+        "`wattshed_collector/telemetry.py` and `slo_metrics.py`, and of signals from",
+        "`dashboards/alerts/alerts.yaml`; edit those.",
         "",
         "## Exporter",
         "",
@@ -65,6 +69,10 @@ def metrics() -> str:
             f"| `{telemetry.PREFIX}{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |"
             for h in table_
         ]
+    lines += ["", "### Signals of alerts", "", *HEAD]
+    lines += [
+        f"| `{h.name}` | gauge | {h.help} | {', '.join(h.labels)} |" for h in alert_watch.gauges()
+    ]
     lines += ["", "### Energy SLOs", "", *HEAD]
     for kind, table_ in (("gauge", slo_metrics.GAUGES), ("counter", slo_metrics.COUNTERS)):
         lines += [f"| `{h.name}` | {kind} | {h.help} | {', '.join(h.labels)} |" for h in table_]
@@ -109,6 +117,41 @@ def outcome_rules() -> str:
     return "\n".join(lines)
 
 
+def boards() -> str:
+    """Return docs/BOARDS.md: what each board answers and what each panel says."""
+    lines = [
+        "# Boards",
+        "",
+        "Written by `make docs` from `dashboards/src/wattshed_dashboards/boards`; edit those. The",
+        "collector shows them at `/boards`, Grafana from `dashboards/grafana/*.json`: the same panels",
+        "of the same SQL. `GET /v1/boards/{uid}/panels/{id}` gives what a panel answers as JSON.",
+        "",
+        "| board | question | looks back |",
+        "|---|---|---|",
+        *(f"| [{b.title}](#{_anchor(b.title)}) | {b.question} | {b.window} |" for b in BOARDS),
+    ]
+    for board in BOARDS:
+        lines += ["", f"## {board.title}", "", board.question]
+        if board.variables:
+            lines[-1] += f" It can be narrowed by {', '.join(board.variables)}."
+        for row in board.rows:
+            lines += ["", f"### {board.title}: {row.title}", ""]
+            lines += [_said(panel) for panel in row.panels]
+    return "\n".join(lines) + "\n"
+
+
+def _said(panel: Panel) -> str:
+    unit = f", {panel.unit}" if panel.unit else ""
+    runbook = f" Runbook: [{panel.runbook}](../dashboards/runbooks/{panel.runbook}.md)."
+    said = " ".join(panel.description.split())
+    return f"* **{panel.title}** ({panel.kind}{unit}): {said}{runbook if panel.runbook else ''}"
+
+
+def _anchor(title: str) -> str:
+    """Return how a heading is linked to: without what is no letter, figure, space or hyphen."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def _way(way: Mapping[str, str]) -> str:
     minus = f" minus `{way['minus']}`" if "minus" in way else ""
     caveat = f" (**{way['caveat']}**)" if "caveat" in way else ""
@@ -121,6 +164,7 @@ def generated() -> dict[Path, str]:
     return {
         outcomes: _between(outcomes.read_text(encoding="utf-8"), "rules", outcome_rules()),
         ROOT / "docs" / "API.md": openapi_markdown.markdown(served.OPERATIONS),
+        ROOT / "docs" / "BOARDS.md": boards(),
         ROOT / "docs" / "METRICS.md": metrics(),
         ROOT / "docs" / "SUPPORTED.md": supported(),
         readme: _between(readme.read_text(encoding="utf-8"), "configuration", configuration()),

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -95,3 +96,23 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command += ["-keyout", f"{name}.key", "-out", f"{name}.pem", *more, *signed]
         subprocess.run(command, check=True, capture_output=True, cwd=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return a function that opens an address in Chromium and answers with the page it became."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian package chromium)")
+
+    def dump(address: str) -> str:
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
+        command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
+        command += ["--disable-component-update", "--window-size=1400,2400"]
+        command += [f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
+        command += ["--virtual-time-budget=9000", "--dump-dom", address]
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, check=True
+        ).stdout.decode()
+
+    return dump

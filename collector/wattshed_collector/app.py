@@ -25,12 +25,13 @@ from wattshed_dashboards import files
 from wattshed_dashboards.boards import BOARDS
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, place, served
+from . import address, alert_watch, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
 from .api.described import DocumentApi
+from .api.expected_idle import ExpectedIdleApi
 from .api.facts import FactsApi
 from .api.fleet import FleetApi
 from .api.ledger import LedgerApi
@@ -78,7 +79,7 @@ from .self_report import SELF_HEADER, reporting
 from .self_watch import SelfWatch
 from .slo_metrics import Exposed
 from .slo_watch import SloFileWatch, SloWatch
-from .store import lease, memory, places, shards
+from .store import lease, memory, places, shards, working
 from .store.budget import Budget, always_open
 from .store.client import Client, Store
 from .store.disk import DiskWatch
@@ -176,6 +177,9 @@ async def running(
         await stack.enter_async_context(_beside(drifts.keep()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
+        alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
+        telemetry.registry.register(alerts)
+        await stack.enter_async_context(_beside(alerts.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
         )
@@ -202,6 +206,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         tenure = Tenure()
         client = store.client()
         find_again(client, time.time())
+        working.find_again(client, time.time())
         tenure.learn(recent_tenures(client, SOURCES))
         produced = _produced(config, telemetry, client)
         heard = produced.owners.saw
@@ -268,6 +273,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
+    app.add_routes(ExpectedIdleApi(reader).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     boards = Boards(BOARDS)
     app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())

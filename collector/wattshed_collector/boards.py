@@ -45,10 +45,14 @@ class Column(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A time range and what was chosen; a variable that is not named has everything."""
+    """A time range and what was chosen; a variable that is not named has everything.
+
+    Of a range that ends now, the last ``open_ms`` are not charged yet: series end before them.
+    """
 
     window: Window
     chosen: Mapping[str, Sequence[str]]
+    open_ms: int = 0
 
 
 class Boards:
@@ -94,7 +98,7 @@ class Boards:
         panel = self.panel(uid, number)
         sql = str(panel["targets"][0]["rawSql"])
         is_series = panel["targets"][0]["format"] == 0
-        window = aligned(asked.window) if is_series else asked.window
+        window = aligned(asked.window, asked.open_ms) if is_series else asked.window
         return ask(client, sql, window, self._chosen(uid, asked))
 
     def choices(self, client: Client, uid: str, name: str, asked: Asked) -> list[str]:
@@ -130,12 +134,12 @@ def ask(client: Client, sql: str, window: Window, chosen: Mapping[str, Chosen]) 
     return [_column(*column) for column in client.columns(statement, parameters)]
 
 
-def aligned(window: Window) -> Window:
-    """Cut a window at full steps, so that no curve falls to an edge that is no full step."""
+def aligned(window: Window, open_ms: int = 0) -> Window:
+    """Cut a window at full steps, and before what is still open: no curve falls at its edges."""
     step = window.interval_ms
     if (window.to_ms - window.from_ms) // step < ALIGNED_FROM:
         return window
-    first, last = window.from_ms // step * step, window.to_ms // step * step - 1000
+    first, last = window.from_ms // step * step, (window.to_ms - open_ms) // step * step - 1000
     return Window(first, last, step)
 
 

@@ -24,7 +24,7 @@ from .telemetry import PREFIX, Telemetry
 log = logging.getLogger(__name__)
 
 SENDER = "wattshed"
-FIRST_SECONDS = 10.0
+FIRST_SECONDS = 30.0
 _COUNTERS = (
     "lag_seconds_bucket",
     "requests_total",

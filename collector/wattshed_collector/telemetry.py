@@ -99,6 +99,11 @@ COUNTERS: tuple[Health, ...] = (
     Health("ledger_seconds_total", "Time that the ledger worked."),
     Health("ledger_hours_total", "Hours that the ledger recomputed."),
     Health(
+        "signal_failures_total",
+        "Times that a signal of alerts could not be asked of the store; its gauge is absent then.",
+        ("signal",),
+    ),
+    Health(
         "ledger_skipped_hours_total",
         "Hours that changed and were left alone, because their raw readings may be gone.",
     ),
@@ -189,6 +194,11 @@ WATCHED_GAUGES: tuple[Health, ...] = (
     ),
     Health("calibration_age_seconds", "Time since the calibration of the same 200 keys.", NUMERICS),
     Health("numerics_drift_limit_ratio", "Drift beyond which a key is called drifted."),
+    Health(
+        "signal_series_left_out",
+        "Series of a signal beyond 10,000, of which the largest are shown.",
+        ("signal",),
+    ),
     Health("calibration_limit_seconds", "Age beyond which a calibration is called stale."),
 )
 PREFIX = "wattshed_collector_"

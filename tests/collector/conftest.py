@@ -46,6 +46,7 @@ FACTS = (
     "detail",
     "metric_sample",
     "device",
+    "expected_idle",
     "workload",
     "allocation",
     "outcome",
@@ -55,6 +56,7 @@ FACTS = (
 )
 DERIVED = (
     "latest",
+    "device_work",
     "tick_hour",
     "dirty",
     "measured_1m",

@@ -72,9 +72,7 @@ def test_an_answer_by_column(shared_bed: Bed) -> None:
         toDate('2023-11-14') AS day, 0 / 0 AS no, NULL AS missing, toUInt64(7) AS n, true AS yes,
         toDecimal64(1.5, 2) AS d, ['a', 'b'] AS l, map('k', 'v') AS m,
         toLowCardinality('t') AS text"""
-    found = {
-        c["name"]: (c["kind"], c["values"][0]) for c in ask(shared_bed.client, sql, HOUR, {})
-    }
+    found = {c["name"]: (c["kind"], c["values"][0]) for c in ask(shared_bed.client, sql, HOUR, {})}
     assert found == {
         "at": ("time", 1_700_000_000), "fine": ("time", 1.5), "day": ("time", 1_699_920_000),
         "no": ("number", None), "missing": ("text", None), "n": ("number", 7),

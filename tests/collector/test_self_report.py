@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 Collect = Callable[[Config], AbstractContextManager["Running"]]
 
 
+RECORDED = """
+SELECT value FROM v_stack WHERE metric = 'wattshed_collector_ticks_total'
+  AND labels['receiver'] = 'otlp' AND instance LIKE '%:0' AND value = 1
+"""
+
+
 class Backend(ThreadingHTTPServer):
     """Takes OTLP over HTTP and parses it with the stock messages."""
 
@@ -111,7 +117,9 @@ def test_spans_and_metrics_reach_an_otlp_backend(tmp_path: Path, collect: Collec
             data=str(tmp_path),
             ledger=Ledger(interval_seconds=0.2),
             telemetry=SelfReport(
-                enabled=True, otlp_endpoint=f"http://127.0.0.1:{told.server_address[1]}"
+                enabled=True,
+                otlp_endpoint=f"http://127.0.0.1:{told.server_address[1]}",
+                record_seconds=0.2,
             ),
         )
         with collect(config) as collector:
@@ -120,6 +128,9 @@ def test_spans_and_metrics_reach_an_otlp_backend(tmp_path: Path, collect: Collec
             assert collector._ask("GET", "/v1/status", None, ours).status == 200
             deadline = time.monotonic() + 120
             while not collector.counter("ledger_runs_total", result="ok"):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            while not collector.rows(RECORDED):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         spans, metrics = told.spans(), told.instruments()

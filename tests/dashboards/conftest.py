@@ -113,6 +113,6 @@ def fleet(
     end = fleet_folder(folder)
     store = Store(folder)
     client = store.client(only_reads=True)
-    yield Fleet(client, folder, int(end) // 60 * 60)
+    yield Fleet(client, store, folder, int(end) // 60 * 60)
     client.close()
     store.close()

@@ -137,10 +137,25 @@ def fleet() -> Batch:
 
 
 @pytest.fixture(scope="module")
-def client(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def store(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     folder = tmp_path_factory.mktemp("store")
     stores.prepare(folder, Layout(raw_days=0, minute_days=0))
     store = Store(folder)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def before(store: Store) -> list[dict[str, Any]]:
+    """All rows that the panels have of a store in which there is nothing."""
+    client = store.client()
+    rows = [row for asked in EACH_PANEL for row in ask(client, asked.values[0], EVERYTHING)]  # type: ignore[arg-type]
+    client.close()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def client(store: Store, before: object) -> Iterator[Client]:
     client = store.client()
     writer = Writer(store.client, window_seconds=0.0, share=1.0, mark_seconds=0.0)
     writer.submit(fleet()).result(120)
@@ -149,7 +164,6 @@ def client(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     Ledger(client, Policy(raw_days=0)).run()
     yield client
     client.close()
-    store.close()
 
 
 def _say(client: Client) -> None:
@@ -198,6 +212,11 @@ def one(client: Client, board: Board, title: str, **chosen: Chosen) -> float:
     """What a panel of one number says."""
     ((value, *_),) = (row.values() for row in ask(client, panel(board, title), chosen))
     return float(value)
+
+
+def test_where_there_is_nothing_nothing_is_said(before: list[dict[str, Any]]) -> None:
+    """No error, and no number but of what can be counted: there are none of it."""
+    assert {value for row in before for value in row.values()} <= {None, 0}
 
 
 @pytest.mark.parametrize("panel", EACH_PANEL)

@@ -18,6 +18,9 @@ from wattshed_dashboards.macros import Window
 
 from .window import LONGEST_S, range_ms
 
+OPEN_MS = 120_000
+"""How long readings are on their way and wait for the ledger, about."""
+
 _UID = Parameter("uid", "Of the board", is_required=True, where="path", example="wattshed-fleet")
 _FROM = Parameter(
     "from",
@@ -154,7 +157,8 @@ class BoardsApi:
         query = request.query
         told = query.get("from", "now-6h"), query.get("to", "now")
         first, last = range_ms(*told, time.time(), self._longest_seconds)
-        return Asked(Window.of(first, last, POINTS), chosen_of(query.items()))
+        open_ms = OPEN_MS if told[1] == "now" else 0
+        return Asked(Window.of(first, last, POINTS), chosen_of(query.items()), open_ms)
 
 
 def _named(handler: Handler) -> Handler:

@@ -17,6 +17,7 @@ from . import (
     bench,
     dashboards,
     dead_letters,
+    expected_idle,
     imports,
     ledger,
     migrate,
@@ -45,6 +46,7 @@ EXAMPLES = """examples:
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules
   wattshed slo check                           does an objective for energy per outcome burn?
   wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
+  wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -75,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         quality,
         slo,
         alerts,
+        expected_idle,
         ledger,
         targets,
         outcomes,

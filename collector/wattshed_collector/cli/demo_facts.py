@@ -121,11 +121,11 @@ def price(site: str, at_s: int) -> float:
 def _site(site: str, first: int, days: Sequence[int]) -> Iterator[Document]:
     yield _factor("pue", site, first, PUE[site], "1")
     yield _factor("power_budget_watts", site, first, BUDGET_WATTS[site], "W")
-    yield _factor("price", site, first, price(site, first), "EUR")
+    yield _factor("price", site, first, price(site, first), "EUR/kWh")
     for day in days:
         for hour in (DAY_BEGINS_HOUR, NIGHT_BEGINS_HOUR):
             at = day + hour * HOUR_S
-            yield _factor("price", site, at, price(site, at), "EUR")
+            yield _factor("price", site, at, price(site, at), "EUR/kWh")
         for at in range(day, day + DAY_S, HOUR_S):
             yield _factor("carbon_g_per_kwh", site, at, carbon_g_per_kwh(site, at), "g/kWh")
 

@@ -3,18 +3,21 @@
 An allocation is ``{device, workload, start, end, share, activity, method, revision}``; a workload
 is its key, or ``{key, name, team, ...}``; a factor is ``{kind, site, start, value, unit, source}``;
 a score is ``{model, precision, batch_class, hardware, workload, metric, score, better, at, kind,
-samples, note}``. Times are RFC 3339 or Unix seconds.
+samples, note}``; expected idleness is ``{id, workload, team, node, reason, by, since, until}``.
+Times are RFC 3339 or Unix seconds.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.expected_idle import LONGEST_S, Expected
 from wattshed_collector.factor import Factor
 from wattshed_collector.quality import BETTER, KINDS, Score
 from wattshed_exporter.model import Allocation, Batch, Doubtful, Workload
@@ -37,8 +40,9 @@ SCORE_FIELDS = frozenset(
         *("better", "at", "kind", "samples", "note"),
     }
 )
+EXPECTED_FIELDS = frozenset({"id", "workload", "team", "node", "reason", "by", "since", "until"})
 LONGEST_NAME = 200
-LEAST = {"pue": 1.0, "carbon": 0.0}
+LEAST = {"pue": 1.0, "carbon": 0.0, "power_budget_watts": 1.0}
 """Smallest value of a kind of factor; prices may be negative."""
 
 Json = Mapping[str, Any]
@@ -215,6 +219,30 @@ def scores(body: bytes, latest_s: float) -> list[Score]:
             samples,
             record.name("note", ""),
         )
+
+    return _each(body, read)
+
+
+def expected(body: bytes, now_s: float) -> list[Expected]:
+    """Read expected idleness, one or a list; an id that is not given is made. Raises Problems."""
+
+    def read(where: str, said: Json, problems: list[str]) -> Expected:
+        record = Record(where, said, problems)
+        record.only(EXPECTED_FIELDS)
+        if "until" in said and said["until"] is None:
+            return Expected(record.name("id"), None)
+        workload, team, node = (record.name(name, "") for name in ("workload", "team", "node"))
+        if not (workload or team or node):
+            record.fail("workload", "is missing, and team and node: of whom is it expected?")
+        until_s = record.seconds("until")
+        if not now_s < until_s <= now_s + LONGEST_S:
+            record.fail("until", "must be in the future, at most a year from now")
+        since_s = record.seconds("since") if "since" in said else now_s
+        if since_s >= until_s:
+            record.fail("since", "must be before until")
+        made = record.name("id", "") or secrets.token_hex(4)
+        why, who = record.name("reason"), record.name("by", "")
+        return Expected(made, until_s, since_s, workload, team, node, why, who)
 
     return _each(body, read)
 

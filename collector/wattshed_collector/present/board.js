@@ -9,6 +9,15 @@
   state.from ||= board.time.from;
   state.to ||= board.time.to;
 
+  // The window that the board is made for stands among those that every board has.
+  const seconds = (begin) => {
+    const [, count, unit] = /^now-(\d+)([smhdwMy])$/.exec(begin) || [0, 0, "s"];
+    return Number(count) * { s: 1, m: 60, h: 3600, d: 86400, w: 604800, M: 2592000, y: 31536000 }[unit];
+  };
+  const own = [board.time.from.replace("now-", ""), board.time.from];
+  const windows = [...config.windows.filter(([, begin]) => seconds(begin) !== seconds(own[1])), own]
+    .sort(([, a], [, b]) => seconds(a) - seconds(b));
+
   const panelsOf = board.panels.flatMap((panel) => (panel.type === "row" ? panel.panels : [panel]));
   const bodyOf = (panel) => byId(`panel-${panel.id}`).querySelector(".body");
   const answers = new Map();
@@ -95,7 +104,7 @@
   }
 
   function show() {
-    controls.windows(state, config.windows, change);
+    controls.windows(state, windows, change);
     controls.boards(config.boards, board.uid, state);
     const open = document.querySelector(".variable[open]")?.dataset.name;
     if (open) return;

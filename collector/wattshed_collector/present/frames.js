@@ -2,10 +2,13 @@
 const frames = (() => {
   const NAMED = { blue: "--active", orange: "--idle_held", green: "--good", yellow: "--warn",
                   red: "--idle_unallocated", text: "--text", purple: "--purple" };
-  const PALETTE = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8", "--c9", "--c10"];
+  const PALETTE = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8", "--c9", "--c10",
+                   "--c11", "--c12", "--c13", "--c14"];
   const VALUE = "Value";
 
   const color = (name) => (NAMED[name] ? figures.css(NAMED[name]) : name);
+  // An area in the colour of text would be black.
+  const area = (name) => (name === "text" ? figures.css("--overhead") : color(name));
 
   // The panel's defaults with what its overrides say of any of these names.
   function settings(panel, ...names) {
@@ -39,6 +42,11 @@ const frames = (() => {
   function valueColor(told, value) {
     if (told.color && told.color.mode === "fixed") return color(told.color.fixedColor);
     return units.known(value) ? color(threshold(told, value)) : color("text");
+  }
+
+  function barColor(told, value) {
+    if (told.color && told.color.mode === "fixed") return area(told.color.fixedColor);
+    return area(threshold(told, value));
   }
 
   function mapped(told, value) {
@@ -107,12 +115,12 @@ const frames = (() => {
   // The same name has the same colour on every board, as long as it is free.
   function colored(all) {
     const fixed = all.map(({ settings: { color: told } }) =>
-      (told && told.mode === "fixed" ? color(told.fixedColor) : null));
+      (told && told.mode === "fixed" ? area(told.fixedColor) : null));
     const taken = new Set(PALETTE.flatMap((name, at) => (fixed.includes(figures.css(name)) ? at : [])));
     for (const one of all) {
       const { color: told } = one.settings;
       if (told && told.mode === "fixed") {
-        one.color = color(told.fixedColor);
+        one.color = area(told.fixedColor);
         continue;
       }
       let at = hash(one.title) % PALETTE.length;
@@ -138,5 +146,5 @@ const frames = (() => {
       .replace("${__url_time_range}", range).replace("${collector}", "");
   }
 
-  return { fields, series, settings, threshold, valueColor, mapped, text, color, link };
+  return { fields, series, settings, threshold, valueColor, barColor, mapped, text, color, link };
 })();

@@ -84,6 +84,18 @@ const grafanaUnits = (() => {
     }
   }
 
+  function plainAxis(size, unit) {
+    if (unit === "bytes") {
+      const group = Math.min(Math.max(Math.floor(Math.log2(size || 1) / 10), 0), 5);
+      return { divisor: 1024 ** group, suffix: ` ${["B", "KiB", "MiB", "GiB", "TiB", "PiB"][group]}` };
+    }
+    const [kind, text] = [unit.slice(0, unit.indexOf(":")), unit.slice(unit.indexOf(":") + 1)];
+    if (kind === "prefix" || kind === "currency") return { divisor: 1, suffix: "", prefix: text };
+    const name = kind === "suffix" || kind === "count" ? text : RATES[unit] || "";
+    const { divisor, suffix } = size >= 10000 ? units.scale(size, "") : { divisor: 1, suffix: "" };
+    return { divisor, suffix: `${suffix}${name ? ` ${name}` : ""}`.replace(/^ {2}/, " ") };
+  }
+
   // One divisor and suffix for an axis, so that its ticks read "2 kW", "4 kW".
   function axis(most, unit = "") {
     const size = Math.abs(most);
@@ -105,7 +117,7 @@ const grafanaUnits = (() => {
     if (unit.startsWith("currency") && !unit.includes(":")) {
       return { divisor: 1, suffix: "", prefix: CURRENCIES[unit.slice(8)] || "" };
     }
-    return { divisor: 1, suffix: unit in RATES ? ` ${RATES[unit]}` : "" };
+    return plainAxis(size, unit);
   }
 
   return { format, axis, time };

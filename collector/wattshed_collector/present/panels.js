@@ -53,7 +53,7 @@ const panels = (() => {
     const bars = value.values.map((amount, row) => {
       const fill = element("i");
       fill.style.width = `${most > min ? 100 * Math.max(0, amount - min) / (most - min) : 0}%`;
-      fill.style.background = frames.valueColor(value.settings, amount);
+      fill.style.background = frames.barColor(value.settings, amount);
       const name = names.map(({ values }) => values[row]).filter(Boolean).join(", ");
       const [links] = [value, ...names].map(({ settings }) => settings.links)
         .filter((told) => told && told.length);
@@ -148,9 +148,9 @@ const panels = (() => {
   function nothing(panel, answer, body) {
     const { noValue } = (panel.fieldConfig || {}).defaults || {};
     const when = `${grafanaUnits.time(answer.window.start)} to ${grafanaUnits.time(answer.window.end)}`;
-    body.replaceChildren(element("div", { class: "none" },
-      element("b", {}, noValue || "No data"),
-      element("p", {}, `The store has nothing for this question, ${when}, as it is narrowed.`)));
+    const why = `The store has nothing for this question, ${when}, as it is narrowed.`;
+    body.replaceChildren(element("div", { class: "none", title: why },
+      element("b", {}, noValue || "No data"), panel.type === "stat" ? [] : element("p", {}, why)));
   }
 
   function failed(body, said) {

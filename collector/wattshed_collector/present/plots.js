@@ -2,6 +2,7 @@
 const plots = (() => {
   const { plain, short, layout, css, HOURS } = figures;
   const LEGEND_MOST = 12;
+  const NAMED_MOST = 12;
 
   function clock(window) {
     const offset = new Date(window.end * 1000).getTimezoneOffset() * 60;
@@ -116,7 +117,7 @@ const plots = (() => {
     return made;
   }
 
-  function stateTimeline(panel, answer) {
+  function stateTimeline(panel, answer, height) {
     const all = frames.series(panel, answer);
     const local = clock(answer.window);
     const usual = pace(all.length ? all[0].times : [], answer.window.step);
@@ -135,7 +136,7 @@ const plots = (() => {
         hovertemplate: "<b>%{customdata[2]}</b><br>%{customdata[0]} from %{customdata[1]}<extra></extra>",
       };
     });
-    return { data, layout: rows(all.map(({ title }) => title), answer, local, 24) };
+    return { data, layout: rows(all.map(({ title }) => title), answer, local, height) };
   }
 
   function stateColor(one, value) {
@@ -144,19 +145,29 @@ const plots = (() => {
     return frames.color(frames.threshold(one.settings, value));
   }
 
-  function rows(titles, answer, local, pitch) {
+  // As high as the card, or higher where the rows would be too thin to read.
+  function rows(titles, answer, local, height) {
+    const least = titles.length > 12 ? 13 : 16;
+    const most = 44 + 30 * titles.length;
     return layout({
-      height: 44 + pitch * titles.length, barmode: "overlay", hovermode: "closest",
+      height: Math.min(Math.max(height, 44 + least * titles.length), most), barmode: "overlay", hovermode: "closest",
       margin: { l: 8, r: 10, t: 6, b: 8 }, showlegend: false,
       xaxis: { type: "date", range: [answer.window.start, answer.window.end].map(local),
                showgrid: false, tickformatstops: HOURS, nticks: 7 },
       yaxis: { type: "category", autorange: "reversed", fixedrange: true, showgrid: false,
                categoryarray: titles, tickvals: titles, ticklabelstandoff: 6,
+               tickfont: { size: titles.length > 12 ? 10.5 : 12 },
                ticktext: titles.map((title) => plain(short(title, 24))) },
     });
   }
 
-  function heatmap(panel, answer) {
+  // Where cells begin, and where the last one ends.
+  function edges(times, window) {
+    const last = times[times.length - 1];
+    return times.length ? [...times, last + pace(times, Math.max(window.end - last, window.step))] : [];
+  }
+
+  function heatmap(panel, answer, height) {
     const all = frames.series(panel, answer);
     const local = clock(answer.window);
     const { unit } = (panel.options.cellValues || {});
@@ -165,14 +176,19 @@ const plots = (() => {
     const said = cells.map((line) => line.map((value) => grafanaUnits.format(value, told.unit)));
     return {
       data: [{
-        type: "heatmap", x: all.length ? all[0].times.map((t) => local(t)) : [],
+        type: "heatmap", x: edges(all.length ? all[0].times : [], answer.window).map(local),
         y: all.map(({ title }) => title), z: cells, customdata: said, xgap: 1, ygap: 1,
         hoverongaps: false, showscale: false,
         colorscale: [[0, css("--line")], [0.5, css("--idle_held")], [1, css("--idle_unallocated")]],
         hovertemplate: "<b>%{y}</b>, %{x|%a %e %b %H:%M}<br>%{customdata}<extra></extra>",
       }],
-      layout: rows(all.map(({ title }) => title), answer, local, all.length > 12 ? 14 : 22),
+      layout: rows(all.map(({ title }) => title), answer, local, height),
     };
+  }
+
+  function pointColor(panel) {
+    const { color: told } = panel.fieldConfig.defaults;
+    return told && told.mode === "fixed" ? frames.color(told.fixedColor) : css("--c1");
   }
 
   function xyChart(panel, answer, height) {
@@ -184,12 +200,17 @@ const plots = (() => {
       .join("<br>"));
     const scales = [x, y].map((field) => grafanaUnits.axis(
       Math.max(0, ...finite(field.values).map(Math.abs)), field.settings.unit));
+    const texts = all.filter(({ kind }) => kind === "text");
+    const names = texts.length ? x.values.map((_, row) => plain(short(
+      texts.slice(0, 2).map(({ values }) => values[row]).filter(Boolean).join(" "), 22))) : [];
     const axis = (field, scale) => ({ title: { text: plain(field.title), font: { size: 12 } },
       ticksuffix: scale.suffix, rangemode: "tozero", nticks: 6 });
     const scaled = (field, scale) => field.values.map((v) => (v === null ? null : v / scale.divisor));
     return {
-      data: [{ type: "scatter", mode: "markers", x: scaled(x, scales[0]), y: scaled(y, scales[1]),
-               marker: { size: 10, opacity: 0.75, color: frames.valueColor(panel.fieldConfig.defaults, null) },
+      data: [{ type: "scatter", x: scaled(x, scales[0]), y: scaled(y, scales[1]), cliponaxis: false,
+               mode: names.length && answer.rows <= NAMED_MOST ? "markers+text" : "markers",
+               text: names, textposition: "top center", textfont: { color: css("--muted"), size: 11 },
+               marker: { size: 10, opacity: 0.75, color: pointColor(panel) },
                customdata: said, hovertemplate: "%{customdata}<extra></extra>" }],
       layout: layout({ height, showlegend: false, hovermode: "closest",
                        margin: { l: 8, r: 14, t: 10, b: 8 },

@@ -1,4 +1,4 @@
-"""Receiver of JSON documents: POST /v1/allocations, /v1/factors and /v1/quality.
+"""Receiver of JSON documents: POST /v1/allocations, /v1/factors, /v1/quality, /v1/expected-idle.
 
 200 means durable. A document that cannot be read is refused whole, with everything that is wrong
 with it; an allocation that can be read and cannot be true is kept in quarantine.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -25,7 +26,8 @@ from wattshed_collector.openapi import (
     text,
     whole,
 )
-from wattshed_collector.store import factors, quality
+from wattshed_collector.security.guard import LOCAL
+from wattshed_collector.store import expected_idle, factors, quality
 from wattshed_collector.store.read import Reader
 
 from .intake import Arrival, Intake, Refusal
@@ -56,7 +58,7 @@ _ALLOCATION = record(
 )
 _FACTOR = record(
     {
-        "kind": text("pue, price, ..."),
+        "kind": text("pue, price, power_budget_watts, ..."),
         "site": text('"": every site without one of its own'),
         "start": _TIME,
         "value": maybe(number("null ends what was said before")),
@@ -83,6 +85,21 @@ _SCORE = record(
         "note": text(),
     },
     optional=("precision", "batch_class", "hardware", "workload", "kind", "samples", "note"),
+)
+
+
+_EXPECTED = record(
+    {
+        "id": text("Replaces the entry of that id; without one it is made"),
+        "workload": text('Its name or key; "": any'),
+        "team": text(),
+        "node": text(),
+        "reason": text("Such as warm-standby, notebook or maintenance"),
+        "by": text("Who says so, where nobody is authenticated"),
+        "since": {**_TIME, "description": "Now, where it is not said"},
+        "until": {"type": ["string", "number", "null"], "description": "null ends that id now"},
+    },
+    optional=("id", "workload", "team", "node", "reason", "by", "since"),
 )
 
 
@@ -126,12 +143,24 @@ OPERATIONS = (
         role=ADMIN,
         refusals=SAID,
     ),
+    Operation(
+        "POST",
+        "/v1/expected-idle",
+        "Take whose idleness is expected and pages nobody, until when",
+        {openapi.JSON: record({"ids": listed(text())})},
+        takes={openapi.JSON: _each(_EXPECTED)},
+        role=ADMIN,
+        refusals=SAID,
+    ),
 )
 
 
 class DocumentReceiver:
-    """Takes allocations, factors and scores. ``oldest_seconds`` 0 accepts allocations of any age;
-    a score may be at most ``future_seconds`` ahead of our clock."""
+    """Takes allocations, factors, scores and what idleness is expected.
+
+    ``oldest_seconds`` 0 accepts allocations of any age; a score may be at most ``future_seconds``
+    ahead of our clock.
+    """
 
     def __init__(
         self,
@@ -152,6 +181,7 @@ class DocumentReceiver:
             web.post("/v1/allocations", self.allocations),
             web.post("/v1/factors", self.factors),
             web.post("/v1/quality", self.quality),
+            web.post("/v1/expected-idle", self.expected),
         ]
 
     async def allocations(self, request: web.Request) -> web.Response:
@@ -165,6 +195,10 @@ class DocumentReceiver:
     async def quality(self, request: web.Request) -> web.Response:
         """Take a list of scores; the same measurement said again replaces itself."""
         return await self._intake.answer(request, self._quality, refused)
+
+    async def expected(self, request: web.Request) -> web.Response:
+        """Take entries of expected idleness; one of a known id replaces it."""
+        return await self._intake.answer(request, self._expected, refused)
 
     async def _allocations(self, arrival: Arrival) -> web.Response:
         oldest_s = self._now() - self._oldest_seconds if self._oldest_seconds else 0.0
@@ -190,6 +224,13 @@ class DocumentReceiver:
         said = await document(self._intake, arrival, json_documents.scores, latest_s)
         await self._reader.ask(quality.put, said, self._now())
         return web.json_response({"accepted": len(said)})
+
+    async def _expected(self, arrival: Arrival) -> web.Response:
+        said = await document(self._intake, arrival, json_documents.expected, self._now())
+        if arrival.sender not in ("", LOCAL):  # who was authenticated cannot speak for another
+            said = [replace(entry, said_by=arrival.sender) for entry in said]
+        await self._reader.ask(expected_idle.put, said, self._now())
+        return web.json_response({"ids": [entry.id for entry in said]})
 
 
 async def document(intake: Intake, arrival: Arrival, load: Callable[..., T], *arguments: Any) -> T:

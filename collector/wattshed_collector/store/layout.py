@@ -28,6 +28,7 @@ SHARDED = {
     "charge_1m": _BY_DEVICE,
     "detail": _BY_DEVICE,
     "device_1d": _BY_DEVICE,
+    "device_work": _BY_DEVICE,
     "dirty": "cityHash64(hour)",
     "idle_hour": _BY_DEVICE,
     "latest": _BY_DEVICE,
@@ -59,6 +60,7 @@ them. What is summed over devices (``workload_1h``) has a row for each shard tha
 WHOLE = frozenset(
     {
         "device",
+        "expected_idle",
         "factor",
         "lease",
         "ledger_state",

@@ -170,6 +170,10 @@ LATEST: Types = {
         }.items()
     },
 }
+DEVICE_WORK: Types = {
+    "device_id": "UInt64",
+    **dict.fromkeys(("activity", "worked"), "SimpleAggregateFunction(max, UInt64)"),
+}
 TABLES: Mapping[str, Types] = {
     "dirty": {"hour": HOUR, "only_outcomes": "UInt8"},
     "device": DEVICE,
@@ -182,6 +186,7 @@ TABLES: Mapping[str, Types] = {
     "metric_sample": METRIC_SAMPLE,
     "tick": TICK,
     "latest": LATEST,
+    "device_work": DEVICE_WORK,
 }
 """In the order in which they are written: what others refer to comes first."""
 

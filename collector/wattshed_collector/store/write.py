@@ -37,12 +37,15 @@ from .rows import Ids, tables, undescribed_columns, unnamed_columns
 from .sink import MARK_SECONDS, Sink, Straight
 from .stacks import Numbers, Rows, by_table
 from .wide import said
+from .working import Working
 
 HOUR_MS, HOUR_S = 3_600_000, 3600
 log = logging.getLogger(__name__)
 
 AWAY_AFTER = 2
 """So many deliveries in a row that fail alone, and may work later, mean that the store is away."""
+WORKING_EVERY = 6
+"""Times ``latest_seconds`` for which it is gathered when devices worked."""
 LOOK_SECONDS = 0.1
 """Time between two looks at the queue during a rest."""
 QUIET_LOOKS = 3
@@ -100,6 +103,7 @@ class Writer:
         self._ids = Ids()
         self._dimensions = Dimensions(self._ids)
         self._latest = Latest(latest_seconds)
+        self._working = Working(WORKING_EVERY * latest_seconds)
         self.pulse = Pulse(self._ids)
         self._client: Client | None = None
         self._closing = threading.Event()
@@ -209,7 +213,12 @@ class Writer:
         is_due = last is not None and self._latest.is_due
         if last and is_due:
             inserts.append(encode(self._latest.with_waiting(last)))
+        self._working.gather(facts)
+        if working := self._working.due():
+            inserts.append(encode(working))
         self._sink.write(inserts)
+        if working:
+            self._working.written()
         self._dimensions.remember(news)
         self.pulse.know(news.batch.devices)
         if ticks:
@@ -221,14 +230,18 @@ class Writer:
 
     def _write_latest(self) -> None:
         """Write what devices said last where nobody else comes; what fails waits for the next."""
-        if (waiting := self._latest.waiting) is None:
+        working = self._working.due(always=self._closing.is_set())
+        waiting = [rows for rows in (self._latest.waiting, working) if rows is not None]
+        if not waiting:
             return
         try:
-            self._sink.write([encode(waiting)])
+            self._sink.write([encode(rows) for rows in waiting])
         except Exception as error:  # the thread must outlive whatever the driver raises
             log.warning("what devices said last could not be written: %s", error)
         else:
             self._latest.written()
+            if working:
+                self._working.written()
 
     def _unknown(self, news: News) -> Iterator[Frame]:
         if news.undescribed:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -302,23 +300,3 @@ REPORTS: dict[str, Callable[[], Report]] = {
 def reports() -> dict[str, Callable[[], Report]]:
     """Return the builders by name; each call builds a report of its own."""
     return REPORTS
-
-
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """Return a function that opens an address in Chromium and answers with the page it became."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed (Debian package chromium)")
-
-    def dump(address: str) -> str:
-        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-        command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
-        command += ["--disable-component-update", "--window-size=1400,2400"]
-        command += [f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]
-        command += ["--virtual-time-budget=9000", "--dump-dom", address]
-        return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120, check=True
-        ).stdout.decode()
-
-    return dump

@@ -85,6 +85,7 @@ def test_numbers_count_up_from_one() -> None:
         "outcome_rollup",
         "slo",
         "quality",
+        "signals",
     ]
 
 

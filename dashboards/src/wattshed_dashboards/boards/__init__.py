@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from wattshed_dashboards.model import Board
 
-from . import (
-    fleet,
-    lifecycle,
-    models,
-    node,
-    outcomes,
-    placement,
-    stack,
-    waste,
-    workloads,
-)
+from . import fleet, lifecycle, models, node, outcomes, placement, stack, waste, workloads
 
 BOARDS: tuple[Board, ...] = (
     fleet.BOARD,

@@ -20,7 +20,7 @@ GOOD_IS_LOW = (Step(None, Color.GOOD), Step(0.2, Color.WARN), Step(0.4, Color.BA
 LEDGER_NOTE = (
     "By the minute up to 25 hours, beyond by whole hours; the newest minutes are not charged yet."
 )
-COST_NOTE = "Nothing where a site has no price; with its PUE where it has one."
+COST_NOTE = "Nothing where a site has no price; without what its PUE adds."
 REASON_COLUMNS = {
     "unallocated": Column(color=Color.WARN),
     "held": Column(color=Color.IDLE),

@@ -188,8 +188,8 @@ WHO = Row(
                 "cost_per_million": Column("Cost of a million tokens", unit="short", decimals=3),
             },
             sql=f"""SELECT d.model AS model, devices, energy, d.used AS utilisation,
-       d.watts AS idle_watts, d.learned AS learned_watts, idle, hottest, d.held AS held_down, errors,
-       o.each AS joules_per_token, o.paid AS cost_per_million, o.money AS currency
+       d.watts AS idle_watts, d.learned AS learned_watts, idle, hottest, d.held AS held_down,
+       errors, o.each AS joules_per_token, o.paid AS cost_per_million, o.money AS currency
 FROM (
     SELECT model, uniqExact(device_id) AS devices, sum(joules) / 3600 AS energy,
            {_UTILISATION} AS used, {_IDLE_WATTS} AS watts, avg(idle_watts) AS learned,

@@ -202,7 +202,7 @@ ORDER BY tokens DESC LIMIT 200""",
 FROM (SELECT ai_model, precision, count, loaded_joules {_TOKENS}) AS o
 INNER JOIN (
     SELECT ai_model, precision, argMax(score, at) AS score FROM v_quality
-    WHERE metric = (SELECT metric FROM v_quality GROUP BY metric ORDER BY count() DESC LIMIT 1)
+    WHERE metric IN (SELECT metric FROM v_quality GROUP BY metric ORDER BY count() DESC LIMIT 1)
     GROUP BY ai_model, precision
 ) AS q ON q.ai_model = o.ai_model AND q.precision = o.precision
 GROUP BY o.ai_model, o.precision HAVING sum(o.count) > 0 ORDER BY score LIMIT 500""",
