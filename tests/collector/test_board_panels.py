@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wattshed_collector.factor import Factor
+from wattshed_collector.normalise.other import COUNTER, Other
+from wattshed_collector.receivers.others import rows
 from wattshed_collector.self_record import SelfRecord
 from wattshed_collector.store import factors
 from wattshed_collector.store.client import Client
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 MINUTES = 125
-EXPORTER = "n1/exporter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,6 @@ def _details(times: range) -> Iterator[Detail]:
         metric = "wattshed_throttled_seconds_total"
         yield Detail("n1/busy", "wattshed_xid_errors_total", ts, 2.0 * at, ("79",), times[0])
         yield Detail("n1/busy", metric, ts, 30.0 * at, ("sw_power_cap",), times[0])
-    yield Detail(EXPORTER, "wattshed_spool_dropped_total", times[-1], 3.0, ("otlp", "full"))
 
 
 def _outcomes(times: range) -> Iterator[Outcome]:
@@ -160,7 +160,7 @@ def asked(shared_bed: Bed) -> Asked:
     facts = Batch(
         ticks=tuple(ticks), details=tuple(_details(times)), outcomes=tuple(_outcomes(times))
     )
-    shared_bed.write(told, Batch(devices=(_device(EXPORTER, Kind.BOARD),)), facts)
+    shared_bed.write(told, facts)
     money = [Factor("price", "", 0, 0.5, "EUR/kWh"), Factor("pue", "s1", 0, 1.2)]
     factors.put(shared_bed.client, money, end / 1000)
     shared_bed.ledger().run()
@@ -175,10 +175,13 @@ async def _record(bed: Bed, end_ms: int) -> None:
     telemetry.watch("turned_away", lambda: {(): 0.0})
     telemetry.watch("ledger_settled_timestamp_seconds", lambda: {(): time.time() - 90})
     writer = bed.writer()
+    labels = '{"host.name":"n1","wattshed.reason":"full"}'
+    dropped = Other("wattshed.exporter.spool.dropped", labels, end_ms, 3.0, COUNTER)
+    writer.submit(Batch(), (rows([dropped], "n1"),)).result(60)
     record = SelfRecord(telemetry, writer, "here:1", 60.0, lambda: next(clock))
-    for rows in (5, 10):
-        telemetry.count("ticks_total", rows, receiver="otlp")
-        telemetry.count("rejected_total", rows, receiver="otlp", reason="future_timestamp")
+    for taken in (5, 10):
+        telemetry.count("ticks_total", taken, receiver="otlp")
+        telemetry.count("rejected_total", taken, receiver="otlp", reason="future_timestamp")
         telemetry.observe("lag_seconds", 2.0, receiver="otlp")
         await record.write()
     writer.close()
@@ -220,12 +223,23 @@ class TestFleet:
 
 class TestWaste:
     def test_reasons(self, asked: Asked) -> None:
-        rows = asked.rows(waste.BOARD, "Devices that idle the most")
-        assert {(row["device"], row["reason"]) for row in rows} == {
+        found = asked.rows(waste.BOARD, "Devices that idle the most")
+        assert {(row["device"], row["reason"]) for row in found} == {
             ("n1/parked", "parked"),
             ("n2/free", "unallocated"),
         }
-        assert [round(row["power"], 6) for row in rows] == [HELD_IDLE, FREE_IDLE]
+        assert [round(row["power"], 6) for row in found] == [HELD_IDLE, FREE_IDLE]
+
+    def test_what_is_expected_is_waste_all_the_same(self, asked: Asked) -> None:
+        before = asked.number(waste.BOARD, "Idle energy")
+        told = "'x', 'chat', '', 'n1', 'warm standby', 'bob'"
+        asked.client.command(
+            f"INSERT INTO expected_idle SELECT {told}, now64(3) - 86400, now64(3) + 86400, 1"
+        )
+        found = asked.rows(waste.BOARD, "Devices that idle the most")
+        asked.client.command("TRUNCATE TABLE expected_idle")
+        assert {row["reason"] for row in found} == {"expected", "unallocated"}
+        assert asked.number(waste.BOARD, "Idle energy") == pytest.approx(before)
 
     def test_who_holds(self, asked: Asked) -> None:
         (row,) = asked.rows(waste.BOARD, "Who holds devices idle")
@@ -319,7 +333,7 @@ class TestStack:
 
     def test_what_exporters_say(self, asked: Asked) -> None:
         (row,) = asked.rows(stack.BOARD, "What exporters say of themselves")
-        assert (row["node"], row["what"], row["value"]) == ("n1", "spool_dropped", 3)
+        assert (row["node"], row["what"], row["value"]) == ("n1", "spool.dropped", 3)
 
     def test_tables(self, asked: Asked) -> None:
         (row,) = asked.rows(stack.BOARD, "Tables")

@@ -96,13 +96,19 @@ FROM (
 ) AS c
 LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
 
--- Joules that did no work, by the hour, device and holder, with the reason. parked: somebody holds
--- the device and it draws 15 W or more above what its exporter last learned that it draws when bare,
--- so that a context stays on it. Where nobody learned that it is held, like all else that is held.
+-- Joules that did no work, by the hour, device and holder, with the reason. expected: an entry of
+-- expected_idle that held in that hour says so. parked: somebody holds the device and it draws 15 W
+-- or more above its bare idle power as last learned, so that a context stays on it; where its own was
+-- never learned that of its model stands in, and where that is not known either it is held.
 CREATE OR REPLACE VIEW v_idle_1h {{ON_CLUSTER}} AS
 SELECT c.t AS t,
        multiIf(c.class = 'idle_unallocated', 'unallocated', c.class = 'overhead', 'overhead',
-               b.watts > 0 AND c.joules >= c.seconds * (b.watts + 15), 'parked', 'held') AS reason,
+               arrayExists(e -> (e.1 IN ('', w.name, w.key)) AND (e.2 IN ('', w.team))
+                                AND (e.3 IN ('', d.node)) AND e.4 < c.t + INTERVAL 1 HOUR
+                                AND e.5 > c.t,
+                           (SELECT groupArray((workload, team, node, since, until))
+                            FROM expected_idle FINAL)), 'expected',
+               ifNull(c.joules >= c.seconds * (d.bare_watts + 15), 0), 'parked', 'held') AS reason,
        c.joules AS joules, c.seconds AS seconds, c.facility_joules AS facility_joules,
        c.cost AS cost, c.currency AS currency,
        d.key AS device, d.kind AS kind, d.node AS node, d.site AS site, d.tier AS tier,
@@ -112,10 +118,15 @@ SELECT c.t AS t,
 FROM (
     SELECT * FROM v_charge_1h WHERE class IN ('idle_held', 'idle_unallocated', 'overhead')
 ) AS c
-INNER JOIN (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d ON d.device_id = c.device_id
-LEFT JOIN (
-    SELECT device_id, argMax(watts, hour) AS watts FROM idle_hour GROUP BY device_id
-) AS b ON b.device_id = c.device_id
+INNER JOIN (
+    SELECT d.*, if(isNotNull(b.bare), b.bare, if(d.model = '', NULL,
+               quantileExact(b.bare) OVER (PARTITION BY d.model))) AS bare_watts
+    FROM (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d
+    LEFT JOIN (
+        SELECT device_id, argMax(bare_watts, hour) AS bare FROM idle_hour
+        WHERE hour >= now() - INTERVAL 8 DAY AND isNotNull(bare_watts) GROUP BY device_id
+    ) AS b ON b.device_id = d.device_id
+) AS d ON d.device_id = c.device_id
 LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
 
 -- Hours in which a device drew more than half of its limit and was used for less than 15 %: their
@@ -174,18 +185,22 @@ INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id;
 
 -- What exporters push of their own health, the newest of the last quarter of an hour.
 CREATE OR REPLACE VIEW v_exporter_now {{ON_CLUSTER}} AS
-SELECT d.node AS node, d.site AS site, d.tier AS tier, d.cluster AS cluster, s.metric AS metric,
-       s.labels AS labels, s.newest.1 AS ts, s.newest.2 AS value
-FROM (
-    SELECT device_id, metric, labels, max((k.ts, value)) AS newest
-    FROM sample AS k
-    WHERE toStartOfHour(k.ts) >= now() - INTERVAL 75 MINUTE AND k.ts >= now() - INTERVAL 15 MINUTE
-      AND metric IN ('wattshed_source_up', 'wattshed_source_errors_total',
-                     'wattshed_output_points_rejected_total', 'wattshed_spool_bytes',
-                     'wattshed_spool_dropped_total', 'wattshed_self_energy_joules_total')
-    GROUP BY device_id, metric, labels
-) AS s
-INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id;
+SELECT JSONExtractString(m.labels, 'host.name') AS node,
+       JSONExtractString(m.labels, 'wattshed.site') AS site,
+       JSONExtractString(m.labels, 'wattshed.tier') AS tier,
+       JSONExtractString(m.labels, 'wattshed.cluster') AS cluster,
+       replaceOne(metric, 'wattshed.exporter.', '') AS what,
+       JSONExtractString(m.labels, 'wattshed.source') AS source,
+       concat(JSONExtractString(m.labels, 'wattshed.reason'),
+              JSONExtractString(m.labels, 'wattshed.result')) AS reason,
+       max(m.ts) AS ts, argMax(m.value, m.ts) AS value
+FROM metric_sample AS m
+WHERE metric IN ('wattshed.exporter.source.up', 'wattshed.exporter.source.errors',
+                 'wattshed.exporter.output.ticks', 'wattshed.exporter.output.points.rejected',
+                 'wattshed.exporter.spool.dropped', 'wattshed.exporter.spool.size',
+                 'wattshed.exporter.energy')
+  AND m.ts >= now() - INTERVAL 15 MINUTE
+GROUP BY metric, m.labels;
 
 -- What collectors recorded of themselves, under the names of their /metrics; series is one text for
 -- each set of labels. Reset-proof growth of a counter is what boards make of it, within their range.

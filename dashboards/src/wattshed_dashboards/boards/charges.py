@@ -30,5 +30,6 @@ REASON_COLUMNS = {
 }
 REASONS = (
     "unallocated: nobody holds the device; held: somebody holds it and does not use it; parked: "
-    "the same, and a context keeps it 15 W or more above its bare idle"
+    "the same, and it draws 15 W or more above its bare idle, so that a context stays on it; "
+    "expected: an entry of the register says that this is meant"
 )

@@ -242,15 +242,14 @@ FROM v_device_now GROUP BY node, cluster ORDER BY silent DESC LIMIT 500""",
     Panel(
         "What exporters say of themselves",
         "The newest of what exporters push of their own health, by v_exporter_now: sources that "
-        "are down, reads that failed, requests dropped unsent, and the joules that an exporter "
-        "used. Exporters that are only scraped say it on their own page.",
+        "are down, reads that failed, ticks and requests that were dropped, and the joules that an "
+        "exporter estimates for itself. Exporters that are only scraped say it on their own page.",
         Kind.TABLE,
-        sql="""SELECT node, replaceRegexpOne(metric, '^wattshed_(.*?)(_total)?$', '\\\\1') AS what,
-  labels AS of, value
-FROM v_exporter_now WHERE if(metric = 'wattshed_source_up', value = 0, value > 0)
+        sql="""SELECT node, what, source, reason, value, ts
+FROM v_exporter_now WHERE reason != 'sent' AND if(what = 'source.up', value = 0, value > 0)
 ORDER BY what, value DESC LIMIT 500""",
         width=12,
-        columns={"node": Column(link=TO_NODE)},
+        columns={"node": Column(link=TO_NODE), "ts": Column("said at")},
         runbook="SamplesDropped",
     ),
     Panel(

@@ -69,11 +69,12 @@ ANSWER = (
     ),
     Panel(
         "GPUs held and idle now",
-        "GPUs that somebody holds and that are used for less than 5 %, by v_held_now.",
+        "GPUs that somebody holds, that did nothing for a quarter of an hour and draw 15 W or more "
+        "above their bare idle, by v_idle_now, from which alerts are made.",
         Kind.STAT,
         "short",
-        "SELECT uniqIf(device, state = 'idle') AS held FROM v_held_now\n"
-        f"WHERE kind IN ('gpu', 'module') AND {HERE}",
+        "SELECT uniqIf(device, idle_watts > 0 AND workload_id != 0) AS held FROM v_idle_now\n"
+        f"WHERE {HERE}",
         3,
         4,
         steps=(Step(None, Color.GOOD), Step(1, Color.WARN)),
@@ -81,13 +82,11 @@ ANSWER = (
     ),
     Panel(
         "GPUs nobody holds",
-        "GPUs that draw power now and that nobody holds, by v_device_now and v_held_now. Where no "
-        "source of allocations is set up that is every GPU.",
+        "GPUs of which nobody holds at least a part now, by v_idle_now. Where no source of "
+        "allocations is set up that is every GPU.",
         Kind.STAT,
         "short",
-        "SELECT countIf(power_watts > 0) AS free FROM v_device_now\n"
-        f"WHERE kind IN ('gpu', 'module') AND {PLACE}\n"
-        "  AND device_id NOT IN (SELECT device_id FROM v_held_now)",
+        f"SELECT uniqIf(device, workload_id = 0) AS free FROM v_idle_now\nWHERE {PLACE}",
         3,
         4,
         steps=(Step(None, Color.GOOD), Step(1, Color.WARN)),
