@@ -80,3 +80,13 @@ def test_each_mistake_is_named(front_end: Path, board: Board, tmp_path: Path) ->
     status, _, errors = _checked(front_end, file)
     assert status == 1
     assert [said for said in SAID if said not in errors] == []
+
+
+def test_the_front_ends_own_tests_pass(front_end: Path) -> None:
+    command = ["node", "--test", "test/"]
+    done = subprocess.run(
+        command, cwd=front_end, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "\n# fail 0\n" in done.stdout
+    assert "\n# pass 0\n" not in done.stdout
