@@ -9,7 +9,7 @@ PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-faults docs pictures constraints clean
+.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs pictures constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-ingest: $(VENV)/.dev ## Measure what taking in costs, beside VictoriaMetri
 
 bench-query: $(VENV)/.dev ## Measure disk and queries, beside VictoriaMetrics and Prometheus
 	$(BIN)/python -m bench.query $(ARGS)
+
+bench-panels: $(VENV)/.dev ## Measure what every panel of every board costs on a large fleet
+	$(BIN)/python -m bench.panels $(ARGS)
 
 bench-faults: $(VENV)/.dev ## Break collectors on purpose, and count what became of every sample
 	$(BIN)/python -m bench.faults $(ARGS)

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wattshed_collector.factor import Factor
-from wattshed_collector.normalise.other import COUNTER, Other
-from wattshed_collector.receivers.others import rows
 from wattshed_collector.self_record import SelfRecord
 from wattshed_collector.store import factors
 from wattshed_collector.store.client import Client
@@ -136,6 +134,10 @@ def _details(times: range) -> Iterator[Detail]:
         metric = "wattshed_throttled_seconds_total"
         yield Detail("n1/busy", "wattshed_xid_errors_total", ts, 2.0 * at, ("79",), times[0])
         yield Detail("n1/busy", metric, ts, 30.0 * at, ("sw_power_cap",), times[0])
+    dropped, joules = "wattshed_spool_dropped_total", "wattshed_self_energy_joules_total"
+    yield Detail("n1/exporter", dropped, times[-1], 3.0, ("otlp", "full"))
+    for ts in (times[-61], times[-1]):
+        yield Detail("n1/exporter", joules, ts, 0.25 * (ts - times[0]) / 1000, (), times[0])
 
 
 def _outcomes(times: range) -> Iterator[Outcome]:
@@ -175,9 +177,6 @@ async def _record(bed: Bed, end_ms: int) -> None:
     telemetry.watch("turned_away", lambda: {(): 0.0})
     telemetry.watch("ledger_settled_timestamp_seconds", lambda: {(): time.time() - 90})
     writer = bed.writer()
-    labels = '{"host.name":"n1","wattshed.reason":"full"}'
-    dropped = Other("wattshed.exporter.spool.dropped", labels, end_ms, 3.0, COUNTER)
-    writer.submit(Batch(), (rows([dropped], "n1"),)).result(60)
     record = SelfRecord(telemetry, writer, "here:1", 60.0, lambda: next(clock))
     for taken in (5, 10):
         telemetry.count("ticks_total", taken, receiver="otlp")
@@ -303,7 +302,7 @@ class TestNode:
         }
 
     def test_errors_and_links(self, asked: Asked) -> None:
-        assert asked.number(node.BOARD, "Errors in the range") == 2
+        assert asked.number(node.BOARD, "Errors") == 2
         (row,) = asked.rows(node.BOARD, "Throttled")
         assert (row["device"], row["reason"], row["throttled"]) == ("n1/busy", "sw_power_cap", 30)
 
@@ -332,8 +331,13 @@ class TestStack:
         assert 80 < asked.number(stack.BOARD, "The ledger is behind by") < 300
 
     def test_what_exporters_say(self, asked: Asked) -> None:
-        (row,) = asked.rows(stack.BOARD, "What exporters say of themselves")
-        assert (row["node"], row["what"], row["value"]) == ("n1", "spool.dropped", 3)
+        found = asked.rows(stack.BOARD, "What exporters say of themselves")
+        (row,) = [row for row in found if row["reason"] == "full"]
+        assert (row["node"], row["what"], row["value"]) == ("n1", "spool_dropped", 3)
+
+    def test_what_it_draws(self, asked: Asked) -> None:
+        (row,) = asked.rows(stack.BOARD, "What the stack draws")
+        assert row == {"collectors": None, "exporters": pytest.approx(0.25)}
 
     def test_tables(self, asked: Asked) -> None:
         (row,) = asked.rows(stack.BOARD, "Tables")

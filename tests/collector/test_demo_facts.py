@@ -21,14 +21,19 @@ class Recorded:
     def __init__(self) -> None:
         self.factors: list[dict[str, Any]] = []
         self.scores: list[dict[str, Any]] = []
+        self.expected: list[dict[str, Any]] = []
         self.posts = 0
 
     def get(self, path: str, **query: str) -> Any:
-        return {"rows": self.factors if path == "/v1/factors" else self.scores}
+        return {"entries" if path == "/v1/expected-idle" else "rows": self._of(path)}
 
     def post(self, path: str, document: Any) -> Any:
         self.posts += 1
-        (self.factors if path == "/v1/factors" else self.scores).extend(document)
+        self._of(path).extend(document)
+
+    def _of(self, path: str) -> list[dict[str, Any]]:
+        known = {"factors": self.factors, "quality": self.scores, "expected-idle": self.expected}
+        return known[path.removeprefix("/v1/")]
 
 
 def test_the_collector_takes_the_factors_and_they_cover_the_past_and_a_week() -> None:
@@ -81,15 +86,21 @@ def test_the_objectives_are_well_formed_and_can_burn() -> None:
     assert len(found) == 3
 
 
+def test_the_collector_takes_whose_idleness_is_expected() -> None:
+    (entry,) = json_documents.expected(json.dumps(demo_facts.expected(NOW, 24)).encode(), NOW)
+    assert (entry.workload, entry.said_by) == ("nb-vision-3", "simulated")
+    assert entry.since_s < NOW < (entry.until_s or 0)
+
+
 def test_what_the_collector_knows_is_not_said_again() -> None:
     collector = Recorded()
     demo_facts.tell(collector, NOW, 24)
-    assert collector.posts == 2
+    assert collector.posts == 3
     demo_facts.tell(collector, NOW + 60, 24)
-    assert collector.posts == 2
+    assert collector.posts == 3
     before = len(collector.factors)
     demo_facts.tell(collector, NOW + 86_400, 24)
-    assert collector.posts == 3
+    assert collector.posts == 4
     added = collector.factors[before:]
     assert {(row["kind"], row["start"] // 86_400) for row in added} == {
         (kind, int(NOW // 86_400) + 8) for kind in ("price", "carbon_g_per_kwh")

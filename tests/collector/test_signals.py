@@ -14,7 +14,7 @@ import pytest
 from wattshed_collector import alert_watch
 from wattshed_collector.expected_idle import Expected
 from wattshed_collector.factor import Factor
-from wattshed_collector.store import expected_idle, factors
+from wattshed_collector.store import expected_idle, factors, working
 from wattshed_collector.store.alert_queries import OF_HELD, told, told_of_held
 from wattshed_exporter.model import (
     Allocation,
@@ -27,6 +27,7 @@ from wattshed_exporter.model import (
     Overlap,
     Tick,
     Workload,
+    stable_id,
 )
 
 if TYPE_CHECKING:
@@ -370,6 +371,33 @@ def test_meters_disagree_where_the_outer_one_says_less(found: Found) -> None:
 def test_drops_are_a_rate_and_a_new_counter_counts_from_zero(found: Found) -> None:
     rate = near((300 + 200 + 100) / 600)
     assert found["dropped"] == {("c1", "s1", "dc", "n1", "spool_full"): rate}
+
+
+def test_a_view_has_the_labels_of_its_signal_and_a_value(fleet: Fleet) -> None:
+    for signal in SIGNALS.values():
+        described = fleet.bed.client.rows(f"DESCRIBE TABLE {signal.view}")
+        types = {str(name): str(kind) for name, kind, *_ in described}
+        assert types == {**dict.fromkeys(signal.labels, "String"), "value": "Float64"}, signal.name
+
+
+def test_when_devices_worked_is_found_again_in_the_readings(fleet: Fleet, found: Found) -> None:
+    """But for values that no column holds: those of the device \"odd\"."""
+    asked = (
+        "SELECT device_id, max(worked), max(activity) FROM device_work "
+        "WHERE device_id != {odd:UInt64} GROUP BY device_id HAVING max(worked) > 0 "
+        "ORDER BY device_id"
+    )
+    told = {"odd": stable_id("odd")}
+    client = fleet.bed.client
+    written = client.rows(asked, told)
+    client.command("TRUNCATE TABLE device_work")
+    for ago_s in (0, 7200, 25 * 3600):
+        working.find_again(client, fleet.now_ms / 1000 - ago_s)
+    assert client.rows(asked, told) == written != []
+    odd = Detail("odd", "wattshed_sm_activity_ratio", fleet.now_ms - MINUTE_MS, 0.123456789)
+    fleet.say(details=(odd,))
+    fleet.write()
+    assert fleet.watts("ns/odd") == 0.0
 
 
 def test_parts_of_one_question_are_the_rows_of_their_views(fleet: Fleet, found: Found) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from tests.dashboards.panel_truths import CHECKS, HOURS, Check, World
-from tests.dashboards.truth import HOUR_S, Truth
+from tests.dashboards.truth import HOUR_S, Plan, Truth, on_node
 from tests.fixtures.fleet_store import HISTORY_HOURS, SEED, Fleet
 
 from wattshed_collector.boards import Asked, Boards, panels_of
 from wattshed_dashboards.boards import BOARDS
 from wattshed_dashboards.macros import Window
-from wattshed_exporter.sources.fleet import HOT_DEVICE
 from wattshed_exporter.sources.simulate_curve import LIVE_STEP_MS, MINUTE_MS
 
 RELATIVE = 1e-6
@@ -25,14 +24,14 @@ def world_of(fleet: Fleet) -> World:
     """Return the truth of what the store holds; of it only the newest reading's time is asked."""
     until = fleet.end // HOUR_S * HOUR_S
     midnight = fleet.end // DAY_S * DAY_S
-    first = fleet.end - int(HISTORY_HOURS * 60 + 1) * 60
+    first = fleet.end - int(HISTORY_HOURS * HOUR_S)
     ((newest,),) = fleet.client.rows("SELECT max(toUnixTimestamp64Milli(ts)) FROM v_device_now")
     step = MINUTE_MS if newest == fleet.end * 1000 else LIVE_STEP_MS
-    since = until - HOURS * HOUR_S
+    since, plan = until - HOURS * HOUR_S, Plan(SEED)
     return World(
-        Truth(SEED, since, until),
-        tuple(Truth(SEED, hour, hour + HOUR_S) for hour in range(since, until, HOUR_S)),
-        Truth(SEED, max(first, midnight - DAY_S), midnight),
+        Truth(plan, since, until),
+        tuple(Truth(plan, hour, hour + HOUR_S) for hour in range(since, until, HOUR_S)),
+        Truth(plan, max(first, midnight - DAY_S), midnight),
         until,
         int(newest),
         step,
@@ -49,8 +48,10 @@ def said(fleet: Fleet, world: World, check: Check) -> Any:
     until = world.until_s if check.window == "six" else fleet.end // DAY_S * DAY_S
     since = until - (HOURS * HOUR_S if check.window == "six" else DAY_S)
     (panel,) = (p for p in panels_of(KNOWN.document(check.uid)) if p["title"] == check.title)
-    chosen = {"device": (HOT_DEVICE,)} if check.title == "Throttled" else {}
-    asked = Asked(Window.of(since * 1000, (until - 1) * 1000), chosen)
+    chosen = {name: (value,) for name, value in check.chosen.items()}
+    # Series are cut at full steps; else a time filter includes what begins at its end.
+    end = until if panel["targets"][0]["format"] == 0 else until - 1
+    asked = Asked(Window.of(since * 1000, end * 1000), chosen)
     answer = KNOWN.answer(fleet.client, check.uid, panel["id"], asked)
     columns = {column["name"]: column["values"] for column in answer}
     if not check.by:
@@ -76,5 +77,5 @@ def test_every_board_is_held_to_the_truth() -> None:
 def test_the_truth_sums_to_what_the_wall_meters_say(world: World) -> None:
     """Of machines whose meters all count: every joule at the wall was given to somebody."""
     for node in ("sim-dub-gpu-01", "sim-dub-gpu-02", "sim-reno-gpu-01"):
-        given = world.six.joules(lambda part, node=node: part.device.node == node)
+        given = world.six.joules(on_node(node))
         assert given == pytest.approx(world.six.metered_joules(f"{node}/host"), rel=1e-12)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from wattshed_exporter.model import Device, Kind, Overlap, Reading, Workload
 from wattshed_exporter.sources.fleet import HOLDINGS, MACHINES, MINUTES, Holding
@@ -47,14 +48,21 @@ def everything(_part: Part) -> bool:
     return True
 
 
-class Truth:
-    """The fleet of a seed during [``since_s``, ``until_s``), whole minutes in Unix seconds."""
+class Plan:
+    """Meters and runs of a seed, which are dear to make."""
 
-    def __init__(self, seed: int, since_s: int, until_s: int) -> None:
+    def __init__(self, seed: int) -> None:
+        self.meters = {meter.device.key: meter for meter in build(seed)}
+        self.schedule = Schedule(seed)
+
+
+class Truth:
+    """The fleet during [``since_s``, ``until_s``), whole minutes in Unix seconds."""
+
+    def __init__(self, plan: Plan, since_s: int, until_s: int) -> None:
         assert since_s % 60 == until_s % 60 == 0
         self._since_ms, self._until_ms = since_s * SECOND_MS, until_s * SECOND_MS
-        self._meters = {meter.device.key: meter for meter in build(seed)}
-        self._schedule = Schedule(seed)
+        self._meters, self._schedule = plan.meters, plan.schedule
 
     @property
     def devices(self) -> list[Device]:
@@ -168,7 +176,8 @@ class Truth:
             assert idle_seconds in (0.0, seconds), "it idles for a part of the minute"
             minute_ms = self._since_ms + at * MINUTE_MS
             held = holders.get((device.key, minute_ms // MINUTE_MS % MINUTES), [])
-            charged = [(work, share, IDLE_HELD if idle_seconds else ACTIVE) for work, share in held]
+            name = IDLE_HELD if idle_seconds else ACTIVE
+            charged: list[tuple[Workload | None, float, str]] = [(*of, name) for of in held]
             rest = 1.0 - sum(share for _, share in held)
             if rest > 1e-9:
                 charged.append((None, rest, IDLE_FREE if idle_seconds else UNATTRIBUTED))
@@ -177,9 +186,7 @@ class Truth:
                     minute_ms // SECOND_MS, device, work, name, joules * share, seconds * share
                 )
 
-    def _overhead(
-        self, host: Meter, measured: Mapping[str, list[float | None]]
-    ) -> Iterator[Part]:
+    def _overhead(self, host: Meter, measured: Mapping[str, list[float | None]]) -> Iterator[Part]:
         inner = [measured[meter.device.key] for meter in host.inner]
         for at, (_, before, after) in enumerate(self._steps(host, MINUTE_MS)):
             parts = [minutes[at] for minutes in inner]
@@ -213,7 +220,7 @@ def _idles(reading: Reading) -> bool:
 
 def _trapezoids(rows: list[Reading]) -> Iterator[tuple[float, float, bool]]:
     """Yield joules, seconds and whether it idled between neighbours that both say their power."""
-    for before, after in zip(rows[:-1], rows[1:], strict=True):
+    for before, after in pairwise(rows):
         if before.power_watts is not None and after.power_watts is not None:
             seconds = (after.ts_ms - before.ts_ms) / 1000
             yield (before.power_watts + after.power_watts) / 2 * seconds, seconds, _idles(after)
@@ -222,6 +229,16 @@ def _trapezoids(rows: list[Reading]) -> Iterator[tuple[float, float, bool]]:
 def is_gpu(part: Part) -> bool:
     """Whether a part is of a GPU or of a module."""
     return part.device.kind in (Kind.GPU, Kind.MODULE)
+
+
+def by_workload(name: str) -> Where:
+    """Hold for parts that a workload of this name was given."""
+    return lambda part: workload_of(part) == name
+
+
+def on_node(node: str) -> Where:
+    """Hold for parts of a node's devices."""
+    return lambda part: part.device.node == node
 
 
 def workload_of(part: Part) -> str:

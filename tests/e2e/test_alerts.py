@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from tests.fixtures.alerting import Alerting, Receiver, alerting, why_not
-from tests.fixtures.programs import until
+from tests.fixtures.programs import collecting, exporting, newest, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -20,13 +24,51 @@ AT_ONCE = [
     for key, value in (("for", "1s"), ("keep_firing_for", "0s"))
 ]
 BURN, SILENCE = "wattshed_idle_burn_watts", "wattshed_node_silence_seconds"
+IDLE = ("power 360000", "utilization 0", "utilization_memory 0", "gpm_2 0", "compute 12")
+"""What the stand-in for the driver says: SM activity (GPM metric 2) 0 and a process on the GPU."""
 
 
-def rules() -> object:
-    """Return what the command gives for evaluations of a second."""
-    command = [sys.executable, "-m", "wattshed_collector.cli", "alerts", "compile"]
-    command += ["--interval", "1s", *(word for each in AT_ONCE for word in ("--set", each))]
-    return yaml.safe_load(subprocess.run(command, check=True, capture_output=True).stdout)
+class Site:
+    """A collector and an exporter with one GPU of a bare power of 60 W that a job holds."""
+
+    def __init__(self, folder: Path, collector: str) -> None:
+        self.collector = collector
+        self.scenario = folder / "scenario"
+        self.state = folder / "state"
+        self.tell(*IDLE)
+        now_ms = int(time.time() * 1000)
+        means = [[now_ms - ago, 60.0] for ago in (3000, 2000, 1000)]
+        learned = {"GPU-fake-0": {"seen_ms": now_ms, "bare": means}}
+        self.state.mkdir()
+        (self.state / "baselines.json").write_text(json.dumps({"version": 1, "devices": learned}))
+
+    def tell(self, *lines: str) -> None:
+        draft = self.scenario.with_suffix(".draft")
+        draft.write_text("".join(f"{line}\n" for line in lines))
+        draft.replace(self.scenario)
+
+    def flags(self) -> list[str]:
+        where = {"node": "n1", "cluster": "c1", "site": "oslo", "tier": "dc", "sources": "nvml"}
+        how = {"otlp.endpoint": self.collector, "state-dir": str(self.state)}
+        how |= {"interval-seconds": "0.5", "detail-seconds": "0.5"}
+        return [f"--{name}={value}" for name, value in (where | how).items()]
+
+    def post(self, path: str, document: Any) -> None:
+        body, kind = json.dumps(document).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.collector + path, body, kind)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200
+
+
+@pytest.fixture(scope="module")
+def site(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    with collecting(folder) as collector:
+        made = Site(folder, collector)
+        library = {"LD_LIBRARY_PATH": str(fake_nvml), "FAKE_NVML_SCENARIO": str(made.scenario)}
+        with exporting(folder, *made.flags(), **library):
+            until(lambda: newest(collector))
+            yield made
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +79,21 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def stack(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
+def stack(
+    site: Site, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Alerting]:
     folder: Path = tmp_path_factory.mktemp("alerts")
-    found = rules()
-    assert isinstance(found, dict)
-    with alerting(folder / "alerting", [receiver.address], found, receiver) as made:
+    targets = [receiver.address, site.collector.removeprefix("http://")]
+    with alerting(folder / "alerting", targets, _rules(), receiver) as made:
         yield made
+
+
+def _rules() -> dict[str, Any]:
+    """Return what the command gives for evaluations of a second."""
+    command = [sys.executable, "-m", "wattshed_collector.cli", "alerts", "compile"]
+    command += ["--interval", "1s", *(word for each in AT_ONCE for word in ("--set", each))]
+    said = subprocess.run(command, check=True, capture_output=True).stdout
+    return dict(yaml.safe_load(said))
 
 
 def test_the_watchdog_arrives(stack: Alerting, receiver: Receiver) -> None:
@@ -73,3 +124,31 @@ def test_what_is_said_of_a_silent_node_is_muted(stack: Alerting, receiver: Recei
     assert stack.query('ALERTS{alertname="GPUIdleBurn", alertstate="firing", node="lit"}')
     tell(lit=0)
     until(lambda: receiver.told("owner", "resolved", alertname="GPUIdleBurn", node="lit"))
+
+
+def test_an_idle_gpu_pages_its_owner_until_work_starts(
+    site: Site, stack: Alerting, receiver: Receiver
+) -> None:
+    job = {"key": "job-1", "name": "sleeper", "owner": "ann", "team": "blue"}
+    now = time.time()
+    held = {"device": "GPU-fake-0", "workload": job, "start": now - 600, "end": now + 3600}
+    site.post("/v1/allocations", held)
+    price = {"kind": "price", "site": "oslo", "start": now - 600, "value": 0.5, "unit": "EUR/kWh"}
+    site.post("/v1/factors", price)
+    about = {"alertname": "GPUIdleBurn", "workload_key": "job-1"}
+    until(lambda: receiver.told("owner", "firing", **about))
+    (told, *_) = receiver.told("owner", "firing", **about)
+    place = {"site": "oslo", "cluster": "c1", "node": "n1", "tier": "dc"}
+    mine = {"owner": "ann", "team": "blue", "workload": "sleeper", "severity": "warning"}
+    assert (place | mine).items() <= told["labels"].items()
+    assert told["annotations"]["description"] == (
+        "sleeper of ann (team blue) holds GPUs on n1 that draw 300W above their bare idle and do "
+        "no work: 1.08MJ an hour, 0.15 EUR."
+    )
+    # With `for` of one interval it is pending in one evaluation and fires in the second.
+    asked = 'ALERTS{alertname="GPUIdleBurn", alertstate="%s", workload_key="job-1"}[5m]'
+    (pending,) = stack.query(asked % "pending")
+    assert len(pending["values"]) == 1
+
+    site.tell("power 690000", "utilization 95", "gpm_2 90", "compute 12")
+    until(lambda: receiver.told("owner", "resolved", **about))

@@ -28,6 +28,8 @@ DAY_BEGINS_HOUR, NIGHT_BEGINS_HOUR = 7, 22
 CARBON = {"dublin": (310.0, 90.0, 19.0), "reno": (380.0, 170.0, 5.0)}
 """Grams a kilowatt hour: the mean, how far it moves, and at which hour (UTC) there is most."""
 
+EXPECTED_WORKLOAD = "nb-vision-3"
+
 Document = dict[str, Any]
 
 SLOS = """\
@@ -96,6 +98,8 @@ def tell(collector: Collector, now_s: float, history_hours: float) -> None:
         collector.post("/v1/factors", new)
     if not collector.get("/v1/quality")["rows"]:
         collector.post("/v1/quality", scores(now_s))
+    if not collector.get("/v1/expected-idle", all="1")["entries"]:
+        collector.post("/v1/expected-idle", expected(now_s, history_hours))
 
 
 def factors(since_s: float, until_s: float) -> list[Document]:
@@ -103,6 +107,17 @@ def factors(since_s: float, until_s: float) -> list[Document]:
     first = int(since_s // DAY_S) * DAY_S
     days = range(first, int(until_s), DAY_S)
     return [row for site in PUE for row in _site(site, first, days)]
+
+
+def expected(now_s: float, history_hours: float) -> list[Document]:
+    """Return whose idleness pages nobody, from the beginning of the history on."""
+    return [
+        {
+            "id": "demo-notebook", "workload": EXPECTED_WORKLOAD, "reason": "notebook",
+            "by": SOURCE, "since": now_s - history_hours * HOUR_S,
+            "until": now_s + DAYS_AHEAD * DAY_S,
+        }
+    ]  # fmt: skip
 
 
 def carbon_g_per_kwh(site: str, at_s: int) -> float:

@@ -166,7 +166,7 @@ LEFT JOIN (
 CREATE OR REPLACE VIEW v_alert_held {{ON_CLUSTER}} AS
 SELECT of.1 AS signal, cluster, site, tier, of.2 AS node, of.3 AS team, of.4 AS owner,
        of.5 AS workload, of.6 AS workload_key, of.7 AS model, of.8 AS currency,
-       if(signal = 'training_stalled', if(sum(watts) > 15, max(step_s), 0), sum(watts)) AS value
+       if(signal = 'training_stalled', if(sum(watts) > 15, ifNull(max(step_s), 0), 0), sum(watts)) AS value
 FROM (
     SELECT cluster, site, tier, step_s,
            arrayJoin(arrayFilter(s -> isNotNull(s.9), [
@@ -184,10 +184,10 @@ FROM (
                 if(is_held AND isNotNull(step_s), above_watts, NULL))])) AS of,
            assumeNotNull(of.9) AS watts
     FROM (
-        SELECT toString(n.cluster) AS cluster, toString(n.site) AS site, toString(n.tier) AS tier,
-               toString(n.node) AS node, toString(n.team) AS team, toString(n.owner) AS owner,
+        SELECT CAST(n.cluster, 'String') AS cluster, CAST(n.site, 'String') AS site, CAST(n.tier, 'String') AS tier,
+               CAST(n.node, 'String') AS node, CAST(n.team, 'String') AS team, CAST(n.owner, 'String') AS owner,
                n.workload AS workload, n.workload_key AS workload_key,
-               toString(n.workload_kind) AS workload_kind, toString(n.ai_model) AS ai_model,
+               CAST(n.workload_kind, 'String') AS workload_kind, CAST(n.ai_model, 'String') AS ai_model,
                n.workload_id != 0 AS is_held, if(n.is_expected, 0, n.idle_watts) AS idle,
                n.low_watts AS low_watts, n.watts - n.bare_watts AS above_watts,
                if(o.workload_id = 0, NULL, (toUnixTimestamp64Milli(now64(3))
@@ -250,8 +250,8 @@ FROM v_alert_held WHERE signal = 'training_stalled';
 
 -- How long no device of a node has been read, of the nodes that were read in the last day.
 CREATE OR REPLACE VIEW v_alert_node_silence {{ON_CLUSTER}} AS
-SELECT toString(d.cluster) AS cluster, toString(d.site) AS site, toString(d.tier) AS tier,
-       toString(d.node) AS node,
+SELECT CAST(d.cluster, 'String') AS cluster, CAST(d.site, 'String') AS site, CAST(d.tier, 'String') AS tier,
+       CAST(d.node, 'String') AS node,
        greatest(0, (toUnixTimestamp64Milli(now64(3)) - toUnixTimestamp64Milli(max(l.at))) / 1e3)
            AS value
 FROM (
@@ -268,9 +268,9 @@ GROUP BY cluster, site, tier, node;
 -- of two minutes are fresh. Without a budget there is no row; a budget of '' is that of each site
 -- without one of its own.
 CREATE OR REPLACE VIEW v_alert_power_budget {{ON_CLUSTER}} AS
-SELECT cluster, site, tier, sum(watts) / any(budget) AS value
+SELECT cluster, site, tier, sum(watts) / assumeNotNull(any(budget)) AS value
 FROM (
-    SELECT '' AS cluster, toString(d.site) AS site, '' AS tier, l.watts AS watts,
+    SELECT '' AS cluster, CAST(d.site, 'String') AS site, '' AS tier, l.watts AS watts,
            arrayFirst(b -> b.1 = site, budgets) AS own, arrayFirst(b -> b.1 = '', budgets) AS any_site,
            if(own.3, own.2, any_site.2) AS budget,
            (SELECT groupArray((site, value, true)) FROM (
@@ -299,7 +299,7 @@ GROUP BY cluster, site, tier;
 -- Joules of the last three hours that were used, by nobody that is known, of all that were charged,
 -- as far as the ledger is.
 CREATE OR REPLACE VIEW v_alert_unattributed {{ON_CLUSTER}} AS
-SELECT toString(d.cluster) AS cluster, toString(d.site) AS site, toString(d.tier) AS tier,
+SELECT CAST(d.cluster, 'String') AS cluster, CAST(d.site, 'String') AS site, CAST(d.tier, 'String') AS tier,
        sumIf(c.joules, c.class = 'unattributed') / sum(c.joules) AS value
 FROM (
     SELECT device_id, class, joules FROM v_charge_1h
@@ -313,8 +313,8 @@ GROUP BY cluster, site, tier HAVING sum(c.joules) > 0;
 -- How far an outer meter measured less than what lies inside of it, in the last three hours, of that.
 -- What it measures beyond is overhead. 0 where it contains them.
 CREATE OR REPLACE VIEW v_alert_meter_disagreement {{ON_CLUSTER}} AS
-SELECT toString(d.cluster) AS cluster, toString(d.site) AS site, toString(d.tier) AS tier,
-       toString(d.node) AS node, d.key AS device,
+SELECT CAST(d.cluster, 'String') AS cluster, CAST(d.site, 'String') AS site, CAST(d.tier, 'String') AS tier,
+       CAST(d.node, 'String') AS node, d.key AS device,
        greatest(0, 1 - sum(r.outer_joules - r.uncovered_joules) / sum(r.inner_joules)) AS value
 FROM (
     SELECT device_id, outer_joules, uncovered_joules, inner_joules FROM reconcile_1h FINAL

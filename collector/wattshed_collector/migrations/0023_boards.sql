@@ -183,24 +183,29 @@ FROM (
 ) AS s
 INNER JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = s.device_id;
 
--- What exporters push of their own health, the newest of the last quarter of an hour.
+-- What exporters push of their own health, each as of a device <node>/exporter that nobody describes.
+CREATE OR REPLACE VIEW v_exporter {{ON_CLUSTER}} AS
+SELECT s.ts AS ts, substring(d.key, 1, length(d.key) - length('/exporter')) AS node,
+       s.metric AS metric, s.labels AS labels, JSONExtractString(s.labels, 'source') AS source,
+       concat(JSONExtractString(s.labels, 'reason'), JSONExtractString(s.labels, 'result'))
+           AS reason,
+       s.value AS value, s.start_ts AS start_ts
+FROM (
+    SELECT * FROM sample
+    WHERE metric IN ('wattshed_source_up', 'wattshed_source_errors_total',
+                     'wattshed_output_ticks_total', 'wattshed_output_points_rejected_total',
+                     'wattshed_spool_bytes', 'wattshed_spool_dropped_total',
+                     'wattshed_self_energy_joules_total')
+) AS s
+INNER JOIN (SELECT device_id, key FROM device FINAL WHERE endsWith(key, '/exporter')) AS d
+    ON d.device_id = s.device_id;
+
+-- The newest of that in the last quarter of an hour.
 CREATE OR REPLACE VIEW v_exporter_now {{ON_CLUSTER}} AS
-SELECT JSONExtractString(m.labels, 'host.name') AS node,
-       JSONExtractString(m.labels, 'wattshed.site') AS site,
-       JSONExtractString(m.labels, 'wattshed.tier') AS tier,
-       JSONExtractString(m.labels, 'wattshed.cluster') AS cluster,
-       replaceOne(metric, 'wattshed.exporter.', '') AS what,
-       JSONExtractString(m.labels, 'wattshed.source') AS source,
-       concat(JSONExtractString(m.labels, 'wattshed.reason'),
-              JSONExtractString(m.labels, 'wattshed.result')) AS reason,
-       max(m.ts) AS ts, argMax(m.value, m.ts) AS value
-FROM metric_sample AS m
-WHERE metric IN ('wattshed.exporter.source.up', 'wattshed.exporter.source.errors',
-                 'wattshed.exporter.output.ticks', 'wattshed.exporter.output.points.rejected',
-                 'wattshed.exporter.spool.dropped', 'wattshed.exporter.spool.size',
-                 'wattshed.exporter.energy')
-  AND m.ts >= now() - INTERVAL 15 MINUTE
-GROUP BY metric, m.labels;
+SELECT node, metric, source, reason, argMax(e.value, e.ts) AS value, max(e.ts) AS ts
+FROM v_exporter AS e
+WHERE toStartOfHour(e.ts) >= now() - INTERVAL 75 MINUTE AND e.ts >= now() - INTERVAL 15 MINUTE
+GROUP BY node, metric, labels, source, reason;
 
 -- What collectors recorded of themselves, under the names of their /metrics; series is one text for
 -- each set of labels. Reset-proof growth of a counter is what boards make of it, within their range.

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from .catalogue import Alert, Signal
 
+MOST_ROWS = 500
+"""Results of one rule that Amazon Managed Grafana takes; and nobody reads five hundred alerts."""
+
 
 def promql(signal: Signal) -> str:
     """Return the signal's value in PromQL, one series per set of its labels."""
@@ -19,7 +22,11 @@ def promql(signal: Signal) -> str:
 
 
 def sql(signal: Signal) -> str:
-    """Return the same in SQL: the labels as strings and ``value``, "" where no view knows it."""
+    """Return the same in SQL: the labels as strings and ``value``, "" where no view knows it.
+
+    Of more than ``MOST_ROWS`` things it gives the worst; which of those that are well it leaves out
+    is the same each time.
+    """
     if signal.expr:
         return signal.sql
     labels = ", ".join(signal.labels)
@@ -30,6 +37,7 @@ def sql(signal: Signal) -> str:
         *([f"WHERE {matched}"] if matched else []),
         f"GROUP BY {labels}",
         "HAVING isNotNull(value)",
+        f"ORDER BY value DESC, {labels} LIMIT {MOST_ROWS}",
     ]
     return "\n".join(lines)
 

@@ -21,6 +21,12 @@ thresholds and the address at which people reach the collector, which serves run
 $ wattshed alerts compile --url https://watts.example.org --set GPUIdleBurn.fire_above=80
 ```
 
+Rules of Grafana look at the 500 largest values of a signal, which is as many as Amazon's Grafana
+takes of one rule; the gauges on `/metrics` have up to 10,000 series of each signal.
+
+Idleness that is meant, such as a warm standby, is said with `wattshed expected-idle add`: it wakes
+nobody until it ends, and is counted as waste all the same.
+
 An example of routing, grouping and muting is `dashboards/alerts/alertmanager.example.yml`. The
 label `audience` says who is meant: the `owner` of the workload, the `team`, or `operations`.
 """

@@ -99,13 +99,13 @@ ANSWER = (
         no_value="not said",
     ),
     Panel(
-        "Errors in the range",
-        "By how much counters of XID and uncorrected memory errors grew in the range, by "
-        "v_trouble; a counter whose exporter began anew counts from there.",
+        "Errors",
+        "By how much counters of XID and memory errors grew, by v_trouble, in at most the last six "
+        "hours of the range; a counter that began anew counts from there.",
         Kind.STAT,
         "short",
         "SELECT sum(grown) AS errors FROM (SELECT max(value) - min(value) AS grown FROM v_trouble\n"
-        "  WHERE $__timeFilter(ts) AND metric IN ('wattshed_xid_errors_total',\n"
+        f"  WHERE {RECENT} AND metric IN ('wattshed_xid_errors_total',\n"
         f"    'wattshed_ecc_errors_total') AND {HERE}\n"
         "  GROUP BY device, metric, labels, start_ts)",
         3,
@@ -232,13 +232,13 @@ DETAIL = (
     ),
     Panel(
         "Throttled",
-        "Time in which clocks were held down, by reason, as counters in v_trouble grew in the "
-        "range; reasons overlap, so never add them.",
+        "Time in which clocks were held down, by reason, as counters in v_trouble grew in at most "
+        "the last six hours of the range; reasons overlap, so never add them.",
         Kind.TABLE,
         sql=f"""SELECT node, device, JSONExtractString(labels, 'reason') AS reason,
   sum(grown) AS throttled
 FROM (SELECT node, device, labels, max(value) - min(value) AS grown FROM v_trouble
-  WHERE $__timeFilter(ts) AND metric = 'wattshed_throttled_seconds_total' AND {HERE}
+  WHERE {RECENT} AND metric = 'wattshed_throttled_seconds_total' AND {HERE}
   GROUP BY node, device, labels, start_ts)
 GROUP BY node, device, reason HAVING throttled > 0 ORDER BY throttled DESC LIMIT 100""",
         width=12,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
-from wattshed_dashboards.phrases import grown
+from wattshed_dashboards.phrases import RECENT, grown
 
 from .charges import SILENT
 
@@ -118,14 +118,20 @@ ANSWER = (
     ),
     Panel(
         "What the stack draws",
-        "Mean watts of all collectors: joules that they count of themselves by v_stack, "
-        "their part of the busy time of CPU packages that are measured in this store. Nothing "
-        f"where they are not. Exporters are in the table below. {MINUTE}",
+        "Mean watts of collectors and of exporters. Collectors, by v_stack: their part of the "
+        "busy time of CPU packages that are measured in this store; nothing where none is. "
+        "Exporters, by v_exporter: what each that pushes estimates for itself, at most the last "
+        "six hours.",
         Kind.STAT,
         "watt",
-        "SELECT sum(watts) AS power FROM (\n"
+        "SELECT (SELECT sum(watts) FROM (\n"
         "  SELECT sum(growth) / nullIf(toUnixTimestamp(max(ts)) - toUnixTimestamp(min(ts)), 0)\n"
-        f"    AS watts FROM {JOULES}\n  GROUP BY instance)",
+        f"    AS watts FROM {JOULES}\n  GROUP BY instance))\n"
+        "  AS collectors, (SELECT sum(watts) FROM (\n"
+        "  SELECT (max(value) - min(value)) / nullIf(toUnixTimestamp(max(ts))\n"
+        "    - toUnixTimestamp(min(ts)), 0) AS watts\n"
+        f"  FROM v_exporter WHERE {RECENT} AND metric = 'wattshed_self_energy_joules_total'\n"
+        "  GROUP BY node, start_ts)) AS exporters",
         3,
         4,
         color=Color.POWER,
@@ -245,8 +251,10 @@ FROM v_device_now GROUP BY node, cluster ORDER BY silent DESC LIMIT 500""",
         "are down, reads that failed, ticks and requests that were dropped, and the joules that an "
         "exporter estimates for itself. Exporters that are only scraped say it on their own page.",
         Kind.TABLE,
-        sql="""SELECT node, what, source, reason, value, ts
-FROM v_exporter_now WHERE reason != 'sent' AND if(what = 'source.up', value = 0, value > 0)
+        sql="""SELECT node, replaceRegexpOne(metric, '^wattshed_(.*?)(_total)?$', '\\\\1') AS what,
+  source, reason, value, ts
+FROM v_exporter_now
+WHERE reason != 'sent' AND if(metric = 'wattshed_source_up', value = 0, value > 0)
 ORDER BY what, value DESC LIMIT 500""",
         width=12,
         columns={"node": Column(link=TO_NODE), "ts": Column("said at")},
@@ -272,7 +280,7 @@ FROM v_stack_now WHERE labels['table'] != '' GROUP BY name ORDER BY size DESC LI
         runbook="DiskFilling",
     ),
     Panel(
-        "What the stack draws",
+        "What collectors draw",
         "Mean watts of each collector by v_stack: its part of the busy time of CPU packages "
         f"that are measured in this store. {MINUTE}",
         Kind.TIME_SERIES,
