@@ -118,7 +118,8 @@ def _earlier(client: Client, table: str, size: Size, hour_s: int) -> None:
         until = f"toStartOfDay({until})"
     dated = (
         "LEFT JOIN (SELECT workload_id AS id FROM workload FINAL "
-        f"WHERE position(key, '{DATED}') > 0 AND length(splitByChar('~', key)) < 3) AS d ON d.id = r.workload_id"
+        f"WHERE position(key, '{DATED}') > 0 "
+        "AND length(splitByChar('~', key)) < 3) AS d ON d.id = r.workload_id"
         if "workload_id" in columns
         else ""
     )
