@@ -38,6 +38,7 @@ SILENT: dict[tuple[str, str], str] = {
             "Disk lasts for",
             "Parts of the largest table",
             "What the stack draws",
+            "What collectors draw",
             "Not taken in, by reason",
             "Time until it is safe",
             "CPU and ledger",

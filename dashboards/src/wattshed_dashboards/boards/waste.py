@@ -232,6 +232,26 @@ GROUP BY team, workload, model ORDER BY energy DESC LIMIT 100""",
         sorted_by="energy",
         runbook="LowUtilHighPower",
     ),
+    Panel(
+        "Idleness that is expected",
+        "Entries of the register, by v_expected_idle: of whom (empty: of all), until when, who "
+        "says so and why, and the GPUs and idle watts that it keeps from waking somebody now. "
+        "What it covers is counted in all numbers above.",
+        Kind.TABLE,
+        sql=f"""SELECT workload, team, node, state, reason, said_by, until, devices,
+  idle_watts AS power
+FROM v_expected_idle WHERE (team = '' OR {where("team")})
+ORDER BY state = 'ended', power DESC LIMIT 100""",
+        width=24,
+        height=6,
+        columns={
+            "workload": Column(link=TO_WORKLOAD),
+            "said_by": Column("said by"),
+            "devices": Column("idle now"),
+            "power": Column(unit="watt"),
+        },
+        runbook="GPUIdleBurn",
+    ),
 )
 
 BOARD = Board(

@@ -10,6 +10,7 @@ from .charges import CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_N
 
 HERE = where("site", "team", "workload", model="ai_model")
 TO_WORKLOAD = Link("This workload", "wattshed-workloads", {"workload": "workload"})
+TO_OUTCOMES = Link("Its outcomes", "wattshed-outcomes", {"workload": "workload"})
 TO_TEAM = Link("This team", "wattshed-workloads", {"team": "team"})
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
 TO_DEVICE = Link("This device", "wattshed-node", {"device": "device"})
@@ -173,7 +174,7 @@ GROUP BY workload, team, owner, workload_kind, ai_model ORDER BY energy DESC LIM
 FROM v_outcome_1h WHERE $__timeFilter(t) AND {HERE}
 GROUP BY workload, team, outcome HAVING made > 0 ORDER BY made DESC LIMIT 200""",
         columns={
-            "workload": Column(link=TO_WORKLOAD),
+            "workload": Column(link=TO_OUTCOMES),
             "made": Column(unit="short"),
             "active": Column("active, each", "joule"),
             "loaded": Column("loaded, each", "joule"),
