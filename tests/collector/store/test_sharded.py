@@ -215,6 +215,9 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
         *(partial(ask, since=since, until=until) for ask in WINDOWED),
         lambda client: per_outcome(client, Asked(("team", "hardware"), since, until + 60)),
         lambda client: client.rows("SELECT * FROM v_outcome_1h ORDER BY t, workload_id, outcome"),
+        lambda client: client.rows("SELECT * FROM v_outcome_1d ORDER BY t, workload_id, outcome"),
+        lambda client: client.rows("SELECT * FROM v_device_1d ORDER BY t, device_id"),
+        lambda client: client.rows("SELECT * FROM v_site_1h ORDER BY t, site, class"),
         *WHENEVER,
         lambda client: {**report.build(client, since, until), "generated": None},
         lambda client: recent_tenures(client, ["podresources"]),
@@ -225,6 +228,8 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
     for ask in asked:
         assert ask(node.outside) == ask(node.shard), ask
     assert queries.energy(node.outside, "team", since, until)[0]["joules"] > 0
+    ((total,),) = node.outside.rows("SELECT sum(joules) FROM v_device_1d")
+    assert total == pytest.approx(700 * 7200)
 
 
 def test_a_mark_that_is_seen_late_is_not_missed(node: Node) -> None:

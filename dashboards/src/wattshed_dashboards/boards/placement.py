@@ -206,7 +206,8 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
         Panel(
             "Outcomes by tier and site",
             "What one outcome took, cost and emitted in each place: joules charged, money, and "
-            "facility energy times the intensity of its hour, over what was made. Sums of "
+            "facility energy times the intensity of its hour, over what was made (of carbon: in "
+            "hours with an intensity alone). Sums of "
             f"v_outcome_1h, tiers from v_hardware, intensities from v_factor_1h. {_HONEST}",
             Kind.TABLE,
             width=24,
@@ -225,7 +226,7 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
        sum(o.loaded_joules) / nullIf(made, 0) AS each,
        if(uniqExactIf(o.currency, o.loaded_joules > 0) = 1,
           sum(o.cost) / nullIf(made, 0) * 1000, NULL) AS cost_of_1000, any(o.currency) AS currency,
-       sum(o.facility_joules / 3.6e6 * c.value) / nullIf(made, 0) AS carbon_each,
+       sum(o.facility_joules / 3.6e6 * c.value AS g) / sumIf(o.count, isNotNull(g)) AS carbon_each,
        sum(o.loaded_joules) AS joules
 {
                 _MADE.replace(
