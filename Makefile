@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PREVIEW := dashboards/preview/node_modules/.package-lock.json
 PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Every process that the tests start would compile all that it imports, two seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs constraints clean
+.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs pictures constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boa
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_dashboards.py
 
+pictures: $(VENV)/.dev $(PREVIEW) ## Draw the boards of the `make demo` that runs, as in docs/GRAFANA.md
+	$(BIN)/wattshed dashboards preview --data wattshed-demo-data --png --scale 0.75 --out docs/images/boards $(ARGS)
+
 constraints: ## Resolve pyproject.toml afresh into constraints.txt
 	$(PYTHON) scripts/constraints.py
 
@@ -68,6 +72,11 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt pip
 	@$(PIP) install -c constraints.txt -e '.[nvidia,collector,web,k8s]'
+	@touch $@
+
+$(PREVIEW): dashboards/preview/package-lock.json
+	@echo "installing what draws boards (once; 440 MB)"
+	@npm ci --prefix dashboards/preview
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,12 @@ from wattshed_collector.cli import parser
 from wattshed_exporter import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("[a-z]*/**/*.md"))
+PAGES = sorted(
+    file
+    for pattern in ("*.md", "[a-z]*/**/*.md")
+    for file in ROOT.glob(pattern)
+    if "node_modules" not in file.parts
+)
 
 
 @pytest.mark.parametrize("script", ["generate_docs.py", "generate_dashboards.py"])
@@ -55,6 +61,9 @@ def test_nothing_pins_an_address() -> None:
     pinned = [line for line in constraints.splitlines() if not line.startswith("#")]
     assert pinned
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line) for line in pinned)
+    lock = json.loads((ROOT / "dashboards/preview/package-lock.json").read_text(encoding="utf-8"))
+    assert len(lock["packages"]) > 1
+    assert not any("resolved" in package for package in lock["packages"].values())
 
 
 def test_every_threat_names_tests_that_are_there() -> None:

@@ -1,22 +1,15 @@
 // Holds boards against Grafana's published types and its own knowledge of units and properties.
 // Usage: node check.mjs [FILE..]; without files those in dashboards/grafana. Exit status 1: problems.
-import { build } from 'esbuild';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import ts from 'typescript';
+import { bundled, here } from './bundle.mjs';
 
-const here = dirname(fileURLToPath(import.meta.url));
 const boards = join(here, '..', 'grafana');
 const files = process.argv.slice(2);
 if (files.length === 0) {
   files.push(...readdirSync(boards).filter((name) => name.endsWith('.json')).map((name) => join(boards, name)));
 }
-
-// Node 20 has no navigator, which Grafana asks for its language.
-const BANNER = `import { createRequire } from 'node:module';
-const require = createRequire(import.meta.url);
-globalThis.navigator ??= { language: 'en', languages: ['en'] };`;
 
 /** Problems of type, by the compiler: each board becomes a constant of the type Board. */
 function typeProblems(named) {
@@ -42,21 +35,10 @@ function typeProblems(named) {
   });
 }
 
-/** Problems that only Grafana's code knows; it is bundled first, because it is written for browsers. */
+/** Problems that only Grafana's code knows. */
 async function meaningProblems(named) {
-  const folder = mkdtempSync(join(here, 'dist-check-'));
-  try {
-    const outfile = join(folder, 'meaning.mjs');
-    await build({
-      absWorkingDir: here, entryPoints: ['src/meaning.ts'], outfile, bundle: true, format: 'esm',
-      platform: 'node', jsx: 'automatic', logLevel: 'error', loader: { '.css': 'empty' },
-      banner: { js: BANNER },
-    });
-    const { problems } = await import(pathToFileURL(outfile));
-    return named.flatMap(([name, text]) => problems(JSON.parse(text)).map((said) => `${name}.json: ${said}`));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  const { problems } = await bundled('meaning.ts');
+  return named.flatMap(([name, text]) => problems(JSON.parse(text)).map((said) => `${name}.json: ${said}`));
 }
 
 const named = files.map((file) => [basename(file, '.json'), readFileSync(file, 'utf8')]);

@@ -17,11 +17,14 @@ import pytest
 from tests.fixtures.fleet_store import KEEP_ALL, Fleet, fill
 from tests.fixtures.stores import Stores
 
+from wattshed_collector.pictures.front_end import INSTALLED
 from wattshed_collector.store.client import Store
+from wattshed_dashboards import files
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
 FRESH_SECONDS = 480.0
+INSTALL_SECONDS = 300.0
 
 
 def _panels() -> tuple[Panel, ...]:
@@ -56,6 +59,21 @@ def _panels() -> tuple[Panel, ...]:
 def board() -> Board:
     rows = (Row("Answer", _panels()), Row("Detail", _panels()[:1], is_collapsed=True))
     return Board("wattshed-trial", "Trial", "Is it so?", rows, ("site", "tier", "cluster", "node"))
+
+
+@pytest.fixture(scope="session")
+def front_end() -> Path:
+    """dashboards/preview with its packages; where PREVIEW_ON_ITS_WAY is set npm is at it."""
+    folder = files.root() / "preview"
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not installed")
+    if not os.environ.get("PREVIEW_ON_ITS_WAY") and not (folder / INSTALLED).is_file():
+        pytest.skip(f"npm ci --prefix {folder} has not been run")
+    last = time.monotonic() + INSTALL_SECONDS
+    while not (folder / INSTALLED).is_file():
+        assert time.monotonic() < last, f"npm does not install {folder}"
+        time.sleep(1.0)
+    return folder
 
 
 @pytest.fixture(scope="session")

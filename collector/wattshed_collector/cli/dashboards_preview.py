@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,15 @@ class Look:
     scale: float
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where pages go and what they show."""
+
+    folder: Path
+    chosen: dict[str, Sequence[str]]
+    look: Look
+
+
 def register(parts: Subparsers[argparse.ArgumentParser]) -> None:
     """Add the command."""
     command = parts.add_parser(
@@ -82,7 +92,9 @@ def register(parts: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="S",
         help="of the picture: 0.25 to 4",
     )
-    command.add_argument("--html", action="store_true", help="only pages: needs no Chromium")
+    only = command.add_mutually_exclusive_group()
+    only.add_argument("--html", action="store_true", help="only pages: needs no Chromium")
+    only.add_argument("--png", action="store_true", help="only pictures")
     places.add_place(command)
     command.set_defaults(run=run)
 
@@ -94,24 +106,24 @@ def run(arguments: argparse.Namespace) -> int:
     chromium = "" if arguments.html else _chromium()
     drawing = front_end.FrontEnd(files.root() / "preview")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    drawing.put(arguments.out)
-    with _source(arguments) as source:
-        pages = _pages(arguments, source, chosen, look)
-    problems = asyncio.run(_draw(chromium, pages, look)) if chromium else []
+    with tempfile.TemporaryDirectory(prefix="wattshed-boards-") as passing:
+        folder = Path(passing) if arguments.png else arguments.out
+        drawing.put(folder)
+        with _source(arguments) as source:
+            pages = _pages(arguments, source, Aim(folder, chosen, look))
+        problems = asyncio.run(_draw(chromium, pages, arguments.out, look)) if chromium else []
     for problem in problems:
         print(f"wattshed: {problem}", file=sys.stderr)
     print(f"wrote {len(pages)} boards to {arguments.out}", file=sys.stderr)
     return EXIT_PROBLEMS if problems else 0
 
 
-def _pages(
-    arguments: argparse.Namespace, source: Source, chosen: dict[str, Sequence[str]], look: Look
-) -> list[Path]:
+def _pages(arguments: argparse.Namespace, source: Source, aim: Aim) -> list[Path]:
     """Write a page for each board, with what its panels answer."""
     now = time.time()
     boards = [source.document(uid) for uid in arguments.boards or source.uids()]
     scenes = [
-        Scene(*range_ms(arguments.begin or board["time"]["from"], arguments.end, now), chosen)
+        Scene(*range_ms(arguments.begin or board["time"]["from"], arguments.end, now), aim.chosen)
         for board in boards
     ]
     total = sum(bool(panel.get("targets")) for board in boards for panel in panels_of(board))
@@ -124,10 +136,10 @@ def _pages(
             progressed(done, total)
 
         for board, scene in zip(boards, scenes, strict=True):
-            content = _content(board, scene, look) | {
+            content = _content(board, scene, aim.look) | {
                 "answers": answers(source, board, scene, told)
             }
-            file = arguments.out / f"{board['uid']}.html"
+            file = aim.folder / f"{board['uid']}.html"
             file.write_text(front_end.page(board["title"], content), encoding="utf-8")
             written.append(file)
     return written
@@ -151,8 +163,8 @@ def _chromium() -> str:
     return browser.program()
 
 
-async def _draw(chromium: str, pages: list[Path], look: Look) -> list[str]:
-    """Write a picture beside each page; return what could not be drawn."""
+async def _draw(chromium: str, pages: list[Path], out: Path, look: Look) -> list[str]:
+    """Write a picture of each page; return what could not be drawn."""
     from wattshed_collector.pictures import browser
 
     problems = []
@@ -161,7 +173,7 @@ async def _draw(chromium: str, pages: list[Path], look: Look) -> list[str]:
         with bars.counted("drawing boards") as progressed:
             for number, page in enumerate(pages, 1):
                 png, said = await tab.picture(page.absolute().as_uri(), look.width, look.scale)
-                await asyncio.to_thread(page.with_suffix(".png").write_bytes, png)
+                await asyncio.to_thread((out / f"{page.stem}.png").write_bytes, png)
                 problems += [f"{page.stem}: {problem}" for problem in said]
                 progressed(number, len(pages))
     return problems

@@ -13,6 +13,8 @@ from typing import Any
 from wattshed_collector.errors import CollectorError
 
 BUILD_SECONDS = 300
+INSTALLED = "node_modules/.package-lock.json"
+"""npm writes it when all packages are there."""
 MADE = ("preview.js", "preview.css")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -54,7 +56,7 @@ class FrontEnd:
             )
         if not self._node:
             raise FrontEndMissing("node is missing: install Node.js 20 or newer, with npm")
-        if not (self._folder / "node_modules" / "@grafana" / "ui").is_dir():
+        if not (self._folder / INSTALLED).is_file():
             raise FrontEndMissing(
                 "the packages that draw are not installed (440 MB, for development): "
                 f"npm ci --prefix {self._folder}"

@@ -26,9 +26,6 @@ import type { PanelModel } from './page';
 import { StateTimeline } from './timeline';
 import { XYChart } from './xychart';
 
-/** The last text below the axis reaches beyond it. */
-const RIGHT_EDGE = 12;
-
 export interface Drawing {
   panel: PanelModel;
   frames: DataFrame[];
@@ -142,7 +139,7 @@ function Lines({ panel, frames, width, height, range }: Drawing): ReactElement {
   return (
     <TimeSeries
       frames={frames}
-      width={width - RIGHT_EDGE}
+      width={width}
       height={height}
       timeRange={range}
       timeZone="utc"

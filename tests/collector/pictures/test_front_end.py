@@ -1,4 +1,4 @@
-"""The script that draws boards: what is missing is said, what changed is built; no markup gets in."""
+"""The script that draws boards: what is missing, when it is built, what a page holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from wattshed_collector.errors import CollectorError
-from wattshed_collector.pictures.front_end import FrontEnd, FrontEndMissing, page
+from wattshed_collector.pictures.front_end import INSTALLED, FrontEnd, FrontEndMissing, page
 
 HOSTILE = '</script><script>alert("1")</script><!-- & {page} {}'
 
@@ -20,7 +20,8 @@ HOSTILE = '</script><script>alert("1")</script><!-- & {page} {}'
 def folder(tmp_path: Path) -> Path:
     """A checkout's folder with its packages installed and nothing built."""
     at = tmp_path / "preview"
-    (at / "node_modules" / "@grafana" / "ui").mkdir(parents=True)
+    (at / "node_modules").mkdir(parents=True)
+    (at / INSTALLED).write_text("{}")
     (at / "src").mkdir()
     for name in ("build.mjs", "package-lock.json", "src/main.tsx"):
         (at / name).write_text(name)
@@ -72,7 +73,7 @@ def test_without_node(folder: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_packages(folder: Path, tmp_path: Path) -> None:
-    (folder / "node_modules" / "@grafana" / "ui").rmdir()
+    (folder / INSTALLED).unlink()
     with pytest.raises(FrontEndMissing, match=f"npm ci --prefix {re.escape(str(folder))}"):
         FrontEnd(folder, _node(folder, BUILDING)).put(tmp_path)
 
