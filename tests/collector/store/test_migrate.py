@@ -86,6 +86,8 @@ def test_numbers_count_up_from_one() -> None:
         "slo",
         "quality",
         "signals",
+        "boards",
+        "boards_more",
     ]
 
 

@@ -8,6 +8,7 @@ from wattshed_dashboards.phrases import RECENT, grown
 from .charges import SILENT
 
 OWN = "wattshed_collector_"
+DAY = "At most the last day of the range."
 MINUTE = "Recorded once a minute under the name that it has on /metrics."
 NOW = "FROM v_stack_now WHERE metric"
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
@@ -20,7 +21,7 @@ ROWS = (
     "    'wattshed_collector_other_samples_total')"
 )
 TAKEN, NOT_TAKEN = grown(f"IN {ROWS}"), grown(f"IN {LOST}")
-LAG = grown(f"= '{OWN}lag_seconds_bucket'")
+LAG = grown(f"= '{OWN}lag_seconds_bucket' AND ts >= $__toTime - 86400")
 JOULES = grown(f"= '{OWN}energy_joules_total'")
 WORKED = grown(f"IN ('process_cpu_seconds_total', '{OWN}ledger_seconds_total')")
 LOST_STEPS = (Step(None, Color.GOOD), Step(1, Color.WARN), Step(1000, Color.BAD))
@@ -28,8 +29,8 @@ LOST_STEPS = (Step(None, Color.GOOD), Step(1, Color.WARN), Step(1000, Color.BAD)
 ANSWER = (
     Panel(
         "Time until it is safe, 95 %",
-        "Of the range, by v_stack: 95 of 100 requests made their newest reading safe within "
-        f"this time of its being measured; the upper edge of a bucket of lag_seconds. {MINUTE}",
+        "Of the range, by v_stack: 95 of 100 requests made their newest reading safe within this "
+        f"time of its being measured; the upper edge of a bucket of lag_seconds. {DAY} {MINUTE}",
         Kind.STAT,
         "s",
         "SELECT least(minOrNull(le), 864000) AS lag FROM (\n"
@@ -169,7 +170,7 @@ TREND = (
     Panel(
         "Time until it is safe",
         "Median and 95 % of requests of each step, by v_stack: upper edges of buckets, from "
-        f"when the newest reading was measured. {MINUTE}",
+        f"when the newest reading was measured. {DAY} {MINUTE}",
         Kind.TIME_SERIES,
         "s",
         "SELECT time, least(minIf(le, n >= 0.5 * most), 864000) AS half,\n"
