@@ -122,9 +122,10 @@ def boards() -> str:
     lines = [
         "# Boards",
         "",
-        "Written by `make docs` from `dashboards/src/wattshed_dashboards/boards`; edit those. The",
-        "collector shows them at `/boards`, Grafana from `dashboards/grafana/*.json`: the same panels",
-        "of the same SQL. `GET /v1/boards/{uid}/panels/{id}` gives what a panel answers as JSON.",
+        "Written by `make docs` from `dashboards/src/wattshed_dashboards/boards`; edit those.",
+        "The collector shows them at `/boards`, Grafana from `dashboards/grafana/*.json`: the same",
+        "panels of the same SQL. `GET /v1/boards/{uid}/panels/{id}` gives what a panel answers as",
+        "JSON.",
         "",
         "| board | question | looks back |",
         "|---|---|---|",
