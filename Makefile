@@ -58,7 +58,7 @@ docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boa
 	$(BIN)/python scripts/generate_dashboards.py
 
 pictures: $(VENV)/.dev $(PREVIEW) ## Draw the boards of the `make demo` that runs, as in docs/GRAFANA.md
-	$(BIN)/wattshed dashboards preview --data wattshed-demo-data --png --scale 0.75 --out docs/images/boards $(ARGS)
+	$(BIN)/wattshed dashboards preview --data wattshed-demo-data --png --scale 0.65 --out docs/images/boards $(ARGS)
 
 constraints: ## Resolve pyproject.toml afresh into constraints.txt
 	$(PYTHON) scripts/constraints.py

@@ -21,6 +21,8 @@ from wattshed_collector.errors import CollectorError
 START_SECONDS = 30.0
 DRAW_SECONDS = 60.0
 STOP_SECONDS = 5.0
+TALL = 8000
+"""Pixels: what lies below the window is not always drawn."""
 LARGEST_MESSAGE = 256 << 20
 FLAGS = (
     "--headless",
@@ -82,7 +84,7 @@ class Browser:
         Raises BrowserError where the page does not say in time that it is done.
         """
         self._thrown.clear()
-        await self._size(width, 2000, scale)
+        await self._size(width, TALL, scale)
         await self._tell("Page.navigate", url=url)
         problems = list(await self._value(DONE))
         await self._size(width, int(await self._value(HEIGHT)), scale)
