@@ -17,11 +17,18 @@ from wattshed_collector.clickhouse import native
 from wattshed_collector.clickhouse.asked import Question, question
 from wattshed_collector.clickhouse.desk import Desk
 from wattshed_collector.clickhouse.engine import Answer
-from wattshed_collector.clickhouse.errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, Problem
+from wattshed_collector.clickhouse.errors import (
+    BAD_ARGUMENTS,
+    NOT_IMPLEMENTED,
+    TOO_MANY_QUERIES,
+    Problem,
+)
 from wattshed_collector.clickhouse.formats import FORMATS
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.openapi import NOBODY, Operation, Parameter, text
 from wattshed_collector.security.keys import IDENTITY
+
+from .large import LargeResponse, Unsent
 
 MOST_BYTES = 2 * 2**20
 """Of a request's body, as sent and unpacked."""
@@ -62,7 +69,7 @@ class ClickHouseApi:
     """
 
     def __init__(self, desk: Desk | None, sent: Sent) -> None:
-        self._desk, self._sent = desk, sent
+        self._desk, self._sent, self._unsent = desk, sent, Unsent()
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -78,7 +85,7 @@ class ClickHouseApi:
             asked = await self._question(request)
             query_id = asked.query_id or query_id
             answer = await self._answer(request, asked)
-            response = await _rows(request, answer)
+            response = await _rows(request, answer, self._unsent)
         except Problem as problem:
             response = _refused(problem)
         response.headers["X-ClickHouse-Query-Id"] = query_id
@@ -102,6 +109,8 @@ class ClickHouseApi:
     async def _answer(self, request: web.Request, asked: Question) -> Answer:
         if self._desk is None:
             raise _elsewhere()
+        if self._unsent.is_full:
+            raise Problem(TOO_MANY_QUERIES, "clients have not read the answers that they have")
         sender = request[IDENTITY].name or request.remote or ""
         return await self._desk.ask(sender, asked, lambda: _is_gone(request))
 
@@ -118,7 +127,7 @@ def _is_gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def _rows(request: web.Request, answer: Answer) -> web.Response:
+async def _rows(request: web.Request, answer: Answer, unsent: Unsent) -> web.Response:
     headers = {
         "Content-Type": FORMATS[answer.format],
         "X-ClickHouse-Format": answer.format,
@@ -130,6 +139,8 @@ async def _rows(request: web.Request, answer: Answer) -> web.Response:
         small = len(sent) <= SMALL
         packed = _packed(sent, encoding) if small else asyncio.to_thread(_packed, sent, encoding)
         sent = packed if isinstance(packed, bytes) else await packed
+    if len(sent) > SMALL:
+        return LargeResponse(request, unsent, body=sent, headers=headers)
     return web.Response(body=sent, headers=headers)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from email.parser import BytesParser
 
 from . import formats
 from .errors import BAD_ARGUMENTS, NOT_IMPLEMENTED, TOO_BIG, Problem
@@ -14,6 +13,9 @@ from .wishes import Wish
 LONGEST_SQL = 256 * 1024
 MOST_PARAMETERS = 1000
 MULTIPART = "multipart/form-data"
+LONGEST_HEAD = 1000
+BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;",]{1,70}))')
+FIELD = re.compile(rb'(?i:content-disposition: *form-data; *name=)"(\w{1,110})"')
 PARAMETER = re.compile(r"[A-Za-z_]\w{0,99}")
 QUERY_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,100}")
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
@@ -91,13 +93,22 @@ def _check_parameters(parameters: Mapping[str, str]) -> None:
 
 
 def _fields(kind: str, body: bytes) -> dict[str, str]:
-    """Return the fields of a form; a client that has long parameters sends them so."""
-    message = BytesParser().parsebytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
-    found = {}
-    for part in message.get_payload() if message.is_multipart() else ():
-        name = part.get_param("name", header="content-disposition")  # type: ignore[union-attr]
-        if not isinstance(name, str) or not (name == "query" or name.startswith("param_")):
-            raise Problem(NOT_IMPLEMENTED, "external tables are not taken here")
-        payload = part.get_payload(decode=True)  # type: ignore[union-attr]
-        found[name] = _decoded(payload if isinstance(payload, bytes) else b"")
-    return found
+    """Return the fields of a form (RFC 7578); a client that has long parameters sends them so."""
+    boundary = BOUNDARY.search(kind)
+    if boundary is None:
+        raise Problem(BAD_ARGUMENTS, "the form names no boundary")
+    mark = b"\r\n--" + (boundary[1] or boundary[2]).encode(errors="replace")
+    parts = (b"\r\n" + body).split(mark, MOST_PARAMETERS + 3)[1:]
+    if not parts or not parts[-1].startswith(b"--"):
+        said = f"the form is not whole, or has more than {MOST_PARAMETERS} parameters"
+        raise Problem(BAD_ARGUMENTS, said)
+    return dict(map(_field, parts[:-1]))
+
+
+def _field(part: bytes) -> tuple[str, str]:
+    head, _, value = part.partition(b"\r\n\r\n")
+    named = FIELD.search(head[:LONGEST_HEAD])
+    name = named[1].decode() if named else ""
+    if b"filename" in head or not (name == "query" or name.startswith("param_")):
+        raise Problem(NOT_IMPLEMENTED, "external tables are not taken here")
+    return name, _decoded(value)

@@ -13,8 +13,8 @@ from .tables import DATABASE
 
 _NAME = r"(?:[A-Za-z_]\w*|\"[^\"\\`]+\"|`[^\"\\`]+`)"
 _TABLE = rf"(?:(?P<database>{_NAME})\s*\.\s*)?(?P<table>{_NAME})"
-_END = r"\s*;?\s*\Z"
-_START = r"\A\s*"
+_END = r"\s*+(?:;\s*+)?\Z"
+_START = r"\A\s*+"
 SHOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(_START + pattern + _END, re.IGNORECASE), sql)
     for pattern, sql in (
@@ -36,7 +36,9 @@ SHOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
     )
 )
-FORMAT = re.compile(r"\s+FORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
+FORMAT = re.compile(r"(?<=\s)FORMAT\s++(\w++)\s*+(?:;\s*+)?\Z", re.IGNORECASE)
+LONGEST = 1000
+"""Characters of such a statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Shown:
 
 def shown(sql: str, database: str) -> Shown | None:
     """Return what answers a statement of an editor, None where it is none."""
+    if len(sql) > LONGEST:
+        return None
     form = FORMAT.search(sql)
     bare = FORMAT.sub("", sql) if form else sql
     for pattern, ours in SHOWN:

@@ -74,7 +74,8 @@ class Limits:
             "max_expanded_ast_elements": 50_000,
             "max_ast_elements": 50_000,
             "max_parser_backtracks": 100_000,
-            "function_range_max_elements_in_block": 2_000_000,
+            "function_range_max_elements_in_block": 200_000,
+            "max_block_size": 8192,
             "max_recursive_cte_evaluation_depth": 1,
             "allow_introspection_functions": 0,
             "allow_ddl": 0,
@@ -210,22 +211,29 @@ class Engine:
             raise _without_ours(of_engine(str(error))) from None
 
     def _asked(self, sql: str, form: str, parameters: Mapping[str, str]) -> Written:
+        """Return what a connection wrote. One that raised is closed: the rows that it had made
+        until then would be the beginning of its next answer, which may be somebody else's."""
         assert self._handle is not None
-        return self._handle.query(sql, form, parameters)
+        try:
+            return self._handle.query(sql, form, parameters)
+        except RuntimeError:
+            self.close()
+            raise
 
     def _ready(self) -> None:
-        if self._guard is not None:
+        if self._handle is not None:
             return
         try:
             self._handle = self._opened()
-            self._guard = self._prepared()
+            self._guard = self._guard or self._learned()
+            for name, value in self._limits.settings().items():
+                self._handle.query(f"SET {name} = {value}", "Null", {})
         except (RuntimeError, StoreError) as error:
             self.close()
             raise of_engine(str(error)) from error
 
-    def _prepared(self) -> Guard:
-        """Learn what there is, and have the connection only read from then on."""
-        assert self._handle is not None
+    def _learned(self) -> Guard:
+        """Learn what there is."""
         self._version = str(self._rows("SELECT version()", {})[0][0])
         told = self._rows("SELECT name, is_aggregate, case_insensitive, alias_to, origin FROM "
                           "system.functions", {})  # fmt: skip
@@ -235,8 +243,6 @@ class Engine:
         existing = frozenset(str(name).lower() for name, _ in found)
         system = {name: self._parsed(sql) for name, sql in SYSTEM.items()}
         tables = Tables(self._views, existing, system)
-        for name, value in self._limits.settings().items():
-            self._handle.query(f"SET {name} = {value}", "Null", {})
         return Guard(functions, tables, self._parsed)
 
 

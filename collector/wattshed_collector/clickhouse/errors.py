@@ -33,7 +33,9 @@ STATUS |= dict.fromkeys((36, 47, 53, 62, 115, 167, 168, 386, 456, 457), 400)
 """HTTP status by code, as ClickHouse answers (HTTPHandler.cpp), except 503 for 202: come again."""
 SAID = re.compile(r"Code: (\d+)\. DB::Exception: (.*)\(([A-Z][A-Z0-9_]+)\)", re.DOTALL)
 AGAIN = re.compile(r"^(?:Code: \d+\. DB::Exception: )+")
-VERSION = re.compile(r"\s*\(version [\d.]+(?: \([^()]*\))?\)\.?\s*$")
+VERSION = re.compile(r"(?<!\s)\s*\(version [\d.]+(?: \([^()]*\))?\)\.?\s*$")
+LONGEST = 4000
+"""Characters of an error's begin, and of its end, that are said."""
 PATHS = re.compile(r"(?<![\w/])/(?:[\w.\-]+/)+[\w.\-]*")
 """Of files, which the engine may name where something is wrong with the store."""
 
@@ -54,7 +56,7 @@ class Problem(Exception):
 
 def of_engine(text: str) -> Problem:
     """Return what the engine said as a problem, without its version and files of this machine."""
-    found = SAID.search(text)
+    found = SAID.search(text if len(text) <= 2 * LONGEST else text[:LONGEST] + text[-LONGEST:])
     if found is None:
         return Problem(LOGICAL_ERROR, "the engine could not answer")
     said = VERSION.sub("", AGAIN.sub("", found[2].strip()))

@@ -22,7 +22,7 @@ from .errors import (
     Kind,
     Problem,
 )
-from .names import WITH_TABLE, WITH_TYPE, Functions
+from .names import TYPE_LAST, WITH_TABLE, WITH_TYPE, Functions
 from .nodes import FILE_FLAGS, NODE, NODES, PLAIN, SHAPES, VALUE, Node, literal, plain, within
 from .tables import DATABASE, Tables
 from .wishes import Wish
@@ -36,8 +36,7 @@ REFUSED: Mapping[str, tuple[Kind, str]] = {
     "format_ast": (SYNTAX_ERROR, "FORMAT stands at the end of the whole query only"),
     "recursive_with": (ACCESS_DENIED, "WITH RECURSIVE is not answered here"),
 }
-
-
+NAMED = frozenset({"name", "name_parts"})
 MOST_FUNCTIONS = 1000
 MOST_IN_LAMBDAS = 64
 """Functions called in a query, and in its lambdas: the engine ends no query while it works on one
@@ -76,8 +75,9 @@ class Guard:
         }
         walk = _Walk(self._functions, self._tables, database, _with_names(tree), filters)
         walk.check_names()
-        _check_cost(tree)
-        return Checked(_limited(walk.node(tree), wish.limit), replace(wish, filters={}), form)
+        made = walk.node(tree)
+        _check_cost(made)
+        return Checked(_limited(made, wish.limit), replace(wish, filters={}), form)
 
     def _condition(self, text: str, database: str) -> Node:
         """Return the checked tree of a condition, which may be nothing else."""
@@ -117,7 +117,12 @@ class _Walk:
             raise Problem(NOT_IMPLEMENTED, f"{_shown(node)} is not answered here")
         self._special(node)
         made = {key: self._part(node, key, value, shape.get(key)) for key, value in node.items()}
-        return self._table(made) if kind == "TableExpression" else made
+        match kind:
+            case "TableExpression":
+                return self._table(made)
+            case "Function" if self._called(made["name"]) in WITH_TABLE:
+                return self._listed(made)
+        return made
 
     def _part(self, node: Node, key: str, value: Any, shape: str | None) -> Any:
         if shape == PLAIN and plain(value):
@@ -148,8 +153,6 @@ class _Walk:
     def _function(self, node: Node) -> None:
         name = self._called(node.get("name"))
         arguments = node.get("arguments", {}).get("children", [])
-        if name in WITH_TABLE and len(arguments) > 1:
-            self._listed(arguments[1])
         if name in WITH_TYPE:
             _check_type(name, arguments)
 
@@ -159,16 +162,25 @@ class _Walk:
             raise Problem(ACCESS_DENIED, f"the function {str(name)[:80]} is not called here")
         return found
 
-    def _listed(self, right: Node) -> None:
-        """Look at what stands on the right of IN, where a bare name is a table."""
-        if right.get("type") in ("Identifier", "TableIdentifier"):
-            name = str(right.get("name"))
-            if name not in self.with_names and name not in self.tables.views:
-                raise Problem(
-                    ACCESS_DENIED,
-                    f"IN {name[:80]}: on the right of IN there may be values, a SELECT, a view or "
-                    "a name of WITH; of an array ask has(array, value)",
-                )
+    def _listed(self, made: Node) -> Node:
+        """Return a call of IN, on whose right a bare name is a table: it becomes a SELECT, because
+        a name alone may be an alias of the name of another table."""
+        left, *rest = made.get("arguments", {}).get("children", [{}])
+        right = rest[0] if rest else {}
+        if right.get("type") not in ("Identifier", "TableIdentifier"):
+            return made
+        named = {"type": "TableIdentifier", **{k: v for k, v in right.items() if k in NAMED}}
+        try:
+            read = self._table({"type": "TableExpression", "database_and_table_name": named})
+        except Problem as problem:
+            said = (
+                f"{problem.said}; on the right of IN there may be values, a SELECT, a view or a "
+                "name of WITH; of an array ask has(array, value)"
+            )
+            raise Problem((problem.code, problem.name), said) from None
+        query = {"type": "Subquery", "children": [union(_all_of(read))]}
+        arguments = {**made["arguments"], "children": [left, query, *rest[1:]]}
+        return {**made, "arguments": arguments}
 
     def _table(self, made: Node) -> Node:
         """Return what is read in place of a table."""
@@ -301,7 +313,7 @@ def _functions(tree: Node) -> int:
 
 
 def _check_type(name: str, arguments: list[Node]) -> None:
-    at = -1 if name == "JSONExtract" else 1
+    at = -1 if name in TYPE_LAST else 1
     told = arguments[at] if len(arguments) > 1 else {}
     value = told.get("value", {}) if told.get("type") == "Literal" else {}
     if value.get("field_type") != "String":

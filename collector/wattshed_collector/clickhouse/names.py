@@ -120,8 +120,9 @@ COMBINATORS = (
 """What may follow an aggregate's name; not State and Merge, whose states could be made up."""
 WITH_TABLE = frozenset({"in", "notIn", "nullIn", "notNullIn", "globalIn", "globalNotIn"})
 """Functions whose second argument is a table where it is a bare name."""
+TYPE_LAST = "JSONExtract", "JSONExtractKeysAndValues"
 WITH_TYPE = frozenset(
-    {"CAST", "accurateCast", "accurateCastOrNull", "accurateCastOrDefault", "JSONExtract"}
+    {"CAST", "accurateCast", "accurateCastOrNull", "accurateCastOrDefault", *TYPE_LAST}
 )
 """Functions that take a type as text, which is checked as well."""
 

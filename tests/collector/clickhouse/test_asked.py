@@ -82,6 +82,24 @@ def test_external_tables_are_not_taken() -> None:
         asked(body, {"Content-Type": "multipart/form-data; boundary=b"})
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", FORM),
+        ("multipart/form-data; boundary=other", FORM),
+        ("multipart/form-data; boundary=b", FORM[:-6]),
+        ("multipart/form-data; boundary=b", b""),
+        ("multipart/form-data; boundary=b", b"\r\n--b" * 1000),
+        ("multipart/form-data; boundary=b", b"--b\r\n" * 100_000),
+        ("multipart/form-data; boundary=b", FORM.replace(b'"query"', b'"query"; filename="x"')),
+    ],
+)
+def test_forms_that_are_none(kind: str, body: bytes) -> None:
+    with pytest.raises(Problem) as error:
+        asked(body, {"Content-Type": kind})
+    assert error.value.code in (36, 48)
+
+
 def test_texts_are_escaped_as_the_engine_reads_them() -> None:
     assert escaped("a\tb\n\\c\0'") == "a\\tb\\n\\\\c\\0'"
 

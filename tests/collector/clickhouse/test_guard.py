@@ -21,6 +21,7 @@ PASSES = {
     "SELECT a::Int8, CAST('1' AS Nullable(Float64)) FROM (SELECT 1 AS a)": b"[1, 1]\n",
     "SELECT n FROM (SELECT arrayJoin(range(5)) AS n) WHERE n IN (SELECT 3)": b"[3]\n",
     "SELECT count() FROM v_live WHERE toDateTime(ts) IN v_slo_now": b"[0]\n",
+    "SELECT 0 IN system.one, 1 GLOBAL NOT IN system.one": b"[1, 1]\n",
     "SELECT x, sum(x) OVER (ORDER BY x) FROM (SELECT arrayJoin([1, 2]) AS x)": b"[1, 1]\n[2, 3]\n",
     "SELECT * EXCEPT (a) FROM (SELECT 1 AS a, 2 AS b)": b"[2]\n",
     "SELECT dummy FROM system.one": b"[0]\n",
@@ -132,12 +133,15 @@ SCALARS = (
     "parseQueryToJSON('SELECT 1')", "1 IN hidden", "1 IN (hidden)", "in('x', hidden)",
     "'x' NOT IN default.hidden", "'x' GLOBAL IN hidden", "nullIn('x', hidden)",
     "arrayFilter(x -> x IN hidden, ['x'])", "(SELECT secret FROM hidden)",
+    "'x' IN system.processes", "JSONExtractKeysAndValues('1', 'JSON')",
     "exists(SELECT * FROM hidden)", "[(SELECT any(secret) FROM hidden)]", "$a.b(1)",
     "map('k', (SELECT secret FROM hidden))['k']", "count() FILTER (WHERE file('$f') != '')",
 )  # fmt: skip
 WHOLE = (
     "WITH hidden AS (SELECT 'x' AS secret) SELECT secret FROM hidden",
     "SELECT 1 IN hidden, (WITH hidden AS (SELECT 1) SELECT 1)",
+    "WITH `default.hidden` AS (SELECT 1) SELECT 'x' IN default.hidden",
+    "WITH `hidden` AS (SELECT 1) SELECT 'x' IN `hidden`",
     "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT n FROM r",
     "WITH file('$f') AS x SELECT x",
     "SELECT * APPLY(file) FROM (SELECT '$f' AS a)",
@@ -192,13 +196,11 @@ def test_refused(ask: Ask, secret: Path, sql: str) -> None:
 
 @pytest.mark.parametrize("table", [*TABLES, *CALLED])
 def test_nothing_else_is_read(ask: Ask, secret: Path, table: str) -> None:
-    refused(ask, secret, f"SELECT * FROM {table}")
     refused(ask, secret, f"SELECT * FROM (WITH v AS (SELECT 1 FROM {table}) SELECT * FROM v)")
 
 
 @pytest.mark.parametrize("call", SCALARS)
 def test_no_such_function_is_called(ask: Ask, secret: Path, call: str) -> None:
-    refused(ask, secret, f"SELECT {call}")
     refused(ask, secret, f"SELECT node FROM v_live WHERE 1 OR ({call}) = 1")
 
 
@@ -209,6 +211,30 @@ def refused(ask: Ask, secret: Path, sql: str) -> None:
         ask(sql.replace("$f", str(secret)), **told)
     assert error.value.code in (36, 48, 60, 62, 73, 81, 115, 164, 306, 497), error.value.text()
     assert SECRET not in error.value.text()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH hidden AS v_live SELECT '$s' IN v_live",
+        "WITH system.processes AS v_live SELECT '$s' IN v_live",
+        "SELECT '$s' IN w, hidden AS w FROM (WITH w AS (SELECT 1) SELECT 1)",
+        "WITH hidden AS w SELECT * FROM w WHERE (WITH w AS (SELECT 1) SELECT count() FROM w)",
+        "WITH hidden AS w SELECT w IN ('$s') FROM v_live",
+        "SELECT hidden IN (SELECT '$s')",
+        "SELECT in(hidden, v_live), hidden.*",
+    ],
+)
+def test_no_alias_stands_for_a_hidden_table(ask: Ask, sql: str) -> None:
+    with pytest.raises(Problem):
+        ask(sql.replace("$s", SECRET))
+
+
+def test_an_adhoc_filter_costs_as_what_it_is_put_into(ask: Ask) -> None:
+    lambdas = "arrayMap(x -> " + "-".join("abs(x)" for _ in range(40)) + ", [1]) = [1]"
+    told = f"SETTINGS additional_table_filters = {{'v_live': '{lambdas}'}}"
+    with pytest.raises(Problem, match="lambdas"):
+        ask(f"SELECT node FROM v_live {told}")
 
 
 def test_the_editor_learns_of_nothing_hidden(ask: Ask) -> None:
