@@ -52,14 +52,14 @@ def tables(client: Client) -> set[str]:
 
 
 def declared() -> set[str]:
-    """The tables and views that the files create and do not drop."""
-    pattern = r"CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)"
-    dropped = r"DROP VIEW IF EXISTS (\w+)"
-    created, gone = (
-        {name for m in migrations() for name in re.findall(wanted, m.template)}
-        for wanted in (pattern, dropped)
-    )
-    return created - gone
+    """The tables and views that there are when each file has created and dropped its own."""
+    made = r"CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?(\w+)"
+    gone = r"DROP VIEW IF EXISTS (\w+)"
+    found: set[str] = set()
+    for migration in migrations():
+        for created, dropped in re.findall(f"{made}|{gone}", migration.template):
+            found = found | {created} if created else found - {dropped}
+    return found
 
 
 def test_numbers_count_up_from_one() -> None:
