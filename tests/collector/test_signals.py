@@ -133,8 +133,8 @@ def fleet(shared_bed: Bed) -> Iterator[Fleet]:
     made = Fleet(shared_bed)
     for say in (_idle, _unknown, _shared, _models, _training, _hardly_used, _sites, _telemetry):
         say(made)
-    made.write()
     _drops(made)
+    made.write()
     made.bed.ledger().run()
     made.factor("price", "", 0.5, "USD/kWh")
     made.factor("price", "s1", 0.25, "EUR/kWh")
@@ -243,23 +243,16 @@ def _telemetry(fleet: Fleet) -> None:
 
 
 def _drops(fleet: Fleet) -> None:
-    labels = (
-        '{"host.name":"n1","wattshed.cluster":"c1","wattshed.reason":"full",'
-        '"wattshed.site":"s1","wattshed.tier":"dc"}'
-    )
+    dropped, ticks = "wattshed_spool_dropped_total", "wattshed_output_ticks_total"
     readings = ((9, 100.0), (6, 400.0), (3, 200.0), (0, 300.0))
-    fleet.bed.client.insert(
-        "metric_sample",
-        {
-            "metric": ["wattshed.exporter.spool.dropped"] * 4,
-            "sender": [""] * 4,
-            "labels": [labels] * 4,
-            "ts": [fleet.now_ms - ago * MINUTE_MS for ago, _ in readings],
-            "value": [value for _, value in readings],
-            "kind": ["counter"] * 4,
-            "unit": ["1"] * 4,
-        },
-    )
+    for metric, labels in ((dropped, ("otlp", "full")), (ticks, ("otlp", "sent"))):
+        fleet.say(
+            devices=(Device("n1/exporter", Kind.HOST, "", "exporter"),),
+            details=tuple(
+                Detail("n1/exporter", metric, fleet.now_ms - ago * MINUTE_MS, value, labels, 1)
+                for ago, value in readings
+            ),
+        )
 
 
 def _reconciled(fleet: Fleet) -> None:

@@ -333,23 +333,31 @@ GROUP BY cluster, site, tier, node, device;
 -- ten minutes: readings and requests by the metric and its reason. A counter that began anew counts
 -- from zero. It is heard of exporters that push.
 CREATE OR REPLACE VIEW v_alert_dropped {{ON_CLUSTER}} AS
-SELECT cluster, site, tier, node, reason, sum(gained) / 600 AS value
+SELECT p.cluster AS cluster, p.site AS site, p.tier AS tier, d.node AS node, g.reason AS reason,
+       sum(g.gained) / 600 AS value
 FROM (
-    SELECT metric, labels, JSONExtractString(labels, 'wattshed.cluster') AS cluster,
-           JSONExtractString(labels, 'wattshed.site') AS site,
-           JSONExtractString(labels, 'wattshed.tier') AS tier,
-           JSONExtractString(labels, 'host.name') AS node,
-           multiIf(metric = 'wattshed.exporter.output.points.rejected', 'points_rejected',
-                   metric = 'wattshed.exporter.spool.dropped',
-                   concat('spool_', JSONExtractString(labels, 'wattshed.reason')),
-                   concat('ticks_', JSONExtractString(labels, 'wattshed.result'))) AS reason,
-           arraySort(groupArray((ts, value))) AS every,
+    SELECT device_id, arraySort(groupArray((ts, value))) AS every,
            arraySum((now, before) -> if(now.2 >= before.2, now.2 - before.2, now.2),
-                    arrayPopFront(every), arrayPopBack(every)) AS gained
-    FROM metric_sample
-    WHERE metric IN ('wattshed.exporter.output.ticks', 'wattshed.exporter.spool.dropped',
-                     'wattshed.exporter.output.points.rejected')
-      AND ts >= now() - INTERVAL 10 MINUTE AND NOT labels LIKE '%"wattshed.result":"sent"%'
-    GROUP BY metric, labels
-)
+                    arrayPopFront(every), arrayPopBack(every)) AS gained,
+           multiIf(metric = 'wattshed_output_points_rejected_total', 'points_rejected',
+                   metric = 'wattshed_spool_dropped_total',
+                   concat('spool_', JSONExtractString(labels, 'reason')),
+                   concat('ticks_', JSONExtractString(labels, 'result'))) AS reason
+    FROM sample
+    WHERE toStartOfHour(ts) >= toStartOfHour(now() - INTERVAL 10 MINUTE)
+      AND ts >= now() - INTERVAL 10 MINUTE
+      AND metric IN ('wattshed_output_ticks_total', 'wattshed_output_points_rejected_total',
+                     'wattshed_spool_dropped_total')
+      AND NOT labels LIKE '%"result":"sent"%'
+    GROUP BY device_id, metric, labels
+) AS g
+INNER JOIN (
+    SELECT device_id, toString(substring(key, 1, length(key) - length('/exporter'))) AS node
+    FROM device FINAL WHERE endsWith(key, '/exporter')
+) AS d ON d.device_id = g.device_id
+LEFT JOIN (
+    SELECT toString(node) AS node, toString(max(cluster)) AS cluster, toString(max(site)) AS site,
+           toString(max(tier)) AS tier
+    FROM device FINAL WHERE node != '' GROUP BY node
+) AS p ON p.node = d.node
 GROUP BY cluster, site, tier, node, reason;
