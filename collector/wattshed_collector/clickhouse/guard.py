@@ -22,7 +22,7 @@ from .errors import (
     Kind,
     Problem,
 )
-from .names import TYPE_LAST, WITH_TABLE, WITH_TYPE, Functions
+from .names import SCANS, TYPE_LAST, WITH_TABLE, WITH_TYPE, Functions
 from .nodes import FILE_FLAGS, NODE, NODES, PLAIN, SHAPES, VALUE, Node, literal, plain, within
 from .tables import DATABASE, Tables
 from .wishes import Wish
@@ -155,6 +155,8 @@ class _Walk:
         arguments = node.get("arguments", {}).get("children", [])
         if name in WITH_TYPE:
             _check_type(name, arguments)
+        if name in SCANS and not any(_is_written(argument) for argument in arguments):
+            raise Problem(BAD_ARGUMENTS, f"{name}: the array or the value is to be written out")
 
     def _called(self, name: Any) -> str:
         found = self.functions.known(str(name))
@@ -319,6 +321,14 @@ def _check_type(name: str, arguments: list[Node]) -> None:
     if value.get("field_type") != "String":
         raise Problem(ACCESS_DENIED, f"{name} takes a type that is written out")
     types.check(str(value.get("value")))
+
+
+def _is_written(node: Node) -> bool:
+    """Return whether a value stands in the text or beside it, and is not made."""
+    if node.get("type") != "Function":
+        return node.get("type") in ("Literal", "QueryParameter")
+    parts = node.get("arguments", {}).get("children", [])
+    return node.get("name") in ("array", "tuple", "CAST") and all(map(_is_written, parts))
 
 
 def _parts(name: str) -> list[str]:

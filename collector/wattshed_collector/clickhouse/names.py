@@ -120,6 +120,8 @@ COMBINATORS = (
 """What may follow an aggregate's name; not State and Merge, whose states could be made up."""
 WITH_TABLE = frozenset({"in", "notIn", "nullIn", "notNullIn", "globalIn", "globalNotIn"})
 """Functions whose second argument is a table where it is a bare name."""
+SCANS = frozenset({"has", "hasAll", "hasAny", "hasSubstr", "indexOf", "countEqual"})
+"""Functions that look at a whole array for each value; of two made ones they might never end."""
 TYPE_LAST = "JSONExtract", "JSONExtractKeysAndValues"
 WITH_TYPE = frozenset(
     {"CAST", "accurateCast", "accurateCastOrNull", "accurateCastOrDefault", *TYPE_LAST}

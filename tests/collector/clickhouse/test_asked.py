@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from multidict import CIMultiDict
 
+from wattshed_collector.clickhouse import catalogue
 from wattshed_collector.clickhouse.asked import LONGEST_SQL, Question, escaped, question
 from wattshed_collector.clickhouse.errors import Problem, of_engine
 from wattshed_collector.clickhouse.shown import authorization
@@ -113,6 +114,14 @@ def test_what_the_engine_says_tells_nothing_of_the_machine() -> None:
         "Code: 76. DB::Exception: Cannot open (file): no. (CANNOT_OPEN_FILE)\n"
     )
     assert of_engine("Segmentation /var/x").text().startswith("Code: 49.")
+
+
+def test_long_texts_are_gone_through_once() -> None:
+    spaces = " " * 200_000
+    assert catalogue.shown(f"SELECT 1{spaces}x", "") is None
+    assert catalogue.shown(f"SHOW DATABASES{spaces}x", "") is None
+    said = of_engine(f"Code: 6. DB::Exception: Cannot parse '{spaces}'. (CANNOT_PARSE_TEXT)")
+    assert (said.code, said.name, len(said.said) < 10_000) == (6, "CANNOT_PARSE_TEXT", True)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_what_waits_is_bounded_and_leaves_when_its_time_is_up(with_desk: Any) ->
         ("SELECT range(100000000)", {69}),
         ("SELECT groupArray(leftPad(toString(n), 9999, 'a')) FROM "
          "(SELECT arrayJoin(range(50000)) AS n)", {241}),
+        ("WITH range(99999) AS r SELECT arrayMap(x -> countEqual(r, x), r)", {36}),
         ("SELECT leftPad('', 100000000, 'a')", {131}),
         ("WITH arrayMap(x -> leftPad('', 900000, 'a'), range(1000)) AS a SELECT length(a)", {241}),
         ("SELECT uniqExact(a, b) FROM (SELECT arrayJoin(range(9000)) AS a) AS x, "
