@@ -247,9 +247,9 @@ def _drops(fleet: Fleet) -> None:
     readings = ((9, 100.0), (6, 400.0), (3, 200.0), (0, 300.0))
     for metric, labels in ((dropped, ("otlp", "full")), (ticks, ("otlp", "sent"))):
         fleet.say(
-            devices=(Device("n1/exporter", Kind.HOST, "", "exporter"),),
+            devices=(Device("n2/exporter", Kind.HOST, "", "exporter"),),
             details=tuple(
-                Detail("n1/exporter", metric, fleet.now_ms - ago * MINUTE_MS, value, labels, 1)
+                Detail("n2/exporter", metric, fleet.now_ms - ago * MINUTE_MS, value, labels, 1)
                 for ago, value in readings
             ),
         )
@@ -363,7 +363,7 @@ def test_meters_disagree_where_the_outer_one_says_less(found: Found) -> None:
 
 def test_drops_are_a_rate_and_a_new_counter_counts_from_zero(found: Found) -> None:
     rate = near((300 + 200 + 100) / 600)
-    assert found["dropped"] == {("c1", "s1", "dc", "n1", "spool_full"): rate}
+    assert found["dropped"] == {("c1", "s1", "dc", "n2", "spool_full"): rate}
 
 
 def test_a_view_has_the_labels_of_its_signal_and_a_value(fleet: Fleet) -> None:
