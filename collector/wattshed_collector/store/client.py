@@ -11,7 +11,9 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import urlencode
@@ -74,10 +76,16 @@ T = TypeVar("T")
 
 
 class Client:
-    """A connection of one thread."""
+    """A connection of one thread.
 
-    def __init__(self, connection: Any) -> None:
+    With ``reopen`` it takes another connection after a failure: what a query of the embedded engine
+    had made before it failed would be the first rows of the connection's next answer.
+    """
+
+    def __init__(self, connection: Any, reopen: Callable[[], Any] | None = None) -> None:
         self._connection = connection
+        self._reopen = reopen
+        self._settings: dict[str, Any] = {}
         self._types: dict[tuple[str, ...], Sequence[Any]] = {}
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
@@ -135,15 +143,15 @@ class Client:
 
     def limit(self, seconds: float, rows: int) -> None:
         """Have each query from now on fail beyond ``seconds`` or ``rows`` of its answer."""
-        self._connection.set_client_setting("max_execution_time", seconds)
-        self._connection.set_client_setting("max_result_rows", rows)
+        self._set({"max_execution_time": seconds, "max_result_rows": rows})
 
     def only_read(self) -> None:
         """Have the engine refuse, from now on, whatever is no question."""
-        self._connection.set_client_setting("readonly", "2")
+        self._set({"readonly": "2"})
 
     def close(self) -> None:
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def _insert(self, connection: Any, table: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Append rows; what types their columns have is asked once, a third of a small insert."""
@@ -161,8 +169,29 @@ class Client:
         return self._run(lambda c: c.query(sql, parameters=dict(parameters or {})))
 
     def _run(self, call: Callable[[Any], T]) -> T:
-        with _translated():
-            return call(self._connection)
+        try:
+            with _translated():
+                return call(self._open())
+        except Exception:
+            self._drop()
+            raise
+
+    def _open(self) -> Any:
+        if self._connection is None and self._reopen is not None:
+            self._connection = self._reopen()
+            self._set(self._settings)
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._reopen is not None and self._connection is not None:
+            failed, self._connection = self._connection, None
+            with suppress(Exception):
+                failed.close()
+
+    def _set(self, settings: Mapping[str, Any]) -> None:
+        self._settings |= settings
+        for name, value in settings.items():
+            self._connection.set_client_setting(name, value)
 
 
 class ServerClient(Client):
@@ -326,11 +355,14 @@ class Store:
         # Imported here because it costs 200 MB, which --help and the config check need not pay.
         import clickhouse_connect
 
-        path, options = str(self._chdb), self._options()
+        reopen = partial(
+            clickhouse_connect.get_client,
+            interface="chdb",
+            path=str(self._chdb),
+            chdb_options=self._options(),
+        )
         with _translated():
-            embedded = Client(
-                clickhouse_connect.get_client(interface="chdb", path=path, chdb_options=options)
-            )
+            embedded = Client(reopen(), reopen)
         if only_reads:
             embedded.only_read()
         return embedded

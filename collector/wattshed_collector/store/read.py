@@ -59,9 +59,8 @@ class Reader:
             closed.result(timeout_seconds)
 
     def _hang_up(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        if self._client is not None:
+            self._client.close()
 
     def _run(self, question: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         if self._client is None:
@@ -71,9 +70,6 @@ class Reader:
         try:
             return question(self._client, *arguments)
         except StoreError as error:
-            # Rows that a query of the embedded engine had made before it failed would be the
-            # first of the connection's next answer.
-            self._hang_up()
             code = re.search(r"Code: (\d+)", str(error))
             said = TOO_MUCH.get(code[1]) if code and self._limits != NO_LIMITS else None
             if said is None:

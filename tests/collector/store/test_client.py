@@ -146,3 +146,21 @@ def test_a_url_is_a_server(target: str, server: bool, tmp_path: Path) -> None:
     store = Store(target if server else tmp_path / target.lstrip("/"))
     assert store.is_server is server
     store.close()
+
+
+def test_rows_of_a_query_that_failed_are_not_those_of_the_next(store: Store) -> None:
+    """They would be, on the same connection: the first rows had gone out when it failed."""
+    breaks_off = (
+        "SELECT 'of another' UNION ALL SELECT toString(intDiv(1, count() - 2000000)) FROM "
+        "numbers(2000) AS a, numbers(1000) AS b"
+    )
+    client = store.client(only_reads=True)
+    client.limit(30.0, 10)
+    with pytest.raises(StoreError, match="Division by zero"):
+        client.rows(breaks_off)
+    assert client.rows("SELECT 'mine'") == [("mine",)]
+    with pytest.raises(StoreError, match="readonly"):
+        client.command("CREATE TABLE refused (x UInt8) ENGINE = Memory")
+    with pytest.raises(StoreError, match="max_result_rows|Limit for result"):
+        client.rows("SELECT number FROM numbers(100000)")
+    client.close()

@@ -35,18 +35,6 @@ async def test_an_answer_beyond_a_limit_is_refused_with_what_to_do(bed: Bed) -> 
     hurried.close()
 
 
-async def test_rows_of_a_question_that_failed_are_not_those_of_the_next(bed: Bed) -> None:
-    reader = Reader(bed.store.client)
-    breaks_off = (
-        "SELECT 'of another' UNION ALL SELECT toString(intDiv(1, count() - 2000000)) FROM "
-        "numbers(2000) AS a, numbers(1000) AS b"
-    )
-    with pytest.raises(StoreError, match="Division by zero"):
-        await reader.ask(lambda client: client.rows(breaks_off))
-    assert await reader.ask(lambda client: client.rows("SELECT 'mine'")) == [("mine",)]
-    reader.close()
-
-
 async def test_a_reader_without_limits_reads_everything(bed: Bed) -> None:
     reader = Reader(bed.store.client)
     assert await reader.ask(lambda client: len(client.rows(MANY))) == 10
