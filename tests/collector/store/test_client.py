@@ -161,6 +161,6 @@ def test_rows_of_a_query_that_failed_are_not_those_of_the_next(store: Store) -> 
     assert client.rows("SELECT 'mine'") == [("mine",)]
     with pytest.raises(StoreError, match="readonly"):
         client.command("CREATE TABLE refused (x UInt8) ENGINE = Memory")
-    with pytest.raises(StoreError, match="max_result_rows|Limit for result"):
+    with pytest.raises(StoreError, match=r"max_result_rows|Limit for result"):
         client.rows("SELECT number FROM numbers(100000)")
     client.close()
