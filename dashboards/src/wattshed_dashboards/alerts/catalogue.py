@@ -23,6 +23,11 @@ from wattshed_exporter.errors import ConfigError
 
 from .entry import Entry, Problems
 
+try:  # the same, by libyaml: every collector that starts reads the file
+    from yaml import CSafeLoader as Loader
+except ImportError:
+    from yaml import SafeLoader as Loader  # type: ignore[assignment]
+
 Overrides = Mapping[str, Mapping[str, object]]
 """By alert what a site wants otherwise: thresholds, lengths, severity, or ``enabled: false``."""
 NOTHING: Overrides = MappingProxyType({})
@@ -127,7 +132,7 @@ def parse(text: str, overrides: Overrides = NOTHING) -> Catalogue:
     """Return the catalogue that ``text`` declares; raises ConfigError with all problems."""
     problems = Problems()
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=Loader)
     except yaml.YAMLError as error:
         raise ConfigError([f"it is no YAML: {error}"]) from None
     whole = Entry("the file", _overridden(document, overrides, problems), problems)
