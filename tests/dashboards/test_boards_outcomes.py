@@ -175,8 +175,10 @@ def _say(client: Client) -> None:
     )
 
 
-def ask(client: Client, panel: Panel, chosen: Mapping[str, Chosen]) -> list[dict[str, Any]]:
-    return client.records(expand(panel.sql, RANGE, {**EVERYTHING, **chosen}))
+def ask(
+    client: Client, panel: Panel, chosen: Mapping[str, Chosen], window: Window = RANGE
+) -> list[dict[str, Any]]:
+    return client.records(expand(panel.sql, window, {**EVERYTHING, **chosen}))
 
 
 def panel(board: Board, title: str) -> Panel:
@@ -207,6 +209,20 @@ def test_energy_per_outcome_is_joules_over_outcomes(client: Client) -> None:
     assert len(power) == HOURS
     assert power[-1]["at_work"] == pytest.approx(410.0)
     assert power[-1]["held_idle"] == pytest.approx(100.0)
+
+
+def test_a_month_by_the_day_says_what_its_hours_say(client: Client) -> None:
+    table = panel(outcomes.BOARD, "Workloads")
+    month = Window.of(END_MS - 30 * 24 * HOUR_MS, END_MS)
+    by_hour, by_day = (
+        {tuple(row[name] for name in ("workload", "hardware", "outcome")): row for row in rows}
+        for rows in (ask(client, table, {}), ask(client, table, {}, month))
+    )
+    assert by_hour
+    assert by_day.keys() == by_hour.keys()
+    for key, row in by_hour.items():
+        for name in ("outcomes", "per_outcome", "at_work", "joules", "before", "cost_of_1000"):
+            assert by_day[key][name] == pytest.approx(row[name]), (key, name)
 
 
 def test_budgets_are_what_the_burn_table_says(client: Client) -> None:

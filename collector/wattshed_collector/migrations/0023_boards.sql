@@ -105,13 +105,11 @@ LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
 -- or more above its bare idle power as last learned, so that a context stays on it; where its own was
 -- never learned that of its model stands in, and where that is not known either it is held.
 CREATE OR REPLACE VIEW v_idle_1h {{ON_CLUSTER}} AS
-SELECT c.t AS t,
+SELECT c.t AS t, c.class AS class,
        multiIf(c.class = 'idle_unallocated', 'unallocated', c.class = 'overhead', 'overhead',
-               arrayExists(e -> (e.1 IN ('', w.name, w.key)) AND (e.2 IN ('', w.team))
-                                AND (e.3 IN ('', d.node)) AND e.4 < c.t + INTERVAL 1 HOUR
-                                AND e.5 > c.t,
-                           (SELECT groupArray((workload, team, node, since, until))
-                            FROM expected_idle FINAL)), 'expected',
+               arrayExists(e -> e.1 < c.t + INTERVAL 1 HOUR AND e.2 > c.t, d.expected)
+               OR arrayExists(e -> e.1 < c.t + INTERVAL 1 HOUR AND e.2 > c.t
+                                   AND e.3 IN ('', d.node), w.expected), 'expected',
                ifNull(c.joules >= c.seconds * (d.bare_watts + 15), 0), 'parked', 'held') AS reason,
        c.joules AS joules, c.seconds AS seconds, c.facility_joules AS facility_joules,
        c.cost AS cost, c.currency AS currency,
@@ -124,14 +122,24 @@ FROM (
 ) AS c
 INNER JOIN (
     SELECT d.*, if(isNotNull(b.bare), b.bare, if(d.model = '', NULL,
-               quantileExact(b.bare) OVER (PARTITION BY d.model))) AS bare_watts
+               quantileExact(b.bare) OVER (PARTITION BY d.model))) AS bare_watts,
+           arrayFilter(e -> e.3 IN ('', d.node),
+                       (SELECT groupArray((since, until, node)) FROM expected_idle FINAL
+                        WHERE workload = '' AND team = '')) AS expected
     FROM (SELECT * FROM device FINAL WHERE overlap != 'inner') AS d
     LEFT JOIN (
         SELECT device_id, argMax(bare_watts, hour) AS bare FROM idle_hour
         WHERE hour >= now() - INTERVAL 8 DAY AND isNotNull(bare_watts) GROUP BY device_id
     ) AS b ON b.device_id = d.device_id
 ) AS d ON d.device_id = c.device_id
-LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
+LEFT JOIN (
+    SELECT w.*, arrayMap(e -> (e.1, e.2, e.3),
+               arrayFilter(e -> e.4 IN ('', w.name, w.key) AND e.5 IN ('', w.team),
+                           (SELECT groupArray((since, until, node, workload, team))
+                            FROM expected_idle FINAL WHERE workload != '' OR team != '')))
+               AS expected
+    FROM workload AS w FINAL
+) AS w ON w.workload_id = c.workload_id;
 
 -- Hours in which a device drew more than half of its limit and was used for less than 15 %: their
 -- active joules, by who was charged with them. They are no idle joules, and not all are wasted.

@@ -155,6 +155,18 @@ FROM (
 ) AS r
 LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = r.workload_id;
 
+-- Of both steps, so that a month is read by the day and six hours by the hour: choose one step_s.
+CREATE OR REPLACE VIEW v_outcome_long {{ON_CLUSTER}} AS
+SELECT t, 3600 AS step_s, workload_id, workload_key, workload, workload_kind, team, owner, precision,
+       batch_class, cluster, ai_model, hardware, site, outcome, state, count, active_joules,
+       loaded_joules, before_joules, facility_joules, cost, currency
+FROM v_outcome_1h
+UNION ALL
+SELECT t, 86400, workload_id, workload_key, workload, workload_kind, team, owner, precision,
+       batch_class, cluster, ai_model, hardware, site, outcome, state, count, active_joules,
+       loaded_joules, before_joules, facility_joules, cost, currency
+FROM v_outcome_1d;
+
 -- What holds at a site between two times: its own factor, else that of every site. A factor of NULL
 -- ends: where it was the site's own, that of every site holds again, as it does for what is charged.
 CREATE OR REPLACE VIEW v_factor {{ON_CLUSTER}} AS

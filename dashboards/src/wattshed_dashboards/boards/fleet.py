@@ -212,7 +212,7 @@ GROUP BY node, cluster ORDER BY power DESC LIMIT 100""",
         Kind.BAR_GAUGE,
         "watth",
         f"SELECT node, {WATT_HOURS} AS idle FROM v_idle_1h\n"
-        f"WHERE $__timeFilter(t) AND {HERE} AND reason != 'overhead'\n"
+        f"WHERE $__timeFilter(t) AND {HERE} AND class != 'overhead'\n"
         "GROUP BY node ORDER BY idle DESC LIMIT 10",
         8,
         color=Color.IDLE,

@@ -208,7 +208,8 @@ GROUP BY slo ORDER BY budget_left ASC NULLS LAST, slo LIMIT 100""",
             "What each workload made on each model of hardware in the range and what one took: "
             "charged (all) and at work. Joules before the first outcome of a run are apart and in "
             "no ratio; the cost is of 1,000 outcomes, empty without a price. Ratios of sums of "
-            "v_outcome_1h, most joules first.",
+            "v_outcome_long, most joules first: of hours, beyond ten days of days that begin in "
+            "the range.",
             Kind.TABLE,
             width=24,
             height=10,
@@ -236,7 +237,9 @@ GROUP BY slo ORDER BY budget_left ASC NULLS LAST, slo LIMIT 100""",
        if(uniqExactIf(currency, loaded_joules > 0) = 1, sum(cost) / nullIf(outcomes, 0) * 1000,
           NULL) AS cost_of_1000,
        max(currency) AS money
-{_MADE}
+FROM v_outcome_long
+WHERE step_s = if($__toTime - $__fromTime > 864000, 86400, 3600) AND $__timeFilter(t)
+  AND state = 'ok' AND {_CHOSEN}
 GROUP BY team, workload, ai_model, precision, hardware, outcome
 ORDER BY joules DESC LIMIT 200""",
         ),

@@ -10,7 +10,7 @@ from .charges import COST_NOTE, GOOD_IS_LOW, REASON_COLUMNS, REASONS
 
 PLACE = where("site", "tier", "cluster")
 HERE = f"{PLACE} AND {where('team')}"
-NO_WORK = "reason != 'overhead'"
+NO_WORK = "class != 'overhead'"
 WHOLE_HOURS = "Of whole hours in the range."
 TO_WORKLOAD = Link("This workload", "wattshed-workloads", {"workload": "workload"})
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
@@ -118,7 +118,7 @@ ANSWER = (
         Kind.STAT,
         "watth",
         f"SELECT {WATT_HOURS} AS overhead FROM v_idle_1h\n"
-        f"WHERE $__timeFilter(t) AND {PLACE} AND reason = 'overhead'",
+        f"WHERE $__timeFilter(t) AND {PLACE} AND class = 'overhead'",
         3,
         4,
     ),
