@@ -17,13 +17,15 @@ from wattshed_exporter.sources.simulate_curve import LIVE_STEP_MS, MINUTE_MS
 
 RELATIVE = 1e-6
 DAY_S = 24 * HOUR_S
+UNSETTLED_S = 180
+"""What panels leave out of the newest, of which readings may still come; and a minute."""
 KNOWN = Boards(BOARDS)
 
 
 def world_of(fleet: Fleet) -> World:
     """Return the truth of what the store holds; of it only the newest reading's time is asked."""
-    until = fleet.end // HOUR_S * HOUR_S
-    midnight = fleet.end // DAY_S * DAY_S
+    until = (fleet.end - UNSETTLED_S) // HOUR_S * HOUR_S
+    midnight = _midnight(fleet)
     first = fleet.end - int(HISTORY_HOURS * HOUR_S)
     ((newest,),) = fleet.client.rows("SELECT max(toUnixTimestamp64Milli(ts)) FROM v_device_now")
     step = MINUTE_MS if newest == fleet.end * 1000 else LIVE_STEP_MS
@@ -38,6 +40,10 @@ def world_of(fleet: Fleet) -> World:
     )
 
 
+def _midnight(fleet: Fleet) -> int:
+    return (fleet.end - UNSETTLED_S) // DAY_S * DAY_S
+
+
 @pytest.fixture(scope="module")
 def world(fleet: Fleet) -> World:
     return world_of(fleet)
@@ -45,7 +51,7 @@ def world(fleet: Fleet) -> World:
 
 def said(fleet: Fleet, world: World, check: Check) -> Any:
     """Return the number in a panel's answer, or the sums of its numbers by a text."""
-    until = world.until_s if check.window == "six" else fleet.end // DAY_S * DAY_S
+    until = world.until_s if check.window == "six" else _midnight(fleet)
     since = until - (HOURS * HOUR_S if check.window == "six" else DAY_S)
     (panel,) = (p for p in panels_of(KNOWN.document(check.uid)) if p["title"] == check.title)
     chosen = {name: (value,) for name, value in check.chosen.items()}

@@ -400,6 +400,7 @@ def test_the_document_describes_this_collector(collector: Running) -> None:
 
 QUESTIONS = [o for o in served.OPERATIONS if o.method == "GET" and JSON in o.answers]
 BESIDE = {
+    "/clickhouse": ["query=SELECT+1+AS+one&default_format=JSON"],
     "/v1/outcomes": [f"{SINCE}&step=1h&by=hardware,team", "by=site"],
     "/v1/report": [SINCE],
     "/v1/energy": [f"{SINCE}&by=workload", f"{SINCE}&by=node"],
