@@ -57,8 +57,11 @@ docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boa
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_dashboards.py
 
+pictures: DRAW = $(BIN)/wattshed dashboards preview --data wattshed-demo-data --png --scale 0.65 --out docs/images/boards
 pictures: $(VENV)/.dev $(PREVIEW) ## Draw the boards of the `make demo` that runs, as in docs/GRAFANA.md
-	$(BIN)/wattshed dashboards preview --data wattshed-demo-data --png --scale 0.65 --out docs/images/boards $(ARGS)
+	$(DRAW) wattshed-fleet wattshed-workloads wattshed-stack
+	$(DRAW) wattshed-node --var node=sim-dub-gpu-01
+	$(DRAW) --from now-2d wattshed-waste wattshed-outcomes wattshed-models wattshed-placement wattshed-lifecycle
 
 constraints: ## Resolve pyproject.toml afresh into constraints.txt
 	$(PYTHON) scripts/constraints.py

@@ -247,7 +247,7 @@ class TestWaste:
         (row,) = asked.rows(waste.BOARD, "Who holds devices idle")
         assert (row["team"], row["owner"], row["workload"]) == ("chat", "bob", "chat")
         assert row["energy"] == pytest.approx(HELD_IDLE * row["hours"])
-        assert row["cost"] == pytest.approx(row["energy"] / 1000 * 0.5)
+        assert row["paid"] == pytest.approx(row["energy"] / 1000 * 0.5)
 
     def test_hot_and_hardly_used(self, asked: Asked) -> None:
         energy = asked.number(waste.BOARD, "Low use", team=["vision"])
@@ -325,10 +325,10 @@ class TestStack:
         assert taken == [{"taken": pytest.approx(10 / asked.seconds)}]
 
     def test_lag_is_the_upper_edge_of_a_bucket(self, asked: Asked) -> None:
-        assert asked.number(stack.BOARD, "Time until it is safe, 95 %") == 2.5
+        assert asked.number(stack.BOARD, "Safe within") == 2.5
 
     def test_the_ledger(self, asked: Asked) -> None:
-        assert 80 < asked.number(stack.BOARD, "The ledger is behind by") < 300
+        assert 80 < asked.number(stack.BOARD, "Ledger is behind") < 300
 
     def test_what_exporters_say(self, asked: Asked) -> None:
         found = asked.rows(stack.BOARD, "What exporters say of themselves")
@@ -336,7 +336,7 @@ class TestStack:
         assert (row["node"], row["what"], row["value"]) == ("n1", "spool_dropped", 3)
 
     def test_what_it_draws(self, asked: Asked) -> None:
-        (row,) = asked.rows(stack.BOARD, "What the stack draws")
+        (row,) = asked.rows(stack.BOARD, "Own power")
         assert row == {"collectors": None, "exporters": pytest.approx(0.25)}
 
     def test_tables(self, asked: Asked) -> None:

@@ -27,16 +27,16 @@ HOSTILE = ("it's", "\\", "') OR 1=1 --", "${site}")
 Answer = list[Column]
 OF_A_COLLECTOR = "what a running collector keeps of itself; tests/collector/test_board_panels.py"
 SILENT: dict[tuple[str, str], str] = {
-    ("wattshed-node", "Tensor activity"): "the fleet's boards do not say it",
     **{
         ("wattshed-stack", title): OF_A_COLLECTOR
         for title in (
+            "Safe within",
             "Taken in",
             "Not taken in",
-            "The ledger is behind by",
+            "Ledger is behind",
             "Disk lasts for",
-            "Parts of the largest table",
-            "What the stack draws",
+            "Most table parts",
+            "Own power",
             "What collectors draw",
             "Not taken in, by reason",
             "Time until it is safe",

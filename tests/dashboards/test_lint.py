@@ -49,6 +49,10 @@ BROKEN: dict[str, tuple[str, Change]] = {
         lambda d: _series(d)["targets"][0].update(datasource={"uid": "abc"}),
     ),
     "description": ("lacks a title or a desc", lambda d: _table(d).update(description="")),
+    "cut title": (
+        "longer than 64 characters",
+        lambda d: _table(d).update(type="stat", title="x" * 65),
+    ),
     "view unnamed": ("names none of v_node_now", lambda d: _table(d).update(description="Is.")),
     "unit": (
         "'wat' is no unit",

@@ -1,6 +1,7 @@
 // Field configuration, applied by Grafana's own code: defaults, overrides, units, colours, limits.
 import {
   applyFieldOverrides,
+  cacheFieldDisplayNames,
   dataLinksOverrideProcessor,
   FieldConfigOptionsRegistry,
   identityOverrideProcessor,
@@ -56,7 +57,7 @@ export function configured(
   theme: GrafanaTheme2,
   replaceVariables: InterpolateFunction
 ): DataFrame[] {
-  return applyFieldOverrides({
+  const made = applyFieldOverrides({
     data: frames,
     fieldConfig: panel.fieldConfig ?? { defaults: {}, overrides: [] },
     fieldConfigRegistry: registry(panel.type),
@@ -64,4 +65,7 @@ export function configured(
     theme,
     timeZone: 'utc',
   });
+  // A table's header shows what is kept here, else the bare name of the column.
+  cacheFieldDisplayNames(made);
+  return made;
 }

@@ -24,6 +24,8 @@ MOST_BYTES = 200_000
 MOST_PANELS = 20
 """Open at once: what is collapsed asks nothing yet."""
 MOST_LINES = 15
+TITLE_OF_THREE = 16
+"""Characters of a title that a number of three columns shows on a screen of 1,280 pixels."""
 STANDING = frozenset(
     {
         "v_device",
@@ -134,6 +136,13 @@ def says_what_it_is(document: Json, _: Known) -> Iterator[str]:
         named = sql_shape.sources(target["rawSql"])
         if named and not any(name in panel["description"] for name in named):
             yield f"{panel['title']}: the description names none of {', '.join(sorted(named))}"
+
+
+def titles_fit(document: Json, _: Known) -> Iterator[str]:
+    for panel in panels(document):
+        most = panel["gridPos"]["w"] * TITLE_OF_THREE // 3
+        if panel["type"] == Kind.STAT and len(panel["title"]) > most:
+            yield f"{panel['title']}: its title is longer than {most} characters, and is cut"
 
 
 def has_units(document: Json, _: Known) -> Iterator[str]:
@@ -314,6 +323,7 @@ RULES: tuple[Rule, ...] = (
     has_a_name,
     asks_the_chosen_source,
     says_what_it_is,
+    titles_fit,
     has_units,
     asks_in_the_right_format,
     series_ascend,

@@ -141,9 +141,9 @@ def _alert_list(_: Panel) -> Json:
 
 def _series_custom(panel: Panel) -> Json:
     return {
-        "drawStyle": "line",
-        "lineWidth": 1,
-        "fillOpacity": 40 if panel.is_stacked else 0,
+        "drawStyle": "bars" if panel.is_in_bars else "line",
+        "lineWidth": 0 if panel.is_in_bars else 1,
+        "fillOpacity": 80 if panel.is_in_bars else 40 if panel.is_stacked else 0,
         "showPoints": "auto",
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},

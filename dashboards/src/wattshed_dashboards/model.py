@@ -118,6 +118,8 @@ class Panel:
     columns: Mapping[str, Column] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     is_stacked: bool = False
+    is_in_bars: bool = False
+    """Of a series with gaps that mean nothing was there: a line would lead across them."""
     decimals: int | None = None
     least: float | None = None
     most: float | None = None

@@ -13,7 +13,7 @@ from wattshed_exporter.model import MICRO, Detail
 from .fleet import HOT_DEVICE, MINUTES, SICK_DEVICE, Board
 from .simulate_curve import COMMISSIONED_MS, DAY_MS, HOUR_MS, MINUTE_MS, Curve
 
-SM_PART, MEMORY_PART = 0.82, 0.61
+SM_PART, MEMORY_PART, TENSOR_PART = 0.82, 0.61, 0.44
 """SM and memory activity, of the utilisation."""
 CAPPED_FROM, CAPPED_PART, HOT_PART = 0.9, 0.35, 0.25
 """Load from which the power cap or heat holds clocks down, and for which part of the time."""
@@ -66,6 +66,7 @@ class Extras:
         is_hot = is_full and self._key == HOT_DEVICE
         clock = self._board.clock_hertz * (0.74 if is_hot else 0.96 if seen else 0.17)
         yield "wattshed_sm_activity_ratio", (), round(SM_PART * seen, 4), None
+        yield "wattshed_pipe_activity_ratio", ("tensor",), round(TENSOR_PART * seen, 4), None
         yield "wattshed_memory_activity_ratio", (), round(MEMORY_PART * seen, 4), None
         yield "wattshed_contexts", (), float(self._contexts[minute]), None
         yield "wattshed_clock_hertz", ("sm",), clock // 1e6 * 1e6, None

@@ -17,6 +17,11 @@ CLASS_COLUMNS = {
 }
 SILENT = (Step(None, Color.GOOD), Step(120, Color.BAD))
 GOOD_IS_LOW = (Step(None, Color.GOOD), Step(0.2, Color.WARN), Step(0.4, Color.BAD))
+BY_CURRENCY = {
+    "reduceOptions": {"values": True, "calcs": []},
+    "textMode": "value_and_name",
+}
+"""Options of a number with a row for each currency, which is its name."""
 LEDGER_NOTE = (
     "By the minute up to 25 hours, beyond by whole hours; the newest minutes are not charged yet."
 )

@@ -17,9 +17,18 @@ from wattshed_dashboards.phrases import (
 )
 from wattshed_dashboards.variables import where
 
-from .charges import CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_NOTE, SILENT
+from .charges import (
+    BY_CURRENCY,
+    CLASS_COLUMNS,
+    CLASS_NAME,
+    COST_NOTE,
+    GOOD_IS_LOW,
+    LEDGER_NOTE,
+    SILENT,
+)
 
 HERE = where("site", "tier", "cluster")
+CLUSTER_NAME = "if(cluster = '', 'no cluster', cluster)"
 TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
 TO_WORKLOAD = Link("This workload", "wattshed-workloads", {"workload": "workload"})
 TO_CLUSTER = Link("This cluster", "wattshed-fleet", {"cluster": "cluster"})
@@ -86,7 +95,7 @@ ANSWER = (
         4,
         decimals=2,
         no_value="no price",
-        options={"reduceOptions": {"values": True, "calcs": []}},
+        options=BY_CURRENCY,
     ),
     Panel(
         "Reporting",
@@ -131,8 +140,9 @@ TREND = (
         f"Mean watts of each cluster: joules of v_power by their seconds. {LEDGER_NOTE}",
         Kind.TIME_SERIES,
         "watt",
-        f"SELECT $__timeInterval(t) AS time, cluster, {MEAN_WATTS} AS Value FROM v_power\n"
-        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, cluster ORDER BY time, cluster",
+        f"SELECT $__timeInterval(t) AS time, {CLUSTER_NAME} AS name,\n"
+        f"  {MEAN_WATTS} AS Value FROM v_power\n"
+        f"WHERE {BY_STEP} AND {HERE}\nGROUP BY time, name ORDER BY time, name",
         is_stacked=True,
         least=0,
     ),
@@ -157,14 +167,16 @@ WHO = (
         "Each cluster's joules of v_power in the range: mean power, energy, the idle share of all "
         f"but overhead, and the share that was measured. {LEDGER_NOTE}",
         Kind.TABLE,
-        sql=f"""SELECT cluster, site, tier, uniq(node) AS nodes, sum(joules) / {RANGE_S} AS power,
+        sql=f"""SELECT {CLUSTER_NAME} AS name, cluster, site, tier,
+  uniq(node) AS nodes, sum(joules) / {RANGE_S} AS power,
   {WATT_HOURS} AS energy, sumIf(joules, {IDLE}) / sumIf(joules, class != 'overhead') AS idle,
   sumIf(joules, {IS_MEASURED}) / sum(joules) AS measured
 FROM v_power WHERE {BY_STEP} AND {HERE}
 GROUP BY cluster, site, tier ORDER BY energy DESC LIMIT 200""",
         width=12,
         columns={
-            "cluster": Column(link=TO_CLUSTER),
+            "name": Column("Cluster", link=TO_CLUSTER),
+            "cluster": Column(is_hidden=True),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),
             "idle": Column(unit="percentunit", steps=GOOD_IS_LOW),
@@ -184,7 +196,7 @@ FROM v_device_now WHERE {HERE} AND node != ''
 GROUP BY node, cluster ORDER BY power DESC LIMIT 100""",
         width=12,
         columns={
-            "node": Column(link=TO_NODE),
+            "node": Column(link=TO_NODE, width=150),
             "power": Column(unit="watt"),
             "used": Column(unit="percentunit"),
             "idle": Column("idle GPUs"),

@@ -23,10 +23,12 @@ _IDLE = "sum(idle_joules) / nullIf(sum(joules), 0)"
 _HELD = "sum(throttled_seconds) / nullIf(sumIf(seconds, isNotNull(throttled_seconds)), 0)"
 _APART = (
     Step(None, Color.WARN),
-    Step(0.9, Color.GOOD),
-    Step(1.1, Color.WARN),
-    Step(1.25, Color.BAD),
+    Step(-0.1, Color.GOOD),
+    Step(0.1, Color.WARN),
+    Step(0.25, Color.BAD),
 )
+_TO_NODE = Link("Its node", "wattshed-node", {"node": "node"})
+_TO_DEVICE = Link("This device", "wattshed-node", {"device": "device"})
 _WARM = (Step(None, Color.GOOD), Step(80.0, Color.WARN), Step(90.0, Color.BAD))
 
 _stat = partial(Panel, kind=Kind.STAT, width=3, height=4)
@@ -95,7 +97,7 @@ ANSWER = Row(
             sql=f"SELECT sum(grave_errors) AS errors\n{_DAYS}",
         ),
         _stat(
-            "Device days with utilisation",
+            "Utilisation said",
             "Data quality: the share of device days in which utilisation was said at all. Means on "
             "this board are of those. From v_device_1d.",
             unit="percentunit",
@@ -176,6 +178,7 @@ WHO = Row(
             height=9,
             sorted_by="energy",
             columns={
+                "model": Column("Model", width=180),
                 "energy": Column("Energy", unit="watth"),
                 "utilisation": Column("Utilisation", unit="percentunit"),
                 "idle_watts": Column("Watts while idle", unit="watt"),
@@ -212,17 +215,19 @@ FROM (
             height=9,
             runbook="MeterDisagreement",
             columns={
-                "node": Column("Node", link=Link("Its node", "wattshed-node", {"node": "node"})),
+                "device": Column("Device", link=_TO_DEVICE, width=180),
+                "node": Column("Node", link=_TO_NODE, width=150),
+                "model": Column("Model", width=180),
                 "peers": Column("Of its model", unit="none"),
                 "watts": Column("Idle", unit="watt"),
                 "usual_watts": Column("Median", unit="watt"),
-                "apart": Column("Of the median", unit="percentunit", decimals=0, steps=_APART),
+                "apart": Column("Off the median", unit="percentunit", decimals=0, steps=_APART),
                 "celsius": Column("Temperature", unit="celsius"),
                 "warmer": Column("Warmer by", unit="celsius"),
                 "errors": Column("Grave errors", unit="none"),
             },
             sql=f"""SELECT device, node, model, driver, firmware, count() OVER m AS peers,
-       w AS watts, median(w) OVER m AS usual_watts, watts / nullIf(usual_watts, 0) AS apart,
+       w AS watts, median(w) OVER m AS usual_watts, watts / nullIf(usual_watts, 0) - 1 AS apart,
        c AS celsius, c - median(c) OVER m AS warmer, grave AS errors
 FROM (
     SELECT device, node, model, driver, firmware,
@@ -231,7 +236,7 @@ FROM (
     {_DAYS} GROUP BY device, node, model, driver, firmware
 )
 WINDOW m AS (PARTITION BY model)
-ORDER BY abs(log(apart)) DESC NULLS LAST, device LIMIT 50""",
+ORDER BY abs(apart) DESC NULLS LAST, device LIMIT 50""",
         ),
     ),
 )
@@ -248,14 +253,15 @@ DETAIL = Row(
             width=24,
             height=8,
             columns={
+                "model": Column("Model", width=180),
                 "watts": Column("Watts while idle", unit="watt"),
-                "apart": Column("Of the model", unit="percentunit", decimals=0, steps=_APART),
+                "apart": Column("Off the model", unit="percentunit", decimals=0, steps=_APART),
                 "celsius": Column("Temperature", unit="celsius"),
                 "held_down": Column("Held down", unit="percentunit"),
                 "errors_per_1000_days": Column("Errors in 1,000 days", unit="none", decimals=1),
             },
             sql=f"""SELECT model, driver, firmware, devices, j / nullIf(s, 0) AS watts,
-       watts / nullIf(sum(j) OVER m / nullIf(sum(s) OVER m, 0), 0) AS apart, celsius, held_down,
+       watts / nullIf(sum(j) OVER m / nullIf(sum(s) OVER m, 0), 0) - 1 AS apart, celsius, held_down,
        errors_per_1000_days
 FROM (
     SELECT model, driver, firmware, uniqExact(device_id) AS devices, sum(idle_joules) AS j,
@@ -265,7 +271,7 @@ FROM (
     {_DAYS} GROUP BY model, driver, firmware
 )
 WINDOW m AS (PARTITION BY model)
-ORDER BY abs(log(apart)) DESC NULLS LAST, model LIMIT 100""",
+ORDER BY abs(apart) DESC NULLS LAST, model LIMIT 100""",
         ),
         Panel(
             "First and last seen",
@@ -277,9 +283,11 @@ ORDER BY abs(log(apart)) DESC NULLS LAST, model LIMIT 100""",
             height=9,
             runbook="TelemetryStale",
             columns={
-                "node": Column("Node", link=Link("Its node", "wattshed-node", {"node": "node"})),
-                "first_day": Column("First", unit="dateTimeAsIso"),
-                "last_day": Column("Last", unit="dateTimeAsIso"),
+                "device": Column("Device", link=_TO_DEVICE, width=180),
+                "node": Column("Node", link=_TO_NODE, width=150),
+                "model": Column("Model", width=180),
+                "first_day": Column("First", unit="dateTimeAsIso", width=160),
+                "last_day": Column("Last", unit="dateTimeAsIso", width=160),
                 "energy": Column("Energy", unit="watth"),
                 "utilisation": Column("Utilisation", unit="percentunit"),
                 "errors": Column("Grave errors", unit="none"),

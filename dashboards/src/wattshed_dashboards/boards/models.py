@@ -32,7 +32,7 @@ ANSWER = Row(
             sql=f"SELECT uniqExact(ai_model, precision, hardware) AS ways\n{_TOKENS}",
         ),
         _stat(
-            "Cheapest energy per token",
+            "Least per token",
             "Joules charged over output tokens of the way that takes least, of those that made at "
             "least 1,000 tokens. A ratio of sums of v_outcome_1h; models are not alike, so look at "
             "the quality as well.",
@@ -46,7 +46,7 @@ ANSWER = Row(
 )""",
         ),
         _stat(
-            "Dearest energy per token",
+            "Most per token",
             "The same of the way that takes most. From v_outcome_1h.",
             unit=JOULES_PER_TOKEN,
             color=Color.POWER,
@@ -58,7 +58,7 @@ ANSWER = Row(
 )""",
         ),
         _stat(
-            "Tokens with a score",
+            "Tokens scored",
             "Data quality: the share of output tokens (v_outcome_1h) whose model and precision "
             "have a score in v_quality; of the rest nobody said how good they are.",
             unit="percentunit",
@@ -79,7 +79,7 @@ ANSWER = Row(
             sql=f"SELECT countIf(state = 'drifted') AS drifted FROM v_numerics WHERE {_OF_MODEL}",
         ),
         _stat(
-            "Oldest calibration",
+            "Calibration age",
             "Days since the calibration of which it is longest ago. From v_numerics, now; scores "
             "that were never calibrated do not count.",
             unit="d",
@@ -90,7 +90,7 @@ ANSWER = Row(
             sql=f"SELECT max(days_since_calibration) AS days FROM v_numerics WHERE {_OF_MODEL}",
         ),
         _stat(
-            "Prompt tokens from cache",
+            "From cache",
             "Share of prompt tokens that engines took from a cache, of engines that took any. "
             "From v_cache_effect.",
             unit="percentunit",
@@ -100,7 +100,7 @@ ANSWER = Row(
 {_CACHE}""",
         ),
         _stat(
-            "Avoided by the cache, at most",
+            "Avoided, at most",
             "Joules that the cached prompt tokens would have taken at most: exact where a workload "
             "only fills, else an upper bound, because what filling takes is not known apart from "
             "decoding. From v_cache_effect; the lower bound is in the table below.",
@@ -196,7 +196,10 @@ ORDER BY tokens DESC LIMIT 200""",
             Kind.XY_CHART,
             unit=JOULES_PER_TOKEN,
             no_value="no scores",
-            columns={"score": Column("Score", unit="none")},
+            columns={
+                "score": Column("Score", unit="none"),
+                "joules_per_token": Column("Energy per token"),
+            },
             sql=f"""SELECT any(q.score) AS score,
        sum(o.loaded_joules) / sum(o.count) AS joules_per_token
 FROM (SELECT ai_model, precision, count, loaded_joules {_TOKENS}) AS o
@@ -257,6 +260,8 @@ ORDER BY drift DESC NULLS LAST, days DESC NULLS LAST LIMIT 200""",
             no_value="no cache hits",
             sorted_by="most_avoided",
             columns={
+                "ai_model": Column("Model", width=150),
+                "workload": Column("Workload", width=140),
                 "cached": Column("Cached tokens", unit="short"),
                 "hit_ratio": Column("From cache", unit="percentunit"),
                 "least_avoided": Column("At least", unit="joule"),

@@ -40,6 +40,7 @@ def _line(title: str, said: str, unit: str, column: str, source: str = OF_READIN
         f"{source} AND isNotNull({column})\nGROUP BY time, device ORDER BY time, device",
         8,
         7,
+        options={"legend": {"showLegend": False}},
     )
 
 
@@ -175,12 +176,14 @@ WHERE {HERE} ORDER BY power DESC LIMIT 500""",
         width=24,
         height=10,
         columns={
-            "device": Column(link=TO_DEVICE),
+            "node": Column(width=150),
+            "device": Column(link=TO_DEVICE, width=180),
+            "model": Column(width=180),
             "power": Column(unit="watt"),
             "most": Column("limit", "watt"),
             "used": Column(unit="percentunit"),
             "heat": Column("temperature", "celsius", steps=COOL),
-            "workload": Column("held by", link=TO_WORKLOAD),
+            "workload": Column("held by", link=TO_WORKLOAD, width=180),
             "silent": Column("last reading", "s", steps=FRESH),
         },
         sorted_by="power",
@@ -219,18 +222,21 @@ DETAIL = (
     Panel(
         "Links",
         "Bytes a second over PCIe and NVLink, both ways, of all chosen devices together, by how "
-        f"their counters in v_detail grew within each step. {FIRST_NOTE} {SIX_HOURS}",
+        f"their counters in v_detail grew since the reading before. {FIRST_NOTE} {SIX_HOURS}",
         Kind.TIME_SERIES,
         "Bps",
-        "SELECT time, sum(pcie) / $__interval_s AS pcie,\n"
-        "  sum(nvlink) / $__interval_s AS nvlink FROM (\n"
+        "SELECT time, sum(p) AS pcie, sum(n) AS nvlink FROM (\n"
         "  SELECT $__timeInterval(ts) AS time, device,\n"
-        "    max(pcie_transmit_bytes) - min(pcie_transmit_bytes)\n"
-        "      + max(pcie_receive_bytes) - min(pcie_receive_bytes) AS pcie,\n"
-        "    max(nvlink_transmit_bytes) - min(nvlink_transmit_bytes)\n"
-        "      + max(nvlink_receive_bytes) - min(nvlink_receive_bytes) AS nvlink\n"
-        f"  {OF_DETAILS} GROUP BY time, device)\n"
-        "GROUP BY time ORDER BY time",
+        "    avgIf(by_pcie / s, by_pcie >= 0) AS p, avgIf(by_nvlink / s, by_nvlink >= 0) AS n\n"
+        "  FROM (SELECT ts, device,\n"
+        "    pcie_transmit_bytes + pcie_receive_bytes AS a, a - lagInFrame(a) OVER w AS by_pcie,\n"
+        "    nvlink_transmit_bytes + nvlink_receive_bytes AS b,\n"
+        "    b - lagInFrame(b) OVER w AS by_nvlink,\n"
+        "    dateDiff('ms', lagInFrame(ts) OVER w, ts) / 1000 AS s\n"
+        f"    {OF_DETAILS} AND isNotNull(pcie_transmit_bytes)\n"
+        "    WINDOW w AS (PARTITION BY device ORDER BY ts\n"
+        "      ROWS BETWEEN 1 PRECEDING AND CURRENT ROW))\n"
+        "  GROUP BY time, device)\nGROUP BY time ORDER BY time",
         8,
         7,
     ),
@@ -246,7 +252,7 @@ FROM (SELECT node, device, labels, max(value) - min(value) AS grown FROM v_troub
   GROUP BY node, device, labels, start_ts)
 GROUP BY node, device, reason HAVING throttled > 0 ORDER BY throttled DESC LIMIT 100""",
         width=12,
-        columns={"device": Column(link=TO_DEVICE), "throttled": Column(unit="s")},
+        columns={"device": Column(link=TO_DEVICE, width=180), "throttled": Column(unit="s")},
         sorted_by="throttled",
     ),
     Panel(

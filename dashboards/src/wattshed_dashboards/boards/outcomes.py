@@ -31,7 +31,7 @@ ANSWER = Row(
             sql="SELECT sum(loaded_joules) / nullIf(sum(count), 0) AS joules_per_token\n" + _TOKENS,
         ),
         _stat(
-            "At work per token",
+            "Active per token",
             "The same with the joules of class active alone: what holding devices idle adds is the "
             "difference to its neighbour. From v_outcome_1h.",
             unit=JOULES_PER_TOKEN,
@@ -53,7 +53,7 @@ ANSWER = Row(
 )""",
         ),
         _stat(
-            "Least budget left",
+            "Budget left",
             "What is left of the error budget of the objective that spent most of it, in the "
             "objective's own window up to now; below 0 more was spent than there was. From "
             f"v_slo_burn. {_NOT_NARROWED}",
@@ -64,7 +64,7 @@ ANSWER = Row(
             sql="SELECT min(budget_left_ratio) AS budget_left FROM v_slo_burn",
         ),
         _stat(
-            "Burn, short window",
+            "Fast burn",
             "How many times faster than even the budget is being spent now, in the shortest long "
             "window of each objective (1 h by default); the highest. From v_slo_burn, NULL where "
             f"there is too little traffic to tell. {_NOT_NARROWED}",
@@ -77,7 +77,7 @@ ANSWER = Row(
 WHERE (slo, long_seconds) IN (SELECT slo, min(long_seconds) FROM v_slo_burn GROUP BY slo)""",
         ),
         _stat(
-            "Burn, long window",
+            "Slow burn",
             "The same in the longest window of each objective (3 d by default): a slow leak that a "
             f"short one does not show. From v_slo_burn. {_NOT_NARROWED}",
             unit="none",
@@ -89,7 +89,7 @@ WHERE (slo, long_seconds) IN (SELECT slo, min(long_seconds) FROM v_slo_burn GROU
 WHERE (slo, long_seconds) IN (SELECT slo, max(long_seconds) FROM v_slo_burn GROUP BY slo)""",
         ),
         _stat(
-            "Objectives burning",
+            "SLOs burning",
             "Objectives of which at least one pair of windows is above its factor now, in both. "
             f"From v_slo_burn. {_NOT_NARROWED}",
             unit="none",
@@ -98,7 +98,7 @@ WHERE (slo, long_seconds) IN (SELECT slo, max(long_seconds) FROM v_slo_burn GROU
             sql="SELECT uniqExactIf(slo, is_burning = 1) AS burning FROM v_slo_burn",
         ),
         _stat(
-            "Outcomes with energy",
+            "Energy is known",
             "Data quality: the share of all outcomes in the range whose workload has joules in the "
             "same hour, each kind weighed by its count. What has none is in no ratio of this "
             "board. From v_outcome_1h.",
@@ -161,9 +161,11 @@ GROUP BY time, slo HAVING sum(added) > 0 ORDER BY time, slo""",
             "Budget left in the range",
             "The budget that the outcomes of the whole range allow, less what was spent of it up "
             "to each step: with the range set to the objective's window this ends at what is left "
-            f"of it. From v_slo_budget_1h. {_NOT_NARROWED}",
+            "of it. From v_slo_budget_1h; what is below the axis overspent more than the budget. "
+            f"{_NOT_NARROWED}",
             Kind.TIME_SERIES,
             unit="percentunit",
+            least=-1,
             steps=_BUDGET,
             no_value="no objectives",
             sql="""SELECT time, slo,
@@ -218,16 +220,20 @@ GROUP BY slo ORDER BY budget_left ASC NULLS LAST, slo LIMIT 100""",
                 "workload": Column(
                     "Workload",
                     link=Link("Its energy", "wattshed-workloads", {"workload": "workload"}),
+                    width=170,
                 ),
                 "ai_model": Column(
-                    "Model", link=Link("Ways to serve it", "wattshed-models", {"model": "ai_model"})
+                    "Model",
+                    link=Link("Ways to serve it", "wattshed-models", {"model": "ai_model"}),
+                    width=140,
                 ),
+                "hardware": Column("Hardware", width=180),
                 "outcomes": Column("Outcomes", unit="short"),
                 "per_outcome": Column("Energy each", unit="joule"),
                 "at_work": Column("At work each", unit="joule"),
                 "joules": Column("Energy", unit="joule"),
                 "before": Column("Before the first", unit="joule"),
-                "cost_of_1000": Column("Cost of 1,000", unit="short", decimals=4),
+                "cost_of_1000": Column("Cost of 1,000", unit="none"),
                 "money": Column("Currency"),
             },
             sql=f"""SELECT team, workload, ai_model, precision, hardware, outcome,
@@ -292,7 +298,10 @@ GROUP BY time, s ORDER BY time""",
             "of v_outcome_1h.",
             Kind.XY_CHART,
             unit=JOULES_PER_TOKEN,
-            columns={"tokens_per_second": Column("Tokens per second", unit="cps")},
+            columns={
+                "tokens_per_second": Column("Tokens per second", unit="cps"),
+                "joules_per_token": Column("Energy per token"),
+            },
             sql=f"""SELECT count / 3600 AS tokens_per_second,
        loaded_joules / count AS joules_per_token
 {_TOKENS} AND count > 0

@@ -7,6 +7,8 @@ from functools import partial
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
+from .charges import BY_CURRENCY
+
 _AT = where("site")
 _SITES = f"FROM v_site_1h\nWHERE $__timeFilter(t) AND {_AT}"
 _FACTORS = f"FROM v_factor_1h\nWHERE $__timeFilter(t) AND {_AT}"
@@ -16,7 +18,8 @@ _MADE = (
     f"WHERE $__timeFilter(o.t) AND o.state = 'ok' AND {where(site='o.site', tier='h.tier')}"
 )
 _SERVED = f"{_MADE} AND o.outcome IN ('inference', 'request')"
-_PAYS_ROW = {"reduceOptions": {"calcs": [], "values": True}}
+_SITE_NAME = "if(site = '', 'no site', site)"
+_TO_FLEET = Link("Its fleet", "wattshed-fleet", {"site": "site"})
 _CARBON = "si:gCO2eq"
 _HONEST = (
     "Sites without a factor of kind carbon_g_per_kwh are left out: nothing is assumed for them. "
@@ -29,7 +32,7 @@ ANSWER = Row(
     "What do place and time add to a joule?",
     (
         _stat(
-            "Energy of devices",
+            "Device energy",
             "Joules that were charged at these sites in the range, without what their buildings "
             "add. Sum of v_site_1h.",
             unit="watth",
@@ -55,13 +58,13 @@ ANSWER = Row(
             unit="short",
             decimals=2,
             no_value="no price",
-            options=_PAYS_ROW,
+            options=BY_CURRENCY,
             sql=f"""SELECT currency, sum(cost) AS paid
 {_SITES} AND isNotNull(cost)
 GROUP BY currency ORDER BY paid DESC LIMIT 3""",
         ),
         _stat(
-            "Carbon of operation",
+            "Operating carbon",
             "Grams of CO2 equivalent: facility kilowatt hours (with the PUE) of an hour times the "
             f"grid's intensity at its beginning. Sum of v_site_1h. {_HONEST}",
             unit=_CARBON,
@@ -69,7 +72,7 @@ GROUP BY currency ORDER BY paid DESC LIMIT 3""",
             sql=f"SELECT sum(carbon_g) AS carbon\n{_SITES}",
         ),
         _stat(
-            "Intensity, by energy",
+            "Carbon intensity",
             "Grams of CO2 equivalent for a kilowatt hour of what was really drawn: carbon over "
             f"facility energy, where both are known. From v_site_1h. {_HONEST}",
             unit="suffix: g/kWh",
@@ -80,7 +83,7 @@ GROUP BY currency ORDER BY paid DESC LIMIT 3""",
 {_SITES}""",
         ),
         _stat(
-            "A request at the edge",
+            "Edge request",
             "Joules charged over requests and inferences of hardware of tier edge. A ratio of sums "
             "of v_outcome_1h; requests differ, so compare like models in the table below.",
             unit="joule",
@@ -90,7 +93,7 @@ GROUP BY currency ORDER BY paid DESC LIMIT 3""",
             f"{_SERVED} AND h.tier = 'edge'",
         ),
         _stat(
-            "A request in data centres",
+            "Central request",
             "The same of hardware of tier datacenter. From v_outcome_1h; the network between is "
             "not measured.",
             unit="joule",
@@ -100,7 +103,7 @@ GROUP BY currency ORDER BY paid DESC LIMIT 3""",
             f"{_SERVED} AND h.tier = 'datacenter'",
         ),
         _stat(
-            "Energy with a price",
+            "Priced energy",
             "Data quality: the share of joules whose hour has a price at its site. What has none "
             "is in no cost on this board. From v_site_1h.",
             unit="percentunit",
@@ -122,10 +125,10 @@ TREND = Row(
             unit="watt",
             least=0,
             is_stacked=True,
-            sql=f"""SELECT $__timeInterval(t) AS time, site,
+            sql=f"""SELECT $__timeInterval(t) AS time, {_SITE_NAME} AS place,
        sum(joules) / greatest($__interval_s, 3600) AS Value
 {_SITES}
-GROUP BY time, site ORDER BY time, site""",
+GROUP BY time, place ORDER BY time, place""",
         ),
         Panel(
             "Price by site",
@@ -181,7 +184,8 @@ WHO = Row(
             height=7,
             sorted_by="energy",
             columns={
-                "site": Column("Site", link=Link("Its fleet", "wattshed-fleet", {"site": "site"})),
+                "place": Column("Site", link=_TO_FLEET),
+                "site": Column(is_hidden=True),
                 "energy": Column("Devices", unit="watth"),
                 "facility": Column("With PUE", unit="watth"),
                 "pue": Column("PUE", unit="none", decimals=2),
@@ -191,7 +195,8 @@ WHO = Row(
                 "carbon": Column("Carbon", unit=_CARBON),
                 "clean_over_mean": Column("Carbon over mean", unit="percentunit", decimals=0),
             },
-            sql=f"""SELECT site, sum(j) / 3600 AS energy, sum(f) / 3600 AS facility,
+            sql=f"""SELECT {_SITE_NAME} AS place, site, sum(j) / 3600 AS energy,
+       sum(f) / 3600 AS facility,
        sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue, sum(c) AS paid, any(unit) AS currency,
        paid / nullIf(sumIf(j, isNotNull(c)) / 3.6e6, 0) AS per_kwh,
        per_kwh / nullIf(avg(c / nullIf(j, 0)) * 3.6e6, 0) AS paid_over_mean, sum(g) AS carbon,
@@ -214,10 +219,12 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
             height=9,
             sorted_by="joules",
             columns={
-                "site": Column("Site", link=Link("Its fleet", "wattshed-fleet", {"site": "site"})),
+                "site": Column("Site", link=_TO_FLEET),
+                "hardware": Column("Hardware", width=180),
+                "ai_model": Column("Model", width=140),
                 "made": Column("Outcomes", unit="short"),
                 "each": Column("Energy each", unit="joule"),
-                "cost_of_1000": Column("Cost of 1,000", unit="short", decimals=4),
+                "cost_of_1000": Column("Cost of 1,000", unit="none"),
                 "carbon_each": Column("Carbon each", unit=_CARBON),
                 "joules": Column("Energy", unit="joule"),
             },

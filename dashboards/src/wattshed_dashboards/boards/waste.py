@@ -6,7 +6,7 @@ from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, R
 from wattshed_dashboards.phrases import BY_STEP, HOUR_WATTS, WATT_HOURS
 from wattshed_dashboards.variables import where
 
-from .charges import COST_NOTE, GOOD_IS_LOW, REASON_COLUMNS, REASONS
+from .charges import BY_CURRENCY, COST_NOTE, GOOD_IS_LOW, REASON_COLUMNS, REASONS
 
 PLACE = where("site", "tier", "cluster")
 HERE = f"{PLACE} AND {where('team')}"
@@ -60,7 +60,7 @@ ANSWER = (
         4,
         decimals=2,
         no_value="no price",
-        options={"reduceOptions": {"values": True, "calcs": []}},
+        options=BY_CURRENCY,
     ),
     Panel(
         "Idle GPU time",
@@ -135,6 +135,7 @@ TREND = (
         "GROUP BY time, reason ORDER BY time, reason",
         columns=REASON_COLUMNS,
         is_stacked=True,
+        is_in_bars=True,
         least=0,
         step_s=3600,
         runbook="GPUIdleBurn",
@@ -156,6 +157,7 @@ TREND = (
         f"SELECT $__timeInterval(t) AS time, team, {HOUR_WATTS} AS Value FROM v_low_use_1h\n"
         f"WHERE $__timeFilter(t) AND {HERE}\nGROUP BY time, team ORDER BY time, team",
         is_stacked=True,
+        is_in_bars=True,
         least=0,
         step_s=3600,
         runbook="LowUtilHighPower",
@@ -183,20 +185,22 @@ WHO = (
         Kind.TABLE,
         sql=f"""SELECT team, owner, workload, reason, uniq(device) AS devices, any(node) AS node,
   sum(seconds) / 3600 AS hours, sum(joules) / sum(seconds) AS power, {WATT_HOURS} AS energy,
-  sum(cost) AS cost, max(t) AS last
+  if(uniqExactIf(currency, isNotNull(cost)) = 1, sum(cost), NULL) AS paid,
+  max(currency) AS money, max(t) AS last
 {IDLE_OF} AND workload_key != ''
 GROUP BY team, owner, workload, reason ORDER BY energy DESC LIMIT 100""",
         width=24,
         height=10,
         columns={
-            "workload": Column(link=TO_WORKLOAD),
+            "workload": Column(link=TO_WORKLOAD, width=180),
             "team": Column(link=TO_TEAM),
-            "node": Column("one of its nodes", link=TO_NODE),
+            "node": Column("one of its nodes", link=TO_NODE, width=170),
             "hours": Column("idle", "suffix: h", decimals=1),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),
-            "cost": Column(decimals=2),
-            "last": Column("last idle hour"),
+            "paid": Column("cost", decimals=2),
+            "money": Column("currency"),
+            "last": Column("last idle hour", width=170),
         },
         sorted_by="energy",
         runbook="GPUIdleBurn",
@@ -206,13 +210,13 @@ GROUP BY team, owner, workload, reason ORDER BY energy DESC LIMIT 100""",
         f"Idle joules of v_idle_1h by device, with and without a holder. {WHOLE_HOURS} The 100 "
         "largest.",
         Kind.TABLE,
-        sql=f"""SELECT node, device, model, reason, sum(seconds) / 3600 AS hours,
+        sql=f"""SELECT device, model, reason, sum(seconds) / 3600 AS hours,
   sum(joules) / sum(seconds) AS power, {WATT_HOURS} AS energy
 {IDLE_OF}
-GROUP BY node, device, model, reason ORDER BY energy DESC LIMIT 100""",
+GROUP BY device, model, reason ORDER BY energy DESC LIMIT 100""",
         columns={
-            "node": Column(link=TO_NODE),
-            "device": Column(link=TO_DEVICE),
+            "device": Column(link=TO_DEVICE, width=170),
+            "model": Column(width=140),
             "hours": Column("idle", "suffix: h", decimals=1),
             "power": Column(unit="watt"),
             "energy": Column(unit="watth"),

@@ -6,13 +6,12 @@ from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, R
 from wattshed_dashboards.phrases import BY_HOUR, BY_STEP, MEAN_WATTS, RANGE_S, WATT_HOURS
 from wattshed_dashboards.variables import where
 
-from .charges import CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_NOTE
+from .charges import BY_CURRENCY, CLASS_COLUMNS, CLASS_NAME, COST_NOTE, GOOD_IS_LOW, LEDGER_NOTE
 
 HERE = where("site", "team", "workload", model="ai_model")
 TO_WORKLOAD = Link("This workload", "wattshed-workloads", {"workload": "workload"})
 TO_OUTCOMES = Link("Its outcomes", "wattshed-outcomes", {"workload": "workload"})
 TO_TEAM = Link("This team", "wattshed-workloads", {"team": "team"})
-TO_NODE = Link("This node", "wattshed-node", {"node": "node"})
 TO_DEVICE = Link("This device", "wattshed-node", {"device": "device"})
 OF_THEM = f"FROM v_workload_power WHERE {BY_STEP} AND {HERE}"
 IN_SITE = f"FROM v_workload_power WHERE {BY_STEP} AND {where('site')}"
@@ -79,7 +78,7 @@ ANSWER = (
         4,
         decimals=2,
         no_value="no price",
-        options={"reduceOptions": {"values": True, "calcs": []}},
+        options=BY_CURRENCY,
     ),
     Panel(
         "Ledger residual",
@@ -150,7 +149,7 @@ GROUP BY workload, team, owner, workload_kind, ai_model ORDER BY energy DESC LIM
         width=24,
         height=10,
         columns={
-            "workload": Column(link=TO_WORKLOAD),
+            "workload": Column(link=TO_WORKLOAD, width=180),
             "team": Column(link=TO_TEAM),
             "workload_kind": Column("kind"),
             "ai_model": Column("model"),
@@ -186,13 +185,12 @@ GROUP BY workload, team, outcome HAVING made > 0 ORDER BY made DESC LIMIT 200"""
         "Devices that are held now, by v_held_now: power is the part of the newest reading that is "
         "theirs by share, not what they will be charged with. The 200 that draw the most.",
         Kind.TABLE,
-        sql=f"""SELECT workload, team, node, device, share, state, utilization_ratio AS used,
+        sql=f"""SELECT workload, team, device, share, state, utilization_ratio AS used,
   power_watts AS power
 FROM v_held_now WHERE {HERE} ORDER BY power DESC LIMIT 200""",
         columns={
-            "workload": Column(link=TO_WORKLOAD),
-            "node": Column(link=TO_NODE),
-            "device": Column(link=TO_DEVICE),
+            "workload": Column(link=TO_WORKLOAD, width=150),
+            "device": Column(link=TO_DEVICE, width=170),
             "share": Column(unit="percentunit"),
             "used": Column(unit="percentunit"),
             "power": Column(unit="watt"),
