@@ -15,6 +15,9 @@ import pytest
 import yaml
 from tests.fixtures.alerting import Alerting, Receiver, alerting, why_not
 from tests.fixtures.programs import collecting, exporting, newest, until
+from tests.fixtures.stores import Stores
+
+from wattshed_collector.store.migrate import Layout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -63,8 +66,11 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(fake_nvml: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    fake_nvml: Path, stores: Stores, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
+    stores.prepare(folder / "data", Layout())
     with collecting(folder) as collector:
         made = Site(folder, collector)
         library = {"LD_LIBRARY_PATH": str(fake_nvml), "FAKE_NVML_SCENARIO": str(made.scenario)}
