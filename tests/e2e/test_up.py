@@ -17,6 +17,9 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from tests.fixtures.stores import Stores
+
+from wattshed_collector.store.migrate import Layout
 
 pytestmark = pytest.mark.e2e
 
@@ -154,8 +157,11 @@ def chat_joules(report: Any) -> Any:
     return found.get("joules_per_outcome", {}).get("token_out", {})
 
 
-def test_the_demo_has_a_day_of_a_simulated_fleet(tmp_path: Path) -> None:
+def test_the_demo_has_a_day_of_a_simulated_fleet(tmp_path: Path, stores: Stores) -> None:
+    stores.prepare(tmp_path / "data", Layout())
     with running("demo", tmp_path / "data") as demo:
+        # Before the minutes of 23 hours are written no report can be right, and each is dear.
+        demo.wait_until("/v1/status", lambda s: s["ticks_written"] >= 23 * 60 * 40)
         report = demo.wait_until(
             "/v1/report?since=24h",
             # Between two statements of the ledger what is measured is not charged yet.
