@@ -229,23 +229,21 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
                 "joules": Column("Energy", unit="joule"),
             },
             sql=f"""SELECT h.tier AS tier, o.site AS site, o.hardware AS hardware,
-       o.ai_model AS ai_model, o.outcome AS outcome, sum(o.n) AS made,
-       sum(o.j) / nullIf(made, 0) AS each,
-       if(uniqExactIf(o.money, o.j > 0) = 1, sum(o.paid) / nullIf(made, 0) * 1000, NULL)
-           AS cost_of_1000, any(o.money) AS currency,
-       sum(o.f / 3.6e6 * c.value AS g) / sumIf(o.n, isNotNull(g)) AS carbon_each,
-       sum(o.j) AS joules
-FROM (
-    SELECT t, site, hardware, ai_model, outcome, max(currency) AS money, sum(m.count) AS n,
-           sum(loaded_joules) AS j, sum(m.cost) AS paid, sum(facility_joules) AS f
-    FROM v_outcome_1h AS m WHERE $__timeFilter(t) AND state = 'ok' AND {_AT}
-    GROUP BY t, site, hardware, ai_model, outcome, isNull(facility_joules)
-) AS o
-INNER JOIN v_hardware AS h ON h.site = o.site AND h.hardware = o.hardware
-LEFT JOIN (
+       o.ai_model AS ai_model, o.outcome AS outcome, sum(o.count) AS made,
+       sum(o.loaded_joules) / nullIf(made, 0) AS each,
+       if(uniqExactIf(o.currency, o.loaded_joules > 0) = 1,
+          sum(o.cost) / nullIf(made, 0) * 1000, NULL) AS cost_of_1000, any(o.currency) AS currency,
+       sum(o.facility_joules / 3.6e6 * c.value AS g) / sumIf(o.count, isNotNull(g)) AS carbon_each,
+       sum(o.loaded_joules) AS joules
+{
+                _MADE.replace(
+                    "WHERE",
+                    '''LEFT JOIN (
     SELECT t, site, value FROM v_factor_1h WHERE kind = 'carbon_g_per_kwh'
 ) AS c ON c.t = o.t AND c.site = o.site
-WHERE {where(tier="h.tier")}
+WHERE''',
+                )
+            }
 GROUP BY tier, site, hardware, ai_model, outcome ORDER BY joules DESC LIMIT 200""",
         ),
         Panel(
