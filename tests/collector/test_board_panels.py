@@ -337,7 +337,7 @@ class TestStack:
 
     def test_what_it_draws(self, asked: Asked) -> None:
         (row,) = asked.rows(stack.BOARD, "Own power")
-        assert row == {"collectors": None, "exporters": pytest.approx(0.25)}
+        assert row == {"watts": pytest.approx(0.25)}
 
     def test_tables(self, asked: Asked) -> None:
         (row,) = asked.rows(stack.BOARD, "Tables")

@@ -127,12 +127,13 @@ ANSWER = (
     ),
     Panel(
         "Own power",
-        "Mean watts of collectors and of exporters. Collectors, by v_stack: their part of the "
-        "busy time of CPU packages that are measured in this store; nothing where none is. "
+        "Mean watts of collectors and exporters together, as far as each is known. Collectors, "
+        "by v_stack: their part of the busy time of CPU packages that are measured in this store; nothing where none is. "
         "Exporters, by v_exporter: what each that pushes estimates for itself, at most the last "
         "six hours.",
         Kind.STAT,
         "watt",
+        "SELECT coalesce(collectors + exporters, exporters, collectors) AS watts FROM (\n"
         "SELECT (SELECT sum(watts) FROM (\n"
         "  SELECT sum(growth) / nullIf(toUnixTimestamp(max(ts)) - toUnixTimestamp(min(ts)), 0)\n"
         f"    AS watts FROM {JOULES}\n  GROUP BY instance))\n"
@@ -140,12 +141,11 @@ ANSWER = (
         "  SELECT (max(value) - min(value)) / nullIf(toUnixTimestamp(max(ts))\n"
         "    - toUnixTimestamp(min(ts)), 0) AS watts\n"
         f"  FROM v_exporter WHERE {RECENT} AND metric = 'wattshed_self_energy_joules_total'\n"
-        "  GROUP BY node, start_ts)) AS exporters",
+        "  GROUP BY node, start_ts)) AS exporters)",
         3,
         4,
         color=Color.POWER,
         no_value="not measured",
-        options={"orientation": "horizontal"},
     ),
 )
 
