@@ -128,7 +128,8 @@ ANSWER = (
     Panel(
         "Own power",
         "Mean watts of collectors and exporters together, as far as each is known. Collectors, "
-        "by v_stack: their part of the busy time of CPU packages that are measured in this store; nothing where none is. "
+        "by v_stack: their part of the busy time of CPU packages that are measured in this "
+        "store; nothing where none is. "
         "Exporters, by v_exporter: what each that pushes estimates for itself, at most the last "
         "six hours.",
         Kind.STAT,
