@@ -72,23 +72,32 @@ class Working:
         self._waiting: list[Seen] = []
 
     def gather(self, facts: Sequence[Frame]) -> None:
-        """Take rows that are about to be written."""
-        self._waiting += [seen for seen in _seen(facts) if len(seen[0])]
+        """Take rows that were written, and that ``due`` was not told of."""
+        self._waiting += _some(facts)
         if len(self._waiting) > 1:
             self._waiting = [_greatest(self._waiting)]
 
-    def due(self, *, always: bool = False) -> Frame | None:
-        """Return what is to be written now as rows, None where it is not time or nothing waits."""
-        is_due = always or self._clock() - self._written_at >= self._every_seconds
-        if not self._waiting or not is_due:
+    def due(self, facts: Sequence[Frame] = (), *, always: bool = False) -> Frame | None:
+        """Return what is to be written now with ``facts``, None if it is not time or is nothing.
+
+        Rows that cannot be written must not stay in here: they would spoil whatever comes after.
+        """
+        if not always and self._clock() - self._written_at < self._every_seconds:
             return None
-        device, activity, worked = _greatest(self._waiting)
+        waiting = [*self._waiting, *_some(facts)]
+        if not waiting:
+            return None
+        device, activity, worked = _greatest(waiting)
         columns = {"device_id": device, "activity": activity, "worked": worked}
         return Frame(TABLE, {name: Column(values) for name, values in columns.items()})
 
     def written(self) -> None:
         """What was due is in the store."""
         self._waiting, self._written_at = [], self._clock()
+
+
+def _some(facts: Sequence[Frame]) -> list[Seen]:
+    return [seen for seen in _seen(facts) if len(seen[0])]
 
 
 def _seen(facts: Sequence[Frame]) -> Iterator[Seen]:

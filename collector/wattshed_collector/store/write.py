@@ -213,12 +213,13 @@ class Writer:
         is_due = last is not None and self._latest.is_due
         if last and is_due:
             inserts.append(encode(self._latest.with_waiting(last)))
-        self._working.gather(facts)
-        if working := self._working.due():
+        if working := self._working.due(facts):
             inserts.append(encode(working))
         self._sink.write(inserts)
         if working:
             self._working.written()
+        else:
+            self._working.gather(facts)
         self._dimensions.remember(news)
         self.pulse.know(news.batch.devices)
         if ticks:
