@@ -107,9 +107,11 @@ class Truth:
         return {key: row.power_watts for key, row in self.readings_at(ts_ms, step_ms).items()}
 
     def readings_at(self, ts_ms: int, step_ms: int = LIVE_STEP_MS) -> Mapping[str, Reading]:
+        """Return each device's; one without a counter is read at the live step in the past too."""
         found = {}
         for key, meter in self._meters.items():
-            (found[key],) = meter.readings(ts_ms - step_ms, ts_ms, step_ms)
+            step = step_ms if meter.counter else LIVE_STEP_MS
+            (found[key],) = meter.readings(ts_ms - step, ts_ms, step)
         return found
 
     def grown(self, metric: str, device: str, own: tuple[str, ...], a_s: int, b_s: int) -> float:
