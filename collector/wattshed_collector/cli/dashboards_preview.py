@@ -20,7 +20,6 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.pictures import front_end
 from wattshed_collector.pictures.answers import FromCollector, FromStore, Scene, Source, answers
 from wattshed_dashboards import files
-from wattshed_dashboards.boards import BOARDS
 
 from . import answers as places
 from . import bars
@@ -188,6 +187,8 @@ def _source(arguments: argparse.Namespace) -> Iterator[Source]:
         if not store.is_server:  # there, the collectors that share it keep the ledger
             with places.computing(store, client) as ledger:
                 ledger.run()
+        from wattshed_dashboards.boards import BOARDS
+
         yield FromStore(client, Boards(BOARDS))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wattshed_collector.clickhouse.engine import Limits
 from wattshed_exporter.settings import option
 
 from .ingest import above_zero
+
+if TYPE_CHECKING:
+    from wattshed_collector.clickhouse.engine import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,4 +39,7 @@ class ClickHouse:
     def limits(self, engine_bytes: int) -> Limits:
         """Return those of one query, where the engine may have ``engine_bytes`` (0: any)."""
         memory = min(self.memory_bytes, engine_bytes // 4) if engine_bytes else self.memory_bytes
+        # Imported here: who only reads settings, as each command does, need not read the guard.
+        from wattshed_collector.clickhouse.engine import Limits
+
         return Limits(self.query_seconds, self.answer_rows, self.answer_bytes, memory, self.threads)
