@@ -15,8 +15,8 @@ CHUNK = 256 * 1024
 GZIP_OR_ZLIB = 47
 """32 + 15: told apart by the header."""
 INFLATE_STEP = 16 * 1024
-ZSTD_STEP = 1024
-"""Four bytes can name a block of 128 KiB, so a step makes at most 32 MiB."""
+ZSTD_STEP = 512
+"""Four bytes can name a block of 128 KiB, so a step makes at most 16 MiB."""
 
 
 class TooLarge(InvalidInput):

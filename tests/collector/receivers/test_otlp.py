@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import re
 import socket
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -353,26 +355,39 @@ class TestBadRequests:
         assert collector.get("/v1/nothing").status == 404
 
 
+UNPACK = """
+import pathlib, resource, sys
+from wattshed_collector.receivers import body
+
+def peak_kib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+sent = pathlib.Path(sys.argv[1]).read_bytes()
+before = peak_kib()
+try:
+    body.decode(sent, sys.argv[2], int(sys.argv[3]))
+except body.TooLarge as error:
+    print(error.reason, before, peak_kib())
+"""
+
+
+def bomb(encoding: str) -> bytes:
+    """256 MiB of nothing, packed into no more than may be sent."""
+    size = 256
+    if encoding == "gzip":
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+        made = b"".join(packer.compress(bytes(MIB)) for _ in range(size)) + packer.flush()
+    else:
+        stream = zstandard.ZstdCompressor().compressobj()
+        made = b"".join(stream.compress(bytes(MIB)) for _ in range(size)) + stream.flush()
+    assert len(made) < LIMITS.max_body_bytes * 2
+    return made[: LIMITS.max_body_bytes]
+
+
 class TestTooMuch:
     @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-    def test_a_bomb_is_not_unpacked(self, collector: Running, encoding: str) -> None:
-        size = 256 * MIB
-        if encoding == "gzip":
-            packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-            bomb = b"".join(packer.compress(bytes(MIB)) for _ in range(size // MIB))
-            bomb += packer.flush()
-        else:
-            stream = zstandard.ZstdCompressor().compressobj()
-            bomb = b"".join(stream.compress(bytes(MIB)) for _ in range(size // MIB))
-            bomb += stream.flush()
-        assert len(bomb) < LIMITS.max_body_bytes * 2
-        if len(bomb) > LIMITS.max_body_bytes:
-            bomb = bomb[: LIMITS.max_body_bytes]
-        held = peak_of(lambda: self.check_bomb(collector, bomb, encoding))
-        assert held < 100 * MIB
-
-    def check_bomb(self, collector: Running, bomb: bytes, encoding: str) -> None:
-        answer = collector.post(bomb, Content_Encoding=encoding)
+    def test_a_bomb_is_refused(self, collector: Running, encoding: str) -> None:
+        answer = collector.post(bomb(encoding), Content_Encoding=encoding)
         assert answer.status == 413
         limit = LIMITS.max_decoded_bytes
         assert message(answer) == (
@@ -380,6 +395,21 @@ class TestTooMuch:
             "send smaller batches"
         )
         assert collector.counter("rejected_total", receiver="otlp", reason="decoded_too_large")
+
+    @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+    def test_a_bomb_is_not_unpacked(self, encoding: str, tmp_path: Path) -> None:
+        body = tmp_path / "body"
+        body.write_bytes(bomb(encoding))
+        # In a process of its own: here the engine's threads take and give back memory meanwhile.
+        made = subprocess.run(
+            [sys.executable, "-c", UNPACK, body, encoding, str(LIMITS.max_decoded_bytes)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        reason, before, after = made.stdout.split()
+        assert reason == "decoded_too_large"
+        assert (int(after) - int(before)) * 1024 < 64 * MIB
 
     def test_a_declared_gigabyte_is_refused_before_it_is_sent(self, collector: Running) -> None:
         status, sent = self.stream(collector, b"Content-Length: 1073741824\r\n\r\n", chunked=False)
@@ -437,20 +467,3 @@ class TestTooMuch:
             time.sleep(0.02)
         assert collector.counter("rejected_total", receiver="otlp", reason="broken_off")
         assert caplog.records == []
-
-
-def peak_of(action: Callable[[], None]) -> int:
-    """How far above the present the resident memory of this process goes meanwhile, in bytes."""
-    status = Path("/proc/self/status")
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    except OSError:
-        pytest.skip("this system does not tell the peak of memory")
-
-    def field(name: str) -> int:
-        found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
-        return int(found[1]) * 1024 if found else 0
-
-    before = field("VmRSS")
-    action()
-    return field("VmHWM") - before
