@@ -110,24 +110,21 @@ true
 {{/* Sources of the folder with security.yaml and the tokens. */}}
 {{- define "wattshed.collector.securitySources" -}}
 {{- $security := .Values.collector.security -}}
-{{- if $security.existingSecret -}}
-- secret:
-    name: {{ $security.existingSecret }}
-{{- if ne $security.key "security.yaml" }}
-- secret:
-    name: {{ $security.existingSecret }}
-    items:
-      - {key: {{ $security.key }}, path: security.yaml}
-{{- end }}
-{{- else -}}
-- secret:
-    name: {{ include "wattshed.part" (list . "security") }}
 - secret:
     name: {{ include "wattshed.tokens.secret" . }}
     items:
       {{- range $role := list "ingest" "read" "metrics" "admin" }}
       - {key: {{ $role }}, path: {{ $role }}.token}
       {{- end }}
+- secret:
+    name: {{ $security.existingSecret | default (include "wattshed.part" (list . "security")) }}
+{{- if and $security.existingSecret (ne $security.key "security.yaml") }}
+- secret:
+    name: {{ $security.existingSecret }}
+    items:
+      - {key: {{ $security.key }}, path: security.yaml}
+{{- end }}
+{{- if not $security.existingSecret }}
 {{- range $security.tokens }}
 {{- if .existingSecret }}
 - secret:

@@ -23,6 +23,23 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* All that the API server lets nobody change of a Job. */}}
+{{- define "wattshed.migration.template" -}}
+{{- $migration := .Values.migration -}}
+metadata:
+  labels:
+    {{- include "wattshed.labels" (list . "migrate") | nindent 4 }}
+    {{- with $migration.podLabels }}
+    {{- tpl (toYaml .) $ | nindent 4 }}
+    {{- end }}
+  {{- with $migration.podAnnotations }}
+  annotations:
+    {{- tpl (toYaml .) $ | nindent 4 }}
+  {{- end }}
+spec:
+  {{- include "wattshed.migration.pod" . | nindent 2 }}
+{{- end -}}
+
 {{- define "wattshed.migration.pod" -}}
 {{- $migration := .Values.migration -}}
 {{- $makesUsers := include "wattshed.clickhouse.makesUsers" . -}}
