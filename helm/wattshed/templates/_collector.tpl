@@ -37,7 +37,8 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* collector.yaml: what the chart sets, and over it collector.config. */}}
+{{/* collector.yaml: what the chart sets, and over it collector.config. JSON, which is YAML, because not
+every Helm writes large numbers to YAML as whole ones. */}}
 {{- define "wattshed.collector.config" -}}
 {{- $collector := .Values.collector -}}
 {{- $security := dict "file" "/etc/wattshed/security/security.yaml" -}}
@@ -77,7 +78,7 @@ true
 {{- $_ := set $scrape "jobs" (concat (list $job) (get $scrape "jobs" | default list)) -}}
 {{- $_ := set $config "scrape" $scrape -}}
 {{- end -}}
-{{- toYaml $config -}}
+{{- toPrettyJson $config -}}
 {{- end -}}
 
 {{/* security.yaml of the values; tokens are files beside it. */}}
@@ -104,7 +105,7 @@ true
 {{- $_ := set $file $part . -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $file -}}
+{{- toPrettyJson $file -}}
 {{- end -}}
 
 {{/* Sources of the folder with security.yaml and the tokens. */}}

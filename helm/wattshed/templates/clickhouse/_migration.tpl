@@ -19,7 +19,7 @@ annotations:
 {{- $said := pick .Values.collector.config "retention" -}}
 {{- range $who := ternary (list "migrator" "admin") (list "migrator") (eq (include "wattshed.clickhouse.makesUsers" .) "true") }}
 {{ $who }}.yaml: |
-  {{- mergeOverwrite (include "wattshed.clickhouse.store" (list $ $who) | fromYaml) (deepCopy $said) | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "wattshed.clickhouse.store" (list $ $who) | fromYaml) (deepCopy $said) | toPrettyJson | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -107,7 +107,7 @@ volumes:
 {{- $migration := $root.Values.migration -}}
 image: {{ include "wattshed.image" (list $root $root.Values.collector.image) }}
 imagePullPolicy: {{ $root.Values.collector.image.pullPolicy }}
-command: {{ concat (index . 1) (list "--wait" (toString $migration.waitSeconds)) | toJson }}
+command: {{ concat (index . 1) (list "--wait" (toString (int64 $migration.waitSeconds))) | toJson }}
 {{- with $migration.extraEnv }}
 env:
   {{- tpl (toYaml .) $root | nindent 2 }}
