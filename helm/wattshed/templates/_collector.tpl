@@ -149,3 +149,13 @@ httpGet:
   scheme: {{ include "wattshed.collector.scheme" (index . 0) | upper }}
 {{- end -}}
 {{- end -}}
+
+{{/* Files of the ConfigMap; a change of them needs a restart. */}}
+{{- define "wattshed.collector.settings" -}}
+collector.yaml: |
+  {{- include "wattshed.collector.config" . | nindent 2 }}
+{{- with .Values.collector.topology }}
+topology.yaml: |
+  {{- toPrettyJson (dict "parents" .) | nindent 2 }}
+{{- end }}
+{{- end -}}
