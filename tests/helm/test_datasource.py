@@ -1,0 +1,179 @@
+"""Grafana's data source: what it asks and what it shows of itself, for every kind of store."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import HelmError
+from tests.helm import crds
+from tests.helm.chart import Manifest, one, render
+
+from wattshed_dashboards import provisioning
+
+Json = dict[str, Any]
+SECRET = "w-wattshed-grafana-datasource"
+FROM_ENVIRONMENT = {"enabled": True, "passwordVariable": "WATTSHED_GRAFANA_TOKEN"}
+SERVER: Json = {
+    "mode": "external",
+    "database": "energy",
+    "auth": {"existingSecret": "users"},
+    "external": {"hosts": ["ch-0.example", "ch-1.example"]},
+}
+
+
+def decoded(secret: Manifest) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+def provisioned(objects: list[Manifest]) -> Json:
+    """Return the data source of the sidecar's Secret."""
+    (text,) = decoded(one(objects, "Secret", SECRET)).values()
+    document = yaml.safe_load(text)
+    assert document["apiVersion"] == 1
+    (source,) = document["datasources"]
+    return dict(source)
+
+
+def source(own: Json, **more: Any) -> Json:
+    return provisioned(render({"grafana": {"datasource": own}, **more}))
+
+
+def operated(own: Json, **more: Any) -> Json:
+    """Return the spec of the GrafanaDatasource, which its CRD takes."""
+    values = {"grafana": {"datasource": {**own, "operator": {"enabled": True}}}, **more}
+    made = one(render(values), "GrafanaDatasource", SECRET)
+    crds.check(made)
+    return dict(made["spec"])
+
+
+def test_it_asks_the_collector_with_the_token_that_the_chart_made_for_readers() -> None:
+    objects = render({"grafana": {"datasource": {"enabled": True}}})
+    tokens = decoded(one(objects, "Secret", "w-wattshed-tokens"))
+    host = "w-wattshed-collector.energy.svc"
+    wanted = provisioning.datasource(host, 9740, token=tokens["read"])
+    assert provisioned(objects) == {**wanted, "orgId": 1, "editable": False, "isDefault": False}
+    assert one(objects, "Secret", SECRET)["metadata"]["labels"]["grafana_datasource"] == "1"
+
+
+def test_tokens_are_words_apart_of_some_length_and_new_for_each_installation() -> None:
+    values = {"grafana": {"datasource": {"enabled": True}}}
+    first, second = (
+        decoded(one(render(values, name=name), "Secret", f"{name}-wattshed-tokens"))
+        for name in ("a", "b")
+    )
+    words = [*first.values(), *second.values()]
+    assert len(set(words)) == len(words) == 8
+    assert all(len(word) == 43 and word.isalnum() for word in words)
+
+
+@pytest.mark.parametrize("mode", ["altinity", "operator"])
+def test_it_asks_the_operators_server_as_its_own_user(mode: str) -> None:
+    values = {"clickhouse": {"mode": mode}, "grafana": {"datasource": {"enabled": True}}}
+    objects = render(values)
+    made = provisioned(objects)
+    passwords = decoded(one(objects, "Secret", "w-wattshed-clickhouse"))
+    assert made["secureJsonData"] == {"password": passwords["grafana"]}
+    settings = made["jsonData"]
+    assert (settings["username"], settings["defaultDatabase"]) == ("wattshed_grafana", "wattshed")
+    assert (settings["port"], settings["path"], settings["secure"]) == (8123, "", False)
+    assert settings["host"].endswith(".energy.svc.cluster.local")
+
+
+@pytest.mark.parametrize(
+    ("external", "host", "port", "secure", "skips"),
+    [
+        ({}, "ch-0.example", 8123, False, None),
+        ({"secure": True}, "ch-0.example", 8443, True, None),
+        ({"hosts": ["ch:9999"]}, "ch", 9999, False, None),
+        ({"secure": True, "verify": False}, "ch-0.example", 8443, True, True),
+    ],
+)
+def test_it_asks_a_server_that_is_there(
+    external: Json, host: str, port: int, secure: bool, skips: bool | None
+) -> None:
+    server = {**SERVER, "external": {**SERVER["external"], **external}}
+    made = source(FROM_ENVIRONMENT, clickhouse=server)
+    settings = made["jsonData"]
+    assert (settings["host"], settings["port"], settings["secure"]) == (host, port, secure)
+    assert (settings["username"], settings["defaultDatabase"]) == ("wattshed_grafana", "energy")
+    assert settings.get("tlsSkipVerify") is skips
+    assert made["secureJsonData"] == {"password": "$WATTSHED_GRAFANA_TOKEN"}
+
+
+def test_what_is_said_comes_before_what_is_known() -> None:
+    own = {
+        **FROM_ENVIRONMENT,
+        "name": "Energy",
+        "uid": "energy",
+        "isDefault": True,
+        "url": "https://watts.example.org/prefix/clickhouse/",
+        "database": "other",
+        "username": "ada",
+        "queryTimeout": 30,
+        "jsonData": {"tlsSkipVerify": True, "protocol": "http"},
+    }
+    made = source(own)
+    assert (made["name"], made["uid"], made["isDefault"]) == ("Energy", "energy", True)
+    assert made["jsonData"] == {
+        "protocol": "http",
+        "host": "watts.example.org",
+        "port": 443,
+        "path": "/prefix/clickhouse",
+        "secure": True,
+        "username": "ada",
+        "defaultDatabase": "other",
+        "queryTimeout": "30",
+        "enableMapKeysDiscovery": False,
+        "tlsSkipVerify": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"grafana": {"datasource": {"enabled": True, "existingSecret": "mine"}}},
+        {
+            "grafana": {"datasource": {"enabled": True}},
+            "collector": {"tokens": {"existingSecret": "t"}},
+        },
+        {"grafana": {"datasource": {"enabled": True}}, "clickhouse": SERVER},
+    ],
+)
+def test_a_password_that_cannot_be_read_is_never_left_out(values: Json) -> None:
+    with pytest.raises(HelmError, match=r"cannot be read here.*passwordVariable"):
+        render(values)
+
+
+def test_without_a_collector_it_must_be_said_what_is_asked() -> None:
+    alone: Json = {
+        "collector": {"enabled": False},
+        "exporter": {"otlp": {"endpoint": "https://elsewhere.example"}},
+    }
+    with pytest.raises(HelmError, match="without a collector in this release"):
+        source({"enabled": True}, **alone)
+    url = "https://elsewhere.example/clickhouse"
+    assert source({**FROM_ENVIRONMENT, "url": url}, **alone)["jsonData"]["port"] == 443
+
+
+def test_grafana_operator_reads_the_password_from_its_secret() -> None:
+    spec = operated({})
+    assert spec["uid"] == "wattshed-clickhouse"
+    assert spec["datasource"]["secureJsonData"] == {"password": "${read}"}
+    (password,) = spec["valuesFrom"]
+    assert password["valueFrom"]["secretKeyRef"] == {"name": "w-wattshed-tokens", "key": "read"}
+    host = "w-wattshed-collector.energy.svc"
+    assert spec["datasource"]["jsonData"] == provisioning.datasource(host)["jsonData"]
+    assert "plugins" not in spec
+
+
+def test_grafana_operator_takes_any_secret_without_reading_it_here() -> None:
+    own = {"existingSecret": "mine", "key": "password"}
+    spec = operated(own, clickhouse=SERVER)
+    assert spec["datasource"]["secureJsonData"] == {"password": "${password}"}
+    assert spec["valuesFrom"][0]["valueFrom"]["secretKeyRef"]["name"] == "mine"
+    spec = operated({}, clickhouse=SERVER)
+    reference = spec["valuesFrom"][0]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "users", "key": "grafana"}
