@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wattshed_dashboards import provisioning, render
-from wattshed_dashboards.alerts import load, outputs
+from wattshed_dashboards.alerts import chart, load, outputs
 from wattshed_dashboards.boards import BOARDS
 
 ROOT = Path(__file__).resolve().parent.parent / "dashboards"
+CHART = "helm/wattshed"
 
 
 class Folder(NamedTuple):
@@ -61,7 +62,21 @@ def provisioned() -> list[Folder]:
     ]
 
 
-MAKERS: tuple[Maker, ...] = (boards, alerts, provisioned)
+def charted() -> list[Folder]:
+    """Return what the Helm chart has of the alerts; its boards are the files themselves."""
+    catalogue = load()
+    values = (ROOT.parent / CHART / "values.yaml").read_text(encoding="utf-8")
+    rules = {
+        "prometheus.yaml": outputs.document(chart.prometheus_rules(catalogue)),
+        "grafana.yaml": outputs.document(chart.grafana_rules(catalogue)),
+    }
+    return [
+        Folder(f"../{CHART}/files/alerts", ".yaml", rules),
+        Folder(f"../{CHART}", "values.yaml", {"values.yaml": chart.with_defaults(values, catalogue)}),
+    ]
+
+
+MAKERS: tuple[Maker, ...] = (boards, alerts, provisioned, charted)
 
 
 def stale(root: Path, folders: Iterable[Folder]) -> dict[Path, str | None]:

@@ -29,12 +29,15 @@ except ImportError:
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 Overrides = Mapping[str, Mapping[str, object]]
-"""By alert what a site wants otherwise: thresholds, lengths, severity, or ``enabled: false``."""
+"""By alert what a site wants otherwise: thresholds, lengths, severity, labels, or ``enabled: false``."""
 NOTHING: Overrides = MappingProxyType({})
-OVERRIDABLE = ("fire_above", "clear_below", "for", "keep_firing_for", "severity", "enabled")
+OVERRIDABLE = (
+    "fire_above", "clear_below", "for", "keep_firing_for", "severity", "labels", "enabled",
+)  # fmt: skip
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _ALERT = re.compile(r"[A-Z][A-Za-z]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class Severity(StrEnum):
@@ -157,8 +160,14 @@ def _overridden(document: Any, overrides: Overrides, problems: Problems) -> Any:
         for key in wanted:
             if key not in OVERRIDABLE:
                 problems.add(f"{name}.{key} cannot be overridden; {', '.join(OVERRIDABLE)} can")
-        alerts[name] = {**alerts[name], **wanted}
+        alerts[name] = {**alerts[name], **wanted, **_more_labels(alerts[name], wanted)}
     return {**document, "alerts": alerts}
+
+
+def _more_labels(alert: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the alert's own labels with those that are wanted beside or in place of them."""
+    own, more = alert.get("labels", {}), wanted.get("labels")
+    return {"labels": {**own, **more}} if isinstance(more, Mapping) else {}
 
 
 def _signal(entry: Entry) -> Signal:
@@ -203,6 +212,8 @@ def _alert(entry: Entry, signals: Mapping[str, Signal]) -> Alert | None:
     labels = entry.mapping("labels")
     if not all(_WORD.fullmatch(each) for each in labels.values()):
         entry.problem("labels", "may hold letters, digits, - and _ alone")
+    if not all(_LABEL.fullmatch(each) and each != "severity" for each in labels):
+        entry.problem("labels", "are named by letters, digits and _; severity is a key of its own")
     enabled = entry.flag("enabled", default=True)
     entry.close()
     if signal is None or severity is None or not enabled:

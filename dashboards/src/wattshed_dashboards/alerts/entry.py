@@ -6,6 +6,7 @@ noted; nobody uses it then, because the whole is refused.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
@@ -77,7 +78,8 @@ class Entry:
     def number(self, key: str) -> float:
         content = self._asked_for(key)
         if isinstance(content, int | float) and not isinstance(content, bool):
-            return float(content)
+            if math.isfinite(content):
+                return float(content)
         self.problem(key, "must be a number")
         return 0.0
 

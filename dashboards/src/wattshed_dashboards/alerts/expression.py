@@ -7,6 +7,8 @@ windows of one objective, make one alert.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from typing import NamedTuple
 
 from .catalogue import Alert, Signal
 
@@ -42,15 +44,36 @@ def sql(signal: Signal) -> str:
     return "\n".join(lines)
 
 
-def fires(alert: Alert) -> str:
-    """Return when the alert fires or holds, in PromQL."""
+class Pieces(NamedTuple):
+    """A rule's PromQL without its thresholds: what stands before the upper one, between both and
+    after the lower one. Where both are one number, only the first piece is used.
+    """
+
+    before: str
+    between: str
+    after: str
+
+
+def pieces(alert: Alert) -> Pieces:
+    """Return what the thresholds stand in, for who puts in others later."""
     value = promql(alert.signal)
-    above = f"{value} > {alert.fire_above:g}"
-    if alert.clear_below == alert.fire_above:
-        return above
     labels = ", ".join(alert.signal.labels)
     firing = selector("ALERTS", {"alertname": alert.name, "alertstate": "firing"})
-    return f"{above}\nor\n{value} >= {alert.clear_below:g}\n  and on ({labels}) {firing}"
+    return Pieces(f"{value} > ", f"\nor\n{value} >= ", f"\n  and on ({labels}) {firing}")
+
+
+def fires(alert: Alert) -> str:
+    """Return when the alert fires or holds, in PromQL."""
+    before, between, after = pieces(alert)
+    above = f"{before}{number(alert.fire_above)}"
+    if alert.clear_below == alert.fire_above:
+        return above
+    return f"{above}{between}{number(alert.clear_below)}{after}"
+
+
+def number(value: float) -> str:
+    """Return all digits of a finite number, without an exponent."""
+    return f"{Decimal(repr(value)):f}".removesuffix(".0")
 
 
 def selector(metric: str, labels: Mapping[str, str]) -> str:

@@ -1,0 +1,90 @@
+{{/* What scrapes a component asks, and shows of itself: (list $ kind "collector"). */}}
+{{- define "wattshed.monitor.endpoint" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- $component := index . 2 -}}
+{{- $own := get $kind $component -}}
+port: {{ eq $component "collector" | ternary "http" "metrics" }}
+path: /metrics
+scheme: {{ $own.scheme }}
+{{- with default $kind.interval $own.interval }}
+interval: {{ . }}
+{{- end }}
+{{- with default $kind.scrapeTimeout $own.scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+honorLabels: {{ $kind.honorLabels }}
+{{- include (printf "wattshed.monitor.%sAuth" $component) (list $root $kind) }}
+{{- with $own.tlsConfig }}
+tlsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key := list "relabelings" "metricRelabelings" }}
+{{- with get $kind $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "wattshed.monitor.collectorAuth" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+{{- with $kind.collector.token }}
+{{- if .enabled }}
+{{- $apart := ne (default (include "wattshed.namespace" $root) $kind.namespace) (include "wattshed.namespace" $root) }}
+{{- if and $apart (not .existingSecret) }}
+{{- fail "A monitor in a namespace of its own cannot read the collector's Secret of tokens: put a Secret with the token there and name it in collector.token.existingSecret of serviceMonitor or podMonitor" }}
+{{- end }}
+authorization:
+  type: Bearer
+  credentials:
+    name: {{ default (include "wattshed.tokensSecret" $root) .existingSecret }}
+    key: {{ .key }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "wattshed.monitor.exporterAuth" -}}
+{{- with (index . 1).exporter.basicAuth }}
+{{- if .existingSecret }}
+basicAuth:
+  username:
+    name: {{ .existingSecret }}
+    key: {{ .usernameKey }}
+  password:
+    name: {{ .existingSecret }}
+    key: {{ .passwordKey }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* What a ServiceMonitor and a PodMonitor have in common beside the endpoint: (list $ kind "collector"). */}}
+{{- define "wattshed.monitor.spec" -}}
+{{- $root := index . 0 -}}
+{{- $kind := index . 1 -}}
+namespaceSelector:
+  matchNames:
+    - {{ include "wattshed.namespace" $root }}
+selector:
+  matchLabels:
+    {{- include "wattshed.selectorLabels" (list $root (index . 2)) | nindent 4 }}
+{{- range $key := list "jobLabel" "targetLabels" "podTargetLabels" "sampleLimit" "targetLimit" "labelLimit" "labelNameLengthLimit" "labelValueLengthLimit" "keepDroppedTargets" "bodySizeLimit" }}
+{{- with get $kind $key }}
+{{ $key }}: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- if $kind.attachMetadata.node }}
+attachMetadata:
+  node: true
+{{- end }}
+{{- end -}}
+
+{{/* Fail where Prometheus would count a component twice. */}}
+{{- define "wattshed.monitor.once" -}}
+{{- range $component := list "collector" "exporter" -}}
+{{- if and (get $.Values.serviceMonitor $component).enabled (get $.Values.podMonitor $component).enabled -}}
+{{- fail (printf "serviceMonitor.%s and podMonitor.%s are both enabled: Prometheus would scrape each of them twice" $component $component) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
