@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from wattshed_exporter.settings import load
 
@@ -17,6 +19,7 @@ from .store.faults import SCHEMA_CODES, code_of
 from .store.migrate import Layout, await_migrated, migrate, migrate_server
 from .store.server import is_url
 
+T = TypeVar("T")
 AWAY_SECONDS = 5.0
 """Between two tries of a server that is away when we start."""
 
@@ -89,11 +92,46 @@ async def await_server(
         await sleep(AWAY_SECONDS)
 
 
+def patiently(
+    act: Callable[[], T],
+    seconds: float,
+    told: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> T:
+    """Return what ``act`` does; where the store is away, try again for ``seconds``.
+
+    Raises StoreError: Denied and Permanent at once, Retryable when the time is up.
+    """
+    end = monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except Denied:
+            raise
+        except Retryable as error:
+            if monotonic() + AWAY_SECONDS > end:
+                raise
+            told(f"waiting for the store: {error}")
+        sleep(AWAY_SECONDS)
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add where the collector's settings are."""
     command.add_argument("--config", metavar="FILE", help="the collector's settings file")
     command.add_argument(
         "--data", metavar="PLACE", help="data folder or URL, where the file does not say it"
+    )
+
+
+def add_wait(command: argparse.ArgumentParser) -> None:
+    """Add for how long a server that is away is waited for."""
+    command.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="try again for as long where the server is away (default: not at all)",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.collector.conftest import Bed, collecting
-from tests.fixtures.clickhouse import Front, served
+from tests.fixtures.clickhouse import Fault, Front, Request, served
 
 from wattshed_collector import cli, place
 from wattshed_collector.config import Config, Ledger, Migrate
@@ -29,6 +30,7 @@ from wattshed_collector.store.migrate import (
     missing,
 )
 from wattshed_collector.store.server import Node
+from wattshed_collector.store.users import people, statements
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 from wattshed_exporter.outputs.protobuf import Encoder
 
@@ -222,3 +224,93 @@ class TestSection:
         assert (told.user, told.database, told.secret()) == ("u", "e", "p")
         assert told.settings == {"insert_quorum": "2", "max_threads": "1"}
         assert section.layout(1, 2, "e") == Layout("f", 1, 2, "", "e")
+
+
+def of_access(request: Request) -> bool:
+    return request.text.startswith(("CREATE ROLE", "CREATE USER", "ALTER USER", "GRANT"))
+
+
+class TestUsers:
+    """What manages access is heard by the stand-in, which has no users, and not run."""
+
+    def words(self, folder: Path, **told: str) -> str:
+        for user, word in told.items():
+            (folder / user).write_text(f"{word}\n")
+        return str(folder)
+
+    def test_roles_come_before_users_and_no_password_is_sent(
+        self, front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        front.faults = [Fault(of_access, times=1000, status=200)]
+        folder = self.words(tmp_path, wattshed_collector="one word", wattshed_migrate="another")
+        data = ("--data", f"{front.url}/apart")
+        status, out = run(capsys, "sql", "users", "--apply", *data, "--passwords", folder)
+        assert (status, "for wattshed_collector, wattshed_migrate" in out) == (0, True)
+        heard = [(r.text, r.parameters) for r in front.seen if of_access(r)]
+        wanted = statements(Layout(database="apart"))
+        assert [text for text, _ in heard[: len(wanted)]] == wanted
+        created, altered, granted = heard[len(wanted) : len(wanted) + 3]
+        assert created[0].startswith("CREATE USER IF NOT EXISTS wattshed_collector IDENTIFIED")
+        assert altered[0].startswith("ALTER USER wattshed_collector IDENTIFIED")
+        for _, told in (created, altered):
+            assert told["param_hash"] == hashlib.sha256(b"one word").hexdigest()
+        assert granted[0].endswith(" TO wattshed_collector")
+        assert not any("wattshed_grafana" in text for text, _ in heard)
+        assert not any("one word" in f"{r.text}{r.parameters}" for r in front.seen)
+
+    def test_what_a_server_refuses_is_said(
+        self, front: Front, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The engine itself says that this user may not make roles."""
+        assert run(capsys, "sql", "users", "--apply", "--data", front.url)[0] == 1
+
+    def test_files_without_a_password_are_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = self.words(tmp_path, wattshed_grafana="")
+        words = ("sql", "users", "--apply", "--data", "http://127.0.0.1:1", "--passwords")
+        assert run(capsys, *words, folder)[0] == 2
+        assert run(capsys, *words, str(tmp_path / "nowhere"))[0] == 2
+        assert run(capsys, "sql", "users", "--apply", "--data", str(tmp_path))[0] == 2
+
+
+def test_the_engine_puts_the_hash_into_the_statement(bed: Bed) -> None:
+    ((text, _), *_) = people(FOREVER, {"wattshed_grafana": "word"})
+    assert text.endswith("BY {hash:String} SETTINGS readonly = 2")
+    with pytest.raises(Permanent, match="hash"):  # it is looked for before rights are
+        bed.client.command(text)
+
+
+class TestPatience:
+    def test_a_server_that_comes_back_is_used(self) -> None:
+        answers: list[Exception | str] = [Retryable("away"), Retryable("away"), "done"]
+        clock = [0.0]
+
+        def act() -> str:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def sleep(seconds: float) -> None:
+            clock[0] += seconds
+
+        said: list[str] = []
+        assert place.patiently(act, 10.0, said.append, sleep, lambda: clock[0]) == "done"
+        assert said == ["waiting for the store: away"] * 2
+
+    @pytest.mark.parametrize("error", [Retryable("away"), Denied("no"), Permanent("never")])
+    def test_what_does_not_pass_is_raised(self, error: Exception) -> None:
+        clock = [0.0]
+        tries: list[float] = []
+
+        def act() -> None:
+            tries.append(clock[0])
+            raise error
+
+        def sleep(seconds: float) -> None:
+            clock[0] += seconds
+
+        with pytest.raises(type(error)):
+            place.patiently(act, 10.0, lambda text: None, sleep, lambda: clock[0])
+        assert tries == ([0.0, 5.0, 10.0] if type(error) is Retryable else [0.0])

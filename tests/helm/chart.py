@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,17 @@ def render(
     values: dict[str, Any] | None = None, name: str = "w", namespace: str = "energy"
 ) -> list[Manifest]:
     """Every object of the chart with ``values`` over its own; raises HelmError as Helm would."""
+    texts = _rendered(json.dumps(values or {}), name, namespace)
+    # In C, where there is such a loader: in Python it takes longer than Helm does.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [doc for text in texts for doc in yaml.load_all(text, loader) if doc]
+
+
+@cache
+def _rendered(values: str, name: str, namespace: str) -> tuple[str, ...]:
     with Chart.load(str(CHART)) as chart:
-        made = chart.render(values or {}, name=name, namespace=namespace)
-    texts = [text for path, text in made.items() if path.endswith((".yaml", ".yml"))]
-    return [doc for text in texts for doc in yaml.safe_load_all(text) if doc]
+        made = chart.render(json.loads(values), name=name, namespace=namespace)
+    return tuple(text for path, text in made.items() if path.endswith((".yaml", ".yml")))
 
 
 def one(objects: list[Manifest], kind: str, name: str) -> Manifest:

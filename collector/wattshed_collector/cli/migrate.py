@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from wattshed_collector import place
@@ -25,6 +26,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     place.add_arguments(command)
+    place.add_wait(command)
     command.add_argument("--dry-run", action="store_true", help="show the SQL, and run nothing")
     command.add_argument("--json", action="store_true", help="print what was done as JSON")
     command.set_defaults(run=run)
@@ -34,8 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Apply what is missing, or show it."""
     config = place.configured(arguments)
     store = place.store(config)
+    act = _shown if arguments.dry_run else _applied
     try:
-        answer = _shown(config, store) if arguments.dry_run else _applied(config, store)
+        answer = place.patiently(lambda: act(config, store), arguments.wait, _say)
     finally:
         store.close()
     if arguments.json:
@@ -86,6 +89,10 @@ def _applied(config: Any, store: Any) -> dict[str, Any]:
     steps = [asdict(step) for step in background(client)]
     client.close()
     return {"migrations": _names(done), "statements": [], "background": steps}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _names(found: Any) -> list[str]:

@@ -7,7 +7,8 @@ materialized view runs as who made it, so a writer needs nothing of what it fill
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 
 from .layout import Layout
 from .ledger_state import READ
@@ -65,6 +66,12 @@ COMPUTES = (
 FILLED = ("activity_hour", "allocation_hour", "idle_hour", "tick_day", "workload_seen")
 """Tables that materialized views fill alone."""
 ROLES = ("writer", "ledger", "reader", "migrator")
+USERS = {
+    "wattshed_collector": ROLES[:3],
+    "wattshed_grafana": ("reader",),
+    "wattshed_migrate": ("migrator",),
+}
+"""Users and their roles."""
 
 
 def statements(layout: Layout) -> list[str]:
@@ -76,16 +83,22 @@ def statements(layout: Layout) -> list[str]:
 
 def examples(layout: Layout) -> list[str]:
     """Return users that have the roles; the passwords are to be replaced."""
-    on = _on(layout)
-    users = (("collector", ROLES[:3]), ("grafana", ("reader",)), ("migrate", ("migrator",)))
     found = []
-    for user, roles in users:
-        name = f"wattshed_{user}"
-        readonly = " SETTINGS readonly = 2" if user == "grafana" else ""
-        word = f"IDENTIFIED WITH sha256_hash BY '<sha256 of the password of {name}>'"
-        found.append(f"CREATE USER IF NOT EXISTS {name}{on} {word}{readonly}")
-        given = ", ".join(_role(role, layout) for role in roles)
-        found.append(f"GRANT{on} {given} TO {name}")
+    for name in USERS:
+        word = f"'<sha256 of the password of {name}>'"
+        found += [_created(name, layout, word), _granted(name, layout)]
+    return found
+
+
+def people(layout: Layout, passwords: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Return what makes the users whose passwords are given, and what each statement's parameters
+    are; who is there already gets the password. Only a hash of it leaves this process."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for name, password in passwords.items():
+        told = {"hash": hashlib.sha256(password.encode()).hexdigest()}
+        found.append((_created(name, layout, "{hash:String}"), told))
+        found.append((f"ALTER USER {name}{_on(layout)} {_identified('{hash:String}')}", told))
+        found.append((_granted(name, layout), {}))
     return found
 
 
@@ -129,12 +142,33 @@ def _grants(role: str, layout: Layout) -> list[str]:
             *on_tables("INSERT", COMPUTES),
             *(replicas if layout.cluster else merges),
             *everywhere("CREATE TEMPORARY TABLE"),
+            *_of_system(("clusters", "parts"), layout, to),
             *(everywhere("REMOTE") if layout.is_sharded else ()),
         ]
     tables = "SELECT, INSERT, ALTER, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW"
     made = [f"GRANT{_on(layout)} CREATE DATABASE ON `{name}`.* {to}" for name in databases]
     cluster = [*everywhere("CLUSTER"), *everywhere("REMOTE")] if layout.cluster else []
-    return [*made, *on_tables(tables, "*"), *cluster]
+    told = _of_system(("clusters", "mutations"), layout, to)
+    return [*made, *on_tables(tables, "*"), *cluster, *told]
+
+
+def _of_system(tables: Iterable[str], layout: Layout, to: str) -> list[str]:
+    """A server asks for these where select_from_system_db_requires_grant is on, as it ships."""
+    return [f"GRANT{_on(layout)} SELECT ON system.{table} {to}" for table in tables]
+
+
+def _created(name: str, layout: Layout, word: str) -> str:
+    readonly = " SETTINGS readonly = 2" if USERS[name] == ("reader",) else ""
+    return f"CREATE USER IF NOT EXISTS {name}{_on(layout)} {_identified(word)}{readonly}"
+
+
+def _identified(word: str) -> str:
+    return f"IDENTIFIED WITH sha256_hash BY {word}"
+
+
+def _granted(name: str, layout: Layout) -> str:
+    given = ", ".join(_role(role, layout) for role in USERS[name])
+    return f"GRANT{_on(layout)} {given} TO {name}"
 
 
 def _role(role: str, layout: Layout) -> str:

@@ -37,7 +37,8 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* collector.yaml: what the chart sets, and over it collector.config. */}}
+{{/* collector.yaml: what the chart sets, and over it collector.config. JSON, which is YAML, because not
+every Helm writes large numbers to YAML as whole ones. */}}
 {{- define "wattshed.collector.config" -}}
 {{- $collector := .Values.collector -}}
 {{- $security := dict "file" "/etc/wattshed/security/security.yaml" -}}
@@ -77,7 +78,7 @@ true
 {{- $_ := set $scrape "jobs" (concat (list $job) (get $scrape "jobs" | default list)) -}}
 {{- $_ := set $config "scrape" $scrape -}}
 {{- end -}}
-{{- toYaml $config -}}
+{{- toPrettyJson $config -}}
 {{- end -}}
 
 {{/* security.yaml of the values; tokens are files beside it. */}}
@@ -104,30 +105,27 @@ true
 {{- $_ := set $file $part . -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $file -}}
+{{- toPrettyJson $file -}}
 {{- end -}}
 
 {{/* Sources of the folder with security.yaml and the tokens. */}}
 {{- define "wattshed.collector.securitySources" -}}
 {{- $security := .Values.collector.security -}}
-{{- if $security.existingSecret -}}
-- secret:
-    name: {{ $security.existingSecret }}
-{{- if ne $security.key "security.yaml" }}
-- secret:
-    name: {{ $security.existingSecret }}
-    items:
-      - {key: {{ $security.key }}, path: security.yaml}
-{{- end }}
-{{- else -}}
-- secret:
-    name: {{ include "wattshed.part" (list . "security") }}
 - secret:
     name: {{ include "wattshed.tokens.secret" . }}
     items:
       {{- range $role := list "ingest" "read" "metrics" "admin" }}
       - {key: {{ $role }}, path: {{ $role }}.token}
       {{- end }}
+- secret:
+    name: {{ $security.existingSecret | default (include "wattshed.part" (list . "security")) }}
+{{- if and $security.existingSecret (ne $security.key "security.yaml") }}
+- secret:
+    name: {{ $security.existingSecret }}
+    items:
+      - {key: {{ $security.key }}, path: security.yaml}
+{{- end }}
+{{- if not $security.existingSecret }}
 {{- range $security.tokens }}
 {{- if .existingSecret }}
 - secret:
@@ -150,4 +148,14 @@ httpGet:
   port: http
   scheme: {{ include "wattshed.collector.scheme" (index . 0) | upper }}
 {{- end -}}
+{{- end -}}
+
+{{/* Files of the ConfigMap; a change of them needs a restart. */}}
+{{- define "wattshed.collector.settings" -}}
+collector.yaml: |
+  {{- include "wattshed.collector.config" . | nindent 2 }}
+{{- with .Values.collector.topology }}
+topology.yaml: |
+  {{- toPrettyJson (dict "parents" .) | nindent 2 }}
+{{- end }}
 {{- end -}}

@@ -3,6 +3,14 @@
 {{- $collector := .Values.collector -}}
 {{- $clickhouse := .Values.clickhouse -}}
 {{- $scales := $collector.autoscaling.enabled -}}
+{{- if not $collector.enabled -}}
+{{- $exporter := .Values.exporter -}}
+{{- range $name, $pool := $exporter.pools -}}
+{{- if and $exporter.enabled (dig "enabled" true $pool) (not (dig "otlp" "endpoint" $exporter.otlp.endpoint $pool)) -}}
+{{- fail (printf "exporter.otlp.endpoint: the pool %s has nowhere to push to, because collector.enabled is false" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
 {{- if eq $clickhouse.mode "embedded" -}}
 {{- if gt (int $collector.replicas) 1 -}}
 {{- fail "collector.replicas: the embedded store has one collector; set clickhouse.mode to external, altinity or operator (docs/CLICKHOUSE.md)" -}}
@@ -39,6 +47,7 @@
 {{- fail "collector.kubernetesDiscovery.annotatedPods: needs collector.kubernetesDiscovery.enabled, which gives the rights" -}}
 {{- end -}}
 {{- include "wattshed.clickhouse.refusals" . -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "wattshed.clickhouse.refusals" -}}

@@ -19,8 +19,25 @@ annotations:
 {{- $said := pick .Values.collector.config "retention" -}}
 {{- range $who := ternary (list "migrator" "admin") (list "migrator") (eq (include "wattshed.clickhouse.makesUsers" .) "true") }}
 {{ $who }}.yaml: |
-  {{- mergeOverwrite (include "wattshed.clickhouse.store" (list $ $who) | fromYaml) (deepCopy $said) | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "wattshed.clickhouse.store" (list $ $who) | fromYaml) (deepCopy $said) | toPrettyJson | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* All that the API server lets nobody change of a Job. */}}
+{{- define "wattshed.migration.template" -}}
+{{- $migration := .Values.migration -}}
+metadata:
+  labels:
+    {{- include "wattshed.labels" (list . "migrate") | nindent 4 }}
+    {{- with $migration.podLabels }}
+    {{- tpl (toYaml .) $ | nindent 4 }}
+    {{- end }}
+  {{- with $migration.podAnnotations }}
+  annotations:
+    {{- tpl (toYaml .) $ | nindent 4 }}
+  {{- end }}
+spec:
+  {{- include "wattshed.migration.pod" . | nindent 2 }}
 {{- end -}}
 
 {{- define "wattshed.migration.pod" -}}
@@ -90,7 +107,7 @@ volumes:
 {{- $migration := $root.Values.migration -}}
 image: {{ include "wattshed.image" (list $root $root.Values.collector.image) }}
 imagePullPolicy: {{ $root.Values.collector.image.pullPolicy }}
-command: {{ concat (index . 1) (list "--wait" (toString $migration.waitSeconds)) | toJson }}
+command: {{ concat (index . 1) (list "--wait" (toString (int64 $migration.waitSeconds))) | toJson }}
 {{- with $migration.extraEnv }}
 env:
   {{- tpl (toYaml .) $root | nindent 2 }}

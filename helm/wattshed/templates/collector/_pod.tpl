@@ -5,7 +5,7 @@
 serviceAccountName: {{ include "wattshed.collector.serviceAccount" . }}
 automountServiceAccountToken: {{ $collector.kubernetesDiscovery.enabled }}
 enableServiceLinks: false
-terminationGracePeriodSeconds: {{ $collector.terminationGracePeriodSeconds }}
+terminationGracePeriodSeconds: {{ int64 $collector.terminationGracePeriodSeconds }}
 securityContext:
   {{- toYaml $collector.podSecurityContext | nindent 2 }}
 {{- with $collector.priorityClassName }}
