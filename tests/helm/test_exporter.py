@@ -349,6 +349,13 @@ def test_a_pool_says_what_it_does_not_share() -> None:
     assert config(objects, "gpu")["site"] == "a"
 
 
+def test_a_pool_can_be_found_by_another_label() -> None:
+    labels = {"nvidia.com/gpu.present": None, "nvidia.com/gpu.deploy.dcgm-exporter": "true"}
+    pools = exporters({"exporter": {"pools": {"gpu": {"nodeSelector": labels}}}})
+    node = {"kubernetes.io/os": "linux", "nvidia.com/gpu.deploy.dcgm-exporter": "true"}
+    assert [name for name, daemonset in pools.items() if takes(daemonset, node)] == ["gpu"]
+
+
 def test_the_edge_is_set_as_a_gateway_of_systemd_is() -> None:
     made = config(render({"exporter": {"pools": {"edge": {"enabled": True}}}}), "edge")
     gateway = yaml.safe_load((ROOT / "exporter/systemd/gateway.yaml").read_text())
