@@ -356,7 +356,8 @@ def test_the_spool_is_where_it_was_said() -> None:
         values: Json = {"exporter": {"spool": {"type": kind, "hostPath": "/data"}}}
         spools = [v for v in pod(exporters(values)["node"])["volumes"] if v["name"] == "spool"]
         assert spools == ([] if made is None else [{"name": "spool", kind: made}])
-        assert ("state_dir" in config(render(values), "node")) is (made is not None)
+        told = "" if made is None else "/var/lib/wattshed"
+        assert environ(exporters(values)["node"])["WATTSHED_STATE_DIR"] == told
 
 
 def test_a_web_configuration_file_leaves_probes_the_port() -> None:
@@ -374,6 +375,7 @@ def test_a_web_configuration_file_leaves_probes_the_port() -> None:
 def test_one_that_serves_nothing_has_no_port_and_no_probe() -> None:
     made = container(exporters({"exporter": {"config": {"web": {"listen_address": ""}}}})["node"])
     assert not {"ports", "startupProbe", "livenessProbe", "readinessProbe"} & made.keys()
+    assert {"name": "WATTSHED_WEB_LISTEN_ADDRESS", "value": ""} in made["env"]
 
 
 def test_a_pool_says_what_it_does_not_share() -> None:
@@ -413,6 +415,8 @@ def test_the_exporter_takes_its_configuration(values: Json, tmp_path: Path) -> N
         args = container(daemonset).get("args", [])
         loaded = load(Config, args, told, prog="wattshed-exporter")
         assert loaded.node == "from-elsewhere"
+        assert loaded.state_dir == Path("/var/lib/wattshed")
+        assert loaded.web.listen_address == ":9741"
         assert loaded.roots.procfs == Path("/host/proc")
         assert (loaded.site, loaded.cluster) == (("hall-2", "energy") if args else ("", ""))
 
@@ -424,6 +428,23 @@ def test_it_pushes_to_this_charts_collector_with_its_token() -> None:
     for daemonset in exporters().values():
         token = environ(daemonset)["WATTSHED_OTLP_TOKEN"]["secretKeyRef"]
         assert token == {"name": "w-wattshed-tokens", "key": "ingest"}
+
+
+def test_it_trusts_the_authority_of_a_collector_with_tls() -> None:
+    values: Json = {
+        "collector": {
+            "tls": {"enabled": True, "existingSecret": "cert", "caKey": "authority"},
+            "tokens": {"existingSecret": "words"},
+        }
+    }
+    node = exporters(values)["node"]
+    made = config(render(values), "node")["otlp"]
+    assert made["endpoint"] == "https://w-wattshed-collector.energy.svc:9740"
+    volumes = {v["name"]: v for v in pod(node)["volumes"]}
+    item = {"key": "authority", "path": "ca.crt"}
+    assert volumes["ca"]["secret"] == {"secretName": "cert", "items": [item]}
+    token = environ(node)["WATTSHED_OTLP_TOKEN"]["secretKeyRef"]
+    assert token == {"name": "words", "key": "ingest"}
 
 
 def test_or_to_another_one() -> None:

@@ -5,20 +5,16 @@ where that is this chart's. Secrets are {name, key}, or empty.
 {{- define "wattshed.exporter.push" -}}
 {{- $root := index . 0 -}}
 {{- $otlp := (index . 1).otlp -}}
-{{- $collector := default dict $root.Values.collector -}}
-{{- $tls := dig "tls" "enabled" false $collector -}}
+{{- $collector := $root.Values.collector -}}
 {{- $endpoint := $otlp.endpoint -}}
 {{- $token := dict "name" $otlp.token.existingSecret "key" $otlp.token.key -}}
 {{- $ca := dict "name" $otlp.ca.existingSecret "key" $otlp.ca.key -}}
 {{- if not $endpoint -}}
-  {{- $scheme := ternary "https" "http" $tls -}}
-  {{- $host := printf "%s.%s.svc" (include "wattshed.part" (list $root "collector")) (include "wattshed.namespace" $root) -}}
-  {{- $endpoint = printf "%s://%s:%v" $scheme $host (dig "service" "port" 9740 $collector) -}}
+  {{- $endpoint = include "wattshed.collector.url" $root -}}
   {{- if not $token.name -}}
-    {{- $generated := include "wattshed.part" (list $root "tokens") -}}
-    {{- $token = dict "name" (default $generated (dig "tokens" "existingSecret" "" $collector)) "key" "ingest" -}}
+    {{- $token = dict "name" (include "wattshed.tokens.secret" $root) "key" "ingest" -}}
   {{- end -}}
-  {{- if and $tls (not $ca.name) (dig "tls" "caKey" "" $collector) -}}
+  {{- if and $collector.tls.enabled $collector.tls.caKey (not $ca.name) -}}
     {{- $ca = dict "name" $collector.tls.existingSecret "key" $collector.tls.caKey -}}
   {{- end -}}
 {{- end -}}

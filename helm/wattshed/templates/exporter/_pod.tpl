@@ -72,7 +72,7 @@ volumes:
   securityContext:
     {{- toYaml (mergeOverwrite (deepCopy $pool.securityContext) $who) | nindent 4 }}
   env:
-    {{- include "wattshed.exporter.env" (list $pool $push) | nindent 4 }}
+    {{- include "wattshed.exporter.env" (list $pool $push $config) | nindent 4 }}
     {{- with $pool.extraEnv }}
     {{- tpl (toYaml .) $root | nindent 4 }}
     {{- end }}
@@ -111,8 +111,14 @@ volumes:
 {{- define "wattshed.exporter.env" -}}
 {{- $pool := index . 0 -}}
 {{- $push := index . 1 -}}
+{{- $config := index . 2 -}}
 - name: WATTSHED_CONFIG
   value: /etc/wattshed/config/config.yaml
+# The image sets these two, and the environment beats the file.
+- name: WATTSHED_STATE_DIR
+  value: {{ default "" $config.state_dir | quote }}
+- name: WATTSHED_WEB_LISTEN_ADDRESS
+  value: {{ $config.web.listen_address | quote }}
 - name: WATTSHED_NODE
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
 - name: MALLOC_ARENA_MAX
