@@ -73,7 +73,7 @@ CONTAINER = closed(
     env=several(OPEN),
 )
 POD = closed(securityContext=OPEN, imagePullSecrets=several(closed(name=TEXT)))
-LEVELS = "test trace debug information notice warning error critical fatal".split()
+LEVELS = ["test", "trace", "debug", "information", "notice", "warning", "error", "critical"]
 LOGGER = closed(level={"enum": LEVELS}, logToFile={"type": "boolean"})
 KEY = closed(name=TEXT, key=TEXT)
 KEEPER_CLUSTER = closed(

@@ -170,13 +170,14 @@ def read_by(
     return arguments, place.configured(arguments)
 
 
-class TestMigration:
-    WORDS = {
-        "words": {k: f"word of {k}" for k in ("admin", "migrate", "collector", "grafana")},
-        "authority": {"ca.crt": "x"},
-        "pair": {"tls.crt": "x", "tls.key": "x"},
-    }
+THERE = {
+    "words": {k: f"word of {k}" for k in ("admin", "migrate", "collector", "grafana")},
+    "authority": {"ca.crt": "x"},
+    "pair": {"tls.crt": "x", "tls.key": "x"},
+}
 
+
+class TestMigration:
     def test_the_embedded_store_has_none(self) -> None:
         assert not {"Job", "ClickHouseInstallation"} & {o["kind"] for o in render(ALONE)}
 
@@ -208,7 +209,7 @@ class TestMigration:
             for volume in pod["volumes"]
             for source in volume.get("projected", {}).get("sources", [])
         } | {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v}
-        assert secrets == self.WORDS.keys()
+        assert secrets == THERE.keys()
         maps = {v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
         assert {("ConfigMap", name) for name in maps} < hooks
 
@@ -235,7 +236,7 @@ class TestMigration:
     def test_its_commands_are_read_by_the_program(self, tmp_path: Path) -> None:
         pod = job(EXTERNAL)["spec"]["template"]["spec"]
         (users,), (migrate,) = pod["initContainers"], pod["containers"]
-        arguments, config = read_by(EXTERNAL, users, tmp_path / "users", self.WORDS)
+        arguments, config = read_by(EXTERNAL, users, tmp_path / "users", THERE)
         assert arguments.apply
         assert arguments.wait == 600
         assert {p.name: p.read_text() for p in arguments.passwords.iterdir()} == {
@@ -246,7 +247,7 @@ class TestMigration:
         assert {p.name for p in arguments.passwords.iterdir()} == USERS.keys()
         server = config.store.server(config.data)
         assert (server.user, server.secret()) == ("wattshed_admin", "word of admin")
-        arguments, config = read_by(EXTERNAL, migrate, tmp_path / "migrate", self.WORDS)
+        arguments, config = read_by(EXTERNAL, migrate, tmp_path / "migrate", THERE)
         server = config.store.server(config.data)
         assert (server.user, server.secret()) == ("wattshed_migrate", "word of migrate")
         assert [str(node) for node in server.nodes] == ["a:8443", "b:8443"]

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helm.chart import Manifest, one, render
+from helm_python import Config
+from tests.fixtures.kube_server import Cluster
+from tests.helm.chart import CHART, Manifest, one, render
 from tests.helm.mounts import laid, secret_texts
 
 from wattshed_collector.security import rules
@@ -146,3 +148,30 @@ def test_passwords_are_made_where_the_chart_makes_the_server() -> None:
     for values in (ALONE, {**ALONE, "clickhouse": there}):
         names = {o["metadata"]["name"] for o in render(values) if o["kind"] == "Secret"}
         assert "w-wattshed-clickhouse" not in names
+
+
+def held(cluster: Cluster, name: str) -> dict[str, str]:
+    found = cluster.find("Secret", "energy", name)
+    assert found is not None
+    return secret_texts(found)
+
+
+def test_an_upgrade_changes_no_token_and_no_password(cluster: Cluster, helm: Config) -> None:
+    values = {**ALONE, "clickhouse": {"mode": "altinity"}}
+    names = ("w-wattshed-tokens", "w-wattshed-clickhouse")
+    helm.install(str(CHART), "w", values)
+    before = [held(cluster, name) for name in names]
+    assert [len(words) for words in before] == [4, 4]
+    helm.upgrade(str(CHART), "w", {**values, "commonLabels": {"a": "b"}})
+    assert [held(cluster, name) for name in names] == before
+
+
+def test_a_token_that_is_taken_away_is_made_anew(cluster: Cluster, helm: Config) -> None:
+    helm.install(str(CHART), "w", ALONE)
+    before = held(cluster, "w-wattshed-tokens")
+    key = cluster.key("Secret", "w-wattshed-tokens", "energy")
+    cluster.store.patch(key, "application/merge-patch+json", {"data": {"read": None}})
+    helm.upgrade(str(CHART), "w", ALONE)
+    after = held(cluster, "w-wattshed-tokens")
+    assert after.pop("read") != before.pop("read")
+    assert after == before
