@@ -1,7 +1,22 @@
-{{/* Where people reach the collector, without a slash at the end. */}}
+{{- define "wattshed.collectorScheme" -}}
+{{- ternary "https" "http" (not (empty ((.Values.collector).tls).enabled)) -}}
+{{- end -}}
+
+{{/* The collector's Service as host:port. */}}
+{{- define "wattshed.collectorAddress" -}}
+{{- printf "%s.%s.svc:%v" (include "wattshed.part" (list . "collector")) (include "wattshed.namespace" .) (default 9740 ((.Values.collector).service).port) -}}
+{{- end -}}
+
+{{/* Where people reach the collector, without a slash at the end: as is said, by the first host of the Ingress, or the Service. */}}
 {{- define "wattshed.collectorUrl" -}}
-{{- $service := printf "http://%s.%s.svc:9740" (include "wattshed.part" (list . "collector")) (include "wattshed.namespace" .) -}}
-{{- default $service .Values.alerts.url | trimSuffix "/" -}}
+{{- $ingress := default dict (.Values.collector).ingress -}}
+{{- if .Values.alerts.url -}}
+{{- trimSuffix "/" .Values.alerts.url -}}
+{{- else if and $ingress.enabled $ingress.hosts -}}
+{{- printf "%s://%s%s" (ternary "https" "http" (not (empty $ingress.tls))) (first $ingress.hosts) (trimSuffix "/" $ingress.path) -}}
+{{- else -}}
+{{- printf "%s://%s" (include "wattshed.collectorScheme" .) (include "wattshed.collectorAddress" .) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A link of an alert, a path at the collector, as a URL; boards are at Grafana where that has an address: (list $ "/boards/x"). */}}

@@ -6,7 +6,7 @@
 {{- $own := get $kind $component -}}
 port: {{ eq $component "collector" | ternary "http" "metrics" }}
 path: /metrics
-scheme: {{ $own.scheme }}
+scheme: {{ default (include "wattshed.collectorScheme" $root) $own.scheme }}
 {{- with default $kind.interval $own.interval }}
 interval: {{ . }}
 {{- end }}
@@ -39,7 +39,7 @@ tlsConfig:
 authorization:
   type: Bearer
   credentials:
-    name: {{ default (include "wattshed.tokensSecret" $root) .existingSecret }}
+    name: {{ default (include "wattshed.monitor.tokens" $root) .existingSecret }}
     key: {{ .key }}
 {{- end }}
 {{- end }}

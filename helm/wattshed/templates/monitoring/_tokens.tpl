@@ -1,3 +1,3 @@
-{{- define "wattshed.tokensSecret" -}}
-{{- default (include "wattshed.part" (list . "tokens")) (dig "collector" "tokens" "existingSecret" "" (deepCopy .Values | merge dict)) -}}
+{{- define "wattshed.monitor.tokens" -}}
+{{- default (include "wattshed.part" (list . "tokens")) ((.Values.collector).tokens).existingSecret -}}
 {{- end -}}
