@@ -1,8 +1,8 @@
 """The custom resources that the chart makes, as closed JSON schemas of the fields that it may set.
 
 Fields, types, patterns and enumerations are those of prometheus-operator v0.93.0
-(``example/prometheus-operator-crd``) and grafana-operator v5.24.0 (``config/crd/bases``), read there
-and written down anew; fields that the chart never sets are not here, so that one is found.
+(``example/prometheus-operator-crd``) and grafana-operator v5.24.0 (``config/crd/bases``), read
+there and written down anew; fields that the chart never sets are not here, so that one is found.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ LENGTH: Json = {
 GO_LENGTH: Json = {"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"}
 SIZE: Json = {"type": "string", "pattern": "(^0|([0-9]*[.])?[0-9]+((K|M|G|T|E|P)i?)?B)$"}
 UID: Json = {"type": "string", "maxLength": 40, "pattern": "^[a-zA-Z0-9-_]+$"}
-ACTIONS = ["replace", "keep", "drop", "hashmod", "labelmap", "labeldrop", "labelkeep", "lowercase", "uppercase", "keepequal", "dropequal"]
+ACTIONS = [
+    "replace", "keep", "drop", "hashmod", "labelmap", "labeldrop", "labelkeep", "lowercase",
+    "uppercase", "keepequal", "dropequal",
+]  # fmt: skip
 
 
 def closed(required: str = "", **fields: Json) -> Json:
@@ -136,7 +139,10 @@ VALUE_FROM = closed("targetPath valueFrom", targetPath=STRING, valueFrom=closed(
 PROMETHEUS, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
 SPECS: dict[tuple[str, str], Json] = {
     (PROMETHEUS, "ServiceMonitor"): closed(
-        "endpoints selector", **MONITOR, targetLabels=several(STRING), endpoints=several(ENDPOINT, 1)
+        "endpoints selector",
+        **MONITOR,
+        targetLabels=several(STRING),
+        endpoints=several(ENDPOINT, 1),
     ),
     (PROMETHEUS, "PodMonitor"): closed(
         "selector", **MONITOR, podMetricsEndpoints=several(ENDPOINT, 1)
@@ -156,7 +162,7 @@ SPECS: dict[tuple[str, str], Json] = {
 
 
 def check(manifest: Json) -> None:
-    """Hold a custom resource against its CRD; raises ValidationError, KeyError for no kind of ours."""
+    """Hold a resource against its CRD; raises ValidationError, KeyError for no kind of ours."""
     spec = SPECS[manifest["apiVersion"], manifest["kind"]]
     metadata = closed(
         "name namespace", name=STRING, namespace=STRING, labels=TEXTS, annotations=TEXTS

@@ -85,10 +85,12 @@ def test_a_component_may_be_scraped_otherwise_than_the_others() -> None:
         "exporter": {"enabled": True, "interval": "5s", "scrapeTimeout": "2s"},
     }
     objects = render({"podMonitor": both})
-    told = {
-        o["metadata"]["name"]: o["spec"]["podMetricsEndpoints"][0]["interval"] for o in objects
+    monitors = [o for o in objects if o["kind"] == "PodMonitor"]
+    told = {m["metadata"]["name"]: m["spec"]["podMetricsEndpoints"][0] for m in monitors}
+    assert {name: asked["interval"] for name, asked in told.items()} == {
+        "w-wattshed-collector": "1m",
+        "w-wattshed-exporter": "5s",
     }
-    assert told == {"w-wattshed-collector": "1m", "w-wattshed-exporter": "5s"}
 
 
 @pytest.mark.parametrize("section", KINDS)
@@ -126,6 +128,27 @@ def test_a_monitor_elsewhere_looks_into_the_release_and_needs_a_secret_there() -
     assert made["metadata"]["namespace"] == "monitoring"
     assert made["spec"]["namespaceSelector"] == {"matchNames": ["energy"]}
     render({"podMonitor": {"namespace": "monitoring", "exporter": {"enabled": True}}})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"collector": {"enabled": False}}, "collector.enabled is false: there is nothing"),
+        ({"exporter": {"enabled": False}}, "exporter.enabled is false: there is nothing"),
+        ({"exporter": {"service": {"enabled": False}}}, "needs exporter.service.enabled"),
+    ],
+)
+def test_what_is_not_there_is_not_scraped(values: Json, said: str) -> None:
+    (part,) = values
+    otlp = {"exporter": {"otlp": {"endpoint": "https://elsewhere"}, **values.get("exporter", {})}}
+    with pytest.raises(HelmError, match=said):
+        render(
+            {
+                **otlp,
+                **{k: v for k, v in values.items() if k != "exporter"},
+                "serviceMonitor": {part: {"enabled": True}},
+            }
+        )
 
 
 @pytest.mark.parametrize("component", ["collector", "exporter"])
