@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from helm_python import HelmError
+from helm_python import Config, HelmError
+from tests.fixtures.kube_server import Cluster
 from tests.helm import crds
-from tests.helm.chart import Manifest, one, render
+from tests.helm.chart import CHART, Manifest, one, render
 
 from wattshed_dashboards import provisioning
 
@@ -41,9 +42,10 @@ def source(own: Json, **more: Any) -> Json:
     return provisioned(render({"grafana": {"datasource": own}, **more}))
 
 
-def operated(own: Json, **more: Any) -> Json:
+def operated(own: Json, plugin: str = "", **more: Any) -> Json:
     """Return the spec of the GrafanaDatasource, which its CRD takes."""
-    values = {"grafana": {"datasource": {**own, "operator": {"enabled": True}}}, **more}
+    operator = {"enabled": True, "pluginVersion": plugin}
+    values = {"grafana": {"datasource": {**own, "operator": operator}}, **more}
     made = one(render(values), "GrafanaDatasource", SECRET)
     crds.check(made)
     return dict(made["spec"])
@@ -56,17 +58,6 @@ def test_it_asks_the_collector_with_the_token_that_the_chart_made_for_readers() 
     wanted = provisioning.datasource(host, 9740, token=tokens["read"])
     assert provisioned(objects) == {**wanted, "orgId": 1, "editable": False, "isDefault": False}
     assert one(objects, "Secret", SECRET)["metadata"]["labels"]["grafana_datasource"] == "1"
-
-
-def test_tokens_are_words_apart_of_some_length_and_new_for_each_installation() -> None:
-    values = {"grafana": {"datasource": {"enabled": True}}}
-    first, second = (
-        decoded(one(render(values, name=name), "Secret", f"{name}-wattshed-tokens"))
-        for name in ("a", "b")
-    )
-    words = [*first.values(), *second.values()]
-    assert len(set(words)) == len(words) == 8
-    assert all(len(word) == 43 and word.isalnum() for word in words)
 
 
 @pytest.mark.parametrize("mode", ["altinity", "operator"])
@@ -167,6 +158,8 @@ def test_grafana_operator_reads_the_password_from_its_secret() -> None:
     host = "w-wattshed-collector.energy.svc"
     assert spec["datasource"]["jsonData"] == provisioning.datasource(host)["jsonData"]
     assert "plugins" not in spec
+    spec = operated({}, "4.20.0")
+    assert spec["plugins"] == [{"name": "grafana-clickhouse-datasource", "version": "4.20.0"}]
 
 
 def test_grafana_operator_takes_any_secret_without_reading_it_here() -> None:
@@ -177,3 +170,40 @@ def test_grafana_operator_takes_any_secret_without_reading_it_here() -> None:
     spec = operated({}, clickhouse=SERVER)
     reference = spec["valuesFrom"][0]["valueFrom"]["secretKeyRef"]
     assert reference == {"name": "users", "key": "grafana"}
+
+
+def kept(cluster: Cluster, name: str) -> dict[str, str]:
+    """Return what a Secret of the cluster holds."""
+    found = cluster.find("Secret", "energy", name)
+    assert found is not None, name
+    return decoded(found)
+
+
+def test_the_password_is_the_token_in_force_after_every_upgrade(
+    cluster: Cluster, helm: Config
+) -> None:
+    values = {"exporter": {"enabled": False}, "grafana": {"datasource": {"enabled": True}}}
+    helm.install(str(CHART), "w", values, wait="watcher", timeout=20)
+    token = kept(cluster, "w-wattshed-tokens")["read"]
+    for _ in range(2):
+        (text,) = kept(cluster, SECRET).values()
+        (made,) = yaml.safe_load(text)["datasources"]
+        assert made["secureJsonData"] == {"password": token}
+        helm.upgrade(str(CHART), "w", values, wait="watcher", timeout=20)
+        assert kept(cluster, "w-wattshed-tokens")["read"] == token
+
+
+def test_a_password_of_somebody_elses_secret_is_copied_and_no_variable_of_grafana(
+    cluster: Cluster, helm: Config
+) -> None:
+    own = {"enabled": True, "existingSecret": "mine", "key": "password"}
+    values = {"exporter": {"enabled": False}, "grafana": {"datasource": own}}
+    with pytest.raises(HelmError, match="the Secret mine with the key password cannot be read"):
+        helm.install(str(CHART), "w", values, wait="watcher", timeout=20)
+    manifest: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}
+    manifest["stringData"] = {"password": "pa$HOME"}
+    cluster.store.create(cluster.key("Secret", "mine", "energy"), manifest)
+    helm.install(str(CHART), "w", values, wait="watcher", timeout=20)
+    (text,) = kept(cluster, SECRET).values()
+    (made,) = yaml.safe_load(text)["datasources"]
+    assert made["secureJsonData"] == {"password": "pa$$HOME"}
