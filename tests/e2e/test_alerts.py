@@ -98,7 +98,7 @@ def stack(
 
 
 def _rules() -> dict[str, Any]:
-    """Return what the command gives for evaluations of a second, but of waste what the chart has."""
+    """Return what the command gives for evaluations of a second, of waste what the chart does."""
     command = [sys.executable, "-m", "wattshed_collector.cli", "alerts", "compile"]
     command += ["--interval", "1s", *(word for each in AT_ONCE for word in ("--set", each))]
     said = subprocess.run(command, check=True, capture_output=True).stdout
