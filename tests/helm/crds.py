@@ -134,6 +134,11 @@ DATASOURCE = closed(
     jsonData={"type": "object"},
     secureJsonData={"type": "object"},
 )
+PLUGIN = closed(
+    "name version",
+    name={"type": "string", "minLength": 1},
+    version={"type": "string", "pattern": "^([0-9]+\\.[0-9]+\\.[0-9]+([-+].+)?|latest)$"},
+)
 VALUE_FROM = closed("targetPath valueFrom", targetPath=STRING, valueFrom=closed(secretKeyRef=KEY))
 
 PROMETHEUS, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
@@ -155,6 +160,7 @@ SPECS: dict[tuple[str, str], Json] = {
         "instanceSelector datasource",
         **OPERATED,
         datasource=DATASOURCE,
+        plugins=several(PLUGIN),
         valuesFrom={**several(VALUE_FROM), "maxItems": 99},
         uid=UID,
     ),

@@ -1,21 +1,12 @@
-{{- define "wattshed.collectorScheme" -}}
-{{- ternary "https" "http" (not (empty ((.Values.collector).tls).enabled)) -}}
-{{- end -}}
-
-{{/* The collector's Service as host:port. */}}
-{{- define "wattshed.collectorAddress" -}}
-{{- printf "%s.%s.svc:%v" (include "wattshed.part" (list . "collector")) (include "wattshed.namespace" .) (default 9740 ((.Values.collector).service).port) -}}
-{{- end -}}
-
 {{/* Where people reach the collector, without a slash at the end: as is said, by the first host of the Ingress, or the Service. */}}
 {{- define "wattshed.collectorUrl" -}}
-{{- $ingress := default dict (.Values.collector).ingress -}}
+{{- $ingress := .Values.collector.ingress -}}
 {{- if .Values.alerts.url -}}
 {{- trimSuffix "/" .Values.alerts.url -}}
 {{- else if and $ingress.enabled $ingress.hosts -}}
 {{- printf "%s://%s%s" (ternary "https" "http" (not (empty $ingress.tls))) (first $ingress.hosts) (trimSuffix "/" $ingress.path) -}}
 {{- else -}}
-{{- printf "%s://%s" (include "wattshed.collectorScheme" .) (include "wattshed.collectorAddress" .) -}}
+{{- include "wattshed.collector.url" . -}}
 {{- end -}}
 {{- end -}}
 
