@@ -56,6 +56,7 @@ bench-faults: $(VENV)/.dev ## Break collectors on purpose, and count what became
 docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boards again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_dashboards.py
+	$(BIN)/python scripts/generate_chart.py
 
 chart: $(VENV)/.dev ## Write the schema and the tables of the Helm chart's values again
 	$(BIN)/python scripts/generate_chart.py

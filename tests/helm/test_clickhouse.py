@@ -13,6 +13,7 @@ from helm_python import HelmError
 from tests.helm.chart import Manifest, one, render
 from tests.helm.clickhouse_crds import SPECS, pods
 from tests.helm.mounts import laid, secret_texts
+from tests.helm.releases import made
 
 from wattshed_collector import cli, place
 from wattshed_collector.config import Config
@@ -53,22 +54,27 @@ EXTERNAL = values(
 
 
 def job(told: dict[str, Any]) -> Manifest:
-    (found,) = (o for o in render(told) if o["kind"] == "Job")
+    (found,) = (o for o in made(told) if o["kind"] == "Job")
     return found
 
 
 def of_kind(told: dict[str, Any], kind: str) -> Manifest:
-    (found,) = (o for o in render(told) if o["kind"] == kind)
+    (found,) = (o for o in made(told) if o["kind"] == kind)
     return found
 
 
 @pytest.mark.parametrize("told", OF_OPERATORS.values(), ids=OF_OPERATORS)
 def test_the_operators_know_every_field(told: dict[str, Any]) -> None:
-    made = [o for o in render(told) if (o["apiVersion"], o["kind"]) in SPECS]
-    assert len(made) == (1 if told is BARE else 2)
-    for found in made:
+    custom = [o for o in made(told) if (o["apiVersion"], o["kind"]) in SPECS]
+    assert len(custom) == (1 if told is BARE else 2)
+    for found in custom:
         jsonschema.validate(found["spec"], SPECS[found["apiVersion"], found["kind"]])
-        for pod in pods(found):
+
+
+@pytest.mark.parametrize("told", [ALTINITY, OPERATOR], ids=["altinity", "operator"])
+def test_kubernetes_knows_every_field_of_their_pods(told: dict[str, Any]) -> None:
+    for found in made(told):
+        for pod in pods(found) if (found["apiVersion"], found["kind"]) in SPECS else ():
             kubernetes_validate.validate(pod, "1.29", strict=True)
 
 
@@ -84,7 +90,7 @@ class TestAltinity:
 
     def test_nodes_are_called_as_the_operator_calls_them(self) -> None:
         """chi-{installation}-{cluster}-{shard}-{replica}: the Service of each StatefulSet."""
-        data = one(render(ALTINITY_MANY), "ConfigMap", "w-wattshed-collector")["data"]
+        data = one(made(ALTINITY_MANY), "ConfigMap", "w-wattshed-collector")["data"]
         told = yaml.safe_load(data["collector.yaml"])
         name = of_kind(ALTINITY_MANY, "ClickHouseInstallation")["metadata"]["name"]
         hosts = [told["data"].removeprefix("http://"), *told["store"]["hosts"]]
@@ -96,7 +102,7 @@ class TestAltinity:
     def test_its_admin_has_a_password_of_the_secret(self) -> None:
         users = of_kind(ALTINITY, "ClickHouseInstallation")["spec"]["configuration"]["users"]
         word = users["wattshed_admin/password"]["valueFrom"]["secretKeyRef"]
-        assert word["key"] in secret_texts(one(render(ALTINITY), "Secret", word["name"]))
+        assert word["key"] in secret_texts(one(made(ALTINITY), "Secret", word["name"]))
         assert users["wattshed_admin/access_management"] == 1
 
     def test_its_keeper_is_found(self) -> None:
@@ -105,7 +111,7 @@ class TestAltinity:
         assert spec["configuration"]["zookeeper"]["nodes"][0]["host"] == f"keeper-{keeper}"
 
     def test_one_server_needs_no_keeper_and_replicates_nothing(self) -> None:
-        data = one(render(BARE), "ConfigMap", "w-wattshed-collector")["data"]
+        data = one(made(BARE), "ConfigMap", "w-wattshed-collector")["data"]
         assert "cluster" not in yaml.safe_load(data["collector.yaml"])["store"]
 
     def test_a_spec_may_say_more(self) -> None:
@@ -120,7 +126,7 @@ class TestOperator:
         """The operator gives its user ``default`` every right and no password."""
         settings = of_kind(OPERATOR, "ClickHouseCluster")["spec"]["settings"]
         word = settings["defaultUserPassword"]["secret"]
-        assert word["key"] in secret_texts(one(render(OPERATOR), "Secret", word["name"]))
+        assert word["key"] in secret_texts(one(made(OPERATOR), "Secret", word["name"]))
         admin = settings["extraUsersConfig"]["users"]["wattshed_admin"]
         variable = admin["password"][0]["@from_env"]
         env = of_kind(OPERATOR, "ClickHouseCluster")["spec"]["containerTemplate"]["env"]
@@ -133,7 +139,7 @@ class TestOperator:
 
     def test_nodes_are_called_as_the_operator_calls_them(self) -> None:
         """Pods of the headless Service: {cluster}-clickhouse-{shard}-{replica}-0."""
-        data = one(render(OPERATOR_MANY), "ConfigMap", "w-wattshed-collector")["data"]
+        data = one(made(OPERATOR_MANY), "ConfigMap", "w-wattshed-collector")["data"]
         told = yaml.safe_load(data["collector.yaml"])
         hosts = [told["data"].removeprefix("http://"), *told["store"]["hosts"]]
         behind = "w-wattshed-clickhouse-headless.energy.svc.cluster.local"
@@ -143,7 +149,7 @@ class TestOperator:
 
     def test_the_cluster_of_all_replicas_is_made(self) -> None:
         spec = of_kind(OPERATOR_MANY, "ClickHouseCluster")["spec"]
-        data = one(render(OPERATOR_MANY), "ConfigMap", "w-wattshed-collector")["data"]
+        data = one(made(OPERATOR_MANY), "ConfigMap", "w-wattshed-collector")["data"]
         name = yaml.safe_load(data["collector.yaml"])["store"]["whole_cluster"]
         (shard,) = spec["settings"]["extraConfig"]["remote_servers"][name]["shard"]
         assert len(shard["replica"]) == 4
@@ -162,7 +168,7 @@ def read_by(
     told: dict[str, Any], container: Manifest, root: Path, words: Any
 ) -> tuple[Any, Config]:
     """What ``wattshed`` reads of a container's command, and of the settings that it names."""
-    laid(job(told)["spec"]["template"]["spec"], container, render(told), words, root)
+    laid(job(told)["spec"]["template"]["spec"], container, made(told), words, root)
     program, *command = container["command"]
     assert program == "wattshed"
     moved = [f"{root}{word}" if word.startswith("/") else word for word in command]
@@ -179,11 +185,11 @@ THERE = {
 
 class TestMigration:
     def test_the_embedded_store_has_none(self) -> None:
-        assert not {"Job", "ClickHouseInstallation"} & {o["kind"] for o in render(ALONE)}
+        assert not {"Job", "ClickHouseInstallation"} & {o["kind"] for o in made(ALONE)}
 
     def test_of_a_server_that_is_there_it_is_a_hook(self) -> None:
         found = job(EXTERNAL)
-        settings = one(render(EXTERNAL), "ConfigMap", found["metadata"]["name"])
+        settings = one(made(EXTERNAL), "ConfigMap", found["metadata"]["name"])
         for part in (found, settings):
             told = part["metadata"]["annotations"]
             assert told["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -198,7 +204,7 @@ class TestMigration:
         """A hook before the install finds nothing of the release but what is a hook itself."""
         hooks = {
             (o["kind"], o["metadata"]["name"])
-            for o in render(EXTERNAL)
+            for o in made(EXTERNAL)
             if "helm.sh/hook" in o["metadata"].get("annotations", {})
         }
         pod = job(EXTERNAL)["spec"]["template"]["spec"]
@@ -257,8 +263,8 @@ class TestMigration:
 
     @pytest.mark.parametrize("told", [ALTINITY, EXTERNAL], ids=["altinity", "external"])
     def test_collectors_have_no_password_but_their_own(self, told: dict[str, Any]) -> None:
-        made = one(render(told), "StatefulSet", "w-wattshed-collector")
-        volumes = {v["name"]: v for v in made["spec"]["template"]["spec"]["volumes"]}
+        found = one(made(told), "StatefulSet", "w-wattshed-collector")
+        volumes = {v["name"]: v for v in found["spec"]["template"]["spec"]["volumes"]}
         sources = volumes["clickhouse"]["projected"]["sources"]
         assert [i["path"] for i in sources[0]["secret"]["items"]] == ["collector"]
 
@@ -267,9 +273,9 @@ class TestMigration:
             **values("external", external={"hosts": ["a"]}, auth={"existingSecret": "words"}),
             "migration": {"enabled": False},
         }
-        data = one(render(told), "ConfigMap", "w-wattshed-collector")["data"]
+        data = one(made(told), "ConfigMap", "w-wattshed-collector")["data"]
         assert yaml.safe_load(data["collector.yaml"])["store"]["migrate"] == "auto"
-        assert "Job" not in {o["kind"] for o in render(told)}
+        assert "Job" not in {o["kind"] for o in made(told)}
 
     def test_its_pods_pass_the_restricted_profile(self) -> None:
         pod = job(EXTERNAL)["spec"]["template"]["spec"]

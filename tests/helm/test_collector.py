@@ -11,6 +11,7 @@ import yaml
 from helm_python import HelmError
 from tests.helm.chart import Manifest, one, render
 from tests.helm.mounts import laid
+from tests.helm.releases import made
 
 from wattshed_collector.config import PREFIX, Config, Migrate
 from wattshed_exporter.settings import load
@@ -74,21 +75,21 @@ VALUES = {"embedded": ALONE, "external": EXTERNAL, "everything": EVERYTHING}
 
 def collector(values: dict[str, Any]) -> tuple[Manifest, Manifest, Manifest]:
     """The StatefulSet, its pod and its container."""
-    made = one(render(values), "StatefulSet", NAME)
-    pod = made["spec"]["template"]["spec"]
-    return made, pod, pod["containers"][0]
+    found = one(made(values), "StatefulSet", NAME)
+    pod = found["spec"]["template"]["spec"]
+    return found, pod, pod["containers"][0]
 
 
 def settings(values: dict[str, Any], root: Path, more: dict[str, dict[str, str]]) -> Config:
     """What the collector itself reads of its files, once they are where its mounts would be."""
     _, pod, container = collector(values)
-    laid(pod, container, render(values), more, root)
+    laid(pod, container, made(values), more, root)
     flag, file = container["args"]
     return load(Config, [flag, f"{root}{file}"], {}, prog="wattshed-collector", prefix=PREFIX)
 
 
 def test_kubernetes_knows_every_field() -> None:
-    for found in render(EVERYTHING):
+    for found in made(EVERYTHING):
         if found["kind"] != "HTTPRoute":  # a CRD of the Gateway API
             kubernetes_validate.validate(found, "1.29", strict=True)
 
@@ -157,12 +158,12 @@ class TestSettings:
 
 class TestStatefulSet:
     def test_one_collector_keeps_its_volume(self) -> None:
-        made, pod, container = collector(ALONE)
-        assert made["spec"]["replicas"] == 1
-        (claim,) = made["spec"]["volumeClaimTemplates"]
+        found, pod, container = collector(ALONE)
+        assert found["spec"]["replicas"] == 1
+        (claim,) = found["spec"]["volumeClaimTemplates"]
         assert claim["spec"]["resources"] == {"requests": {"storage": "20Gi"}}
         assert "storageClassName" not in claim["spec"]
-        assert made["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+        assert found["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
         assert "lifecycle" not in container
         assert pod["automountServiceAccountToken"] is False
 
@@ -173,26 +174,26 @@ class TestStatefulSet:
 
     @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
     def test_no_selector_names_a_version(self, values: dict[str, Any]) -> None:
-        made, _, _ = collector(values)
+        found, _, _ = collector(values)
         lasting = {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}
-        assert made["spec"]["selector"]["matchLabels"].keys() == lasting
-        (claim,) = made["spec"]["volumeClaimTemplates"]
+        assert found["spec"]["selector"]["matchLabels"].keys() == lasting
+        (claim,) = found["spec"]["volumeClaimTemplates"]
         assert claim["metadata"]["labels"].keys() == lasting
-        labels = made["spec"]["template"]["metadata"]["labels"]
+        labels = found["spec"]["template"]["metadata"]["labels"]
         for service in (NAME, f"{NAME}-headless"):
-            chosen = one(render(values), "Service", service)["spec"]["selector"]
+            chosen = one(made(values), "Service", service)["spec"]["selector"]
             assert chosen.items() <= labels.items()
 
     def test_a_claim_that_is_there(self) -> None:
         values = {**ALONE, "collector": {"persistence": {"existingClaim": "old"}}}
-        made, pod, _ = collector(values)
-        assert "volumeClaimTemplates" not in made["spec"]
+        found, pod, _ = collector(values)
+        assert "volumeClaimTemplates" not in found["spec"]
         assert {"claimName": "old"} in [v.get("persistentVolumeClaim") for v in pod["volumes"]]
 
     def test_no_storage_class_is_not_the_default_one(self) -> None:
         values = {**ALONE, "collector": {"persistence": {"storageClass": "-"}}}
-        made, _, _ = collector(values)
-        assert made["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] == ""
+        found, _, _ = collector(values)
+        assert found["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] == ""
 
     def test_probes_ask_by_https_and_only_the_port_where_certificates_are_needed(self) -> None:
         _, _, container = collector(EVERYTHING)
@@ -207,8 +208,8 @@ class TestStatefulSet:
 
     def test_it_is_restarted_by_what_it_reads_once_alone(self) -> None:
         def sums(**values: Any) -> str:
-            made, _, _ = collector({**EXTERNAL, "collector": values})
-            text = made["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+            found, _, _ = collector({**EXTERNAL, "collector": values})
+            text = found["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
             return str(text)
 
         same = sums()
@@ -222,26 +223,26 @@ class TestStatefulSet:
 
 class TestAround:
     def test_several_are_spread_scaled_and_not_all_evicted(self) -> None:
-        made, pod, _ = collector(EVERYTHING)
-        objects = render(EVERYTHING)
-        assert "replicas" not in made["spec"]
+        found, pod, _ = collector(EVERYTHING)
+        objects = made(EVERYTHING)
+        assert "replicas" not in found["spec"]
         scaler = one(objects, "HorizontalPodAutoscaler", NAME)["spec"]
         assert scaler["scaleTargetRef"]["name"] == NAME
         assert scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 600
         budget = one(objects, "PodDisruptionBudget", NAME)["spec"]
-        selector = made["spec"]["selector"]
+        selector = found["spec"]["selector"]
         assert budget["selector"] == selector
         (spread,) = pod["topologySpreadConstraints"]
         assert spread["labelSelector"] == selector
 
     def test_one_has_no_budget(self) -> None:
-        kinds = {o["kind"] for o in render(EXTERNAL)}
+        kinds = {o["kind"] for o in made(EXTERNAL)}
         assert not {"PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy"} & kinds
 
     def test_rights_are_given_where_they_are_asked_for(self) -> None:
-        kinds = {o["kind"] for o in render(ALONE)}
+        kinds = {o["kind"] for o in made(ALONE)}
         assert not {"ClusterRole", "Role"} & kinds
-        objects = render(EVERYTHING)
+        objects = made(EVERYTHING)
         role = one(objects, "ClusterRole", f"energy-{NAME}")
         assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list", "watch"}
         _, pod, _ = collector(EVERYTHING)
@@ -249,12 +250,12 @@ class TestAround:
         assert binding["subjects"][0]["name"] == pod["serviceAccountName"]
         assert pod["automountServiceAccountToken"] is True
         few = {"enabled": True, "namespaces": ["gpu"]}
-        objects = render({**ALONE, "collector": {"kubernetesDiscovery": few}})
+        objects = made({**ALONE, "collector": {"kubernetesDiscovery": few}})
         assert one(objects, "RoleBinding", NAME)["metadata"]["namespace"] == "gpu"
         assert "ClusterRole" not in {o["kind"] for o in objects}
 
     def test_networks_open_as_far_as_is_needed(self) -> None:
-        objects = render(EVERYTHING)
+        objects = made(EVERYTHING)
         policy = one(objects, "NetworkPolicy", NAME)["spec"]
         (rule,) = policy["ingress"]
         assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
@@ -265,11 +266,11 @@ class TestAround:
         job = one(objects, "NetworkPolicy", "w-wattshed-migrate")["spec"]
         assert "ingress" not in job
         assert "Ingress" in job["policyTypes"]
-        closed = one(render({**ALONE, "networkPolicy": {"enabled": True}}), "NetworkPolicy", NAME)
+        closed = one(made({**ALONE, "networkPolicy": {"enabled": True}}), "NetworkPolicy", NAME)
         assert [{p["port"] for p in r["ports"]} for r in closed["spec"]["egress"]] == [{53}]
 
     def test_a_way_in(self) -> None:
-        objects = render(EVERYTHING)
+        objects = made(EVERYTHING)
         (rule,) = one(objects, "Ingress", NAME)["spec"]["rules"]
         (path,) = rule["http"]["paths"]
         assert path["backend"]["service"] == {"name": NAME, "port": {"name": "http"}}
@@ -285,7 +286,7 @@ class TestAround:
         with pytest.raises(HelmError, match=r"exporter\.otlp\.endpoint: the pool \w+ has nowhere"):
             render(there)
         push = {"otlp": {"endpoint": "https://c", "token": {"existingSecret": "t"}}}
-        kinds = {o["kind"] for o in render({**there, "exporter": push})}
+        kinds = {o["kind"] for o in made({**there, "exporter": push})}
         assert "StatefulSet" not in kinds
         assert "Secret" not in kinds
 
@@ -336,5 +337,5 @@ def test_misspelt_values_are_refused(collector: dict[str, Any]) -> None:
 
 
 def test_settings_are_json_that_is_yaml() -> None:
-    data = one(render(EVERYTHING), "ConfigMap", NAME)["data"]
+    data = one(made(EVERYTHING), "ConfigMap", NAME)["data"]
     assert yaml.safe_load(data["collector.yaml"])["ingest"] == {"queue_rows": 1_000_000}

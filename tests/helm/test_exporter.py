@@ -305,6 +305,20 @@ def test_what_is_scraped_is_the_port_of_every_pool() -> None:
         assert ports[service["ports"][0]["targetPort"]] == service["ports"][0]["port"] == 9741
 
 
+def test_a_network_policy_lets_in_who_scrapes() -> None:
+    assert not any(o["kind"] == "NetworkPolicy" for o in render())
+    policies = {"enabled": True, "nodeCIDRs": ["10.0.0.0/16"]}
+    spec = one(render({"networkPolicy": policies}), "NetworkPolicy", "w-wattshed-exporter")["spec"]
+    labels = exporters()["gpu"]["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = spec["ingress"]
+    assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    assert {"ipBlock": {"cidr": "10.0.0.0/16"}} in rule["from"]
+    apps = [peer.get("podSelector", {}).get("matchLabels", {}) for peer in rule["from"]]
+    assert "prometheus" in {labels.get("app.kubernetes.io/name") for labels in apps}
+    assert "collector" in {labels.get("app.kubernetes.io/component") for labels in apps}
+
+
 def test_the_spool_is_where_it_was_said() -> None:
     for kind, made in (
         ("hostPath", {"path": "/data/energy-w-wattshed", "type": "DirectoryOrCreate"}),

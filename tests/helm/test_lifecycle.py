@@ -91,6 +91,22 @@ def test_changed_values_replace_the_pods_that_they_are_about(
     assert {name for name in now if now[name] != pods[name]} == {"w-wattshed-collector-0"}
 
 
+def test_a_larger_volume_needs_the_steps_that_are_documented(
+    cluster: Cluster, helm: Config
+) -> None:
+    """docs/UPGRADING.md: the claim is enlarged, the StatefulSet made again around its pods."""
+    helm.install(str(CHART), "w", {}, wait="watcher", timeout=20)
+    pod = held(cluster, "Pod", "w-wattshed-collector-0")["metadata"]["uid"]
+    larger = {"collector": {"persistence": {"size": "40Gi"}}}
+    with pytest.raises(HelmError, match="updates to statefulset spec for fields other than"):
+        helm.upgrade(str(CHART), "w", larger, wait="watcher", timeout=20)
+    cluster.store.delete(cluster.key("StatefulSet", "w-wattshed-collector", "energy"), orphan=True)
+    helm.upgrade(str(CHART), "w", larger, wait="watcher", timeout=20)
+    assert held(cluster, "Pod", "w-wattshed-collector-0")["metadata"]["uid"] == pod
+    status = held(cluster, "StatefulSet", "w-wattshed-collector")["status"]
+    assert status["readyReplicas"] == 1
+
+
 def test_tokens_of_ones_own_are_never_made(cluster: Cluster, helm: Config) -> None:
     told = {"collector": {"tokens": {"existingSecret": "mine"}}}
     secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}

@@ -11,6 +11,7 @@ from helm_python import Config
 from tests.fixtures.kube_server import Cluster
 from tests.helm.chart import CHART, Manifest, one, render
 from tests.helm.mounts import laid, secret_texts
+from tests.helm.releases import made
 
 from wattshed_collector.security import rules
 from wattshed_collector.security.rules import Role, Rules
@@ -26,9 +27,9 @@ def of(collector: dict[str, Any]) -> dict[str, Any]:
 
 def in_force(values: dict[str, Any], root: Path, more: dict[str, dict[str, str]]) -> Rules:
     """The rules as the collector's guard reads them of its mount, modes and all."""
-    made = one(render(values), "StatefulSet", "w-wattshed-collector")
-    pod = made["spec"]["template"]["spec"]
-    laid(pod, pod["containers"][0], render(values), more, root)
+    found = one(made(values), "StatefulSet", "w-wattshed-collector")
+    pod = found["spec"]["template"]["spec"]
+    laid(pod, pod["containers"][0], made(values), more, root)
     return rules.load(root / "etc/wattshed/security/security.yaml")
 
 
@@ -101,7 +102,7 @@ def test_tokens_of_a_secret_that_is_there(tmp_path: Path) -> None:
     words = {role: f"{role} and twenty bytes more" for role in ROLES}
     found = in_force(values, tmp_path, {"theirs": words})
     assert roles_of(found, words["ingest"]) == {Role.INGEST}
-    assert "w-wattshed-tokens" not in {o["metadata"]["name"] for o in render(values)}
+    assert "w-wattshed-tokens" not in {o["metadata"]["name"] for o in made(values)}
 
 
 @pytest.mark.parametrize("key", ["security.yaml", "rules"])
@@ -120,12 +121,12 @@ def test_a_whole_file_of_ones_own(tmp_path: Path, key: str) -> None:
     assert roles_of(found, word) == {Role.ADMIN}
     assert roles_of(found, tokens(values)["ingest"]) == {Role.INGEST}
     assert found.token(tokens(values)["admin"].encode()) is None
-    assert "w-wattshed-security" not in {o["metadata"]["name"] for o in render(values)}
+    assert "w-wattshed-security" not in {o["metadata"]["name"] for o in made(values)}
 
 
 def test_nothing_secret_is_in_a_config_map_or_an_argument() -> None:
     values = {**of({}), "clickhouse": {"mode": "operator"}}
-    objects = render(values)
+    objects = made(values)
     words = [
         text
         for found in objects
@@ -138,15 +139,15 @@ def test_nothing_secret_is_in_a_config_map_or_an_argument() -> None:
 
 
 def passwords(values: dict[str, Any]) -> Manifest:
-    return one(render(values), "Secret", "w-wattshed-clickhouse")
+    return one(made(values), "Secret", "w-wattshed-clickhouse")
 
 
 def test_passwords_are_made_where_the_chart_makes_the_server() -> None:
-    made = {**ALONE, "clickhouse": {"mode": "altinity"}}
-    assert secret_texts(passwords(made)).keys() == {"admin", "migrate", "collector", "grafana"}
+    found = {**ALONE, "clickhouse": {"mode": "altinity"}}
+    assert secret_texts(passwords(found)).keys() == {"admin", "migrate", "collector", "grafana"}
     there = {"mode": "altinity", "auth": {"existingSecret": "theirs"}}
     for values in (ALONE, {**ALONE, "clickhouse": there}):
-        names = {o["metadata"]["name"] for o in render(values) if o["kind"] == "Secret"}
+        names = {o["metadata"]["name"] for o in made(values) if o["kind"] == "Secret"}
         assert "w-wattshed-clickhouse" not in names
 
 
@@ -156,22 +157,17 @@ def held(cluster: Cluster, name: str) -> dict[str, str]:
     return secret_texts(found)
 
 
-def test_an_upgrade_changes_no_token_and_no_password(cluster: Cluster, helm: Config) -> None:
+def test_an_upgrade_makes_only_the_words_that_are_missing(cluster: Cluster, helm: Config) -> None:
     values = {**ALONE, "clickhouse": {"mode": "altinity"}}
     names = ("w-wattshed-tokens", "w-wattshed-clickhouse")
     helm.install(str(CHART), "w", values)
-    before = [held(cluster, name) for name in names]
-    assert [len(words) for words in before] == [4, 4]
-    helm.upgrade(str(CHART), "w", {**values, "commonLabels": {"a": "b"}})
-    assert [held(cluster, name) for name in names] == before
-
-
-def test_a_token_that_is_taken_away_is_made_anew(cluster: Cluster, helm: Config) -> None:
-    helm.install(str(CHART), "w", ALONE)
-    before = held(cluster, "w-wattshed-tokens")
-    key = cluster.key("Secret", "w-wattshed-tokens", "energy")
+    before, passwords = (held(cluster, name) for name in names)
+    assert [len(before), len(passwords)] == [4, 4]
+    key = cluster.key("Secret", names[0], "energy")
     cluster.store.patch(key, "application/merge-patch+json", {"data": {"read": None}})
-    helm.upgrade(str(CHART), "w", ALONE)
-    after = held(cluster, "w-wattshed-tokens")
+    helm.upgrade(str(CHART), "w", {**values, "commonLabels": {"a": "b"}})
+    after = held(cluster, names[0])
+    assert len(after["read"]) == 43
     assert after.pop("read") != before.pop("read")
     assert after == before
+    assert held(cluster, names[1]) == passwords
