@@ -23,13 +23,14 @@ import yaml
 
 from wattshed_collector import config as collector
 from wattshed_exporter import config as exporter
-from wattshed_exporter.settings import options
+from wattshed_exporter.settings import Option, options
 
 CHART = Path(__file__).resolve().parent.parent / "helm" / "wattshed"
 PROGRAMS: Mapping[str, type] = {"exporter": exporter.Config, "collector": collector.Config}
 BEGIN, END = "<!-- generated: values -->", "<!-- end of generated: values -->"
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 LONGEST_DEFAULT = 60
+SECRET_KEYS = frozenset({"password", "token"})
 
 Json = dict[str, Any]
 
@@ -195,7 +196,7 @@ def settings_schema(cls: type) -> Json:
     """Return what the configuration file of a program may say; secrets belong elsewhere."""
     root: Json = {"type": "object", "additionalProperties": False, "properties": {}}
     for option in options(cls):
-        if option.secret:
+        if _is_secret(option):
             continue
         section = root
         for step in option.path[:-1]:
@@ -204,6 +205,12 @@ def settings_schema(cls: type) -> Json:
         told = {"description": option.help} if option.help else {}
         section["properties"][option.path[-1]] = {**told, **_kind(option.type)}
     return root
+
+
+def _is_secret(option: Option) -> bool:
+    """A list of sections is marked as a whole for what one key of them may hold."""
+    sections = any(is_dataclass(part) for part in typing.get_args(option.type))
+    return option.path[-1] in SECRET_KEYS or (option.secret and not sections)
 
 
 def _kind(kind: Any) -> Json:

@@ -72,7 +72,9 @@ def charted() -> list[Folder]:
     }
     return [
         Folder(f"../{CHART}/files/alerts", ".yaml", rules),
-        Folder(f"../{CHART}", "values.yaml", {"values.yaml": chart.with_defaults(values, catalogue)}),
+        Folder(
+            f"../{CHART}", "values.yaml", {"values.yaml": chart.with_defaults(values, catalogue)}
+        ),
     ]
 
 

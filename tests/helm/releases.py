@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -24,6 +25,16 @@ def values(name: str) -> dict[str, Any]:
 def release(name: str) -> tuple[Manifest, ...]:
     """Return what the chart makes of a file of ``ci/``; do not change it."""
     return tuple(render(values(name)))
+
+
+def made(told: dict[str, Any]) -> list[Manifest]:
+    """Return what the chart makes of values, read once; do not change it."""
+    return list(_made(json.dumps(told)))
+
+
+@cache
+def _made(told: str) -> tuple[Manifest, ...]:
+    return tuple(render(json.loads(told)))
 
 
 def pods(objects: tuple[Manifest, ...]) -> Iterator[tuple[Manifest, Manifest]]:
