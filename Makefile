@@ -9,7 +9,7 @@ PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs chart pictures constraints clean
+.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs chart chart-package pictures constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,9 +56,14 @@ bench-faults: $(VENV)/.dev ## Break collectors on purpose, and count what became
 docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boards again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_dashboards.py
+	$(BIN)/python scripts/generate_chart.py
 
 chart: $(VENV)/.dev ## Write the schema and the tables of the Helm chart's values again
 	$(BIN)/python scripts/generate_chart.py
+
+chart-package: $(VENV)/.dev ## Pack the Helm chart, with boards and rules in it, into dist/
+	@mkdir -p dist
+	@$(BIN)/python -c "import helm_python as helm; print(helm.package('helm/wattshed', destination='dist'))"
 
 pictures: DRAW = $(BIN)/wattshed dashboards preview --data wattshed-demo-data --png --scale 0.65 --out docs/images/boards
 pictures: $(VENV)/.dev $(PREVIEW) ## Draw the boards of the `make demo` that runs, as in docs/GRAFANA.md

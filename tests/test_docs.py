@@ -22,7 +22,9 @@ PAGES = sorted(
 )
 
 
-@pytest.mark.parametrize("script", ["generate_docs.py", "generate_dashboards.py"])
+@pytest.mark.parametrize(
+    "script", ["generate_docs.py", "generate_dashboards.py", "generate_chart.py"]
+)
 def test_the_generated_parts_are_up_to_date(script: str) -> None:
     run = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / script), "--check"],

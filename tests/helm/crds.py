@@ -1,131 +1,183 @@
-"""What the ClickHouse operators' CRDs take, as far as the chart says anything of it.
+"""The custom resources that the chart makes, as closed JSON schemas of the fields that it may set.
 
-Facts were read from the published CRDs, and are written anew, closed: a key that is not here is not
-known to the operator either, or is none of the chart's. What is open here is open there as well.
-
-* ClickHouseInstallation and ClickHouseKeeperInstallation: Altinity/clickhouse-operator 0.25.6,
-  deploy/helm/clickhouse-operator/crds.
-* ClickHouseCluster and KeeperCluster (v1alpha1): ClickHouse/clickhouse-operator at 581494e,
-  config/crd/bases.
-
-Specs of pods, claims, variables and resources are Kubernetes' own; ``pods`` gives them as pods and
-claims, to be checked against that.
+Fields, types, patterns and enumerations are those of prometheus-operator v0.93.0
+(``example/prometheus-operator-crd``) and grafana-operator v5.24.0 (``config/crd/bases``), read
+there and written down anew; fields that the chart never sets are not here, so that one is found.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
+
 Json = dict[str, Any]
-TEXT: Json = {"type": "string"}
-NUMBER: Json = {"type": "integer"}
-OPEN: Json = {"type": "object"}
 
-
-def closed(**properties: Json) -> Json:
-    """Return the schema of a mapping that has these keys alone."""
-    return {"type": "object", "additionalProperties": False, "properties": properties}
-
-
-def several(of: Json) -> Json:
-    return {"type": "array", "items": of}
-
-
-NAME: Json = {**TEXT, "pattern": "^[a-zA-Z0-9-]{0,15}$"}
-SWITCH: Json = {"enum": ["", "0", "1", "false", "true", "no", "yes", "off", "on"]}
-ALTINITY_TEMPLATES = closed(
-    podTemplates=several(closed(name=TEXT, metadata=OPEN, spec=OPEN)),
-    volumeClaimTemplates=several(
-        closed(
-            name=TEXT, reclaimPolicy={"enum": ["", "Retain", "Delete"]}, metadata=OPEN, spec=OPEN
-        )
-    ),
-)
-ALTINITY_DEFAULTS = closed(templates=closed(podTemplate=TEXT, dataVolumeClaimTemplate=TEXT))
-INSTALLATION = closed(
-    defaults=ALTINITY_DEFAULTS,
-    configuration=closed(
-        zookeeper=closed(nodes=several(closed(host=TEXT, port=NUMBER, secure=SWITCH))),
-        users=OPEN,
-        profiles=OPEN,
-        settings=OPEN,
-        clusters=several(
-            closed(
-                name=NAME,
-                secret=closed(auto=SWITCH, value=TEXT),
-                layout=closed(shardsCount=NUMBER, replicasCount=NUMBER),
-            )
-        ),
-    ),
-    templates=ALTINITY_TEMPLATES,
-)
-KEEPER_INSTALLATION = closed(
-    defaults=ALTINITY_DEFAULTS,
-    configuration=closed(
-        settings=OPEN, clusters=several(closed(name=NAME, layout=closed(replicasCount=NUMBER)))
-    ),
-    templates=ALTINITY_TEMPLATES,
-)
-CONTAINER = closed(
-    image=closed(repository=TEXT, tag=TEXT, hash=TEXT),
-    imagePullPolicy={"enum": ["Always", "Never", "IfNotPresent"]},
-    resources=OPEN,
-    env=several(OPEN),
-)
-POD = closed(securityContext=OPEN, imagePullSecrets=several(closed(name=TEXT)))
-LEVELS = ["test", "trace", "debug", "information", "notice", "warning", "error", "critical"]
-LOGGER = closed(level={"enum": LEVELS}, logToFile={"type": "boolean"})
-KEY = closed(name=TEXT, key=TEXT)
-KEEPER_CLUSTER = closed(
-    replicas={"enum": [0, 1, 3, 5, 7, 9, 11, 13, 15]},
-    clusterDomain=TEXT,
-    dataVolumeClaimSpec=OPEN,
-    podTemplate=POD,
-    containerTemplate=CONTAINER,
-    settings=closed(logger=LOGGER, extraConfig=OPEN),
-)
-CLUSTER: Json = {
-    **closed(
-        replicas=NUMBER,
-        shards=NUMBER,
-        clusterDomain=TEXT,
-        keeperClusterRef=closed(name=TEXT),
-        dataVolumeClaimSpec=OPEN,
-        podTemplate=POD,
-        containerTemplate=CONTAINER,
-        settings=closed(
-            defaultUserPassword=closed(passwordType=TEXT, secret=KEY, configMap=KEY),
-            logger=LOGGER,
-            extraConfig=OPEN,
-            extraUsersConfig=OPEN,
-        ),
-    ),
-    "required": ["keeperClusterRef"],
+STRING: Json = {"type": "string"}
+FLAG: Json = {"type": "boolean"}
+COUNT: Json = {"type": "integer", "minimum": 0}
+TEXTS: Json = {"type": "object", "additionalProperties": STRING}
+LENGTH: Json = {
+    "type": "string",
+    "pattern": "^(0|(([0-9]+)y)?(([0-9]+)w)?(([0-9]+)d)?(([0-9]+)h)?(([0-9]+)m)?(([0-9]+)s)?"
+    "(([0-9]+)ms)?)$",
 }
-SPECS = {
-    ("clickhouse.altinity.com/v1", "ClickHouseInstallation"): INSTALLATION,
-    ("clickhouse-keeper.altinity.com/v1", "ClickHouseKeeperInstallation"): KEEPER_INSTALLATION,
-    ("clickhouse.com/v1alpha1", "ClickHouseCluster"): CLUSTER,
-    ("clickhouse.com/v1alpha1", "KeeperCluster"): KEEPER_CLUSTER,
+GO_LENGTH: Json = {"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"}
+SIZE: Json = {"type": "string", "pattern": "(^0|([0-9]*[.])?[0-9]+((K|M|G|T|E|P)i?)?B)$"}
+UID: Json = {"type": "string", "maxLength": 40, "pattern": "^[a-zA-Z0-9-_]+$"}
+ACTIONS = [
+    "replace", "keep", "drop", "hashmod", "labelmap", "labeldrop", "labelkeep", "lowercase",
+    "uppercase", "keepequal", "dropequal",
+]  # fmt: skip
+
+
+def closed(required: str = "", **fields: Json) -> Json:
+    """Return the schema of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": required.split(),
+        "additionalProperties": False,
+    }
+
+
+def several(items: Json, least: int = 0) -> Json:
+    return {"type": "array", "items": items, "minItems": least}
+
+
+KEY = closed("key", name=STRING, key=STRING, optional=FLAG)
+EITHER = closed(secret=KEY, configMap=KEY)
+SELECTOR = closed(matchLabels=TEXTS)
+RELABELINGS = several(
+    closed(
+        action={"enum": ACTIONS},
+        modulus=COUNT,
+        regex=STRING,
+        replacement=STRING,
+        separator=STRING,
+        sourceLabels=several(STRING),
+        targetLabel=STRING,
+    )
+)
+TLS = closed(
+    ca=EITHER,
+    cert=EITHER,
+    keySecret=KEY,
+    serverName=STRING,
+    insecureSkipVerify=FLAG,
+    minVersion={"enum": ["TLS10", "TLS11", "TLS12", "TLS13"]},
+    maxVersion={"enum": ["TLS10", "TLS11", "TLS12", "TLS13"]},
+)
+ENDPOINT = closed(
+    port=STRING,
+    path=STRING,
+    scheme={"enum": ["http", "https", "HTTP", "HTTPS"]},
+    interval=LENGTH,
+    scrapeTimeout=LENGTH,
+    honorLabels=FLAG,
+    authorization=closed(type=STRING, credentials=KEY),
+    basicAuth=closed(username=KEY, password=KEY),
+    tlsConfig=TLS,
+    relabelings=RELABELINGS,
+    metricRelabelings=RELABELINGS,
+)
+MONITOR: Json = {
+    "jobLabel": STRING,
+    "podTargetLabels": several(STRING),
+    "selector": SELECTOR,
+    "namespaceSelector": closed(any=FLAG, matchNames=several(STRING)),
+    "attachMetadata": closed(node=FLAG),
+    "sampleLimit": COUNT,
+    "targetLimit": COUNT,
+    "labelLimit": COUNT,
+    "labelNameLengthLimit": COUNT,
+    "labelValueLengthLimit": COUNT,
+    "keepDroppedTargets": COUNT,
+    "bodySizeLimit": SIZE,
+}
+RULE = closed(
+    "expr",
+    alert=STRING,
+    record=STRING,
+    expr={"type": ["string", "integer"]},
+    **{"for": LENGTH, "keep_firing_for": {**LENGTH, "minLength": 1}},
+    labels=TEXTS,
+    annotations=TEXTS,
+)
+GROUP = closed(
+    "name",
+    name={"type": "string", "minLength": 1},
+    interval=LENGTH,
+    query_offset=LENGTH,
+    limit={"type": "integer"},
+    labels=TEXTS,
+    rules=several(RULE),
+)
+OPERATED: Json = {
+    "instanceSelector": SELECTOR,
+    "allowCrossNamespaceImport": FLAG,
+    "resyncPeriod": GO_LENGTH,
+}
+DATASOURCE = closed(
+    name=STRING,
+    uid=STRING,
+    type=STRING,
+    url=STRING,
+    user=STRING,
+    database=STRING,
+    access=STRING,
+    orgId={"type": "integer"},
+    isDefault=FLAG,
+    editable=FLAG,
+    basicAuth=FLAG,
+    basicAuthUser=STRING,
+    jsonData={"type": "object"},
+    secureJsonData={"type": "object"},
+)
+PLUGIN = closed(
+    "name version",
+    name={"type": "string", "minLength": 1},
+    version={"type": "string", "pattern": "^([0-9]+\\.[0-9]+\\.[0-9]+([-+].+)?|latest)$"},
+)
+VALUE_FROM = closed("targetPath valueFrom", targetPath=STRING, valueFrom=closed(secretKeyRef=KEY))
+
+PROMETHEUS, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
+SPECS: dict[tuple[str, str], Json] = {
+    (PROMETHEUS, "ServiceMonitor"): closed(
+        "endpoints selector",
+        **MONITOR,
+        targetLabels=several(STRING),
+        endpoints=several(ENDPOINT, 1),
+    ),
+    (PROMETHEUS, "PodMonitor"): closed(
+        "selector", **MONITOR, podMetricsEndpoints=several(ENDPOINT, 1)
+    ),
+    (PROMETHEUS, "PrometheusRule"): closed(groups=several(GROUP)),
+    (GRAFANA, "GrafanaDashboard"): closed(
+        "instanceSelector", **OPERATED, folder=STRING, configMapRef=KEY, uid=UID
+    ),
+    (GRAFANA, "GrafanaDatasource"): closed(
+        "instanceSelector datasource",
+        **OPERATED,
+        datasource=DATASOURCE,
+        plugins=several(PLUGIN),
+        valuesFrom={**several(VALUE_FROM), "maxItems": 99},
+        uid=UID,
+    ),
 }
 
 
-def pods(found: Json) -> list[Json]:
-    """Return pods with what an operator's object says of pods, and claims with what it says of
-    claims, for who knows Kubernetes' own fields."""
-    spec = found["spec"]
-    if "templates" in spec:
-        specs = [t["spec"] for t in spec["templates"]["podTemplates"]]
-        claims = [t["spec"] for t in spec["templates"]["volumeClaimTemplates"]]
-    else:
-        told = spec["containerTemplate"]
-        container = {key: told[key] for key in ("env", "resources") if key in told}
-        specs = [{**spec["podTemplate"], "containers": [{"name": "c", "image": "i", **container}]}]
-        claims = [spec["dataVolumeClaimSpec"]]
-    return [
-        *({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": s} for s in specs),
-        *(
-            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {}, "spec": s}
-            for s in claims
-        ),
-    ]
+def check(manifest: Json) -> None:
+    """Hold a resource against its CRD; raises ValidationError, KeyError for no kind of ours."""
+    spec = SPECS[manifest["apiVersion"], manifest["kind"]]
+    metadata = closed(
+        "name namespace", name=STRING, namespace=STRING, labels=TEXTS, annotations=TEXTS
+    )
+    whole = closed(
+        "apiVersion kind metadata spec",
+        apiVersion=STRING,
+        kind=STRING,
+        metadata=metadata,
+        spec=spec,
+    )
+    jsonschema.Draft7Validator(whole).validate(manifest)

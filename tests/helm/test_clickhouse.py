@@ -11,7 +11,7 @@ import pytest
 import yaml
 from helm_python import HelmError
 from tests.helm.chart import Manifest, one, render
-from tests.helm.crds import SPECS, pods
+from tests.helm.clickhouse_crds import SPECS, pods
 from tests.helm.mounts import laid, secret_texts
 from tests.helm.releases import made
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from helm_python import HelmError
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.kube_server.schemas import Schemas
 from tests.helm.chart import Manifest, one, render
 
 from wattshed_exporter.config import Config
@@ -21,50 +22,7 @@ from wattshed_exporter.settings import load
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 
-EVERYTHING: Json = {
-    "commonLabels": {"owner": "{{ .Release.Name }}-team"},
-    "commonAnnotations": {"note": "{{ .Release.Namespace }}"},
-    "global": {"imagePullSecrets": ["everywhere"]},
-    "exporter": {
-        "imagePullSecrets": [{"name": "here"}],
-        "config": {
-            "site": "hall-2",
-            "otlp": {"spool_bytes": 2097152},
-            "idle": {"policy": "platform"},
-        },
-        "otlp": {
-            "endpoint": "https://collector.example:9740",
-            "token": {"existingSecret": "push", "key": "word"},
-            "ca": {"existingSecret": "trust", "key": "root.pem"},
-            "certificate": {"existingSecret": "mine"},
-        },
-        "webConfig": {"existingSecret": "web"},
-        "kubeletPath": "/var/lib/k0s/kubelet",
-        "slurm": {"jobMap": "/run/jobs"},
-        "docker": {"socket": "/run/podman/podman.sock"},
-        "nvidia": {"driverRoot": "/run/nvidia/driver"},
-        "hostPID": True,
-        "hostNetwork": True,
-        "podSecurityContext": {"supplementalGroups": [44]},
-        "affinity": {"podAntiAffinity": {}},
-        "service": {"annotations": {"prometheus.io/scrape": "true"}},
-        "serviceAccount": {"annotations": {"eks": "{{ .Release.Name }}"}},
-        "podAnnotations": {"release": "{{ .Release.Name }}"},
-        "podLabels": {"shift": "{{ .Values.exporter.config.site }}"},
-        "extraArgs": ["--log-level=debug"],
-        "extraEnv": [{"name": "WATTSHED_CLUSTER", "value": "{{ .Release.Namespace }}"}],
-        "extraEnvFrom": [{"secretRef": {"name": "bmc"}}],
-        "extraVolumes": [{"name": "ipmi", "emptyDir": {}}],
-        "extraVolumeMounts": [{"name": "ipmi", "mountPath": "/dev/ipmi"}],
-        "extraContainers": [{"name": "beside", "image": "proxy:1"}],
-        "extraInitContainers": [{"name": "before", "image": "wait:1"}],
-        "pools": {
-            "edge": {"enabled": True},
-            "gpu": {"nvidia": {"migMonitor": True}},
-            "batch": {"nodeSelector": {"pool": "batch", "tier": "b"}, "watchPods": False},
-        },
-    },
-}
+EVERYTHING: Json = yaml.safe_load(Path(__file__).with_name("exporter-values.yaml").read_text())
 NOBODY: Json = {
     "exporter": {"spool": {"type": "emptyDir"}, "permissionInitContainer": {"enabled": True}}
 }
@@ -347,6 +305,20 @@ def test_what_is_scraped_is_the_port_of_every_pool() -> None:
         assert ports[service["ports"][0]["targetPort"]] == service["ports"][0]["port"] == 9741
 
 
+def test_a_network_policy_lets_in_who_scrapes() -> None:
+    assert not any(o["kind"] == "NetworkPolicy" for o in render())
+    policies = {"enabled": True, "nodeCIDRs": ["10.0.0.0/16"]}
+    spec = one(render({"networkPolicy": policies}), "NetworkPolicy", "w-wattshed-exporter")["spec"]
+    labels = exporters()["gpu"]["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = spec["ingress"]
+    assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    assert {"ipBlock": {"cidr": "10.0.0.0/16"}} in rule["from"]
+    apps = [peer.get("podSelector", {}).get("matchLabels", {}) for peer in rule["from"]]
+    assert "prometheus" in {labels.get("app.kubernetes.io/name") for labels in apps}
+    assert "collector" in {labels.get("app.kubernetes.io/component") for labels in apps}
+
+
 def test_the_spool_is_where_it_was_said() -> None:
     for kind, made in (
         ("hostPath", {"path": "/data/energy-w-wattshed", "type": "DirectoryOrCreate"}),
@@ -389,6 +361,13 @@ def test_a_pool_says_what_it_does_not_share() -> None:
     objects = render(values)
     assert config(objects, "gpu") == {**config(objects, "node"), "tier": "b"}
     assert config(objects, "gpu")["site"] == "a"
+
+
+def test_a_pool_can_be_found_by_another_label() -> None:
+    labels = {"nvidia.com/gpu.present": None, "nvidia.com/gpu.deploy.dcgm-exporter": "true"}
+    pools = exporters({"exporter": {"pools": {"gpu": {"nodeSelector": labels}}}})
+    node = {"kubernetes.io/os": "linux", "nvidia.com/gpu.deploy.dcgm-exporter": "true"}
+    assert [name for name, daemonset in pools.items() if takes(daemonset, node)] == ["gpu"]
 
 
 def test_the_edge_is_set_as_a_gateway_of_systemd_is() -> None:
@@ -491,9 +470,10 @@ def test_a_folder_of_the_node_is_no_spool_for_nobody() -> None:
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
-def test_kubernetes_knows_every_field(version: str) -> None:
+def test_kubernetes_knows_every_field(version: str, schemas: Callable[[str], Schemas]) -> None:
     old: Json = {"recursiveReadOnly": ""} if version == "1.29" else {}
     everything = {**EVERYTHING, "exporter": {**EVERYTHING["exporter"], **old}}
     nobody = {"exporter": {**NOBODY["exporter"], **old}}
     for manifest in itertools.chain(render(everything), render(nobody)):
-        kubernetes_validate.validate(manifest, version, strict=True)
+        if manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "exporter":
+            assert schemas(version).problems(manifest) == []

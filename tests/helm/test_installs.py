@@ -42,8 +42,10 @@ def give(cluster: Cluster, name: str) -> None:
         cluster.store.create(cluster.key("Secret", secret, "energy"), manifest | data)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [(VERSIONS[0], name) for name in NAMES] + [(VERSIONS[-1], n) for n in ("default", "external")],
+)
 def test_it_installs_and_leaves(version: str, name: str, schemas: Callable[[str], Schemas]) -> None:
     with serving(Cluster(schemas(version), OPERATORS, NODES)) as cluster:
         for namespace in ("energy", "ml", "serving"):

@@ -138,7 +138,7 @@ def test_a_site_wants_it_otherwise_and_is_held_to_the_same() -> None:
         parse(GOOD, {"Idle": {"fire_above": 30, "signal": "x"}, "Busy": {"for": "1m"}})
     assert caught.value.problems[:2] == (
         "Idle.signal cannot be overridden; fire_above, clear_below, for, keep_firing_for, "
-        "severity, enabled can",
+        "severity, labels, enabled can",
         "there is no alert 'Busy' to override",
     )
     assert any("is above fire_above" in problem for problem in caught.value.problems)

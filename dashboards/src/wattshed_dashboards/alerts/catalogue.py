@@ -29,7 +29,7 @@ except ImportError:
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 Overrides = Mapping[str, Mapping[str, object]]
-"""By alert what a site wants otherwise: thresholds, lengths, severity, labels, or ``enabled: false``."""
+"""By alert what a site wants otherwise, of ``OVERRIDABLE``."""
 NOTHING: Overrides = MappingProxyType({})
 OVERRIDABLE = (
     "fire_above", "clear_below", "for", "keep_firing_for", "severity", "labels", "enabled",

@@ -14,7 +14,9 @@ from . import expression, grafana, length, wording
 from .catalogue import Alert, Catalogue
 
 Json = dict[str, Any]
-BEGIN = "    # Written by `make docs` from dashboards/alerts/alerts.yaml, up to the next such line:\n"
+BEGIN = (
+    "    # Written by `make docs` from dashboards/alerts/alerts.yaml, up to the next such line:\n"
+)
 END = "    # The end of what is written by `make docs`.\n"
 _SCHEMA = '{"$ref": "#/properties/alerts/properties/rules/definitions/alert"}'
 _UNITS = {"watt": "W", "s": "seconds", "percentunit": "a ratio"}

@@ -77,9 +77,9 @@ class Entry:
 
     def number(self, key: str) -> float:
         content = self._asked_for(key)
-        if isinstance(content, int | float) and not isinstance(content, bool):
-            if math.isfinite(content):
-                return float(content)
+        is_number = isinstance(content, int | float) and not isinstance(content, bool)
+        if is_number and math.isfinite(content):
+            return float(content)
         self.problem(key, "must be a number")
         return 0.0
 

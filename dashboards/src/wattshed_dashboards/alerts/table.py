@@ -29,6 +29,38 @@ nobody until it ends, and is counted as waste all the same.
 
 An example of routing, grouping and muting is `dashboards/alerts/alertmanager.example.yml`. The
 label `audience` says who is meant: the `owner` of the workload, the `team`, or `operations`.
+
+## On Kubernetes
+
+The Helm chart makes a PrometheusRule of the same rules (`alerts.enabled`), with a site's own wishes
+as values. A test holds what it renders against `wattshed alerts compile`.
+
+```yaml
+serviceMonitor:                            # the gauges that the alerts are about
+  additionalLabels: {release: monitoring}  # kube-prometheus-stack looks for the name of its release
+  collector: {enabled: true}
+podMonitor:                                # for CounterReset, and Prometheus' own graphs of devices
+  additionalLabels: {release: monitoring}
+  exporter: {enabled: true}
+alerts:
+  enabled: true
+  additionalLabels: {release: monitoring}
+  url: https://watts.example.org           # else the first host of collector.ingress or the Service
+  rules:
+    GPUIdleBurn: {fireAbove: 80, for: 1h, labels: {team: ml}}
+    ParkedModel: {enabled: false}
+grafana:
+  url: https://grafana.example.org         # alerts then lead to the boards there
+```
+
+With labels or without: the operator's Prometheus takes what its `serviceMonitorSelector`,
+`podMonitorSelector` and `ruleSelector` say, and nothing else. A Prometheus that no operator runs
+scrapes by discovery of its own and loads what `wattshed alerts compile` writes. The collector wants
+a token with the role `metrics`: the chart's is in the Secret `<release>-wattshed-tokens` under
+`metrics`.
+
+`grafana.alerts.enabled` gives the alerts to Grafana in place of Prometheus, for the sidecar of its
+chart; both at once tell everybody twice.
 """
 
 

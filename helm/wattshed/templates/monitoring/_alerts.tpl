@@ -51,3 +51,30 @@
 {{- print $pieces.between (toJson $own.clearBelow) $pieces.after -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The groups of rules of which alerts are on, as YAML. */}}
+{{- define "wattshed.alerts.groups" -}}
+{{- range (.Files.Get "files/alerts/prometheus.yaml" | fromYaml).groups }}
+{{- $on := include "wattshed.alerts.on" (list $ .rules "alert") | fromJsonArray }}
+{{- if $on }}
+- name: {{ .name }}
+  interval: {{ $.Values.alerts.interval }}
+  rules:
+    {{- range .rules }}
+    {{- if has .alert $on }}
+    {{- $own := get $.Values.alerts.rules .alert }}
+    - alert: {{ .alert }}
+      expr: {{ include "wattshed.alerts.expr" (list .expr $own) | toJson }}
+      for: {{ $own.for }}
+      {{- if not (regexMatch "^0+[smhd]$" $own.keepFiringFor) }}
+      keep_firing_for: {{ $own.keepFiringFor }}
+      {{- end }}
+      labels:
+        {{- include "wattshed.alerts.labels" (list $ $own) | nindent 8 }}
+      annotations:
+        {{- include "wattshed.alerts.annotations" (list $ .annotations) | nindent 8 }}
+    {{- end }}
+    {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}

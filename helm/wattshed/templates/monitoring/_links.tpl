@@ -1,7 +1,13 @@
-{{/* Where people reach the collector, without a slash at the end. */}}
+{{/* Where people reach the collector, without a slash at the end: as is said, by the first host of the Ingress, or the Service. */}}
 {{- define "wattshed.collectorUrl" -}}
-{{- $service := printf "http://%s.%s.svc:9740" (include "wattshed.part" (list . "collector")) (include "wattshed.namespace" .) -}}
-{{- default $service .Values.alerts.url | trimSuffix "/" -}}
+{{- $ingress := .Values.collector.ingress -}}
+{{- if .Values.alerts.url -}}
+{{- trimSuffix "/" .Values.alerts.url -}}
+{{- else if and $ingress.enabled $ingress.hosts -}}
+{{- printf "%s://%s%s" (ternary "https" "http" (not (empty $ingress.tls))) (first $ingress.hosts) (trimSuffix "/" $ingress.path) -}}
+{{- else -}}
+{{- include "wattshed.collector.url" . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A link of an alert, a path at the collector, as a URL; boards are at Grafana where that has an address: (list $ "/boards/x"). */}}

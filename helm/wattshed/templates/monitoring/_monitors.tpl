@@ -6,7 +6,7 @@
 {{- $own := get $kind $component -}}
 port: {{ eq $component "collector" | ternary "http" "metrics" }}
 path: /metrics
-scheme: {{ $own.scheme }}
+scheme: {{ default (include "wattshed.collector.scheme" $root) $own.scheme }}
 {{- with default $kind.interval $own.interval }}
 interval: {{ . }}
 {{- end }}
@@ -39,7 +39,7 @@ tlsConfig:
 authorization:
   type: Bearer
   credentials:
-    name: {{ default (include "wattshed.tokensSecret" $root) .existingSecret }}
+    name: {{ default (include "wattshed.tokens.secret" $root) .existingSecret }}
     key: {{ .key }}
 {{- end }}
 {{- end }}
@@ -80,11 +80,24 @@ attachMetadata:
 {{- end }}
 {{- end -}}
 
-{{/* Fail where Prometheus would count a component twice. */}}
-{{- define "wattshed.monitor.once" -}}
+{{/* Fail where Prometheus would scrape a component twice, or what is not there. */}}
+{{- define "wattshed.monitor.check" -}}
+{{- $values := .Values -}}
 {{- range $component := list "collector" "exporter" -}}
-{{- if and (get $.Values.serviceMonitor $component).enabled (get $.Values.podMonitor $component).enabled -}}
+{{- $kinds := list -}}
+{{- range $kind := list "serviceMonitor" "podMonitor" -}}
+{{- if (get (get $values $kind) $component).enabled -}}
+{{- $kinds = append $kinds $kind -}}
+{{- if not (get $values $component).enabled -}}
+{{- fail (printf "%s.%s is enabled, and %s.enabled is false: there is nothing to scrape" $kind $component $component) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (len $kinds) 1 -}}
 {{- fail (printf "serviceMonitor.%s and podMonitor.%s are both enabled: Prometheus would scrape each of them twice" $component $component) -}}
 {{- end -}}
+{{- end -}}
+{{- if and $values.serviceMonitor.exporter.enabled (not $values.exporter.service.enabled) -}}
+{{- fail "serviceMonitor.exporter needs exporter.service.enabled; a PodMonitor does without" -}}
 {{- end -}}
 {{- end -}}

@@ -1,3 +1,0 @@
-{{- define "wattshed.tokensSecret" -}}
-{{- default (include "wattshed.part" (list . "tokens")) (dig "collector" "tokens" "existingSecret" "" (deepCopy .Values | merge dict)) -}}
-{{- end -}}
