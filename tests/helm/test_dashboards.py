@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helm_python import Chart, HelmError
 from tests.helm import crds
 from tests.helm.chart import CHART, Manifest, render
@@ -153,6 +155,17 @@ def test_grafana_operator_reads_the_same_config_maps() -> None:
             "configMapRef": {"name": config_maps[uid]["metadata"]["name"], "key": f"{uid}.json"},
         }
         assert "grafana_dashboard" not in config_maps[uid]["metadata"]["labels"]
+
+
+def test_braces_of_a_board_are_no_template_of_helm(tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "wattshed")
+    text = '{"uid": "wattshed-x", "legendFormat": "{{ .Release.Name }} {{node}}"}'
+    (tmp_path / "wattshed/files/dashboards/wattshed-x.json").write_text(text)
+    with Chart.load(str(tmp_path / "wattshed")) as chart:
+        made = chart.render({"dashboards": {"enabled": True}}, name="w", namespace="energy")
+    (boards,) = (text for path, text in made.items() if path.endswith("/dashboards.yaml"))
+    held = [m["data"] for m in yaml.load_all(boards, getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
+    assert {"wattshed-x.json": text} in held
 
 
 def test_without_being_asked_the_chart_shows_no_board() -> None:

@@ -55,10 +55,12 @@ def endpoint(section: str, component: str, **own: Any) -> Json:
 @pytest.mark.parametrize("component", ["collector", "exporter"])
 @pytest.mark.parametrize("section", KINDS)
 def test_all_that_an_operator_may_want_arrives(section: str, component: str) -> None:
-    made = monitor(section, component, {**EVERYTHING, component: {"tlsConfig": TLS}})
+    labels = {"release": "monitoring", "app.kubernetes.io/part-of": "energy"}
+    values = {**EVERYTHING, "additionalLabels": labels, component: {"tlsConfig": TLS}}
+    made = monitor(section, component, values)
     spec = made["spec"]
     (asked,) = spec[ENDPOINTS[section]]
-    assert made["metadata"]["labels"]["release"] == "monitoring"
+    assert labels.items() <= made["metadata"]["labels"].items()
     assert made["metadata"]["annotations"] == {"why": "power"}
     for key in EVERYTHING.keys() - {"additionalLabels", "annotations"}:
         assert EVERYTHING[key] == {**spec, **asked}[key]
@@ -107,6 +109,24 @@ def test_the_collector_is_shown_the_token_for_metrics(section: str) -> None:
     shown = endpoint(section, "collector", token=own)["authorization"]
     assert shown["credentials"] == {"name": "mine", "key": "token"}
     assert "authorization" not in endpoint(section, "collector", token={"enabled": False})
+
+
+@pytest.mark.parametrize(
+    ("namespace", "authority"),
+    [("", {"secret": {"name": "cert", "key": "ca.crt"}}), ("monitoring", None)],
+)
+def test_a_collector_with_a_certificate_is_scraped_by_the_name_in_it(
+    namespace: str, authority: Json | None
+) -> None:
+    tls = {"enabled": True, "existingSecret": "cert"}
+    own = {"enabled": True, "token": {"existingSecret": "token"}}
+    values = {"podMonitor": {"namespace": namespace, "collector": own}, "collector": {"tls": tls}}
+    made = one(render(values), "PodMonitor", "w-wattshed-collector")
+    crds.check(made)
+    (asked,) = made["spec"]["podMetricsEndpoints"]
+    assert asked["scheme"] == "https"
+    assert asked["tlsConfig"].pop("serverName") == "w-wattshed-collector.energy.svc"
+    assert asked["tlsConfig"] == ({"ca": authority} if authority else {})
 
 
 def test_exporters_are_shown_a_user_of_their_web_configuration() -> None:
