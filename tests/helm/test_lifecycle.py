@@ -107,6 +107,16 @@ def test_a_larger_volume_needs_the_steps_that_are_documented(
     assert status["readyReplicas"] == 1
 
 
+def test_the_longest_name_of_a_release_is_cut_so_that_pods_can_be_made(
+    cluster: Cluster, helm: Config
+) -> None:
+    """A StatefulSet's pods carry its name and eleven letters in a label of at most 63."""
+    give(cluster, "sharded")
+    helm.install(str(CHART), "r" * 53, values("sharded"), wait="watcher", timeout=20)
+    assert cluster.controllers.events == []
+    helm.uninstall("r" * 53, wait="watcher", timeout=20)
+
+
 def test_tokens_of_ones_own_are_never_made(cluster: Cluster, helm: Config) -> None:
     told = {"collector": {"tokens": {"existingSecret": "mine"}}}
     secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}
