@@ -117,6 +117,24 @@ def test_the_longest_name_of_a_release_is_cut_so_that_pods_can_be_made(
     helm.uninstall("r" * 53, wait="watcher", timeout=20)
 
 
+def test_a_namespace_is_made_and_helm_3_would_wait_as_well(cluster: Cluster, helm: Config) -> None:
+    made = helm.install(
+        str(CHART), "w", {}, namespace="new", create_namespace=True, wait="legacy", timeout=20
+    )
+    assert (made["status"], made["namespace"]) == ("deployed", "new")
+    assert cluster.find("StatefulSet", "new", "w-wattshed-collector") is not None
+
+
+def test_an_upgrade_whose_pods_cannot_start_is_taken_back(cluster: Cluster, helm: Config) -> None:
+    helm.install(str(CHART), "w", {}, wait="watcher", timeout=20)
+    running = held(cluster, "StatefulSet", "w-wattshed-collector")["spec"]
+    wrong = {"collector": {"tokens": {"existingSecret": "missing"}}}
+    with pytest.raises(HelmError, match="has been rolled back"):
+        helm.upgrade(str(CHART), "w", wrong, wait="watcher", timeout=3, rollback_on_failure=True)
+    assert held(cluster, "StatefulSet", "w-wattshed-collector")["spec"] == running
+    assert held(cluster, "Pod", "w-wattshed-collector-0")["status"]["phase"] == "Running"
+
+
 def test_tokens_of_ones_own_are_never_made(cluster: Cluster, helm: Config) -> None:
     told = {"collector": {"tokens": {"existingSecret": "mine"}}}
     secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}
