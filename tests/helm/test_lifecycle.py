@@ -163,6 +163,13 @@ def test_uninstalling_keeps_the_data_and_nothing_else(cluster: Cluster, helm: Co
     assert cluster.held() == {"PersistentVolumeClaim/data-w-wattshed-collector-0"}
 
 
+def test_data_go_with_the_release_where_that_is_said(cluster: Cluster, helm: Config) -> None:
+    told = {"collector": {"persistence": {"whenDeleted": "Delete"}}}
+    helm.install(str(CHART), "w", told, wait="watcher", timeout=20)
+    helm.uninstall("w", wait="watcher", timeout=20)
+    assert cluster.held() == set()
+
+
 def test_the_migration_runs_before_anything_else_is_touched(cluster: Cluster, helm: Config) -> None:
     give(cluster, "external")
     for namespace in ("ml", "serving"):
