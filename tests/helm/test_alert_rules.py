@@ -191,6 +191,23 @@ def test_rules_of_grafana_ask_the_data_source_that_there_is() -> None:
     )
 
 
+def test_grafana_operator_is_given_the_rules_that_the_file_has() -> None:
+    rules = {"GPUIdleBurn": {"keepFiringFor": "2d", "for": "1d"}, "PowerBudget": {"enabled": False}}
+    alerts = {"enabled": True, "operator": {"enabled": True}}
+    objects = render({"alerts": {"url": URL, "rules": rules}, "grafana": {"alerts": alerts}})
+    made = {o["spec"]["name"]: o for o in objects if o["kind"] == "GrafanaAlertRuleGroup"}
+    wanted = {group["name"]: group for group in compiled(rules, "grafana")["groups"]}
+    assert made.keys() == wanted.keys()
+    assert "wattshed-power" not in made
+    folder = one(objects, "GrafanaFolder", "w-wattshed-folder")
+    for name, group in made.items():
+        crds.check(group)
+        assert group["spec"]["folderRef"] == folder["metadata"]["name"]
+        for rule, like in zip(group["spec"]["rules"], wanted[name]["rules"], strict=True):
+            days = like["keepFiringFor"] == "2d"
+            assert rule == {**like, **({"keepFiringFor": "48h"} if days else {})}
+
+
 def test_the_block_of_alerts_in_values_is_found_once() -> None:
     with pytest.raises(ValueError, match="no place for the alerts"):
         chart.with_defaults("alerts:\n  rules: {}\n", load())

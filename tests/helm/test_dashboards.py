@@ -13,7 +13,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError
 from tests.helm import crds
-from tests.helm.chart import CHART, Manifest, render
+from tests.helm.chart import CHART, Manifest, one, render
 
 from wattshed_dashboards import files
 from wattshed_dashboards.alerts.wording import COLLECTOR_URL
@@ -29,7 +29,7 @@ EVERYTHING: Json = {
     "alerts": {"enabled": True},
     "dashboards": {"enabled": True, "operator": {"enabled": True}},
     "grafana": {
-        "alerts": {"enabled": True},
+        "alerts": {"enabled": True, "operator": {"enabled": True}},
         "datasource": {"enabled": True, "operator": {"enabled": True}},
     },
 }
@@ -146,12 +146,15 @@ def test_grafana_operator_reads_the_same_config_maps() -> None:
     }
     config_maps, made = boards(values), operated(values)
     assert made.keys() == config_maps.keys() == UIDS - {"wattshed-node"}
+    folder = one(render({"dashboards": values}), "GrafanaFolder", "w-wattshed-folder")
+    crds.check(folder)
+    assert folder["spec"]["title"] == "Energy"
     for uid, board in made.items():
         assert board["spec"] == {
             "instanceSelector": {"matchLabels": {"grafana": "main"}},
             "allowCrossNamespaceImport": True,
             "resyncPeriod": "1h",
-            "folder": "Energy",
+            "folderRef": "w-wattshed-folder",
             "configMapRef": {"name": config_maps[uid]["metadata"]["name"], "key": f"{uid}.json"},
         }
         assert "grafana_dashboard" not in config_maps[uid]["metadata"]["labels"]
