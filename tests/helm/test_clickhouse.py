@@ -12,13 +12,14 @@ import yaml
 from helm_python import HelmError
 from tests.helm.chart import Manifest, one, render
 from tests.helm.clickhouse_crds import SPECS, pods
-from tests.helm.mounts import laid, secret_texts
+from tests.helm.mounts import IMAGE, laid, secret_texts
 from tests.helm.releases import made
 
-from wattshed_collector import cli, place
-from wattshed_collector.config import Config
+from wattshed_collector import cli
+from wattshed_collector.config import PREFIX, Config
 from wattshed_collector.store.layout import Layout
 from wattshed_collector.store.users import USERS
+from wattshed_exporter.settings import load
 
 ALONE: dict[str, Any] = {"exporter": {"enabled": False}}
 
@@ -173,7 +174,10 @@ def read_by(
     assert program == "wattshed"
     moved = [f"{root}{word}" if word.startswith("/") else word for word in command]
     arguments = cli.parser().parse_args(moved)
-    return arguments, place.configured(arguments)
+    environ = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert environ.keys() == IMAGE.keys()  # what the image says would beat the file
+    said = ["--config", arguments.config]
+    return arguments, load(Config, said, environ, prog="wattshed", prefix=PREFIX)
 
 
 THERE = {
