@@ -152,7 +152,7 @@ ALERT_RULE = closed(
             refId=STRING,
             queryType=STRING,
             datasourceUid=STRING,
-            relativeTimeRange=closed(**{"from": {"type": "integer"}, "to": {"type": "integer"}}),
+            relativeTimeRange={"type": "object", "additionalProperties": {"type": "integer"}},
             model={"type": "object"},
         )
     ),
