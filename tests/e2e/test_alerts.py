@@ -16,6 +16,7 @@ import yaml
 from tests.fixtures.alerting import Alerting, Receiver, alerting, why_not
 from tests.fixtures.programs import collecting, exporting, newest, until
 from tests.fixtures.stores import Stores
+from tests.helm.chart import one, render
 
 from wattshed_collector.store.migrate import Layout
 
@@ -97,11 +98,17 @@ def stack(
 
 
 def _rules() -> dict[str, Any]:
-    """Return what the command gives for evaluations of a second."""
+    """Return what the command gives for evaluations of a second, of waste what the chart does."""
     command = [sys.executable, "-m", "wattshed_collector.cli", "alerts", "compile"]
     command += ["--interval", "1s", *(word for each in AT_ONCE for word in ("--set", each))]
     said = subprocess.run(command, check=True, capture_output=True).stdout
-    return dict(yaml.safe_load(said))
+    compiled = {group["name"]: group for group in yaml.safe_load(said)["groups"]}
+    idle = {"GPUIdleBurn": {"for": "1s", "keepFiringFor": "0s"}}
+    objects = render({"alerts": {"enabled": True, "interval": "1s", "rules": idle}})
+    spec = one(objects, "PrometheusRule", "w-wattshed-alerts")["spec"]
+    charted = {group["name"]: group for group in spec["groups"]}
+    assert charted.keys() == compiled.keys()
+    return {"groups": [*(compiled | {"wattshed-waste": charted["wattshed-waste"]}).values()]}
 
 
 def test_the_watchdog_arrives(stack: Alerting, receiver: Receiver) -> None:

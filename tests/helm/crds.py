@@ -141,6 +141,30 @@ PLUGIN = closed(
 )
 VALUE_FROM = closed("targetPath valueFrom", targetPath=STRING, valueFrom=closed(secretKeyRef=KEY))
 
+ALERT_RULE = closed(
+    "condition data execErrState for noDataState title uid",
+    **{"for": {"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(s|m|h|d|w))+$"}},
+    uid=UID,
+    title={"type": "string", "minLength": 1, "maxLength": 190},
+    condition=STRING,
+    data=several(
+        closed(
+            refId=STRING,
+            queryType=STRING,
+            datasourceUid=STRING,
+            relativeTimeRange={"type": "object", "additionalProperties": {"type": "integer"}},
+            model={"type": "object"},
+        )
+    ),
+    dashboardUid=STRING,
+    noDataState={"enum": ["Alerting", "NoData", "OK", "KeepLast"]},
+    execErrState={"enum": ["OK", "Alerting", "Error", "KeepLast"]},
+    keepFiringFor=GO_LENGTH,
+    annotations=TEXTS,
+    labels=TEXTS,
+    isPaused=FLAG,
+)
+
 PROMETHEUS, GRAFANA = "monitoring.coreos.com/v1", "grafana.integreatly.org/v1beta1"
 SPECS: dict[tuple[str, str], Json] = {
     (PROMETHEUS, "ServiceMonitor"): closed(
@@ -154,7 +178,16 @@ SPECS: dict[tuple[str, str], Json] = {
     ),
     (PROMETHEUS, "PrometheusRule"): closed(groups=several(GROUP)),
     (GRAFANA, "GrafanaDashboard"): closed(
-        "instanceSelector", **OPERATED, folder=STRING, configMapRef=KEY, uid=UID
+        "instanceSelector", **OPERATED, folderRef=STRING, configMapRef=KEY, uid=UID
+    ),
+    (GRAFANA, "GrafanaFolder"): closed("instanceSelector", **OPERATED, title=STRING, uid=UID),
+    (GRAFANA, "GrafanaAlertRuleGroup"): closed(
+        "instanceSelector interval rules",
+        **OPERATED,
+        name=STRING,
+        folderRef=STRING,
+        interval=GO_LENGTH,
+        rules=several(ALERT_RULE, 1),
     ),
     (GRAFANA, "GrafanaDatasource"): closed(
         "instanceSelector datasource",

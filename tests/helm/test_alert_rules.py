@@ -90,7 +90,8 @@ def both(rules: Json, url: str = URL, **more: Any) -> tuple[Json, Json]:
     uid = more.pop("uid", "wattshed-clickhouse")
     alerts = {"enabled": True, "url": url, "rules": rules, **more}
     grafana = {"alerts": {"enabled": True}, "datasource": {"uid": uid}}
-    objects = render({"alerts": alerts, "grafana": grafana})
+    off = {"enabled": False}  # what takes most of the time
+    objects = render({"alerts": alerts, "grafana": grafana, "exporter": off, "collector": off})
     rule = one(objects, "PrometheusRule", "w-wattshed-alerts")
     crds.check(rule)
     config = one(objects, "ConfigMap", "w-wattshed-grafana-alerts")
@@ -107,7 +108,7 @@ def in_one_unit(spec: Json) -> Json:
     return spec
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), wishes(), max_size=5))
 def test_both_engines_are_given_what_the_compiler_makes(rules: Json) -> None:
     prometheus, grafana = both(rules)
@@ -188,6 +189,23 @@ def test_rules_of_grafana_ask_the_data_source_that_there_is() -> None:
     assert text.count('"datasourceUid": "mine"') == json.dumps(compiled({}, "grafana")).count(
         '"datasourceUid": "wattshed-clickhouse"'
     )
+
+
+def test_grafana_operator_is_given_the_rules_that_the_file_has() -> None:
+    rules = {"GPUIdleBurn": {"keepFiringFor": "2d", "for": "1d"}, "PowerBudget": {"enabled": False}}
+    alerts = {"enabled": True, "operator": {"enabled": True}}
+    objects = render({"alerts": {"url": URL, "rules": rules}, "grafana": {"alerts": alerts}})
+    made = {o["spec"]["name"]: o for o in objects if o["kind"] == "GrafanaAlertRuleGroup"}
+    wanted = {group["name"]: group for group in compiled(rules, "grafana")["groups"]}
+    assert made.keys() == wanted.keys()
+    assert "wattshed-power" not in made
+    folder = one(objects, "GrafanaFolder", "w-wattshed-folder")
+    for name, group in made.items():
+        crds.check(group)
+        assert group["spec"]["folderRef"] == folder["metadata"]["name"]
+        for rule, like in zip(group["spec"]["rules"], wanted[name]["rules"], strict=True):
+            days = like["keepFiringFor"] == "2d"
+            assert rule == {**like, **({"keepFiringFor": "48h"} if days else {})}
 
 
 def test_the_block_of_alerts_in_values_is_found_once() -> None:

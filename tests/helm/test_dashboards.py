@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helm_python import Chart, HelmError
 from tests.helm import crds
-from tests.helm.chart import CHART, Manifest, render
+from tests.helm.chart import CHART, Manifest, one, render
 
 from wattshed_dashboards import files
 from wattshed_dashboards.alerts.wording import COLLECTOR_URL
@@ -27,7 +29,7 @@ EVERYTHING: Json = {
     "alerts": {"enabled": True},
     "dashboards": {"enabled": True, "operator": {"enabled": True}},
     "grafana": {
-        "alerts": {"enabled": True},
+        "alerts": {"enabled": True, "operator": {"enabled": True}},
         "datasource": {"enabled": True, "operator": {"enabled": True}},
     },
 }
@@ -144,15 +146,29 @@ def test_grafana_operator_reads_the_same_config_maps() -> None:
     }
     config_maps, made = boards(values), operated(values)
     assert made.keys() == config_maps.keys() == UIDS - {"wattshed-node"}
+    folder = one(render({"dashboards": values}), "GrafanaFolder", "w-wattshed-folder")
+    crds.check(folder)
+    assert folder["spec"]["title"] == "Energy"
     for uid, board in made.items():
         assert board["spec"] == {
             "instanceSelector": {"matchLabels": {"grafana": "main"}},
             "allowCrossNamespaceImport": True,
             "resyncPeriod": "1h",
-            "folder": "Energy",
+            "folderRef": "w-wattshed-folder",
             "configMapRef": {"name": config_maps[uid]["metadata"]["name"], "key": f"{uid}.json"},
         }
         assert "grafana_dashboard" not in config_maps[uid]["metadata"]["labels"]
+
+
+def test_braces_of_a_board_are_no_template_of_helm(tmp_path: Path) -> None:
+    shutil.copytree(CHART, tmp_path / "wattshed")
+    text = '{"uid": "wattshed-x", "legendFormat": "{{ .Release.Name }} {{node}}"}'
+    (tmp_path / "wattshed/files/dashboards/wattshed-x.json").write_text(text)
+    with Chart.load(str(tmp_path / "wattshed")) as chart:
+        made = chart.render({"dashboards": {"enabled": True}}, name="w", namespace="energy")
+    (boards,) = (text for path, text in made.items() if path.endswith("/dashboards.yaml"))
+    held = [m["data"] for m in yaml.load_all(boards, getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
+    assert {"wattshed-x.json": text} in held
 
 
 def test_without_being_asked_the_chart_shows_no_board() -> None:

@@ -122,6 +122,14 @@ def test_what_is_said_comes_before_what_is_known() -> None:
     }
 
 
+def test_an_authority_of_ones_own_is_told_to_grafana() -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    own = {**FROM_ENVIRONMENT, "caCertificate": pem}
+    for made in (source(own), operated(own)["datasource"]):
+        assert made["jsonData"]["tlsAuthWithCACert"] is True
+        assert made["secureJsonData"]["tlsCACert"] == pem
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.fixtures.kube_server.schemas import Schemas
-from tests.helm.chart import CHART, render
+from tests.helm.chart import CHART, one, render
 
 Json = dict[str, Any]
 DOCS = CHART.parents[1] / "docs"
@@ -33,6 +33,21 @@ def test_what_the_pages_show_is_taken(block: str, schemas: Callable[[str], Schem
         assert schemas("1.34").problems(told) == []
     else:
         assert render(told)
+
+
+def test_the_pools_of_the_pages_run_where_they_say() -> None:
+    """Helm merges maps, so that a label of the chart's own counts unless it is null."""
+    looked = 0
+    for parameter in BLOCKS:
+        told = yaml.safe_load(str(parameter.values[0]))
+        for name, pool in told.get("exporter", {}).get("pools", {}).items():
+            if "nodeSelector" in pool:
+                made = one(render(told), "DaemonSet", f"w-wattshed-exporter-{name}")
+                said = {k: v for k, v in pool["nodeSelector"].items() if v is not None}
+                chosen = made["spec"]["template"]["spec"]["nodeSelector"]
+                assert chosen == {"kubernetes.io/os": "linux"} | said
+                looked += 1
+    assert looked >= 3
 
 
 def test_there_are_blocks() -> None:

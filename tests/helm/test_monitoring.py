@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import jsonschema
 import pytest
 from helm_python import HelmError
 from tests.helm import crds
-from tests.helm.chart import Manifest, one, render
+from tests.helm.chart import CHART, Manifest, one, render
 
 Json = dict[str, Any]
 KINDS = {"serviceMonitor": "ServiceMonitor", "podMonitor": "PodMonitor"}
@@ -31,6 +33,7 @@ EVERYTHING: Json = {
     "keepDroppedTargets": 10,
     "bodySizeLimit": "64MiB",
 }
+SCHEMA = jsonschema.Draft7Validator(json.loads((CHART / "values.schema.json").read_text()))
 TLS: Json = {"ca": {"secret": {"name": "ca", "key": "ca.crt"}}, "serverName": "energy"}
 
 
@@ -52,10 +55,12 @@ def endpoint(section: str, component: str, **own: Any) -> Json:
 @pytest.mark.parametrize("component", ["collector", "exporter"])
 @pytest.mark.parametrize("section", KINDS)
 def test_all_that_an_operator_may_want_arrives(section: str, component: str) -> None:
-    made = monitor(section, component, {**EVERYTHING, component: {"tlsConfig": TLS}})
+    labels = {"release": "monitoring", "app.kubernetes.io/part-of": "energy"}
+    values = {**EVERYTHING, "additionalLabels": labels, component: {"tlsConfig": TLS}}
+    made = monitor(section, component, values)
     spec = made["spec"]
     (asked,) = spec[ENDPOINTS[section]]
-    assert made["metadata"]["labels"]["release"] == "monitoring"
+    assert labels.items() <= made["metadata"]["labels"].items()
     assert made["metadata"]["annotations"] == {"why": "power"}
     for key in EVERYTHING.keys() - {"additionalLabels", "annotations"}:
         assert EVERYTHING[key] == {**spec, **asked}[key]
@@ -106,6 +111,24 @@ def test_the_collector_is_shown_the_token_for_metrics(section: str) -> None:
     assert "authorization" not in endpoint(section, "collector", token={"enabled": False})
 
 
+@pytest.mark.parametrize(
+    ("namespace", "authority"),
+    [("", {"secret": {"name": "cert", "key": "ca.crt"}}), ("monitoring", None)],
+)
+def test_a_collector_with_a_certificate_is_scraped_by_the_name_in_it(
+    namespace: str, authority: Json | None
+) -> None:
+    tls = {"enabled": True, "existingSecret": "cert"}
+    own = {"enabled": True, "token": {"existingSecret": "token"}}
+    values = {"podMonitor": {"namespace": namespace, "collector": own}, "collector": {"tls": tls}}
+    made = one(render(values), "PodMonitor", "w-wattshed-collector")
+    crds.check(made)
+    (asked,) = made["spec"]["podMetricsEndpoints"]
+    assert asked["scheme"] == "https"
+    assert asked["tlsConfig"].pop("serverName") == "w-wattshed-collector.energy.svc"
+    assert asked["tlsConfig"] == ({"ca": authority} if authority else {})
+
+
 def test_exporters_are_shown_a_user_of_their_web_configuration() -> None:
     asked = endpoint(
         "podMonitor", "exporter", scheme="https", basicAuth={"existingSecret": "scraper"}
@@ -131,24 +154,20 @@ def test_a_monitor_elsewhere_looks_into_the_release_and_needs_a_secret_there() -
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("component", "collector", "exporter", "said"),
     [
-        ({"collector": {"enabled": False}}, "collector.enabled is false: there is nothing"),
-        ({"exporter": {"enabled": False}}, "exporter.enabled is false: there is nothing"),
-        ({"exporter": {"service": {"enabled": False}}}, "needs exporter.service.enabled"),
+        ("collector", {"enabled": False}, {}, "collector.enabled is false: there is nothing"),
+        ("exporter", {}, {"enabled": False}, "exporter.enabled is false: there is nothing"),
+        ("exporter", {}, {"service": {"enabled": False}}, "needs exporter.service.enabled"),
     ],
 )
-def test_what_is_not_there_is_not_scraped(values: Json, said: str) -> None:
-    (part,) = values
-    otlp = {"exporter": {"otlp": {"endpoint": "https://elsewhere"}, **values.get("exporter", {})}}
+def test_what_is_not_there_is_not_scraped(
+    component: str, collector: Json, exporter: Json, said: str
+) -> None:
+    exporter = {"otlp": {"endpoint": "https://elsewhere.example"}, **exporter}
+    monitors = {"serviceMonitor": {component: {"enabled": True}}}
     with pytest.raises(HelmError, match=said):
-        render(
-            {
-                **otlp,
-                **{k: v for k, v in values.items() if k != "exporter"},
-                "serviceMonitor": {part: {"enabled": True}},
-            }
-        )
+        render({"collector": collector, "exporter": exporter, **monitors})
 
 
 @pytest.mark.parametrize("component", ["collector", "exporter"])
@@ -161,18 +180,19 @@ def test_nothing_is_scraped_twice(component: str) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"interval": "half a minute"}, "does not match pattern"),
-        ({"bodySizeLimit": "32 MB"}, "does not match pattern"),
+        ({"interval": "half a minute"}, "does not match"),
+        ({"bodySizeLimit": "32 MB"}, "does not match"),
         ({"sampleLimit": -1}, "minimum"),
-        ({"intervals": "30s"}, "additional properties 'intervals' not allowed"),
-        ({"exporter": {"tlsConfig": {"caCert": {}}}}, "'caCert' not allowed"),
-        ({"exporter": {"scheme": "ftp"}}, "must be one of"),
+        ({"intervals": "30s"}, "'intervals' was unexpected"),
+        ({"exporter": {"tlsConfig": {"caCert": {}}}}, "'caCert' was unexpected"),
+        ({"exporter": {"scheme": "ftp"}}, "is not one of"),
     ],
 )
 @pytest.mark.parametrize("section", KINDS)
 def test_what_no_operator_would_take_is_refused(section: str, values: Json, said: str) -> None:
-    with pytest.raises(HelmError, match=said):
-        render({section: values})
+    with pytest.raises(jsonschema.ValidationError, match=said):
+        SCHEMA.validate({section: values})
+    SCHEMA.validate({section: EVERYTHING})
 
 
 def test_without_being_asked_the_chart_makes_no_object_of_an_operator() -> None:

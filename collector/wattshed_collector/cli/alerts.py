@@ -80,7 +80,8 @@ def _part(
         action="append",
         default=[],
         metavar="ALERT.KEY=VALUE",
-        help="another fire_above, clear_below, for, keep_firing_for or severity, or enabled=false",
+        help="another fire_above, clear_below, for, keep_firing_for or severity, more labels, "
+        "or enabled=false",
     )
     command.add_argument("--json", action="store_true", help="print JSON instead")
     return command

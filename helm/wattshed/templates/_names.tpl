@@ -15,11 +15,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of a part: (list $ "collector"). Cut so that the part always shows. */}}
+{{/* The name of a part: (list $ "collector"). Cut so that the part always shows; that of the
+StatefulSet shorter, because its pods carry it with eleven letters more in a label. */}}
 {{- define "wattshed.part" -}}
 {{- $root := index . 0 -}}
 {{- $part := index . 1 -}}
-{{- $room := int (sub 62 (len $part)) -}}
+{{- $room := int (sub (ternary 51 62 (eq $part "collector")) (len $part)) -}}
 {{- printf "%s-%s" (include "wattshed.fullname" $root | trunc $room | trimSuffix "-") $part -}}
 {{- end -}}
 

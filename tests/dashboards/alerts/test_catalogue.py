@@ -111,6 +111,7 @@ def test_all_problems_are_told_at_once() -> None:
     [
         ("clear_below: 40", "clear_below: 61", "is above fire_above"),
         ("clear_below: 40", "clear_below: 0", "it would never clear"),
+        ("fire_above: 60", "fire_above: .inf", "must be a number"),
         ("severity: warning", "severity: warning\n    labels: {to: '$x'}", "letters, digits"),
         ("severity: warning", "severity: warning\n    enabled: 1", "must be true or false"),
         ("unit: watt", 'unit: watt, match: {a: "\'"}', "letters, digits"),
@@ -142,6 +143,17 @@ def test_a_site_wants_it_otherwise_and_is_held_to_the_same() -> None:
         "there is no alert 'Busy' to override",
     )
     assert any("is above fire_above" in problem for problem in caught.value.problems)
+
+
+def test_labels_of_a_site_come_beside_those_of_the_alert() -> None:
+    labelled = GOOD.replace("severity: warning", "severity: warning\n    labels: {audience: owner}")
+    wanted = {"Idle": {"labels": {"team": "blue"}}}
+    assert parse(labelled, wanted).alert("Idle").labels == {"audience": "owner", "team": "blue"}
+    wanted = {"Idle": {"labels": {"audience": "team"}}}
+    assert parse(labelled, wanted).alert("Idle").labels == {"audience": "team"}
+    for labels in ({"to-whom": "x"}, {"severity": "x"}, {"a": 1}, "owner"):
+        with pytest.raises(ConfigError, match="labels"):
+            parse(labelled, {"Idle": {"labels": labels}})
 
 
 @pytest.mark.parametrize("text", ["", "signals: [", "- a", "alerts: {}", "signals: {a: 1}"])

@@ -35,6 +35,23 @@ def test_an_alert_with_one_threshold_needs_no_memory() -> None:
     assert condition == {"evaluator": {"type": "gt", "params": [60.0]}}
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1234567, "1234567"),
+        (0.1, "0.1"),
+        (1e16, "10000000000000000"),
+        (1e-7, "0.0000001"),
+        (0, "0"),
+    ],
+)
+def test_a_threshold_is_written_with_all_its_digits(value: float, text: str) -> None:
+    given = GOOD.replace("fire_above: 60", f"fire_above: {text}")
+    given = given.replace("clear_below: 40", f"clear_below: {text}")
+    assert expression.number(float(value)) == text
+    assert expression.fires(parse(given).alert("Idle")).endswith(f" > {text}")
+
+
 def test_both_engines_have_the_same_thresholds_times_and_labels() -> None:
     alert = parse(GOOD).alert("Idle")
     rule, other = prometheus.rule(alert), grafana.rule(alert)

@@ -59,8 +59,8 @@ scrapes by discovery of its own and loads what `wattshed alerts compile` writes.
 a token with the role `metrics`: the chart's is in the Secret `<release>-wattshed-tokens` under
 `metrics`.
 
-`grafana.alerts.enabled` gives the alerts to Grafana in place of Prometheus, for the sidecar of its
-chart; both at once tell everybody twice.
+In place of Prometheus, Grafana itself can ask: `grafana.alerts.enabled` for the sidecar of its
+chart, `grafana.alerts.operator.enabled` for grafana-operator. Both at once tell everybody twice.
 """
 
 

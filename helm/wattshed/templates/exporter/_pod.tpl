@@ -69,6 +69,8 @@ volumes:
   args:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  # The image's own belongs to another user, whom root without a capability is not above.
+  workingDir: /
   securityContext:
     {{- toYaml (mergeOverwrite (deepCopy $pool.securityContext) $who) | nindent 4 }}
   env:

@@ -41,6 +41,9 @@ made: {{ not (or $external $own.existingSecret $clickhouse.auth.existingSecret) 
 {{- if not $source.verify -}}
 {{- $_ := set $settings "tlsSkipVerify" true -}}
 {{- end -}}
+{{- if $own.caCertificate -}}
+{{- $_ := set $settings "tlsAuthWithCACert" true -}}
+{{- end -}}
 {{- mergeOverwrite $settings $own.jsonData | toJson -}}
 {{- end -}}
 

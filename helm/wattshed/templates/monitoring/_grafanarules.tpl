@@ -1,5 +1,5 @@
-{{/* The provisioning file of Grafana's rules. */}}
-{{- define "wattshed.grafanaRules" -}}
+{{/* The groups of Grafana's rules of which alerts are on, as a JSON list. */}}
+{{- define "wattshed.grafanaGroups" -}}
 {{- $file := .Files.Get "files/alerts/grafana.yaml" | replace "wattshed-clickhouse" .Values.grafana.datasource.uid | fromYaml -}}
 {{- $groups := list -}}
 {{- range $group := $file.groups -}}
@@ -14,7 +14,12 @@
 {{- $groups = append $groups (merge (dict "rules" $rules "folder" $.Values.dashboards.folder "interval" $.Values.alerts.interval) $group) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (dict "apiVersion" 1 "groups" $groups) -}}
+{{- toJson $groups -}}
+{{- end -}}
+
+{{/* A length such as 1d as Go writes it, which knows no days. */}}
+{{- define "wattshed.goLength" -}}
+{{- hasSuffix "d" . | ternary (printf "%dh" (mul 24 (int (trimSuffix "d" .)))) . -}}
 {{- end -}}
 
 {{/* A rule of Grafana with the settings put in, as JSON: (list $ rule settings). */}}

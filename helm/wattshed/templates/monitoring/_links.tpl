@@ -27,10 +27,7 @@
 name: {{ .name }}
 namespace: {{ default (include "wattshed.namespace" $root) .of.namespace }}
 labels:
-  {{- include "wattshed.labels" (list $root .component) | nindent 2 }}
-  {{- with merge (dict) (default dict .labels) .of.additionalLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- mergeOverwrite (include "wattshed.labels" (list $root .component) | fromYaml) (default dict .labels) .of.additionalLabels | toYaml | nindent 2 }}
 {{- with merge (dict) (default dict .annotations) .of.annotations (tpl (toYaml $root.Values.commonAnnotations) $root | fromYaml) }}
 annotations:
   {{- toYaml . | nindent 2 }}

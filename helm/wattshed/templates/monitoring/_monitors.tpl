@@ -15,7 +15,7 @@ scrapeTimeout: {{ . }}
 {{- end }}
 honorLabels: {{ $kind.honorLabels }}
 {{- include (printf "wattshed.monitor.%sAuth" $component) (list $root $kind) }}
-{{- with $own.tlsConfig }}
+{{- with $own.tlsConfig | default (eq $component "collector" | ternary (include "wattshed.monitor.collectorTls" (list $root $kind) | fromYaml) dict) }}
 tlsConfig:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -27,13 +27,36 @@ tlsConfig:
 {{- end }}
 {{- end -}}
 
+{{/* Whether the monitors of a kind are in another namespace than the Secrets of the release: (list $ kind). */}}
+{{- define "wattshed.monitor.apart" -}}
+{{- $namespace := include "wattshed.namespace" (index . 0) -}}
+{{- if ne (default $namespace (index . 1).namespace) $namespace -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* How Prometheus, which goes to pods by address, checks the collector's certificate: (list $ kind). */}}
+{{- define "wattshed.monitor.collectorTls" -}}
+{{- $root := index . 0 -}}
+{{- with $root.Values.collector.tls -}}
+{{- if .enabled -}}
+serverName: {{ include "wattshed.part" (list $root "collector") }}.{{ include "wattshed.namespace" $root }}.svc
+{{- if and .caKey (not (include "wattshed.monitor.apart" $)) }}
+ca:
+  secret:
+    name: {{ .existingSecret }}
+    key: {{ .caKey }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "wattshed.monitor.collectorAuth" -}}
 {{- $root := index . 0 -}}
 {{- $kind := index . 1 -}}
 {{- with $kind.collector.token }}
 {{- if .enabled }}
-{{- $apart := ne (default (include "wattshed.namespace" $root) $kind.namespace) (include "wattshed.namespace" $root) }}
-{{- if and $apart (not .existingSecret) }}
+{{- if and (include "wattshed.monitor.apart" (list $root $kind)) (not .existingSecret) }}
 {{- fail "A monitor in a namespace of its own cannot read the collector's Secret of tokens: put a Secret with the token there and name it in collector.token.existingSecret of serviceMonitor or podMonitor" }}
 {{- end }}
 authorization:

@@ -50,15 +50,15 @@ def test_what_the_catalogue_reads_is_yaml() -> None:
     assert (CHART / DESCRIBED["icon"].rpartition("/")[2]).is_file()
 
 
-def test_the_package_has_what_links_lead_to_and_nothing_of_the_tests(tmp_path: Path) -> None:
+def test_the_package_has_what_a_catalogue_shows(tmp_path: Path) -> None:
     path = helm_python.package(str(CHART), destination=str(tmp_path))
     with tarfile.open(path) as package:
         names = {name.removeprefix("wattshed/") for name in package.getnames()}
         licence = package.extractfile("wattshed/LICENSE")
         assert licence is not None
         assert b"Apache License" in licence.read()
-    assert {"README.md", "values.schema.json", "files/dashboards/wattshed-fleet.json"} <= names
-    assert not any(name.startswith("ci/") or name.endswith(".svg") for name in names)
+    assert {"README.md", "values.schema.json"} <= names
+    assert not any(name.endswith(".svg") for name in names)
 
 
 def test_the_notes_say_what_to_do_next() -> None:
@@ -107,3 +107,8 @@ def test_the_notes_leave_out_what_is_done() -> None:
 def test_the_notes_know_a_half(values: Json, absent: str) -> None:
     assert absent in notes()
     assert absent not in notes(values)
+
+
+def test_of_what_is_off_exporters_alone_have_nothing() -> None:
+    alone: Json = {"collector": {"enabled": False}, "exporter": {"otlp": {"endpoint": "https://c"}}}
+    assert "alerts.enabled" not in notes(alone)
