@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.programs import program, until
 from tests.helm.chart import one, render
-from tests.helm.mounts import laid, secret_texts
+from tests.helm.mounts import IMAGE, laid, secret_texts
 
 from wattshed_collector.address import find
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
@@ -46,7 +46,10 @@ def test_it_starts_is_ready_and_knows_its_tokens(tmp_path: Path) -> None:
     flag, file = container["args"]
     log, data = tmp_path / "log", tmp_path / "var/lib/wattshed"
     flags = (flag, f"{tmp_path}{file}", "--listen=127.0.0.1:0")
-    with program(log, "wattshed_collector", *flags) as process:
+    environ = {**IMAGE, **{entry["name"]: entry["value"] for entry in container["env"]}}
+    assert environ["WATTSHED_COLLECTOR_DATA"] == "/var/lib/wattshed"
+    environ["WATTSHED_COLLECTOR_DATA"] = str(data)
+    with program(log, "wattshed_collector", *flags, **environ) as process:
         until(lambda: find(data) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
         url = find(data)

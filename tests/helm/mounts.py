@@ -14,6 +14,11 @@ from typing import Any
 
 Json = dict[str, Any]
 DEFAULT_MODE = 0o644
+IMAGE = {
+    "WATTSHED_COLLECTOR_DATA": "/var/lib/wattshed",
+    "WATTSHED_COLLECTOR_LISTEN": "0.0.0.0:9740",
+}
+"""What the image's environment says (collector/Dockerfile), which beats every file."""
 
 
 def laid(

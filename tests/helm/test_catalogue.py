@@ -107,3 +107,8 @@ def test_the_notes_leave_out_what_is_done() -> None:
 def test_the_notes_know_a_half(values: Json, absent: str) -> None:
     assert absent in notes()
     assert absent not in notes(values)
+
+
+def test_of_what_is_off_exporters_alone_have_nothing() -> None:
+    alone: Json = {"collector": {"enabled": False}, "exporter": {"otlp": {"endpoint": "https://c"}}}
+    assert "alerts.enabled" not in notes(alone)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from helm_python import HelmError
+from tests.fixtures.kube_server.schemas import Schemas
 from tests.helm.chart import Manifest, one, render
-from tests.helm.mounts import laid
+from tests.helm.mounts import IMAGE, laid
 from tests.helm.releases import made
 
 from wattshed_collector.config import PREFIX, Config, Migrate
@@ -47,7 +48,11 @@ EVERYTHING: dict[str, Any] = {
             }
         ],
         "topology": {"gpu-*": "wall"},
-        "config": {"scrape": {"jobs": [{"name": "mine"}]}, "ingest": {"queue_rows": 1000000}},
+        "config": {
+            "listen": "[::]:9740",
+            "scrape": {"jobs": [{"name": "mine"}]},
+            "ingest": {"queue_rows": 1000000},
+        },
         "security": {
             "anonymous": ["read"],
             "tokens": [
@@ -68,7 +73,11 @@ EVERYTHING: dict[str, Any] = {
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
         "tolerations": [{"operator": "Exists"}],
     },
-    "networkPolicy": {"enabled": True, "nodeCIDRs": ["10.0.0.0/8"]},
+    "networkPolicy": {
+        "enabled": True,
+        "nodeCIDRs": ["10.0.0.0/8"],
+        "scrapeTargets": [{"namespaceSelector": {}}],
+    },
 }
 VALUES = {"embedded": ALONE, "external": EXTERNAL, "everything": EVERYTHING}
 
@@ -85,13 +94,19 @@ def settings(values: dict[str, Any], root: Path, more: dict[str, dict[str, str]]
     _, pod, container = collector(values)
     laid(pod, container, made(values), more, root)
     flag, file = container["args"]
-    return load(Config, [flag, f"{root}{file}"], {}, prog="wattshed-collector", prefix=PREFIX)
+    environ = {entry["name"]: entry["value"] for entry in container["env"]}
+    environ["WATTSHED_COLLECTOR_DATA"] = environ["WATTSHED_COLLECTOR_DATA"].replace(
+        "/var/lib", f"{root}/var/lib"
+    )
+    said = [flag, f"{root}{file}"]
+    return load(Config, said, {**IMAGE, **environ}, prog="wattshed-collector", prefix=PREFIX)
 
 
-def test_kubernetes_knows_every_field() -> None:
+@pytest.mark.parametrize("version", ["1.29", "1.34"])
+def test_kubernetes_knows_every_field(version: str, schemas: Callable[[str], Schemas]) -> None:
     for found in made(EVERYTHING):
         if found["kind"] != "HTTPRoute":  # a CRD of the Gateway API
-            kubernetes_validate.validate(found, "1.29", strict=True)
+            assert schemas(version).problems(found) == [], found
 
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
@@ -148,6 +163,7 @@ class TestSettings:
         told = settings(EVERYTHING, tmp_path, more)
         assert [job.name for job in told.scrape.jobs] == ["annotated-pods", "mine"]
         assert told.ingest.queue_rows == 1_000_000
+        assert told.listen == "[::]:9740"
         (slo,) = told.slo.definitions()
         assert slo.target_joules_per_outcome == 1e8
         assert told.topology.parents() != {}
@@ -261,8 +277,10 @@ class TestAround:
         assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
         assert {"ipBlock": {"cidr": "10.0.0.0/8"}} in rule["from"]
         assert {} not in rule["from"]
-        ports = [{p["port"] for p in rule["ports"]} for rule in policy["egress"]]
+        *rules, scraped = policy["egress"]
+        ports = [{p["port"] for p in rule["ports"]} for rule in rules]
         assert ports == [{53}, {8123, 9000}, {443, 6443}]
+        assert scraped == {"to": [{"namespaceSelector": {}}]}
         job = one(objects, "NetworkPolicy", "w-wattshed-migrate")["spec"]
         assert "ingress" not in job
         assert "Ingress" in job["policyTypes"]
@@ -293,6 +311,10 @@ class TestAround:
 
 HPA = {"enabled": True}
 REFUSED = [
+    (
+        {"collector": {"kubernetesDiscovery": HPA}, "networkPolicy": {"enabled": True}},
+        "networkPolicy.scrapeTargets: name what",
+    ),
     ({"collector": {"replicas": 2}}, "collector.replicas: the embedded store has one"),
     ({"collector": {"autoscaling": HPA}}, "autoscaling.enabled: the embedded store has one"),
     ({"collector": {"tls": {"enabled": True}}}, "tls.existingSecret: https needs a Secret"),

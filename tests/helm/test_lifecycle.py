@@ -117,6 +117,24 @@ def test_the_longest_name_of_a_release_is_cut_so_that_pods_can_be_made(
     helm.uninstall("r" * 53, wait="watcher", timeout=20)
 
 
+def test_a_namespace_is_made_and_helm_3_would_wait_as_well(cluster: Cluster, helm: Config) -> None:
+    made = helm.install(
+        str(CHART), "w", {}, namespace="new", create_namespace=True, wait="legacy", timeout=20
+    )
+    assert (made["status"], made["namespace"]) == ("deployed", "new")
+    assert cluster.find("StatefulSet", "new", "w-wattshed-collector") is not None
+
+
+def test_an_upgrade_whose_pods_cannot_start_is_taken_back(cluster: Cluster, helm: Config) -> None:
+    helm.install(str(CHART), "w", {}, wait="watcher", timeout=20)
+    running = held(cluster, "StatefulSet", "w-wattshed-collector")["spec"]
+    wrong = {"collector": {"tokens": {"existingSecret": "missing"}}}
+    with pytest.raises(HelmError, match="has been rolled back"):
+        helm.upgrade(str(CHART), "w", wrong, wait="watcher", timeout=3, rollback_on_failure=True)
+    assert held(cluster, "StatefulSet", "w-wattshed-collector")["spec"] == running
+    assert held(cluster, "Pod", "w-wattshed-collector-0")["status"]["phase"] == "Running"
+
+
 def test_tokens_of_ones_own_are_never_made(cluster: Cluster, helm: Config) -> None:
     told = {"collector": {"tokens": {"existingSecret": "mine"}}}
     secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}
@@ -143,6 +161,13 @@ def test_uninstalling_keeps_the_data_and_nothing_else(cluster: Cluster, helm: Co
     helm.install(str(CHART), "w", {}, wait="watcher", timeout=20)
     helm.uninstall("w", wait="watcher", timeout=20)
     assert cluster.held() == {"PersistentVolumeClaim/data-w-wattshed-collector-0"}
+
+
+def test_data_go_with_the_release_where_that_is_said(cluster: Cluster, helm: Config) -> None:
+    told = {"collector": {"persistence": {"whenDeleted": "Delete"}}}
+    helm.install(str(CHART), "w", told, wait="watcher", timeout=20)
+    helm.uninstall("w", wait="watcher", timeout=20)
+    assert cluster.held() == set()
 
 
 def test_the_migration_runs_before_anything_else_is_touched(cluster: Cluster, helm: Config) -> None:

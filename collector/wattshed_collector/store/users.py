@@ -147,9 +147,8 @@ def _grants(role: str, layout: Layout) -> list[str]:
         ]
     tables = "SELECT, INSERT, ALTER, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW"
     made = [f"GRANT{_on(layout)} CREATE DATABASE ON `{name}`.* {to}" for name in databases]
-    made.append(
-        f"GRANT{_on(layout)} SHOW DATABASES ON `default`.* {to}"
-    )  # from where it makes them
+    # Databases are made from there.
+    made.append(f"GRANT{_on(layout)} SHOW DATABASES ON `default`.* {to}")
     cluster = [*everywhere("CLUSTER"), *everywhere("REMOTE")] if layout.cluster else []
     told = _of_system(("clusters", "mutations"), layout, to)
     return [*made, *on_tables(tables, "*"), *cluster, *told]

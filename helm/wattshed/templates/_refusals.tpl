@@ -46,6 +46,9 @@
 {{- if and $collector.kubernetesDiscovery.annotatedPods (not $collector.kubernetesDiscovery.enabled) -}}
 {{- fail "collector.kubernetesDiscovery.annotatedPods: needs collector.kubernetesDiscovery.enabled, which gives the rights" -}}
 {{- end -}}
+{{- if and .Values.networkPolicy.enabled $collector.kubernetesDiscovery.enabled (not (or .Values.networkPolicy.scrapeTargets .Values.networkPolicy.extraEgress)) -}}
+{{- fail "networkPolicy.scrapeTargets: name what collector.kubernetesDiscovery may find, or the policy keeps every scrape in" -}}
+{{- end -}}
 {{- include "wattshed.clickhouse.refusals" . -}}
 {{- end -}}
 {{- end -}}

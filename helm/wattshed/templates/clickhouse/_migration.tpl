@@ -107,11 +107,18 @@ volumes:
 {{- $migration := $root.Values.migration -}}
 image: {{ include "wattshed.image" (list $root $root.Values.collector.image) }}
 imagePullPolicy: {{ $root.Values.collector.image.pullPolicy }}
+# The image's own folder is of another user where the cluster chooses whom it runs as.
+workingDir: /
 command: {{ concat (index . 1) (list "--wait" (toString (int64 $migration.waitSeconds))) | toJson }}
-{{- with $migration.extraEnv }}
 env:
+  # The image says otherwise of these two, and the environment beats the file.
+  - name: WATTSHED_COLLECTOR_DATA
+    value: {{ (include "wattshed.clickhouse.store" (list $root (index . 2)) | fromYaml).data | quote }}
+  - name: WATTSHED_COLLECTOR_LISTEN
+    value: 127.0.0.1:9740
+  {{- with $migration.extraEnv }}
   {{- tpl (toYaml .) $root | nindent 2 }}
-{{- end }}
+  {{- end }}
 resources:
   {{- toYaml $migration.resources | nindent 2 }}
 securityContext:

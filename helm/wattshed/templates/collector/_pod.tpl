@@ -51,14 +51,20 @@ volumes:
 
 {{- define "wattshed.collector.container" -}}
 {{- $collector := .Values.collector -}}
+{{- $config := include "wattshed.collector.config" . | fromJson -}}
 name: collector
 image: {{ include "wattshed.image" (list . $collector.image) }}
 imagePullPolicy: {{ $collector.image.pullPolicy }}
 args: [--config, /etc/wattshed/collector/collector.yaml]
-{{- with $collector.extraEnv }}
 env:
+  # The image sets these two, and the environment beats the file.
+  - name: WATTSHED_COLLECTOR_DATA
+    value: {{ $config.data | quote }}
+  - name: WATTSHED_COLLECTOR_LISTEN
+    value: {{ $config.listen | quote }}
+  {{- with $collector.extraEnv }}
   {{- tpl (toYaml .) $ | nindent 2 }}
-{{- end }}
+  {{- end }}
 {{- with $collector.extraEnvFrom }}
 envFrom:
   {{- tpl (toYaml .) $ | nindent 2 }}
