@@ -26,6 +26,7 @@ from tests.fixtures.engine import bed
 
 ROOT = Path(__file__).parents[1]
 LOCKED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+STATE = "--volume=/var/lib/wattshed"
 PATIENCE_S = 120.0
 
 
@@ -97,7 +98,7 @@ def start_seconds(docker: Engine, image: Image) -> tuple[float, float]:
     told = [word for pair in image.environment for word in ("--env", pair)]
     began = time.monotonic()
     container = docker(
-        "run", "--detach", *LOCKED, "--health-interval=1s", *told,
+        "run", "--detach", *LOCKED, STATE, "--health-interval=1s", *told,
         f"--publish=127.0.0.1::{image.port}", image.tag,
     )  # fmt: skip
     try:
