@@ -128,8 +128,8 @@ def wait(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def row(*cells: object) -> None:
-    print("".join(f"{cell!s:<16}" for cell in cells), flush=True)
+def row(name: str, *cells: str) -> None:
+    print(f"{name:<26}" + "".join(f"{cell:>14}" for cell in cells), flush=True)
 
 
 def main() -> None:

@@ -204,7 +204,7 @@ def test_what_was_pushed_is_still_there_after_a_restart(
     )
     start(docker, "exporter", network, *MEASURES, *push)
     soon = datetime.now(UTC) + timedelta(minutes=5)
-    until(lambda: joules(url, soon) > 0)
+    until(lambda: joules(url, soon) > 0, seconds=180)
     assert ended(docker, "exporter") == (0, False)
     assert ended(docker, "collector") == (0, False)
 
