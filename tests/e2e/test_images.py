@@ -153,6 +153,31 @@ def test_the_exporter_runs_locked_down_and_ends_well(docker: Bed, network: str) 
     assert ended(docker, "exporter") == (0, False)
 
 
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Path:
+    """A sysfs with one CPU package whose counter only root may read, as the kernel has it."""
+    zone = tmp_path / "sys/class/powercap/intel-rapl:0"
+    zone.mkdir(parents=True)
+    for name, said in (("name", "package-0"), ("max_energy_range_uj", "262143328850")):
+        (zone / name).write_text(f"{said}\n")
+    (zone / "energy_uj").write_text("123456789\n")
+    (zone / "energy_uj").chmod(0o400)
+    return tmp_path / "sys"
+
+
+@pytest.mark.parametrize(("user", "reads"), [("10001:10001", False), ("0:10001", True)])
+def test_root_without_any_capability_reads_rapl_and_keeps_its_state(
+    docker: Bed, sysfs: Path, user: str, reads: bool
+) -> None:
+    run = ("run", "--rm", *LOCKED, f"--user={user}", f"--volume={sysfs}:/host/sys:ro")
+    told = ("--env=WATTSHED_ROOTS_SYSFS=/host/sys", "--volume=/var/lib/wattshed")
+    once = ("--once", "--sources=rapl", "--interval-seconds=0.05")
+    done = docker.attempt(*run, *told, image("exporter"), *once)
+    assert (b'method="counter"' in done.stdout) is reads
+    write = ("--entrypoint=touch", image("exporter"), "/var/lib/wattshed/x")
+    assert docker.attempt(*run, *told, *write).stderr == b""
+
+
 def test_health_is_told_where_nothing_can_be_read(docker: Bed, network: str) -> None:
     start(docker, "exporter", network, "--health-retries=1", "-e", "WATTSHED_SOURCES=ipmi")
     until(lambda: health(docker, "exporter") == "unhealthy")
