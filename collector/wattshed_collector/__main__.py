@@ -6,13 +6,16 @@ import asyncio
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import load
 
-from .config import PREFIX, Config
 from .errors import StoreError
 from .redact import Redacting, redacted
+
+if TYPE_CHECKING:
+    from .config import Config
 
 EXAMPLES = (
     "wattshed-collector",
@@ -25,6 +28,10 @@ EXAMPLES = (
 
 def main() -> None:
     """Entry point of ``wattshed-collector``."""
+    try:
+        from .config import PREFIX, Config
+    except ImportError as error:
+        sys.exit(missing(error))
     try:
         config = load(
             Config,
@@ -54,11 +61,7 @@ def run(config: Config) -> int:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
             runner.run(serve(config))
     except ImportError as error:
-        print(
-            f"wattshed-collector: {error.name} is missing; pip install 'wattshed[collector]'",
-            file=sys.stderr,
-        )
-        return 1
+        return missing(error)
     except ConfigError as error:  # a file that changed since it was checked
         for problem in error.problems:
             print(f"wattshed-collector: {problem}", file=sys.stderr)
@@ -67,6 +70,15 @@ def run(config: Config) -> int:
         print(f"wattshed-collector: {redacted(str(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def missing(error: ImportError) -> int:
+    """Say which package there is not, and how to have it; return the exit code."""
+    print(
+        f"wattshed-collector: {error.name} is missing; pip install 'wattshed[collector]'",
+        file=sys.stderr,
+    )
+    return 1
 
 
 if __name__ == "__main__":

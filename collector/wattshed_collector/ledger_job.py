@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 2.0
 DROP_SECONDS = 120.0
+STOP_SECONDS = 30.0
 
 T = TypeVar("T")
 Question = Callable[[Ledger], T]
@@ -107,7 +108,8 @@ class LedgerJob:
             asked.cancel()
             raise Retryable("the ledger is at work") from None
 
-    def close(self, timeout_seconds: float = 3.0) -> None:
+    def close(self, timeout_seconds: float = STOP_SECONDS) -> None:
+        """End after the statement that runs now: the engine crashes if it is closed meanwhile."""
         self._stop.set()
         self._asked.put(None)
         self._thread.join(timeout_seconds)
