@@ -14,6 +14,9 @@ from tests.fixtures.kube_server.schemas import VERSIONS, Schemas
 from tests.helm.chart import CHART
 from tests.helm.releases import NAMES, pods, release, values
 
+# Helm looks once a second whether what it waits for is there.
+pytestmark = pytest.mark.e2e
+
 LINUX = {"kubernetes.io/os": "linux"}
 NODES = {
     "cpu": LINUX,

@@ -16,6 +16,9 @@ from tests.helm.chart import CHART
 from tests.helm.releases import values
 from tests.helm.test_installs import give
 
+# Helm looks once a second whether what it waits for is there.
+pytestmark = pytest.mark.e2e
+
 Json = dict[str, Any]
 TOKENS = "w-wattshed-tokens"
 FIXED = {
@@ -133,16 +136,6 @@ def test_an_upgrade_whose_pods_cannot_start_is_taken_back(cluster: Cluster, helm
         helm.upgrade(str(CHART), "w", wrong, wait="watcher", timeout=3, rollback_on_failure=True)
     assert held(cluster, "StatefulSet", "w-wattshed-collector")["spec"] == running
     assert held(cluster, "Pod", "w-wattshed-collector-0")["status"]["phase"] == "Running"
-
-
-def test_tokens_of_ones_own_are_never_made(cluster: Cluster, helm: Config) -> None:
-    told = {"collector": {"tokens": {"existingSecret": "mine"}}}
-    secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}
-    secret["stringData"] = dict.fromkeys(("ingest", "read", "metrics", "admin"), "x" * 40)
-    cluster.store.create(cluster.key("Secret", "mine", "energy"), secret)
-    helm.install(str(CHART), "w", told, wait="watcher", timeout=20)
-    assert f"Secret/{TOKENS}" not in cluster.held()
-    assert cluster.controllers.events == []
 
 
 def test_two_releases_live_side_by_side(cluster: Cluster, helm: Config) -> None:
