@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from tests.fixtures.published import DATA
-from tests.fixtures.stores import Stores
+from tests.fixtures.stores import Stores, in_memory
 
 # How long one example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("wattshed", deadline=None)
@@ -66,10 +66,12 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
-    """Return migrated stores to copy; the workers of one run share them."""
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """Give migrated stores to copy; the workers of one run share them."""
     base = tmp_path_factory.getbasetemp()
-    return Stores((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "stores")
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with in_memory() as memory:
+        yield Stores(shared / "stores", memory)
 
 
 @pytest.fixture(scope="session")
