@@ -44,7 +44,7 @@ def test_it_is_asked_over_http_and_by_command(
         assert len(lines) == len(BURNS)
         url = ["--url", running.url]
         assert _status("slo", "check", *url) == 0
-        assert _status("slo", "check", "b", *url) == 2
+        assert _status("slo", "check", "b", *url) == _status("slo", "explain", "b", *url) == 2
         assert _status("slo", "list", *url) == _status("slo", "explain", "a", *url) == 0
     said = capsys.readouterr().out
     assert "at most 2.00 J for each token" in said
