@@ -53,6 +53,21 @@ FLUSH_STEP_SECONDS = 0.25
 ONCE_SECONDS = 10.0
 SETTLED_SECONDS = 30.0
 
+OTHER_PROGRAMS = ("WATTSHED_COLLECTOR_", "WATTSHED_TEST_")
+SIBLINGS = frozenset(
+    f"WATTSHED_{name}"
+    for name in (
+        # the client of programs: wattshed.place
+        *("OUTCOMES_URL", "OUTCOMES_TOKEN", "OUTCOMES_USER", "OUTCOMES_PASSWORD"),
+        *("OUTCOMES_CA_FILE", "WORKLOAD", "CLUSTER"),
+        # the wattshed command
+        *("TOKEN", "TOKEN_FILE", "CA_FILE", "GRAFANA_TOKEN", "DATA"),
+        # Slurm's prolog and epilog
+        "JOB_MAP",
+    )
+)
+"""What else on a node may be told by variables that begin as ours do; a misspelt one is no such."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the exporter until a signal or the end of every source; return the exit status."""
@@ -72,7 +87,8 @@ def start(argv: Sequence[str]) -> int:
         prog=PROG,
         description=DESCRIPTION,
         epilog_examples=EXAMPLES,
-        other_prefixes=("WATTSHED_COLLECTOR_",),
+        other_prefixes=OTHER_PROGRAMS,
+        others=SIBLINGS,
     )
     logging.basicConfig(
         stream=sys.stderr,

@@ -74,13 +74,12 @@ def read(body: bytes, doubt: Doubt, now_ms: int, key: str = "") -> Said:
     Raises:
         Unreadable: where it is no list of objects, or none of them can be used.
     """
-    items = _items(body)
     workloads: dict[str, Workload] = {}
     outcomes: list[Outcome] = []
     rejected: Counter[str] = Counter()
     problems: list[str] = []
     whose = []
-    for number, item in enumerate(items):
+    for number, item in enumerate(items(body)):
         try:
             workload, found = _taken(item, doubt, now_ms, f"{key}#{number}" if key else "")
         except Bad as bad:
@@ -100,15 +99,16 @@ def read(body: bytes, doubt: Doubt, now_ms: int, key: str = "") -> Said:
     return Said(batch, tuple(whose), told)
 
 
-def _items(body: bytes) -> list[Any]:
+def items(body: bytes) -> list[Any]:
+    """Return what a body of JSON lists, one object as a list of one. Raises Unreadable."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Unreadable([f"the body is not JSON: {error}"]) from error
-    items = [document] if isinstance(document, dict) else document
-    if not isinstance(items, list) or not items:
+    found = [document] if isinstance(document, dict) else document
+    if not isinstance(found, list) or not found:
         raise Unreadable(["the body must be a JSON object or a list of them"])
-    return items
+    return found
 
 
 def _bounded(problems: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 import types
 import typing
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -109,11 +109,12 @@ def load(
     description: str = "",
     epilog_examples: Sequence[str] = (),
     other_prefixes: Sequence[str] = (),
+    others: Collection[str] = (),
 ) -> T:
     """Build ``cls`` from the file, the environment and the flags.
 
     ``--help`` and ``--version`` print and leave with status 0. Variables that begin with one of
-    ``other_prefixes`` belong to another program.
+    ``other_prefixes``, or are one of ``others``, belong to another program.
 
     Raises:
         ConfigError: with every problem that there is, each one sentence.
@@ -125,7 +126,7 @@ def load(
     if "--version" in argv:
         print(f"{prog} {__version__}")
         raise SystemExit(0)
-    return _Loader(table, prefix, other_prefixes).load(cls, argv, environ)
+    return _Loader(table, prefix, other_prefixes, others).load(cls, argv, environ)
 
 
 def load_or_exit(
@@ -149,11 +150,16 @@ class _Loader:
     """Gathers values and problems; one per call of ``load``."""
 
     def __init__(
-        self, table: Sequence[Option], prefix: str, other_prefixes: Sequence[str] = ()
+        self,
+        table: Sequence[Option],
+        prefix: str,
+        other_prefixes: Sequence[str] = (),
+        others: Collection[str] = (),
     ) -> None:
         self.table = table
         self.prefix = prefix
         self.other_prefixes = tuple(other_prefixes)
+        self.others = frozenset(others)
         self.by_key = {o.key: o for o in table}
         self.values: dict[str, object] = {}
         self.origins: dict[str, str] = {}
@@ -220,6 +226,7 @@ class _Loader:
             elif (
                 name.startswith(start)
                 and name != start + "CONFIG"
+                and name not in self.others
                 and not name.startswith(self.other_prefixes)
                 and not SERVICE_LINK.search(name)
             ):

@@ -78,7 +78,7 @@ def process(server: str, folder: Path) -> Iterator[Process]:
 
 def asked(url: str, body: bytes | None = None) -> bytes:
     told = {"Content-Type": "application/x-protobuf"} if body else {}
-    with urllib.request.urlopen(urllib.request.Request(url, body, told), timeout=20) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, body, told), timeout=120) as answer:
         return bytes(answer.read())
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,12 +27,16 @@ from wattshed_exporter.model import (
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed, Charged
 
+T = TypeVar("T")
+
 BASE = 1_768_471_200_000
 HOUR, MINUTE = 3_600_000, 60_000
 FEW = settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-"""Every example runs the ledger of the real engine."""
+"""Every example runs the ledger of the real engine, which costs the same for several devices."""
+AT_ONCE = 4
+"""Devices of one example; they have nothing in common."""
 
 TIMES = st.lists(
     st.one_of(st.integers(1, 3 * HOUR), st.sampled_from([HOUR, HOUR - 1, HOUR + 1, 2 * HOUR])),
@@ -95,19 +99,23 @@ def charges_of(bed: Bed, device: str, table: str = "charge_1h") -> Charged:
     return {(t, 0, w, c): paid for (t, _, w, c), paid in found.items()}
 
 
+def several(one: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
+    return st.lists(one, min_size=AT_ONCE, max_size=AT_ONCE)
+
+
 @FEW
-@given(meters(), holders())
+@given(several(st.tuples(meters(), holders())))
 def test_charges_add_up_to_what_was_measured(
-    shared_bed: Bed, ticks: list[Tick], held: list[Allocation]
+    shared_bed: Bed, devices: list[tuple[list[Tick], list[Allocation]]]
 ) -> None:
     shared_bed.clean()
-    ledger_of(shared_bed, of("d", ticks, held))
-    measured: dict[int, float] = {}
-    for (t, _, _, _), (joules, _) in shared_bed.measured().items():
-        measured[t] = measured.get(t, 0.0) + (joules or 0.0)
-    charged: dict[int, float] = {}
-    for (t, _, _, _), (joules, _) in shared_bed.charged().items():
-        charged[t] = charged.get(t, 0.0) + joules
+    ledger_of(shared_bed, *(of(f"d{n}", *told) for n, told in enumerate(devices)))
+    measured: dict[tuple[int, int], float] = {}
+    for (t, device, _, _), (joules, _) in shared_bed.measured().items():
+        measured[t, device] = measured.get((t, device), 0.0) + (joules or 0.0)
+    charged: dict[tuple[int, int], float] = {}
+    for (t, device, _, _), (joules, _) in shared_bed.charged().items():
+        charged[t, device] = charged.get((t, device), 0.0) + joules
         assert joules >= 0
     assert charged == pytest.approx(
         {t: j for t, j in measured.items() if t in charged}, rel=1e-9, abs=1e-12
@@ -120,31 +128,40 @@ def test_charges_add_up_to_what_was_measured(
 
 
 @FEW
-@given(meters(), holders(), st.data())
+@given(several(st.tuples(meters(), holders())), st.data())
 def test_any_delivery_gives_the_same_ledger(
-    shared_bed: Bed, ticks: list[Tick], held: list[Allocation], data: st.DataObject
+    shared_bed: Bed, devices: list[tuple[list[Tick], list[Allocation]]], data: st.DataObject
 ) -> None:
     shared_bed.clean()
-    shuffled = data.draw(st.permutations([*ticks, *ticks[:3]]))
-    cut = data.draw(st.integers(0, len(shuffled)))
-    ledger_of(shared_bed, of("a", ticks, held), of("b", shuffled[:cut]))
-    ledger_of(shared_bed, of("b", shuffled[cut:]), of("b", [], held), of("b", shuffled[:2], held))
-    same(charges_of(shared_bed, "a"), charges_of(shared_bed, "b"))
-    same(charges_of(shared_bed, "a", "charge_1m"), charges_of(shared_bed, "b", "charge_1m"))
+    first, then = [], []
+    for n, (ticks, held) in enumerate(devices):
+        shuffled = data.draw(st.permutations([*ticks, *ticks[:3]]))
+        cut, b = data.draw(st.integers(0, len(shuffled))), f"b{n}"
+        first += [of(f"a{n}", ticks, held), of(b, shuffled[:cut])]
+        then += [of(b, shuffled[cut:]), of(b, [], held), of(b, shuffled[:2], held)]
+    ledger_of(shared_bed, *first)
+    ledger_of(shared_bed, *then)
+    for table in ("charge_1h", "charge_1m"):
+        for n in range(len(devices)):
+            same(charges_of(shared_bed, f"a{n}", table), charges_of(shared_bed, f"b{n}", table))
 
 
 @FEW
-@given(holders(), st.integers(1, 3 * HOUR - 1))
+@given(several(st.tuples(holders(), st.integers(1, 3 * HOUR - 1))))
 def test_a_reading_more_or_less_conserves_energy(
-    shared_bed: Bed, held: list[Allocation], at: int
+    shared_bed: Bed, devices: list[tuple[list[Allocation], int]]
 ) -> None:
     """A counter read more often says no more and no less."""
     shared_bed.clean()
     coarse = [counter(0, 0), counter(3 * HOUR, 10**12)]
-    fine = [*coarse, counter(at, 10**12 * at // (3 * HOUR))]
-    ledger_of(shared_bed, of("a", coarse, held), of("b", fine, held))
-    assert total(charges_of(shared_bed, "a")) == pytest.approx(10**6, rel=1e-9)
-    assert total(charges_of(shared_bed, "b")) == pytest.approx(10**6, rel=1e-9)
+    batches = []
+    for n, (held, at) in enumerate(devices):
+        fine = [*coarse, counter(at, 10**12 * at // (3 * HOUR))]
+        batches += [of(f"a{n}", coarse, held), of(f"b{n}", fine, held)]
+    ledger_of(shared_bed, *batches)
+    for batch in batches:
+        (device,) = batch.devices
+        assert total(charges_of(shared_bed, device.key)) == pytest.approx(10**6, rel=1e-9)
 
 
 def counter(at: int, energy_uj: int) -> Tick:

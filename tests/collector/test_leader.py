@@ -233,8 +233,8 @@ def test_one_that_is_not_enabled_answers_and_never_runs(bed: Bed) -> None:
     bed.write(Batch(ticks=(energy(0, 0), energy(60, 600))))
     job = LedgerJob(lambda: Shards(bed.store.client()), KEEP, Telemetry(), 0.01, enabled=False)
     try:
-        assert job.ask(lambda ledger: len(ledger.policies().rows)).result(30) == 0
-        assert job.ask(lambda ledger: len(ledger.run())).result(30) == 1
+        assert job.ask(lambda ledger: len(ledger.policies().rows)).result(120) == 0
+        assert job.ask(lambda ledger: len(ledger.run())).result(120) == 1
         assert (job.last_run, job.leads) == (None, False)
     finally:
         job.close()

@@ -62,7 +62,7 @@ class Site:
     def post(self, path: str, document: Any) -> None:
         body, kind = json.dumps(document).encode(), {"Content-Type": "application/json"}
         request = urllib.request.Request(self.collector + path, body, kind)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             assert answer.status == 200
 
 

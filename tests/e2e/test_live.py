@@ -107,7 +107,7 @@ class Node:
 
     def scrape(self) -> Series:
         """Return the counters of workloads; a scrape beside Prometheus' own hides what it sees."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=120) as answer:
             body = answer.read().decode()
         found: Series = {}
         for family in text_string_to_metric_families(body):
@@ -133,7 +133,7 @@ class Node:
         self._burner.join()
         with self._process as process:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(120) == 0
 
     def _burn(self) -> None:
         while not self._done.wait(0.05):
@@ -209,7 +209,7 @@ class Prometheus:
         """Return the result; none while it still starts."""
         url = f"{self._url}?{urllib.parse.urlencode({'query': expression})}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=120) as answer:
                 return list(json.load(answer)["data"]["result"])
         except urllib.error.HTTPError as error:
             if error.code == 503:

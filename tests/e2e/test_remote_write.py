@@ -104,7 +104,7 @@ def prometheus(folder: Path, config: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def until(value: Callable[[], object], wanted: object, folder: Path, seconds: float = 40) -> None:

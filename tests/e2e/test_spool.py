@@ -133,7 +133,7 @@ def collector(folder: Path) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 Rows = dict[tuple[object, ...], tuple[float, float]]

@@ -38,7 +38,7 @@ port, folder, first = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
 class Line(Client):
     def __init__(self):
-        super().__init__(HTTPConnection("127.0.0.1", port, timeout=5))
+        super().__init__(HTTPConnection("127.0.0.1", port, timeout=120))
 
     def insert_native(self, insert):
         sql = f"INSERT INTO {insert.table} ({', '.join(insert.columns)}) FORMAT Native"
@@ -147,7 +147,7 @@ class Run:
             self.last = line.strip()
 
     def wait_for(self, acknowledged: int) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while len(self.acknowledged) < acknowledged:
             assert self.process.poll() is None
             assert time.monotonic() < end, "nothing is acknowledged"

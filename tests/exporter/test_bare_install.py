@@ -84,5 +84,5 @@ def test_it_loads_no_more_than_it_needs(bare: dict[str, object]) -> None:
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_the_command_line_works(flag: str) -> None:
     code = f"{BLOCK}\nfrom wattshed_exporter.__main__ import main\nmain([{flag!r}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

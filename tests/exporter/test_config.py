@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from wattshed.place import told_access
+from wattshed_exporter.__main__ import OTHER_PROGRAMS, SIBLINGS
 from wattshed_exporter.config import Config, parse_listen
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import Option, documentation, load, options
 from wattshed_exporter.sources import SOURCES
 from wattshed_exporter.web.file import read
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(*argv: str, **environ: str) -> Config:
@@ -205,3 +211,26 @@ def test_the_examples_of_the_readme_are_accepted(tmp_path: Path) -> None:
 def test_every_option_has_a_meaning_and_the_manual_is_the_same_on_every_machine() -> None:
     assert all(o.help.endswith(".") for o in options(Config))
     assert "`the host's name`" in documentation(Config)
+
+
+def test_what_other_programs_of_a_node_are_told_is_no_mistake() -> None:
+    """The client reads its address and workload, the command its token, Slurm's prolog its map."""
+    told = dict.fromkeys(SIBLINGS - {"WATTSHED_CLUSTER"}, "x")
+    told |= {"WATTSHED_COLLECTOR_DATA": "x", "WATTSHED_TEST_CACHE": "x"}
+    how: dict[str, Any] = {"other_prefixes": OTHER_PROGRAMS, "others": SIBLINGS}
+    assert load(Config, [], told, prog="p", **how) == Config()
+    misspelt = ("WATTSHED_OUTCOMES_SOKET", "WATTSHED_OUTCOMES_URLS", "WATTSHED_WORKLOADS")
+    for name in misspelt:
+        with pytest.raises(ConfigError, match=f"unknown environment variable {name}"):
+            load(Config, [], {name: "x"}, prog="p", **how)
+
+
+def test_each_of_them_is_read_by_a_program() -> None:
+    access = told_access({name: name for name in SIBLINGS})
+    read = {access.token, access.user, access.password, access.ca_file}
+    for folder in ("exporter/wattshed", "exporter/slurm", "collector/wattshed_collector/cli"):
+        for file in (ROOT / folder).rglob("*.*"):
+            if file.suffix in (".py", ".sh"):
+                read |= set(re.findall("WATTSHED_[A-Z_]+", file.read_text(encoding="utf-8")))
+    tests = set(re.findall("WATTSHED_[A-Z_]+", (ROOT / "tests/fixtures/published.py").read_text()))
+    assert read | tests >= SIBLINGS

@@ -44,10 +44,10 @@ def exporter(*argv: str, **environ: str) -> subprocess.Popen[str]:
 
 def get(url: str) -> tuple[int, str]:
     """Fetch a page of an exporter that may still be starting."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=120) as response:
                 return response.status, response.read().decode()
         except OSError:
             if time.monotonic() > until:
@@ -90,7 +90,7 @@ def test_it_serves_until_it_is_told_to_stop(running: subprocess.Popen[str], port
     assert 'node="n1"' in body
     began = time.monotonic()
     running.send_signal(signal.SIGTERM)
-    _, said = running.communicate(timeout=5)
+    _, said = running.communicate(timeout=120)
     assert time.monotonic() - began < 2
     assert running.returncode == 0
     assert "Traceback" not in said
@@ -105,7 +105,7 @@ def test_an_interrupt_stops_it_too_even_while_the_collector_is_away(port: int) -
     get(f"http://127.0.0.1:{port}/healthz")
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=5)
+    _, said = process.communicate(timeout=120)
     assert time.monotonic() - began < 2
     assert process.returncode == 0
     assert "cannot be reached" in said
@@ -113,7 +113,7 @@ def test_an_interrupt_stops_it_too_even_while_the_collector_is_away(port: int) -
 
 def told(url: str, line: str) -> str:
     """Return the page once it holds a line."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while line not in (body := get(url)[1]):
         assert time.monotonic() < until, f"{line} is not in\n{body}"
         time.sleep(0.02)
@@ -141,7 +141,7 @@ def test_a_driver_can_be_unloaded_between_two_signals(
         body = told(metrics, 'wattshed_source_up{source="nvml"} 1.0')
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=5)
+        _, said = process.communicate(timeout=120)
     assert 'wattshed_source_errors_total{reason="counter_reset",source="nvml"} 1.0' in body
     assert body.count("wattshed_source_errors_total{") == 1
     assert "source nvml: released" in said
@@ -153,7 +153,7 @@ def test_a_replay_ends_by_itself_once_all_is_handed_over(recording: Path) -> Non
     process = exporter(
         "--sources=replay", f"--replay.file={recording}", "--stdout", "--web.listen-address="
     )
-    out, said = process.communicate(timeout=10)
+    out, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
     ticks = [json.loads(line) for line in out.splitlines()]
     assert len(ticks) == 10
@@ -199,7 +199,7 @@ def test_a_stalled_reader_of_standard_output_holds_up_nothing() -> None:
     assert json.loads(process.stdout.readline())
     time.sleep(1.0)  # while the pipe fills, which nobody reads
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=120) == 0
     process.communicate()
 
 
@@ -223,7 +223,7 @@ def test_a_state_dir_that_cannot_be_made_does_not_stop_the_exporter(tmp_path: Pa
 def test_an_address_in_use_is_told_plainly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = exporter(f"--web.listen-address=127.0.0.1:{taken.getsockname()[1]}")
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 2
     assert said.endswith("Address already in use\n")
     assert said.startswith("wattshed-exporter: web.listen_address: 127.0.0.1:")
@@ -308,7 +308,7 @@ def test_once_can_be_interrupted() -> None:
     assert process.stderr is not None
     assert "devices: 1" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=5)
+    _, said = process.communicate(timeout=120)
     assert (process.returncode, said) == (0, "")
 
 

@@ -396,13 +396,13 @@ class TestDeadline:
         def hang() -> Sample:
             sample = source.powers()
             began.set()
-            assert go_on.wait(5)
+            assert go_on.wait(120)
             return sample
 
         source.script.append(hang)
         thread = threading.Thread(target=worker.step)
         thread.start()
-        assert began.wait(5)
+        assert began.wait(120)
         yield worker, go_on
         go_on.set()
         thread.join()
@@ -443,7 +443,7 @@ class TestDeadline:
         time_.seconds += 6
         worker.watch()
         go_on.set()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 120
         while not worker.up and time.monotonic() < until:
             time.sleep(0.001)
         assert [t.ts_ms for t in kept.ticks if not t.gap] == [1_000_000, 1_001_000]
@@ -584,13 +584,13 @@ class TestFallback:
 
         def hang() -> Sequence[Device]:
             began.set()
-            assert go_on.wait(5)
+            assert go_on.wait(120)
             return found()
 
         meter.source.discover = hang  # type: ignore[method-assign]
         thread = threading.Thread(target=meter.step)
         thread.start()
-        assert began.wait(5)
+        assert began.wait(120)
         time_.seconds += 6
         meter.watch()
         assert spare.step() == 0.0

@@ -185,8 +185,8 @@ def test_closing_ends_a_survey(bench: Bench, spool: Disk) -> None:
 
     survey = threading.Thread(target=again.open, args=(stop,))
     survey.start()
-    assert seen.wait(10)
+    assert seen.wait(120)
     again.close()  # does not wait for it
     goes_on.set()
-    survey.join(10)
+    survey.join(120)
     assert asked == [1]

@@ -118,7 +118,7 @@ assert serve(config, build_sampler(config, [], telemetry), telemetry) is None
 telemetry.add("wattshed_source_reads_total", 1, "estimate")
 print(*sorted(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert "wattshed_exporter.telemetry" in loaded

@@ -485,7 +485,7 @@ class TestRelease:
 
         thread = threading.Thread(target=sampler.run, args=(wait,))
         thread.start()
-        assert read.wait(5)
+        assert read.wait(120)
         sampler.release()
         until = threading.Event()
         for _ in range(500):
@@ -495,7 +495,7 @@ class TestRelease:
         assert (meter.closed, recording.closed) == (1, 0)
         assert [w.released for w in sampler.workers] == [True, False]
         stop.set()
-        thread.join(5)
+        thread.join(120)
         assert (meter.closed, recording.closed) == (2, 1)
 
 

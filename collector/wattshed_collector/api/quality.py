@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,29 @@ NAMED = {
     "cache": TIMES | {"by"},
 }
 """What each view can be asked."""
+MEASURED = ("score", "better", "at_s", "kind", "samples", "note", "measurements")
+CALIBRATED = (
+    *("better", "calibrated_at_s", "calibration_score", "latest_at_s", "latest_score"),
+    *("scores_since", "change_ratio", "drift_ratio", "days_since_calibration", "state"),
+)
+COMPARED = (
+    *("outcome", "count", "active_joules", "loaded_joules", "before_joules"),
+    *("joules_per_outcome_active", "joules_per_outcome_loaded", "uncertainty_joules"),
+    *("active_uncertainty_joules", "low", "high", "active_low", "active_high", "state"),
+    *("metric", "score", "better", "scored_at_s", "verdict", "saved_joules_per_outcome"),
+    *("is_clear", *(f"best_{column}" for column in quality.WAY)),
+)
+AVOIDED = (
+    *("method", "cached_tokens", "computed_tokens", "output_tokens", "active_joules"),
+    *("least_avoided_joules", "most_avoided_joules", "blended_joules"),
+)
+HEADERS = {
+    "scores": (*quality.KEY, *MEASURED),
+    "drift": (*quality.KEY, *CALIBRATED),
+    "pareto": (*quality.WAY, *COMPARED),
+    "cache": AVOIDED,
+}
+"""Names of each view's columns, of ``cache`` those after the groups: CSV without rows has them."""
 
 OPERATIONS = (
     Operation(
@@ -99,7 +122,9 @@ class QualityApi:
             raise InvalidInput(f"format={form!r}: choose one of {', '.join(FORMATS)}", "format")
         answer = await self._reader.ask(ask, view, query, self._longest_seconds)
         if form == "csv":
-            return web.Response(text=_csv(answer.rows), content_type="text/csv")
+            groups = _groups(query) if view == "cache" else ()
+            names = (*groups, *HEADERS[view])
+            return web.Response(text=_csv(names, answer.rows), content_type="text/csv")
         document: dict[str, Any] = {"view": view, "rows": answer.rows}
         if answer.window:
             document["window"] = dict(zip(("start", "end"), answer.window, strict=True))
@@ -136,15 +161,17 @@ def _pareto(client: Client, query: Mapping[str, str], span: tuple[int, int]) -> 
 
 def _cache(client: Client, query: Mapping[str, str], span: tuple[int, int]) -> Answer:
     hours = span[0] - span[0] % quality.HOUR_S, span[1]
-    by = tuple(filter(None, query.get("by", "workload").split(",")))
-    return Answer(quality.cache_effect(client, by, *hours), hours)
+    return Answer(quality.cache_effect(client, _groups(query), *hours), hours)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
+def _groups(query: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, query.get("by", "workload").split(","))))
+
+
+def _csv(names: Sequence[str], rows: list[dict[str, Any]]) -> str:
     """Return a line of names and one per row (RFC 4180); what is not known is empty."""
     out = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(out, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(out, names)
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue()

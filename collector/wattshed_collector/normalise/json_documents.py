@@ -9,7 +9,6 @@ Times are RFC 3339 or Unix seconds.
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from wattshed_collector.expected_idle import LONGEST_S, Expected
 from wattshed_collector.factor import Factor
 from wattshed_collector.quality import BETTER, KINDS, Score
 from wattshed_exporter.model import Allocation, Batch, Doubtful, Workload
+from wattshed_exporter.outcome_document import Unreadable, items
 from wattshed_exporter.semconv import WORKLOAD_ATTRIBUTES
 
 from .allocations import doubt
@@ -249,12 +249,9 @@ def expected(body: bytes, now_s: float) -> list[Expected]:
 
 def _each(body: bytes, read: Callable[[str, Json, list[str]], T]) -> list[T]:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Problems([f"the body is not JSON: {error}"]) from error
-    records = [document] if isinstance(document, dict) else document
-    if not isinstance(records, list) or not records:
-        raise Problems(["the body must be a JSON object or a list of them"])
+        records = items(body)
+    except Unreadable as unreadable:
+        raise Problems(unreadable.problems) from unreadable
     problems: list[str] = []
     found = []
     for number, said in enumerate(records):

@@ -258,7 +258,7 @@ class TestOtlp:
 class TestRemoteWrite:
     def write(self, collector: Running, *samples: Sample) -> int:
         body = bytes(cramjam.snappy.compress_raw(write_request([time_series(s) for s in samples])))
-        connection = http.client.HTTPConnection(collector.host, collector.port, timeout=20)
+        connection = http.client.HTTPConnection(collector.host, collector.port, timeout=120)
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
         try:
             connection.request("POST", "/api/v1/write", body, headers)
@@ -288,7 +288,7 @@ class TestRemoteWrite:
         assert times == [NOW_MS - 2000, NOW_MS - 1000, NOW_MS]
 
     def test_version_2_is_refused_by_its_header_alone(self, collector: Running) -> None:
-        connection = http.client.HTTPConnection(collector.host, collector.port, timeout=20)
+        connection = http.client.HTTPConnection(collector.host, collector.port, timeout=120)
         headers = {
             "Content-Type": "application/x-protobuf",
             "X-Prometheus-Remote-Write-Version": "2.0.0",

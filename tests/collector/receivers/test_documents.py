@@ -295,6 +295,22 @@ class TestScores:
         assert answer.status == 400
         assert answer.json["error"]
 
+    @pytest.mark.parametrize(
+        ("query", "first", "last"),
+        [
+            ("view=scores&metric=none", "ai_model", "measurements"),
+            ("view=drift&metric=none", "ai_model", "state"),
+            ("view=pareto&metric=none&outcome=none", "ai_model", "best_hardware"),
+            ("view=cache&by=team,site,team", "team,site", "blended_joules"),
+        ],
+    )
+    def test_without_rows_csv_has_its_names(
+        self, collector: Running, query: str, first: str, last: str
+    ) -> None:
+        (names,) = collector.get(f"/v1/quality?format=csv&{query}").body.decode().splitlines()
+        assert names.startswith(f"{first},")
+        assert names.endswith(f",{last}")
+
     def test_the_command_line_says_what_drifted(
         self, collector: Running, capsys: pytest.CaptureFixture[str]
     ) -> None:

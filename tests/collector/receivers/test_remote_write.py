@@ -63,7 +63,7 @@ def message(name: str, values: Values, **labels: str) -> bytes:
 def write(collector: Running, body: bytes, **headers: str) -> Answer:
     from tests.collector.conftest import Answer
 
-    connection = http.client.HTTPConnection(collector.host, collector.port, timeout=20)
+    connection = http.client.HTTPConnection(collector.host, collector.port, timeout=120)
     told = {**HEADERS, **{name.replace("_", "-"): text for name, text in headers.items()}}
     try:
         connection.request("POST", "/api/v1/write", body, told)

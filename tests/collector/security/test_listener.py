@@ -83,7 +83,7 @@ class Guarded:
         if pair is not None:
             context.load_cert_chain(pair.cert, pair.key)
         host, port = self.running.host, self.running.port
-        with closing(http.client.HTTPSConnection(host, port, timeout=20, context=context)) as to:
+        with closing(http.client.HTTPSConnection(host, port, timeout=120, context=context)) as to:
             to.request(method, path, body, told)
             answer = to.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
@@ -260,7 +260,7 @@ def test_slow_heads_and_bodies_are_hung_up(guarded: Guarded) -> None:
     def says(raw: bytes) -> bytes:
         where = guarded.running.host, guarded.running.port
         with (
-            socket.create_connection(where, timeout=20) as plain,
+            socket.create_connection(where, timeout=120) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as to,
         ):
             to.sendall(raw)
@@ -286,7 +286,7 @@ def test_old_tls_is_not_spoken(guarded: Guarded) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     where = guarded.running.host, guarded.running.port
     with (
-        socket.create_connection(where, timeout=20) as plain,
+        socket.create_connection(where, timeout=120) as plain,
         pytest.raises((ssl.SSLError, ConnectionError)),
     ):
         context.wrap_socket(plain, server_hostname="127.0.0.1")
@@ -301,7 +301,7 @@ def test_nobody_comes_back_on_an_old_session(guarded: Guarded, newest: ssl.TLSVe
     where = guarded.running.host, guarded.running.port
     for _ in range(2):
         with (
-            socket.create_connection(where, timeout=20) as plain,
+            socket.create_connection(where, timeout=120) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as told,
         ):
             told.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -364,7 +364,7 @@ def test_files_that_change_count_without_a_restart(guarded: Guarded) -> None:
         ("authority.pem", again.pair.cert),
     ):
         os.replace(fresh, guarded.folder / name)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         try:
             # The client trusts the file that was replaced as well, so only the new one will do.

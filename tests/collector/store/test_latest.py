@@ -127,9 +127,9 @@ def test_what_could_not_be_written_comes_with_the_next() -> None:
     sink = Failing()
     writer = Writer(no_client, sink=sink, window_seconds=0.0, latest_seconds=3600.0, share=1.0)
     for n in range(3):
-        writer.submit(Batch(), (one(7, BASE + n),)).result(10)
+        writer.submit(Batch(), (one(7, BASE + n),)).result(120)
     sink.is_away = False
-    writer.submit(Batch(), (one(8, BASE),)).result(10)
+    writer.submit(Batch(), (one(8, BASE),)).result(120)
     writer.close()
     assert sink.written[:3] == [{"tick": 1, "latest": 1}, {"tick": 1}, {"tick": 1}]
     assert sum(tables.get("latest", 0) for tables in sink.written[3:]) == 2

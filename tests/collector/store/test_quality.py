@@ -8,9 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
+from wattshed_collector.config import Quality
+from wattshed_collector.numerics_watch import NumericsWatch
 from wattshed_collector.quality import Score
 from wattshed_collector.store import quality
+from wattshed_collector.store.read import Reader
+from wattshed_collector.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
@@ -95,3 +101,29 @@ def test_a_measurement_said_again_replaces_itself_and_null_takes_it_back(bed: Be
     assert (row["score"], row["measurements"], row["kind"]) == (0.35, 1, "score")
     quality.put(bed.client, [later(0.9), replace(later(0.3), score=None)], 1.0)
     assert quality.scores(bed.client) == []
+
+
+async def test_scrapes_are_told_what_became_of_calibrations(bed: Bed) -> None:
+    quality.put(bed.client, [CALIBRATED, later(0.3)], time.time())
+    telemetry, reader = Telemetry(), Reader(bed.store.client)
+    try:
+        now_s = NOW_MS / 1000
+        watch = NumericsWatch(reader, Quality(drift_ratio=0.1), telemetry, lambda: now_s)
+        await reader.ask(watch.look)
+    finally:
+        reader.close()
+    said = {
+        sample.name.removeprefix("wattshed_collector_"): sample
+        for family in text_string_to_metric_families(generate_latest(telemetry.registry).decode())
+        for sample in family.samples
+        if "numerics" in family.name or "calibration" in family.name
+        if sample.labels.get("state", "drifted") == "drifted"
+    }
+    assert {name: sample.value for name, sample in said.items()} == {
+        "numerics": 1.0,
+        "numerics_drift_ratio": pytest.approx(0.25),
+        "numerics_drift_limit_ratio": 0.1,
+        "calibration_age_seconds": pytest.approx(10 * 86_400),
+        "calibration_limit_seconds": Quality().calibration_days * 86_400,
+    }
+    assert set(said["numerics_drift_ratio"].labels.values()) >= {"llama", "fp8", "rouge-l"}

@@ -24,7 +24,7 @@ KEEP_ALL = Layout(raw_days=0, minute_days=0)
 
 
 def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not done():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wattshed_collector.api.quality import HEADERS
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.quality import Score
 from wattshed_collector.store import quality
@@ -67,6 +68,7 @@ def hour(shared_bed: Bed) -> Bed:
 
 def test_ways_are_compared_by_sums_and_scores(hour: Bed) -> None:
     rows = quality.pareto(hour.client, "token_out", "rouge-l", *WINDOW)
+    assert {tuple(row) for row in rows} == {HEADERS["pareto"]}
     assert [(r["ai_model"], r["precision"], r["verdict"]) for r in rows] == [
         ("other", "fp8", "no_score"),
         ("llama", "int4", "front"),
@@ -95,6 +97,7 @@ def test_the_scores_of_a_workload_are_its_own(hour: Bed) -> None:
 
 def test_where_a_server_only_fills_what_a_cache_avoided_is_known(hour: Bed) -> None:
     found = quality.cache_effect(hour.client, ["workload"], *WINDOW)
+    assert {tuple(row) for row in found} == {("workload", *HEADERS["cache"])}
     rows = {row["workload"]: row for row in found}
     avoided = pytest.approx(1000 * 300 * HOUR / 3000, rel=1e-9)
     fill, both, emit = (rows[name] for name in ("fill", "both", "emit"))

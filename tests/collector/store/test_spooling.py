@@ -112,14 +112,14 @@ def rig(bed: Bed, front: Front, tmp_path: Path) -> Iterator[Rig]:
 
 
 def until_empty(sink: Spooling) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not sink.spool.empty:
         assert time.monotonic() < end, "the spool was not drained"
         time.sleep(0.005)
 
 
 def until_nothing_is_aside(sink: Spooling) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while sink.spool.level().aside:
         assert time.monotonic() < end, "what was set aside was not taken"
         time.sleep(0.005)

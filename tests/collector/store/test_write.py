@@ -278,12 +278,12 @@ class TestFailure:
 
         def slow() -> Client:
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(120)
             return bed.store.client()
 
         writer = Writer(slow, window_seconds=0.0)
         future = writer.submit(batch(1))
-        assert begun.wait(10)
+        assert begun.wait(120)
         assert not future.cancel()
         go_on.set()
         assert future.result(120) is None

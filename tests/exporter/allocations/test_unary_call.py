@@ -228,6 +228,6 @@ try:
 except Exception as error:
     print(error.reason, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert "missing_package" in done.stdout
     assert "pip install 'wattshed[k8s]'" in done.stdout

@@ -95,7 +95,7 @@ def test_what_waits_is_kept_though_the_end_comes_during_a_survey(telemetry: Tele
     told = config.Otlp(endpoint="http://127.0.0.1:9", batch_seconds=60.0)
     output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
     output.put(Batch(ticks=ticks(1, 2)))
-    assert begun.wait(10)
+    assert begun.wait(120)
     output.close()
     assert store.kept == 2
     assert counted(telemetry, "dropped") == 0
@@ -113,7 +113,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_end(telemetry: Telemetry) -> No
     output = Otlp(config.Config(node="n", otlp=told), telemetry, store=store)
     closing = threading.Thread(target=output.close, daemon=True)
     closing.start()
-    closing.join(10)
+    closing.join(120)
     assert not closing.is_alive(), "closing waits for a store that hangs"
     hangs.set()
 

@@ -76,7 +76,7 @@ from wattshed_exporter.telemetry import Telemetry
 output.close()
 print(*sorted(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert "wattshed_exporter.outputs.plain_http" in loaded

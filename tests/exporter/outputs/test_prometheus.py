@@ -62,7 +62,7 @@ class Site:
     def get(
         self, path: str, method: str = "GET", **headers: str
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = http.client.HTTPConnection(*self.server.address, timeout=5)
+        connection = http.client.HTTPConnection(*self.server.address, timeout=120)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, headers=named)
@@ -263,9 +263,9 @@ def test_a_scrape_reads_no_meter_and_waits_for_none() -> None:
     running = threading.Thread(target=sampler.run, args=(done.wait,))
     running.start()
     try:
-        assert source.hangs.wait(10)
+        assert source.hangs.wait(120)
         for _ in range(5):
-            connection = http.client.HTTPConnection(*server.address, timeout=5)
+            connection = http.client.HTTPConnection(*server.address, timeout=120)
             connection.request("GET", "/metrics")
             assert b"wattshed_power_watts{" in connection.getresponse().read()
             connection.close()

@@ -46,7 +46,7 @@ def test_plugs_are_read_side_by_side(webs: list[Web]) -> None:
     assert time.monotonic() - began < 1.5, "two that hang take no longer than one"
     for server in webs:
         server.hang.set()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while any(gap for _, _, gap in told(shelly)):
         assert time.monotonic() < until
 

@@ -223,7 +223,7 @@ def test_without_bcrypt_there_is_a_plain_sentence(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, "--web.config.file", str(file)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WATTSHED_")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=clean)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=clean)
     assert (done.returncode, done.stderr) == (
         2,
         f"wattshed-exporter: --web.config.file: {file}: basic_auth_users: needs the package "

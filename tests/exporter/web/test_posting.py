@@ -58,7 +58,7 @@ def test_a_body_is_handed_over(server: Server) -> None:
 
 
 def test_who_asks_first_whether_it_may_come(server: Server) -> None:
-    with socket.create_connection(server.address, timeout=5) as connection:
+    with socket.create_connection(server.address, timeout=120) as connection:
         head = b"POST /in HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
         connection.sendall(head)
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -85,7 +85,7 @@ def test_what_cannot_be_taken(server: Server, request_lines: bytes, status: int)
 
 
 def test_a_body_that_breaks_off_or_never_comes(server: Server) -> None:
-    with socket.create_connection(server.address, timeout=5) as connection:
+    with socket.create_connection(server.address, timeout=120) as connection:
         connection.sendall(b"POST /in HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")

@@ -42,7 +42,7 @@ class Site:
     def route(self, path: str, accept: str) -> Answer:
         if path == "/slow":
             self.asked.release()
-            assert self.let_go.wait(10)
+            assert self.let_go.wait(120)
         if path == "/broken":
             raise KeyError(path)
         return Answer(200, PLAIN, f"{path} {accept}".encode())
@@ -51,12 +51,12 @@ class Site:
         self, client: str = "", lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     ) -> http.client.HTTPConnection:
         if not self.server.policies.secure:
-            return http.client.HTTPConnection(*self.server.address, timeout=5)
+            return http.client.HTTPConnection(*self.server.address, timeout=120)
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
         if client:
             context.load_cert_chain(self.folder / f"{client}.pem", self.folder / f"{client}.key")
         context.minimum_version = lowest
-        return http.client.HTTPSConnection(*self.server.address, timeout=5, context=context)
+        return http.client.HTTPSConnection(*self.server.address, timeout=120, context=context)
 
     def get(self, path: str = "/", client: str = "", **headers: str) -> Said:
         with closing(self.connect(client)) as connection:
@@ -98,7 +98,7 @@ def test_one_connection_carries_many_requests(tmp_path: Path, opened: list[Site]
 
 def test_who_speaks_http_1_0_is_answered_once(tmp_path: Path, opened: list[Site]) -> None:
     opened.append(site := Site(tmp_path))
-    with socket.create_connection(site.server.address, timeout=5) as plain:
+    with socket.create_connection(site.server.address, timeout=120) as plain:
         plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
         said = b"".join(iter(lambda: plain.recv(1000), b""))
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -121,7 +121,7 @@ def test_bad_requests_are_refused(
     tmp_path: Path, opened: list[Site], request_line: bytes, status: bytes
 ) -> None:
     opened.append(site := Site(tmp_path))
-    with socket.create_connection(site.server.address, timeout=5) as plain:
+    with socket.create_connection(site.server.address, timeout=120) as plain:
         plain.sendall(request_line + b"\r\n\r\n")
         said = plain.recv(1000)
     # Who does not even name a version is told so in the page alone.
@@ -144,7 +144,7 @@ def test_too_many_requests_at_a_time_are_told_so(tmp_path: Path, opened: list[Si
     waiting = [site.connect() for _ in range(2)]
     for connection in waiting:
         connection.request("GET", "/slow")
-        assert site.asked.acquire(timeout=5)
+        assert site.asked.acquire(timeout=120)
     status, _, body = site.get()
     assert (status, body) == (503, b"2 requests are being answered, try again later\n")
     site.let_go.set()
@@ -160,7 +160,7 @@ def test_tls(folder: Path, opened: list[Site]) -> None:
         assert ask(connection)[0] == 200
         assert isinstance(connection.sock, ssl.SSLSocket)
         assert connection.sock.version() == "TLSv1.3"
-    with socket.create_connection(site.server.address, timeout=5) as plain:
+    with socket.create_connection(site.server.address, timeout=120) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with suppress(ConnectionResetError):
             assert b"200" not in plain.recv(1000)
@@ -239,7 +239,7 @@ def test_who_is_idle_longest_makes_room(
     opened.append(site := Site(folder, TLS + "}"))
     kept = site.connect()
     silent = [
-        socket.create_connection(site.server.address, timeout=5)
+        socket.create_connection(site.server.address, timeout=120)
         for _ in range(module.MOST_CONNECTIONS - 1)
     ]
     assert ask(kept)[0] == 200  # so that it is not idle longest
@@ -261,7 +261,7 @@ def test_who_is_being_answered_does_not_make_room(
     waiting = [site.connect() for _ in range(module.MOST_CONNECTIONS)]
     for connection in waiting:
         connection.request("GET", "/slow")
-        assert site.asked.acquire(timeout=5)
+        assert site.asked.acquire(timeout=120)
     with pytest.raises((OSError, http.client.HTTPException)):
         site.get()
     assert "refused" in caplog.text
@@ -276,7 +276,7 @@ def test_a_request_that_trickles_in_is_not_waited_for(tmp_path: Path) -> None:
     server = Server(("127.0.0.1", 0), route, Policies(None), request_seconds=0.3)
     server.start()
     stop = threading.Event()
-    with closing(server), socket.create_connection(server.address, timeout=5) as plain:
+    with closing(server), socket.create_connection(server.address, timeout=120) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\n")
 
         def trickle() -> None:
@@ -293,7 +293,7 @@ def test_no_host_stands_for_both_families() -> None:
     with closing(Server(("", 0), route, Policies(None))) as server:
         server.start()
         for host in ("127.0.0.1", *(["::1"] if ":" in server.address[0] else [])):
-            connection = http.client.HTTPConnection(host, server.address[1], timeout=5)
+            connection = http.client.HTTPConnection(host, server.address[1], timeout=120)
             with closing(connection):
                 assert ask(connection)[0] == 200
         with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
