@@ -27,6 +27,7 @@ from wattshed_exporter.model import Batch
 from .arrays import Tables, facts
 from .grid import NANOS_PER_MS, Places
 from .otlp_decoding import Decoded, Decoder
+from .resources import apart, together
 from .shapes import Shape, Shapes, Words, structure
 from .shelves import Key, Layouts
 
@@ -122,24 +123,37 @@ class LayoutDecoder:
 
     def decode(self, body: bytes, sender: str) -> Decoded:
         """Return what an ``ExportMetricsServiceRequest`` says. Raises InvalidInput."""
+        first, *others = apart(body)
         try:
-            reading, way = self._read(body)
-        except Odd:
-            self._telemetry.count("bodies_total", receiver=RECEIVER, way=Way.PARSED)
-            return self._parser.decode(body, sender)
-        return self._noted(reading, way)
+            found = [self._noted(*self._read(first))]
+        except Odd:  # what is not from our exporter is read as a whole
+            return self._parsed(body, sender)
+        return together([*found, *(self._part(other, sender) for other in others)])
 
     def at_once(self, body: bytes) -> Decoded | None:
         """Return what a body of a known layout says, None for any other, or where it is odd."""
-        with self._lock:
-            known = self._layouts.find(body)
-        if known is None:
-            return None
-        layout, words = known
+        read: list[Reading] = []
+        for part in apart(body):
+            with self._lock:
+                known = self._layouts.find(part)
+            if known is None:
+                return None
+            layout, words = known
+            try:
+                read.append(layout.read(words, self._normaliser))
+            except Odd:
+                return None
+        return together([self._noted(reading, Way.LAYOUT) for reading in read])
+
+    def _part(self, body: bytes, sender: str) -> Decoded:
         try:
-            return self._noted(layout.read(words, self._normaliser), Way.LAYOUT)
+            return self._noted(*self._read(body))
         except Odd:
-            return None
+            return self._parsed(body, sender)
+
+    def _parsed(self, body: bytes, sender: str) -> Decoded:
+        self._telemetry.count("bodies_total", receiver=RECEIVER, way=Way.PARSED)
+        return self._parser.decode(body, sender)
 
     def _noted(self, reading: Reading, way: Way) -> Decoded:
         self._telemetry.count("bodies_total", receiver=RECEIVER, way=way)

@@ -13,47 +13,37 @@ import argparse
 import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count, islice
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import wattshed_exporter
+from bench.backlog import node
 from bench.fleetgen import Fleet
 from bench.ingest import ours, push, scrape
 from bench.ingest.__main__ import ONE_ADDRESS
 from bench.servers import Meter, collector
 from wattshed_collector.store.client import Store
-from wattshed_exporter.config import Config
-from wattshed_exporter.config import Otlp as Settings
 from wattshed_exporter.model import stable_id
-from wattshed_exporter.outputs.otlp import Otlp, gzipped
+from wattshed_exporter.outputs.joined import gzipped
 from wattshed_exporter.outputs.protobuf import Encoder
-from wattshed_exporter.spool import Memory
-from wattshed_exporter.spool_disk import Disk
-from wattshed_exporter.telemetry import Telemetry
 
 GPUS, BATCH_SECONDS = 8, 5
 READINGS = GPUS * BATCH_SECONDS
 """Of a request; each is fifteen samples."""
-SPOOL_BYTES = 1 << 30
 AWAY_HOURS = 72
 
 Request = tuple[bytes, int, int]
 """A body, how many ticks it has and its newest time in milliseconds."""
-Nodes = Sequence["subprocess.Popen[bytes]"]
+Processes = Sequence["subprocess.Popen[bytes]"]
 
 
 def main() -> None:
     options = arguments()
-    if options.send:
-        url, state, seconds = options.send
-        drain(url, Path(state), float(seconds))
-        return
     with tempfile.TemporaryDirectory(prefix="wattshed-bench-", dir=options.folder) as name:
         for what, number in measure(Path(name), options).items():
             print(f"  {what:46}{number:>12}")
@@ -70,7 +60,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--live", type=int, default=20, help="machines that push live (20)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of draining at most (60)")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
-    parser.add_argument("--send", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -80,19 +69,19 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     fleet = Fleet(options.nodes + options.live, GPUS, hours, 1, 7)
     now_ms, rounds = int(time.time()) * 1000, round(options.hours * 3600) // BATCH_SECONDS
     states = [folder / f"state-{node}" for node in range(options.nodes)]
-    for node, state in enumerate(states):
-        fill(state, islice(requests(fleet, node, now_ms - rounds * BATCH_SECONDS * 1000), rounds))
+    for number, state in enumerate(states):
+        fill(state, islice(requests(fleet, number, now_ms - rounds * BATCH_SECONDS * 1000), rounds))
     machines = range(options.nodes, options.nodes + options.live)
     bodies = [_live_bodies(fleet, machine, now_ms, options.seconds) for machine in machines]
     with (
         collector(folder / "data", scrape.NO_LEDGER, *ONE_ADDRESS) as server,
         Meter(server.pid) as meter,
     ):
-        own = [sys.executable, "-m", "bench.backlog", "--send", f"http://127.0.0.1:{server.port}"]
+        own = [sys.executable, "-m", "bench.backlog.node", f"http://127.0.0.1:{server.port}"]
         commands = [[*own, str(state), str(options.seconds)] for state in states]
-        nodes = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
-        answers = asyncio.run(live(push.otlp(server.port), bodies, nodes))
-        told = [json.loads(node.communicate()[0]) for node in nodes]
+        away = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+        answers = asyncio.run(live(push.otlp(server.port), bodies, away))
+        told = [json.loads(process.communicate()[0]) for process in away]
     return {**table(options.nodes * rounds, told, meter), **_waited(answers, options.live),
             "stored": stored(folder / "data", fleet, options.nodes)}  # fmt: skip
 
@@ -106,7 +95,7 @@ def table(put: int, told: Sequence[dict[str, float]], meter: Meter) -> dict[str,
     return {
         "wattshed": wattshed_exporter.__version__,
         "load": load,
-        "kept requests sent": f"{sent} of {put}",
+        "kept requests, sent": f"{put}, {sent}",
         "seconds": f"{seconds:.1f}",
         "kept requests per second": f"{sent / seconds:.2f}",
         "readings per second": f"{readings / seconds:.0f}",
@@ -129,11 +118,11 @@ def _waited(answers: Sequence[float], machines: int) -> dict[str, object]:
     }
 
 
-def requests(fleet: Fleet, node: int, first_ms: int) -> Iterator[Request]:
+def requests(fleet: Fleet, number: int, first_ms: int) -> Iterator[Request]:
     """Give what the exporter of a node sends from ``first_ms`` on, as long as the fleet lasts."""
-    encoder = Encoder({"wattshed.node": ours.node_name(node)}, wattshed_exporter.__version__)
+    encoder = Encoder({"wattshed.node": ours.node_name(number)}, wattshed_exporter.__version__)
     for hour in fleet.each_hour():
-        said = ours.Node(fleet, hour, node)
+        said = ours.Node(fleet, hour, number)
         start_ms = first_ms + hour.index * 3_600_000
         for at in range(0, 3600, BATCH_SECONDS):
             reads = [said.batch(n, start_ms + n * 1000) for n in range(at, at + BATCH_SECONDS)]
@@ -148,8 +137,7 @@ def _live_bodies(fleet: Fleet, machine: int, now_ms: int, seconds: float) -> lis
 
 def fill(state: Path, kept: Iterator[Request]) -> None:
     """Keep requests as the exporter does while nobody answers."""
-    store = Disk(state / "spool", SPOOL_BYTES, Memory(1 << 24, lost), lost)
-    store.open()
+    store = node.spool(state)
     for body, ticks, newest_ms in kept:
         store.put(body, ticks, newest_ms)
     level = store.level()
@@ -158,62 +146,28 @@ def fill(state: Path, kept: Iterator[Request]) -> None:
     store.close()
 
 
-def lost(*told: object) -> None:
-    raise RuntimeError(f"the spool lost something: {told}")
-
-
-def drain(url: str, state: Path, most_seconds: float) -> None:
-    """Be an exporter with a backlog, for a while or until nothing is left; say what it took."""
-    config = Config(node="n", otlp=Settings(endpoint=url), state_dir=state)
-    telemetry = Telemetry()
-    began = time.monotonic()
-    output = Otlp(config, telemetry)
-    bodies = 1.0
-    while bodies and time.monotonic() - began < most_seconds:
-        time.sleep(0.1)
-        bodies = telemetry.value("wattshed_spool_bodies", output="otlp")
-    seconds = time.monotonic() - began
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    output.close()
-    store = Disk(state / "spool", SPOOL_BYTES, Memory(1 << 24, lost), lost)
-    store.open()
-    told = {
-        "left": store.level().bodies,
-        "seconds": seconds,
-        "cpu": used.ru_utime + used.ru_stime,
-        "peak": used.ru_maxrss * 1024 / 1e6,
-    }
-    print(json.dumps(told))
-
-
-async def live(to: push.Endpoint, bodies: push.Bodies, nodes: Nodes) -> list[float]:
-    """Push live until the nodes are done; return the seconds that each answer took."""
+async def live(to: push.Endpoint, bodies: push.Bodies, away: Processes) -> list[float]:
+    """Push live until all others are done; return the seconds that each answer took."""
     answers: list[float] = []
-
-    def is_over() -> bool:
-        return all(node.poll() is not None for node in nodes)
-
-    async with asyncio.TaskGroup() as tasks:
-        for number, own in enumerate(bodies):
-            late = BATCH_SECONDS * number / len(bodies)
-            tasks.create_task(_machine(to, own, late, answers, is_over))
+    machines = [
+        asyncio.create_task(_machine(to, own, BATCH_SECONDS * number / len(bodies), answers))
+        for number, own in enumerate(bodies)
+    ]
+    await asyncio.gather(*(asyncio.to_thread(process.wait) for process in away))
+    for machine in machines:
+        machine.cancel()
+    for ended in await asyncio.gather(*machines, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
     return answers
 
 
 async def _machine(
-    to: push.Endpoint,
-    bodies: Sequence[bytes],
-    late: float,
-    answers: list[float],
-    is_over: Callable[[], bool],
+    to: push.Endpoint, bodies: Sequence[bytes], late: float, answers: list[float]
 ) -> None:
-    began = time.monotonic()
-    for number, body in zip(count(), bodies, strict=False):
-        due = began + late + number * BATCH_SECONDS
-        while (left := due - time.monotonic()) > 0 and not is_over():
-            await asyncio.sleep(min(left, 0.5))
-        if is_over():
-            return
+    began = time.monotonic() + late
+    for number, body in enumerate(bodies):
+        await asyncio.sleep(began + number * BATCH_SECONDS - time.monotonic())
         answers += (await push.deliver(to, [[body]])).seconds
 
 
