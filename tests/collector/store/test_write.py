@@ -14,6 +14,7 @@ from wattshed_collector.store.client import Client
 from wattshed_collector.store.frames import frame
 from wattshed_collector.store.held import Held, Key
 from wattshed_collector.store.insert import Insert
+from wattshed_collector.store.pace import SAVED_SECONDS
 from wattshed_collector.store.queue import BULKY_ROWS, Busy
 from wattshed_collector.store.rows import Ids, tick_columns
 from wattshed_collector.store.write import Writer
@@ -400,9 +401,18 @@ def test_who_sends_one_after_the_other_does_not_wait_for_a_rest(bed: Bed) -> Non
     writer.close()
 
 
-def test_who_sends_much_at_once_ends_a_rest(bed: Bed) -> None:
-    """Another sends all the while, so that nobody could tell that all have come."""
-    writer = bed.writer(share=1e-9, longest_seconds=3600.0)
+class Slow(Refusing):
+    """Keeps nothing, and takes more time over the first than a writer has saved up."""
+
+    def write(self, inserts: Sequence[Insert]) -> None:
+        if not self.tried:
+            time.sleep(1.2 * SAVED_SECONDS)
+        super().write(inserts)
+
+
+def test_who_sends_much_at_once_ends_a_rest() -> None:
+    """A rest of an hour is due, and others come all the while, so that it is not cut short."""
+    writer = Writer(no_client, sink=Slow(frozenset()), share=1e-9, longest_seconds=3600.0)
     writer.submit(batch(0)).result(60)
     stop = threading.Event()
 
