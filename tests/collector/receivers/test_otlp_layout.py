@@ -25,8 +25,7 @@ from tests.fixtures.otlp_bodies import (
 )
 
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.receivers.otlp_decoding import Decoded
-from wattshed_collector.receivers.otlp_layout import Way
+from wattshed_collector.receivers.otlp_decoding import Decoded, Way
 from wattshed_collector.receivers.shelves import Layouts
 from wattshed_collector.store.stacks import spread
 

@@ -13,7 +13,7 @@ from tests.fixtures.otlp_bodies import BASE_MS, Both, body, frames, numbers, ser
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise import wire
-from wattshed_collector.receivers.otlp_layout import Way
+from wattshed_collector.receivers.otlp_decoding import Way
 from wattshed_collector.receivers.resources import MOST, apart
 
 
