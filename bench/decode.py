@@ -36,8 +36,8 @@ from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.known_others import KnownOthers
 from wattshed_collector.receivers.others import Others
-from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
-from wattshed_collector.receivers.otlp_layout import LayoutDecoder, Way
+from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder, Way
+from wattshed_collector.receivers.otlp_layout import LayoutDecoder
 from wattshed_collector.receivers.scrape.known_pages import KnownPages
 from wattshed_collector.receivers.scrape.pages import Pages
 from wattshed_collector.receivers.scrape.relabel import Rules

@@ -25,10 +25,10 @@ from wattshed_exporter.model import Batch
 
 from .arrays import Tables, facts
 from .grid import NANOS_PER_MS
-from .masks import Mask, words_of
+from .masks import Mask, Words, words_of
 from .otlp_decoding import RECEIVER, Decoded, QuickDecoder, Way
 from .resources import apart, together
-from .shapes import Shape, Shapes, Words, structure
+from .shapes import Shape, Shapes, structure
 from .shelves import Layouts
 
 

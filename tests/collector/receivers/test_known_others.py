@@ -10,13 +10,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from tests.fixtures.facts import facts
-from tests.fixtures.otlp_bodies import BASE_MS, CUMULATIVE, NOW_S, told
+from tests.fixtures.otlp_bodies import BASE_MS, CUMULATIVE, DELTA, NOW_S, told
 
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.known_others import KnownOthers
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
+from wattshed_collector.store.stacks import spread
 from wattshed_collector.telemetry import Telemetry
 
 NAMES = ("app.requests", "app.heat", "app.threads")
@@ -103,7 +104,9 @@ def test_a_sender_has_its_own_series() -> None:
         reader.knows(raw(body(at)), "one")
     assert not reader.knows(raw(body(4)), "two")
     assert reader.knows(raw(body(5)), "two")
-    (frame,) = (reader.known.at_once(raw(body(6)), "two") or ((), ()))[1]
+    found = reader.known.at_once(raw(body(6)), "two")
+    assert found is not None
+    (frame,) = spread(found[1])
     assert set(frame.columns["sender"].values.tolist()) == {"two"}
 
 
@@ -138,7 +141,7 @@ def test_what_is_no_number_goes_the_long_way(value: float) -> None:
 
 def test_a_delta_a_histogram_and_what_is_not_kept_are_never_known() -> None:
     odd = body(1)
-    odd.resource_metrics[0].scope_metrics[0].metrics[0].sum.aggregation_temporality = 1
+    odd.resource_metrics[0].scope_metrics[0].metrics[0].sum.aggregation_temporality = DELTA
     wide = body(1)
     wide.resource_metrics[0].scope_metrics[0].metrics.add(name="app.h").histogram.CopyFrom(
         type(wide.resource_metrics[0].scope_metrics[0].metrics[0].histogram)(
