@@ -35,7 +35,7 @@ LONGEST_WAIT_SECONDS = 3600.0
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 SAY_EVERY_SECONDS = 60.0
-SOON_SECONDS, LATE_SECONDS = 2.0, 4.0
+SOON_SECONDS, LATE_SECONDS = 3.0, 6.0
 """An answer within the first lets the next request be larger, one after the second smaller."""
 MOST_AT_ONCE = 256
 TOO_LARGE = 413
