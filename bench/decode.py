@@ -34,9 +34,10 @@ from wattshed_collector.config import Job
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.receivers.known_others import KnownOthers
 from wattshed_collector.receivers.others import Others
-from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
-from wattshed_collector.receivers.otlp_layout import LayoutDecoder, Way
+from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder, Way
+from wattshed_collector.receivers.otlp_layout import LayoutDecoder
 from wattshed_collector.receivers.scrape.known_pages import KnownPages
 from wattshed_collector.receivers.scrape.pages import Pages
 from wattshed_collector.receivers.scrape.relabel import Rules
@@ -67,7 +68,8 @@ class Reader:
         self.telemetry = Telemetry()
         others = Others((), 0, Limits())
         self.parser = ProtobufDecoder(normaliser, foreign, others, self.telemetry)
-        self.layouts = LayoutDecoder(normaliser, foreign, self.parser, self.telemetry)
+        known = KnownOthers(self.parser, others, self.telemetry)
+        self.layouts = LayoutDecoder(normaliser, foreign, known, self.telemetry)
         self.pages = Pages(normaliser, foreign)
         self.known = KnownPages(self.pages, normaliser, foreign)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wattshed_exporter.model import Batch, Detail, Device, Kind, Method, Tick
-from wattshed_exporter.outputs.otlp import gzipped
+from wattshed_exporter.outputs.joined import gzipped
 from wattshed_exporter.outputs.protobuf import Encoder
 from wattshed_exporter.semconv import DEVICE_ATTRIBUTES, TICK_METRICS
 from wattshed_exporter.spool import Memory, Store

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from bench.fleetgen import MEMORY_BYTES, Fleet, Hour
 from wattshed_exporter import __version__
 from wattshed_exporter.model import Batch, Detail, Device, Kind, Method, Tick
-from wattshed_exporter.outputs.otlp import gzipped
+from wattshed_exporter.outputs.joined import gzipped
 from wattshed_exporter.outputs.protobuf import Encoder
 
 MODEL = "NVIDIA H100 80GB HBM3"

@@ -67,10 +67,11 @@ def peer_bodies(fleet: Fleet, ticks: int) -> Bodies:
 
 def send(endpoint: Endpoint, bodies: Bodies) -> Sent:
     """Send everything; raises RuntimeError where a request is refused for good."""
-    return asyncio.run(_send(endpoint, bodies))
+    return asyncio.run(deliver(endpoint, bodies))
 
 
-async def _send(endpoint: Endpoint, bodies: Bodies) -> Sent:
+async def deliver(endpoint: Endpoint, bodies: Bodies) -> Sent:
+    """Send everything, each sender on a connection of its own; raises as ``send`` does."""
     sent = Sent()
     door = asyncio.Semaphore(CONNECT_AT_ONCE)
     async with asyncio.TaskGroup() as tasks:

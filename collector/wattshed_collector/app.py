@@ -65,6 +65,7 @@ from .receivers.dead_letters import DeadLetters
 from .receivers.documents import DocumentReceiver
 from .receivers.history import HistoryReceiver
 from .receivers.intake import Intake, Means
+from .receivers.known_others import KnownOthers
 from .receivers.others import Others
 from .receivers.otlp import OtlpReceiver
 from .receivers.otlp_decoding import JsonDecoder, ProtobufDecoder
@@ -343,7 +344,8 @@ def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
     kept = parts.config.other_metrics
     others = Others(kept.otlp, kept.max_series, parts.limits)
     protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
-    layouts = LayoutDecoder(parts.normaliser, parts.foreign, protobuf, intake.telemetry)
+    known = KnownOthers(protobuf, others, intake.telemetry)
+    layouts = LayoutDecoder(parts.normaliser, parts.foreign, known, intake.telemetry)
     return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
 
 

@@ -7,7 +7,7 @@ the process.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,16 @@ class Record:
     ticks: int
     newest_ms: int
     place: tuple[int, int]
+
+
+def within(records: Iterable[Record], most: int, most_bytes: int) -> Iterator[Record]:
+    """Yield the first of some records, as ``Store.oldest`` bounds them."""
+    size = 0
+    for number, record in enumerate(records):
+        size += len(record.body)
+        if number and (number >= most or size > most_bytes):
+            return
+        yield record
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,10 @@ class Store(Protocol):
 
     def peek(self, *, newest: bool = False) -> Record | None:
         """Return the oldest request that waits, or what was put last if that still waits."""
+
+    def oldest(self, most: int, most_bytes: int) -> Sequence[Record]:
+        """Return the oldest requests that wait: ``most`` of them and ``most_bytes`` at most, but
+        one at least where there is one."""
 
     def ack(self, record: Record) -> bool:
         """Forget a request; return False where it had been dropped in the meantime."""
@@ -101,6 +115,10 @@ class Memory:
             if newest:
                 return self._records.get(self._count)
             return next(iter(self._records.values()), None)
+
+    def oldest(self, most: int, most_bytes: int) -> Sequence[Record]:
+        with self._lock:
+            return list(within(self._records.values(), most, most_bytes))
 
     def ack(self, record: Record) -> bool:
         with self._lock:

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .claim import claim, is_at
@@ -31,7 +31,7 @@ from .segments import (
     segments,
     survey,
 )
-from .spool import Level, Lost, Memory, Record, never
+from .spool import Level, Lost, Memory, Record, never, within
 
 log = logging.getLogger(__name__)
 
@@ -137,10 +137,12 @@ class Disk:
         with self._lock:
             if newest:
                 return self._memory.peek(newest=True) or self._last_put()
-            for segment in list(self._segments.values()):
-                if segment.number in self._segments and (record := self._oldest_of(segment)):
-                    return record
-            return self._memory.peek()
+            return next(self._waiting(), None) or self._memory.peek()
+
+    def oldest(self, most: int, most_bytes: int) -> Sequence[Record]:
+        with self._lock:
+            found = list(within(self._waiting(), most, most_bytes))
+            return found or self._memory.oldest(most, most_bytes)
 
     def ack(self, record: Record) -> bool:
         number, offset = record.place
@@ -368,6 +370,23 @@ class Disk:
             return None
         found = self._read(segment, self._newest[1])
         return _record(segment, found) if found is not None and not found.sent else None
+
+    def _waiting(self) -> Iterator[Record]:
+        """Yield what waits in the folder, oldest first, up to what is damaged in each file."""
+        for segment in list(self._segments.values()):
+            record = self._oldest_of(segment) if segment.number in self._segments else None
+            while record is not None:
+                yield record
+                record = self._after(segment, record)
+
+    def _after(self, segment: Segment, record: Record) -> Record | None:
+        """Return the next request in a segment, None where it is damaged or there is none."""
+        at = record.place[1] + HEADER.size + len(record.body)
+        while at < segment.size and (found := self._read(segment, at)) is not None:
+            if not found.sent and (segment.number, at) not in self._unmarked:
+                return _record(segment, found)
+            at += found.size
+        return None
 
     def _oldest_of(self, segment: Segment) -> Record | None:
         """Return the oldest request in a segment; what is damaged is counted and left out."""

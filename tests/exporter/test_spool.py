@@ -66,6 +66,30 @@ def test_oldest_first_and_each_once(make: Make) -> None:
     assert not store.ack(first)
 
 
+def test_the_oldest_together_are_bounded_and_forgotten_one_by_one(make: Make) -> None:
+    store = make([], 4 * MIB)
+    assert store.oldest(5, MIB) == []
+    for number in range(40):
+        store.put(b"%d" % number + bytes(50_000), 1, number)
+
+    def oldest(most: int, most_bytes: int) -> list[int]:
+        return [record.newest_ms for record in store.oldest(most, most_bytes)]
+
+    assert oldest(30, 4 * MIB) == list(range(30))  # in two files, where it is on disk
+    assert oldest(99, 4 * MIB) == list(range(40))
+    assert oldest(30, 160_000) == [0, 1, 2]
+    assert oldest(0, 0) == [0]
+    for record in store.oldest(6, MIB)[::2]:
+        assert store.ack(record)
+    assert oldest(4, MIB) == [1, 3, 5, 6]
+    first, *_ = store.oldest(4, MIB)
+    assert store.peek() == first
+    for record in store.oldest(99, 4 * MIB):
+        assert store.ack(record)
+        assert not store.ack(record)
+    assert (store.oldest(1, MIB), store.level().bodies, store.level().size_bytes) == ([], 0, 0)
+
+
 def test_the_newest_is_what_was_put_last_and_still_waits(make: Make) -> None:
     store = make([], MIB)
     assert store.peek(newest=True) is None

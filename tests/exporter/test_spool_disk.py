@@ -131,6 +131,22 @@ def test_the_same_bytes_come_back_after_a_restart(bench: Bench) -> None:
     assert bench.losses == []
 
 
+def test_what_is_damaged_holds_up_nothing_behind_it(bench: Bench) -> None:
+    spool = bench.open()
+    fill(spool, 1, 2, 3, 4)
+    (file,) = bench.files()
+    data = bytearray(file.read_bytes())
+    data[data.index(b"body 2")] ^= 0xFF
+    file.write_bytes(data)
+    assert numbers(list(spool.oldest(9, MIB))) == [1]
+    first = spool.peek()
+    assert first is not None
+    assert spool.ack(first)
+    assert numbers(list(spool.oldest(9, MIB))) == [3, 4]
+    assert numbers(drain(spool)) == [3, 4]
+    assert [reason for reason, *_ in bench.losses][:1] == ["corrupt"]
+
+
 def test_an_idle_spool_takes_no_room(bench: Bench) -> None:
     spool = bench.open()
     for number in range(100):

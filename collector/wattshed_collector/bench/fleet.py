@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from wattshed_exporter import __version__
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
-from wattshed_exporter.outputs.otlp import gzipped
+from wattshed_exporter.outputs.joined import gzipped
 from wattshed_exporter.outputs.protobuf import Encoder
 
 PER_NODE = 8

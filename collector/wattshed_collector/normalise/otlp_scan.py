@@ -33,6 +33,8 @@ CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 UNSAID = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 RESOURCE, SCOPE, METRIC, SCHEMA, POINT = 0x0A, 0x12, 0x12, 0x1A, 0x0A
 GAUGE, SUM = 0x2A, 0x3A
+BYTES = 2
+"""The wire type of messages and texts."""
 HEAD = frozenset((0x0A, 0x12, 0x1A))
 """Name, description and unit of a metric."""
 START, TIME, DOUBLE, INTEGER = 0x11, 0x19, 0x21, 0x31
@@ -109,7 +111,7 @@ class Scanner:
         spots, at = Spots(), 0
         try:
             while at < len(body):
-                at, end = _inside(body, at, len(body), RESOURCE)
+                at, end = inside(body, at, len(body), RESOURCE)
                 self._resource(body, at, end, spots)
                 at = end
         except (IndexError, DecodeError) as error:
@@ -120,7 +122,7 @@ class Scanner:
         own, scopes = b"", list[tuple[int, int]]()
         while at < end:
             tag, begin = body[at], at
-            at, stop = _inside(body, at, end, tag)
+            at, stop = inside(body, at, end, tag)
             if tag == SCOPE:
                 scopes.append((at, stop))
             elif tag in (RESOURCE, SCHEMA):
@@ -140,7 +142,7 @@ class Scanner:
         own = b""
         while at < end:
             tag, begin = body[at], at
-            at, stop = _inside(body, at, end, tag)
+            at, stop = inside(body, at, end, tag)
             if tag == METRIC:
                 self._metric(body, at, stop, resource, spots)
             elif tag in (RESOURCE, SCHEMA):
@@ -157,18 +159,18 @@ class Scanner:
     def _metric(self, body: bytes, at: int, end: int, resource: bytes, spots: Spots) -> None:
         begin = at
         while at < end and body[at] in HEAD:
-            at = _inside(body, at, end, body[at])[1]
+            at = inside(body, at, end, body[at])[1]
         head = body[begin:at]
         if at == end or body[at] not in (GAUGE, SUM):
             raise Odd("neither a gauge nor a sum")
         kind = body[at : at + 1]
-        at, stop = _inside(body, at, end, body[at])
+        at, stop = inside(body, at, end, body[at])
         if stop != end:
             raise Odd("a field after the data")
         rests: list[tuple[int, int]] = []
         while at < end and body[at] == POINT:
-            at, stop = _inside(body, at, end, POINT)
-            rests.append((_numbers(body, at, stop, spots), stop))
+            at, stop = inside(body, at, end, POINT)
+            rests.append((numbers(body, at, stop, spots), stop))
             at = stop
         context = self._context(resource, head, kind + body[at:end])
         known = context.slots
@@ -284,7 +286,7 @@ def _check_size(said: bytes) -> None:
         raise Odd("more text than makes sense")
 
 
-def _inside(body: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
+def inside(body: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """Return where the content of a field begins and ends."""
     if body[at] != tag:
         raise Odd(f"tag {body[at]}")
@@ -307,7 +309,7 @@ def _inside(body: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     return at, at + size
 
 
-def _numbers(body: bytes, at: int, end: int, spots: Spots) -> int:
+def numbers(body: bytes, at: int, end: int, spots: Spots) -> int:
     """Note where the numbers of a point stand, and return where its attributes begin."""
     start = 0
     if body[at] == START:
@@ -334,7 +336,7 @@ def _activity(said: bytes) -> int:
     while at < len(said):
         if said[at] != ATTRIBUTES:
             raise Odd("more than attributes")
-        at, end = _inside(said, at, len(said), ATTRIBUTES)
+        at, end = inside(said, at, len(said), ATTRIBUTES)
         if end - at == len(ACTIVITY) + 8 and said.startswith(ACTIVITY, at):
             if found:
                 raise Odd("two activities")

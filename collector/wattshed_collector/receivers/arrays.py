@@ -19,7 +19,8 @@ from wattshed_collector.store.stacks import Numbers
 from wattshed_exporter import semconv
 from wattshed_exporter.model import Batch, Device
 
-from .shapes import Shape, Words
+from .masks import Words
+from .shapes import Shape
 
 DEVICE_BYTES = 1500
 SLOT_BYTES = 700

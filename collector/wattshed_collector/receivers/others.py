@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from fnmatch import fnmatchcase
 from math import isfinite
 from operator import attrgetter
@@ -85,6 +85,15 @@ class Others:
                 else:
                     kept.append(sample)
         return (rows(kept, sender),) if kept else ()
+
+    def admits(self, series: Set[int], span_ms: tuple[int, int], sender: str) -> bool:
+        """Return whether samples of these series (hashes of metric and labels) can all be kept,
+        the first and the last at these times: a sender has written to all of them this hour."""
+        now = self._now()
+        if any(self._limits.doubt(ts_ms, now * 1000) for ts_ms in span_ms):
+            return False
+        with self._lock:
+            return series <= self._known(sender, now)
 
     def _known(self, sender: str, now: float) -> set[int]:
         hour = int(now // HOUR_S)

@@ -212,7 +212,7 @@ class OtlpReceiver:
                 raw = received.unpacked(min(SMALL_BYTES, self._intake.limits.max_decoded_bytes))
             except TooLarge:
                 return None
-            return self._protobuf.at_once(raw)
+            return self._protobuf.at_once(raw, received.sender)
 
     def _decode(self, decoder: Decoder, received: Received) -> Decoded:
         raw = received.unpacked(self._intake.limits.max_decoded_bytes)

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from enum import StrEnum
 from typing import Any, Protocol
 
 from google.protobuf import json_format
@@ -35,11 +36,20 @@ from .others import Others
 
 Decoded = tuple[Batch, tuple[Rows, ...]]
 Pieces = Iterator[tuple[otlp.Context, Metric]]
+RECEIVER = "otlp"
 RANK = 1
 """Of OTLP among the ways by which a counter of outcomes comes."""
 INTERVAL_MS = 60_000
 """Between two exports of metrics, unless an SDK is told otherwise."""
 NAME = "an OTLP ExportMetricsServiceRequest"
+
+
+class Way(StrEnum):
+    """How a body was read: the metric ``bodies_total`` counts each."""
+
+    LAYOUT = "layout"
+    SCANNED = "scanned"
+    PARSED = "parsed"
 
 
 class Decoder(Protocol):
@@ -55,7 +65,7 @@ class Decoder(Protocol):
 class QuickDecoder(Decoder, Protocol):
     """One that reads some bodies so fast that an event loop can wait for it."""
 
-    def at_once(self, body: bytes) -> Decoded | None:
+    def at_once(self, body: bytes, sender: str) -> Decoded | None:
         """Return what a body says, None where ``decode`` has to be asked."""
 
 
@@ -110,7 +120,7 @@ class ProtobufDecoder:
                 counted.take(context, metric, Counter() if kept else rejected)
             if kept:
                 if otlp.is_distribution(metric):
-                    self._telemetry.count("simplified_total", otlp.count(metric), receiver="otlp")
+                    self._telemetry.count("simplified_total", otlp.count(metric), receiver=RECEIVER)
                 others += otlp.others(metric, self._names.of(context), rejected)
             elif not counts:
                 rejected["unknown_metric"] += otlp.count(metric)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
@@ -25,20 +24,12 @@ from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
 from .arrays import Tables, facts
-from .grid import NANOS_PER_MS, Places
-from .otlp_decoding import Decoded, Decoder
-from .shapes import Shape, Shapes, Words, structure
-from .shelves import Key, Layouts
-
-RECEIVER = "otlp"
-
-
-class Way(StrEnum):
-    """How a body was read: the metric ``bodies_total`` counts each."""
-
-    LAYOUT = "layout"
-    SCANNED = "scanned"
-    PARSED = "parsed"
+from .grid import NANOS_PER_MS
+from .masks import Mask, Words, words_of
+from .otlp_decoding import RECEIVER, Decoded, QuickDecoder, Way
+from .resources import apart, together
+from .shapes import Shape, Shapes, structure
+from .shelves import Layouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +41,12 @@ class Reading:
     newest_ms: int
 
 
-class Layout:
+class Layout(Mask):
     """The series of a body, the places of their numbers and the bytes between those."""
 
     def __init__(self, body: bytes, spots: Spots, shapes: Shapes) -> None:
         times = np.array(spots.times, np.intp)
-        times_ms = (_words(body)[times] // NANOS_PER_MS).tolist()
+        times_ms = (words_of(body)[times] // NANOS_PER_MS).tolist()
         whole = [False] * len(times)
         for at in spots.integers:
             whole[at] = True
@@ -65,24 +56,10 @@ class Layout:
         values = np.array(spots.values, np.intp)[order]
         starts = np.array(spots.starts, np.intp)[order][shape.starts]
         active = np.array([place for _, place in spots.activities], np.intp)
-        self._places: Places = np.concatenate((times[order], values, starts, active))
+        super().__init__(body, np.concatenate((times[order], values, starts, active)))
         self._numbers = len(self._places) - len(active)
         self._activities = _among(shape, [at for at, _ in spots.activities])
-        self.first = int(self._places.min())
-        """Where the first number stands."""
-        self.constant = bytearray(body)
-        _words(self.constant)[self._places] = 0
-        self.key: Key = (len(body), body[: self.first])
-        self.size = len(body) + self._places.nbytes + self._tables.size_bytes
-        self.used_at = 0.0
-
-    def match(self, body: bytes) -> Words | None:
-        """Return the numbers of a body of the same length that differs in nothing else."""
-        rest = bytearray(body)
-        words = _words(rest)
-        found = words[self._places]
-        words[self._places] = 0
-        return found if rest == self.constant else None
+        self.size += self._tables.size_bytes
 
     def read(self, words: Words, normaliser: Normaliser) -> Reading:
         """Return what the numbers of a body that matches say. Raises Odd where they do not suit."""
@@ -108,9 +85,9 @@ class LayoutDecoder:
         self,
         normaliser: Normaliser,
         foreign: Foreign,
-        parser: Decoder,
+        parser: QuickDecoder,
         telemetry: Telemetry,
-        layouts: Layouts | None = None,
+        layouts: Layouts[Layout] | None = None,
     ) -> None:
         self._normaliser = normaliser
         self._foreign = foreign
@@ -122,24 +99,36 @@ class LayoutDecoder:
 
     def decode(self, body: bytes, sender: str) -> Decoded:
         """Return what an ``ExportMetricsServiceRequest`` says. Raises InvalidInput."""
+        first, *others = apart(body)
         try:
-            reading, way = self._read(body)
-        except Odd:
-            self._telemetry.count("bodies_total", receiver=RECEIVER, way=Way.PARSED)
+            found = [self._noted(*self._read(first))]
+        except Odd:  # what is not from our exporter is read as a whole
             return self._parser.decode(body, sender)
-        return self._noted(reading, way)
+        return together([*found, *(self._part(other, sender) for other in others)])
 
-    def at_once(self, body: bytes) -> Decoded | None:
+    def at_once(self, body: bytes, sender: str) -> Decoded | None:
         """Return what a body of a known layout says, None for any other, or where it is odd."""
-        with self._lock:
-            known = self._layouts.find(body)
-        if known is None:
-            return None
-        layout, words = known
+        return self._at_once(body) or self._parser.at_once(body, sender)
+
+    def _at_once(self, body: bytes) -> Decoded | None:
+        read: list[Reading] = []
+        for part in apart(body):
+            with self._lock:
+                known = self._layouts.find(part)
+            if known is None:
+                return None
+            layout, words = known
+            try:
+                read.append(layout.read(words, self._normaliser))
+            except Odd:
+                return None
+        return together([self._noted(reading, Way.LAYOUT) for reading in read])
+
+    def _part(self, body: bytes, sender: str) -> Decoded:
         try:
-            return self._noted(layout.read(words, self._normaliser), Way.LAYOUT)
+            return self._noted(*self._read(body))
         except Odd:
-            return None
+            return self._parser.decode(body, sender)
 
     def _noted(self, reading: Reading, way: Way) -> Decoded:
         self._telemetry.count("bodies_total", receiver=RECEIVER, way=way)
@@ -169,8 +158,3 @@ class LayoutDecoder:
         with self._lock:
             self._layouts.keep(layout)
         return layout.read(words, self._normaliser)
-
-
-def _words(body: bytes | bytearray) -> Words:
-    """Return the eight bytes from each byte on as a number, shape (len(body) - 7,)."""
-    return np.ndarray((len(body) - 7,), "<u8", body, 0, (1,))

@@ -12,17 +12,16 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wattshed_collector.normalise.slots import Moved, Odd, Part, Role, Slot
 from wattshed_collector.store.stacks import Numbers, Stacked
 
 from .grid import NANOS_PER_MS, Times
+from .masks import Words
 from .parts import Floats, Said, Ticks, Wides, column_of, labels, wide_of
 
 WORST_BYTES = 64
 """What a number takes in rows at most, and what a row takes beside: a row of ``sample`` has 49."""
-Words = NDArray[np.uint64]
 
 
 class Structure(NamedTuple):

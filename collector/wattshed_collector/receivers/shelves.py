@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from .otlp_layout import Layout
-    from .shapes import Words
+from .masks import Key, Mask, Words
+
+M = TypeVar("M", bound=Mask)
 
 MOST_BYTES = 256 * 2**20
 """Of layouts that came back."""
@@ -25,20 +25,18 @@ is a little too large, else none would find its own."""
 MOST_ALIKE = 8
 """Layouts of one length and beginning."""
 SEEN = 50_000
-Key = tuple[int, bytes]
-"""The length of a body and what stands before its first number."""
 
 
-class Shelf:
+class Shelf(Generic[M]):
     """Layouts by their key, in the order in which they were of use last."""
 
     def __init__(self) -> None:
         self.size = 0
-        self._groups: OrderedDict[Key, list[Layout]] = OrderedDict()
+        self._groups: OrderedDict[Key, list[M]] = OrderedDict()
         self._firsts: dict[int, Counter[int]] = {}
         """By length of a body where the first number stands, with so many groups."""
 
-    def find(self, body: bytes) -> tuple[Layout, Words] | None:
+    def find(self, body: bytes) -> tuple[M, Words] | None:
         """Return the layout of a body and its numbers."""
         for first in self._firsts.get(len(body), ()):
             key = len(body), body[:first]
@@ -48,18 +46,18 @@ class Shelf:
                     return layout, words
         return None
 
-    def alike(self, layout: Layout) -> Sequence[Layout]:
+    def alike(self, layout: M) -> Sequence[M]:
         """Return the layouts of the same key."""
         return self._groups.get(layout.key, ())
 
-    def add(self, layout: Layout) -> None:
+    def add(self, layout: M) -> None:
         alike = self._groups.setdefault(layout.key, [])
         if not alike:
             self._firsts.setdefault(layout.key[0], Counter())[layout.first] += 1
         alike.append(layout)
         self.size += layout.size
 
-    def drop(self, layout: Layout) -> None:
+    def drop(self, layout: M) -> None:
         alike = self._groups.get(layout.key, [])
         if layout not in alike:
             return
@@ -74,13 +72,13 @@ class Shelf:
             if not firsts:
                 del self._firsts[layout.key[0]]
 
-    def oldest(self) -> Iterator[list[Layout]]:
+    def oldest(self) -> Iterator[list[M]]:
         """Give those of the key that was of use least lately, again and again while there are."""
         while self._groups:
             yield list(next(iter(self._groups.values())))
 
 
-class Layouts:
+class Layouts(Generic[M]):
     """The layouts that come back; for one thread at a time.
 
     Args:
@@ -95,7 +93,8 @@ class Layouts:
     ) -> None:
         self._most_bytes = most_bytes
         self._monotonic = monotonic
-        self._known, self._new = Shelf(), Shelf()
+        self._known: Shelf[M] = Shelf()
+        self._new: Shelf[M] = Shelf()
         self._seen: OrderedDict[int, None] = OrderedDict()
 
     @property
@@ -103,7 +102,7 @@ class Layouts:
         """Bytes that are kept."""
         return self._known.size + self._new.size
 
-    def find(self, body: bytes) -> tuple[Layout, Words] | None:
+    def find(self, body: bytes) -> tuple[M, Words] | None:
         """Return the layout of a body and its numbers, where it is known."""
         found = self._known.find(body)
         if found is None and (found := self._new.find(body)) is not None:
@@ -113,7 +112,7 @@ class Layouts:
             found[0].used_at = self._monotonic()
         return found
 
-    def keep(self, layout: Layout) -> None:
+    def keep(self, layout: M) -> None:
         """Keep a layout that was scanned."""
         mark = hash(bytes(layout.constant))
         if self._seen.pop(mark, mark) is None:
@@ -124,18 +123,18 @@ class Layouts:
             self._seen.popitem(last=False)
         self._keep_new(layout)
 
-    def drop(self, layout: Layout) -> None:
+    def drop(self, layout: M) -> None:
         """Forget a layout."""
         self._known.drop(layout)
         self._new.drop(layout)
 
-    def _keep(self, layout: Layout) -> None:
+    def _keep(self, layout: M) -> None:
         """Keep one that came back, where there is room."""
         if self._make_room(layout):
             layout.used_at = self._monotonic()
             self._known.add(layout)
 
-    def _keep_new(self, layout: Layout) -> None:
+    def _keep_new(self, layout: M) -> None:
         alike = self._new.alike(layout)
         if len(alike) >= MOST_ALIKE:
             self._new.drop(alike[0])
@@ -148,7 +147,7 @@ class Layouts:
             self._new.drop(group[0])
         self._new.add(layout)
 
-    def _make_room(self, layout: Layout) -> bool:
+    def _make_room(self, layout: M) -> bool:
         stale = self._monotonic() - STALE_SECONDS
         alike = self._known.alike(layout)
         if len(alike) >= MOST_ALIKE:

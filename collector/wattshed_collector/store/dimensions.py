@@ -50,19 +50,19 @@ class Dimensions:
         every = list(batches)
         unsettled = [batch for batch in every if id(batch) not in self._settled]
         # What is settled counts again where it comes after something else.
-        merged = _merge(unsettled if all(map(self._holds, unsettled)) else every)
-        changes = self._holdings.changes(merged.allocations, stored)
+        said = merged(unsettled if all(map(self._holds, unsettled)) else every)
+        changes = self._holdings.changes(said.allocations, stored)
         fresh = replace(
-            merged,
-            devices=tuple(d for d in merged.devices if _is_new(self._devices.get(d.key), d)),
-            workloads=self._described_workloads(merged.workloads),
+            said,
+            devices=tuple(d for d in said.devices if _is_new(self._devices.get(d.key), d)),
+            workloads=self._described_workloads(said.workloads),
             allocations=changes.allocations,
         )
         return News(
             fresh,
             changes.hours,
-            self._undescribed_of(merged),
-            self._unnamed_of(merged),
+            self._undescribed_of(said),
+            self._unnamed_of(said),
             tuple(filter(_describes, unsettled)),
         )
 
@@ -133,7 +133,8 @@ def _is_new(known: Device | None, device: Device) -> bool:
     return known is not device and known != device
 
 
-def _merge(batches: Iterable[Batch]) -> Batch:
+def merged(batches: Iterable[Batch]) -> Batch:
+    """Return what several batches say, in their order, as one; not what of them was rejected."""
     every = list(batches)
     return Batch(
         devices=tuple({d.key: d for b in every for d in b.devices}.values()),

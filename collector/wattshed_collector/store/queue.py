@@ -23,6 +23,8 @@ THING_BYTES = 2048
 """The same of a device or a workload, with its texts."""
 DELIVERY_BYTES = 2048
 UNLIMITED_BYTES = 1 << 62
+BULKY_ROWS = 5000
+"""What a delivery has that is worth an insert by itself, such as a backlog."""
 
 
 class Receipt(Future[None]):
@@ -101,6 +103,8 @@ class Queue:
     def __init__(self, most_rows: int, group_rows: int, budget: Budget | None = None) -> None:
         self.arrived = 0
         """Deliveries that were ever taken in."""
+        self.bulky = 0
+        """Deliveries that wait to be given out and need no others beside them."""
         self._group_rows = group_rows
         self._budget = budget or Budget(UNLIMITED_BYTES)
         self._shares = Shares(most_rows, "rows wait to be written")
@@ -131,6 +135,7 @@ class Queue:
             delivery.future.on_settled(lambda: self._settle(sender, rows, size))
             self._waiting.setdefault(sender, deque()).append(delivery)
             self.arrived += 1
+            self.bulky += rows >= BULKY_ROWS
             self._changed.notify()
 
     def take(self, window_seconds: float) -> list[Delivery]:
@@ -164,6 +169,7 @@ class Queue:
             line = self._waiting.pop(sender)
             group.append(line.popleft())
             rows += group[-1].rows
+            self.bulky -= group[-1].rows >= BULKY_ROWS
             if line:
                 self._waiting[sender] = line
         return group

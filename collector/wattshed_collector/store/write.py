@@ -141,15 +141,16 @@ class Writer:
     def _rest(self, seconds: float) -> None:
         """Wait for more, unless a whole group waits already or everything is to be written now.
 
-        Nor where those who sent wait and nobody else comes, as where one sends a day of history
-        request by request: to rest would make no group larger.
+        Nor where somebody waits who sends much at once, as after an outage, or where those who sent
+        wait and nobody else comes, as where one sends a day of history request by request: to rest
+        would make no group larger.
         """
         until = time.monotonic() + seconds
         arrived, looks = -1, 0
         while (left := until - time.monotonic()) > 0 and self._queue.rows < self._group_rows:
             looks = looks + 1 if self._queue.arrived == arrived else 0
             arrived = self._queue.arrived
-            if looks >= QUIET_LOOKS and not self._queue.is_empty:
+            if self._queue.bulky or (looks >= QUIET_LOOKS and not self._queue.is_empty):
                 return
             if self._closing.wait(min(left, LOOK_SECONDS)):
                 return

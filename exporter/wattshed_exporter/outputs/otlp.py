@@ -11,7 +11,6 @@ import logging
 import random
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from wattshed_exporter.spool import Lost, Memory, Store
 from wattshed_exporter.spool_disk import Disk
 from wattshed_exporter.telemetry import Telemetry
 
+from .joined import gzipped
 from .otlp_client import Client
 from .otlp_sender import Jitter, Sender
 from .protobuf import WORKLOADS_KEPT, Encoder
@@ -353,10 +353,3 @@ def newest_ms(parts: Iterable[Batch]) -> int:
         times.update(a.end_ms for a in part.allocations)
         times.update(o.ts_ms for o in part.outcomes)
     return max(times)
-
-
-def gzipped(parts: Iterable[bytes]) -> bytes:
-    """Compress at the cheapest level, with a gzip header."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    packed = [packer.compress(part) for part in parts]
-    return b"".join((*packed, packer.flush()))

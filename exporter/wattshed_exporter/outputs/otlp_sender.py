@@ -2,7 +2,9 @@
 
 A request that the collector may take later is sent again after a back-off with full jitter; one
 that it will never take is counted and gone, and so is one that alone is refused time and again.
-Only one request is in memory at a time.
+Of a backlog several requests are sent as one, twice as many after each answer that came soon and
+half as many after any other, down to a single one that is to blame for itself. What is sent at
+once is in memory, at most a megabyte of it.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from wattshed_exporter.spool import Record, Store
 from wattshed_exporter.telemetry import Telemetry
 
+from .joined import MOST_BYTES, fitting, joined
 from .otlp_client import Client, Retry
 from .wire import rejected_points
 
@@ -32,6 +35,10 @@ LONGEST_WAIT_SECONDS = 3600.0
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 SAY_EVERY_SECONDS = 60.0
+SOON_SECONDS, LATE_SECONDS = 3.0, 6.0
+"""An answer within the first lets the next request be larger, one after the second smaller."""
+MOST_AT_ONCE = 256
+TOO_LARGE = 413
 
 Jitter = Callable[[float, float], float]
 """Picks a pause between the two, in seconds."""
@@ -71,6 +78,33 @@ class Blame:
         return self._refusals >= REFUSALS
 
 
+class Portion:
+    """How many requests of a backlog are sent as one: ``most``, of ``most_bytes``.
+
+    Begins with one, so that a thousand exporters that find their collector again ask it for little
+    at first, and goes back as soon as it has more to do than it can.
+    """
+
+    def __init__(self) -> None:
+        self.most = 1
+        self.most_bytes = MOST_BYTES
+
+    def answered(self, sent: int, seconds: float) -> None:
+        """Take note that so many were taken within so many seconds."""
+        if seconds <= SOON_SECONDS:
+            self.most = min(2 * sent, MOST_AT_ONCE)
+        elif seconds > LATE_SECONDS:
+            self.failed(sent)
+
+    def failed(self, sent: int) -> None:
+        """Take note that so many were not taken, or only just."""
+        self.most = max(1, sent // 2)
+
+    def too_large(self, size: int) -> None:
+        """Take note that several of so many bytes were refused for their size."""
+        self.most_bytes = size // 2
+
+
 class Sender:
     """A thread that empties a store into a client.
 
@@ -106,6 +140,7 @@ class Sender:
         self._give_up_at = float("inf")
         self._said_at = float("-inf")
         self._blame = Blame()
+        self._portion = Portion()
         self._stumbled = False
         self._thread = threading.Thread(target=self._run, name="otlp-send", daemon=True)
         self._thread.start()
@@ -147,9 +182,14 @@ class Sender:
 
     def _take_turn(self, turn: Turn) -> None:
         puts = self._puts
-        record = self._store.peek(newest=turn is Turn.LIVE)
-        if record is not None:
-            self._attempt(record, turn)
+        if turn is Turn.LIVE:
+            newest = self._store.peek(newest=True)
+            records: Sequence[Record] = () if newest is None else (newest,)
+        else:
+            portion = self._portion
+            records = fitting(self._store.oldest(portion.most, portion.most_bytes))
+        if records:
+            self._attempt(records, turn)
         elif turn is Turn.BACKLOG:
             with self._changed:
                 self._emptied = puts
@@ -176,25 +216,40 @@ class Sender:
                     return Turn.BACKLOG
                 self._changed.wait(min(wait, LONGEST_WAIT_SECONDS))
 
-    def _attempt(self, record: Record, turn: Turn) -> None:
+    def _attempt(self, records: Sequence[Record], turn: Turn) -> None:
         began = time.monotonic()
         try:
-            accepted = self._post(record)
+            accepted = self._post(records)
         except Retry as retry:
-            if not (isinstance(retry, Refused) and self._blame.refused(record.place)):
+            if turn is Turn.BACKLOG:
+                self._portion.failed(len(records))
+            if not self._is_to_blame(records, retry):
                 self._say("%s; sending again", retry)
                 self._hold(turn, retry.after_seconds)
                 return
             log.warning("%s; to this request alone, so it is given up", retry)
             accepted = False
-        if accepted:
-            self._blame.accepted()
         now = time.monotonic()
         self._backoff = FIRST_BACKOFF_SECONDS
         if turn is Turn.BACKLOG:
             self._drain_at = now + max(self._least_pause, now - began)
-        if self._store.ack(record):
-            self._telemetry.handed_over("otlp", "sent" if accepted else "rejected", record.ticks)
+        if accepted:
+            self._blame.accepted()
+            if turn is Turn.BACKLOG:
+                self._portion.answered(len(records), now - began)
+        elif len(records) > 1:
+            self._portion.failed(len(records))  # one of them is to blame
+            return
+        self._done(records, accepted)
+
+    def _is_to_blame(self, records: Sequence[Record], retry: Retry) -> bool:
+        alone = isinstance(retry, Refused) and len(records) == 1
+        return alone and self._blame.refused(records[0].place)
+
+    def _done(self, records: Sequence[Record], accepted: bool) -> None:
+        """Forget requests, and count them."""
+        ticks = sum(record.ticks for record in records if self._store.ack(record))
+        self._telemetry.handed_over("otlp", "sent" if accepted else "rejected", ticks)
         self._told()
 
     def _hold(self, turn: Turn, seconds: float) -> None:
@@ -205,9 +260,10 @@ class Sender:
             self._fresh = self._fresh or turn is Turn.LIVE
             self._not_before = time.monotonic() + pause
 
-    def _post(self, record: Record) -> bool:
-        """Send once; return False where the collector will never take it."""
-        status, answer, after = self._client.post(record.body)
+    def _post(self, records: Sequence[Record]) -> bool:
+        """Send once; return False where the collector will never take it as it is."""
+        body = joined([record.body for record in records])
+        status, answer, after = self._client.post(body)
         if 200 <= status < 300:
             rejected, why = rejected_points(answer)
             if rejected:
@@ -218,6 +274,10 @@ class Sender:
             of_it = status >= 400 and status not in NOT_OF_THE_BODY
             kind = Refused if of_it else Retry
             raise kind(f"the collector answered {status} {_words(answer)}".rstrip(), after)
+        if len(records) > 1:
+            if status == TOO_LARGE:
+                self._portion.too_large(len(body))
+            return False
         self._say("the collector refused a batch for good: %d %s", status, _words(answer))
         return False
 

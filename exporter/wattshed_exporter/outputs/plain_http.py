@@ -52,9 +52,15 @@ class Plain:
         told = {"Host": self._host, **headers, "Content-Length": str(len(body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
         head = f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
-        self._socket.sendall(head)
-        self._socket.sendall(body)
+        self._send(head, body)
         return read_answer(self._lines, most)
+
+    def _send(self, head: bytes, body: bytes) -> None:
+        """Send both in one packet where they fit, which wakes who reads them once."""
+        sent = self._socket.sendmsg((head, body))
+        if sent < len(head):
+            self._socket.sendall(head[sent:])
+        self._socket.sendall(memoryview(body)[max(0, sent - len(head)) :])
 
     def close(self) -> None:
         self._lines.close()

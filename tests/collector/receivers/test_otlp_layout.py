@@ -25,8 +25,8 @@ from tests.fixtures.otlp_bodies import (
 )
 
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.receivers.otlp_decoding import Decoded
-from wattshed_collector.receivers.otlp_layout import Way
+from wattshed_collector.receivers.otlp_decoding import Decoded, Way
+from wattshed_collector.receivers.otlp_layout import Layout
 from wattshed_collector.receivers.shelves import Layouts
 from wattshed_collector.store.stacks import spread
 
@@ -89,7 +89,7 @@ class TestEqual:
 
 def kept_size(raw: bytes) -> int:
     """Return what the layout of a body takes."""
-    layouts = Layouts()
+    layouts: Layouts[Layout] = Layouts()
     reader = Both(layouts)
     for _ in range(2):
         reader.decode(raw)
@@ -124,7 +124,7 @@ class TestLayouts:
         layout = [Series(METRICS[2], DEVICES[0], 0, False, False)]
         bodies = [body(layout, [Numbers(1.0, 0, 0, 0.0)], host=f"n{n:04}") for n in range(50)]
         size = kept_size(bodies[0])
-        layouts = Layouts(10 * size, lambda: clock[0])
+        layouts: Layouts[Layout] = Layouts(10 * size, lambda: clock[0])
         reader = Both(layouts)
 
         def ways(which: Sequence[bytes]) -> list[Way]:
@@ -146,7 +146,7 @@ class TestLayouts:
             for n in range(20)
         ]
         size = kept_size(bodies[0])
-        layouts = Layouts(4 * 3 * size)
+        layouts: Layouts[Layout] = Layouts(4 * 3 * size)
         reader = Both(layouts)
         for raw in bodies:
             reader.decode(raw)

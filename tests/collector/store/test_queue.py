@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wattshed_collector.errors import Retryable
 from wattshed_collector.store.budget import Budget
 from wattshed_collector.store.insert import Column, Frame
-from wattshed_collector.store.queue import Busy, Delivery, Queue
+from wattshed_collector.store.queue import BULKY_ROWS, Busy, Delivery, Queue
 from wattshed_exporter.model import Allocation, Batch, Detail, Device, Kind, Method, Tick
 
 HOUR = 3_600_000
@@ -33,6 +33,16 @@ class TestTurns:
         for sender in "aaaaabbc":
             queue.put(delivery(sender))
         assert senders(queue.take(0.0)) == "abcabaaa"
+
+    def test_what_needs_no_others_is_counted_until_it_is_given_out(self) -> None:
+        queue = Queue(100_000, 1)
+        for ticks in (BULKY_ROWS, 1, BULKY_ROWS):
+            queue.put(delivery("a", ticks))
+        told = [queue.bulky]
+        for _ in range(3):
+            queue.take(0.0)
+            told.append(queue.bulky)
+        assert told == [2, 1, 1, 0]
 
     def test_whoever_was_served_last_waits_for_the_others(self) -> None:
         queue = Queue(1000, 4)

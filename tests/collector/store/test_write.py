@@ -14,7 +14,8 @@ from wattshed_collector.store.client import Client
 from wattshed_collector.store.frames import frame
 from wattshed_collector.store.held import Held, Key
 from wattshed_collector.store.insert import Insert
-from wattshed_collector.store.queue import Busy
+from wattshed_collector.store.pace import SAVED_SECONDS
+from wattshed_collector.store.queue import BULKY_ROWS, Busy
 from wattshed_collector.store.rows import Ids, tick_columns
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import (
@@ -398,3 +399,34 @@ def test_who_sends_one_after_the_other_does_not_wait_for_a_rest(bed: Bed) -> Non
         writer.submit(batch(n)).result(60)
     assert writer.counters.commits == 3
     writer.close()
+
+
+class Slow(Refusing):
+    """Keeps nothing, and takes more time over the first than a writer has saved up."""
+
+    def write(self, inserts: Sequence[Insert]) -> None:
+        if not self.tried:
+            time.sleep(1.2 * SAVED_SECONDS)
+        super().write(inserts)
+
+
+def test_who_sends_much_at_once_ends_a_rest() -> None:
+    """A rest of an hour is due, and others come all the while, so that it is not cut short."""
+    writer = Writer(no_client, sink=Slow(frozenset()), share=1e-9, longest_seconds=3600.0)
+    writer.submit(batch(0)).result(60)
+    stop = threading.Event()
+
+    def others() -> None:
+        at = 1
+        while not stop.wait(0.02):
+            writer.submit(batch(at), sender="other")
+            at += 1
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        writer.submit(batch(*range(BULKY_ROWS))).result(60)
+    finally:
+        stop.set()
+        thread.join()
+        writer.close()

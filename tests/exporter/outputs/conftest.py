@@ -6,7 +6,7 @@ import gzip
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,6 +43,10 @@ class Collector:
     breaks_on: set[int] = field(default_factory=set)
     """Times of ticks over which it fails with 500, as often as it did so in ``broken``."""
     broken: int = 0
+    refuses: set[int] = field(default_factory=set)
+    """Times of ticks for which it answers 400."""
+    most_bytes: int = 1 << 30
+    """It answers 413 to what is larger."""
     port: int = 0
     _server: ThreadingHTTPServer | None = None
 
@@ -65,6 +69,10 @@ class Collector:
                 if collector.breaks_on.intersection(times_of(body)):
                     collector.broken += 1
                     status = 500
+                if collector.refuses.intersection(times_of(body)):
+                    status = 400
+                if len(body) > collector.most_bytes:
+                    status = 413
                 if status == SILENT:  # half a connection: what was sent is thrown away
                     self.close_connection = True
                     return
@@ -119,6 +127,17 @@ def times_of(body: bytes) -> list[int]:
     """The times of the ticks in one request."""
     one = Collector(accepted=[ExportMetricsServiceRequest.FromString(gzip.decompress(body))])
     return one.times()
+
+
+def apart(accepted: Iterable[ExportMetricsServiceRequest]) -> set[bytes]:
+    """Return what each of the exporter's requests said, however many of them came as one."""
+    return {
+        gzip.compress(
+            ExportMetricsServiceRequest(resource_metrics=[said]).SerializeToString(), mtime=0
+        )
+        for request in accepted
+        for said in request.resource_metrics
+    }
 
 
 @pytest.fixture

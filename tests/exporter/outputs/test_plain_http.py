@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed_exporter.outputs.plain_http import MOST_HEADERS, Answer, read_answer
+from wattshed_exporter.outputs.plain_http import MOST_HEADERS, Answer, Plain, read_answer
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -64,6 +66,34 @@ def test_whatever_comes_is_an_answer_or_an_error(said: bytes, before: bytes) -> 
     except ConnectionError:
         size = 0
     assert size <= 100
+
+
+@pytest.mark.parametrize("size", [0, 1, 60_000, 8_000_000])
+def test_a_request_arrives_whole_however_much_of_it_one_call_takes(size: int) -> None:
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    came = list[bytes]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            peer, _ = server.accept()
+            with peer, peer.makefile("rb") as lines:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += lines.readline()
+                came.extend((head, lines.read(size)))
+                peer.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        to = Plain("127.0.0.1", server.getsockname()[1], 30.0)
+        try:
+            assert to.post("/p", body, {"A": "b"}, 100).status == 200
+        finally:
+            thread.join()
+            to.close()
+    assert came[0].startswith(b"POST /p HTTP/1.1\r\nHost: ")
+    assert f"Content-Length: {size}\r\n".encode() in came[0]
+    assert came[1] == body
 
 
 def test_pushing_without_tls_does_not_load_openssl() -> None:

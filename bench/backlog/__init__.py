@@ -1,0 +1,1 @@
+"""How fast a backlog drains: ``python -m bench.backlog``."""

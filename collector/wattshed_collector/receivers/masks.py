@@ -1,0 +1,39 @@
+"""Bodies that differ in nothing but numbers: what stands between those, and where they stand."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Places = NDArray[np.intp]
+Words = NDArray[np.uint64]
+Key = tuple[int, bytes]
+"""The length of a body and what stands before its first number."""
+
+
+class Mask:
+    """A body without the eight bytes at each of ``places``, shape (numbers,)."""
+
+    def __init__(self, body: bytes, places: Places) -> None:
+        self._places = places
+        self.first = int(places.min())
+        """Where the first number stands."""
+        self.constant = bytearray(body)
+        words_of(self.constant)[places] = 0
+        self.key: Key = (len(body), body[: self.first])
+        self.size = len(body) + places.nbytes
+        """Bytes that are kept."""
+        self.used_at = 0.0
+
+    def match(self, body: bytes) -> Words | None:
+        """Return the numbers of a body of the same length that differs in nothing else."""
+        rest = bytearray(body)
+        words = words_of(rest)
+        found = words[self._places]
+        words[self._places] = 0
+        return found if rest == self.constant else None
+
+
+def words_of(body: bytes | bytearray) -> Words:
+    """Return the eight bytes from each byte on as a number, shape (len(body) - 7,)."""
+    return np.ndarray((len(body) - 7,), "<u8", body, 0, (1,))

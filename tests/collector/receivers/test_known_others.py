@@ -1,0 +1,172 @@
+"""Metrics that are not about energy end in the same rows, whether parsed or known from before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from tests.fixtures.facts import facts
+from tests.fixtures.otlp_bodies import BASE_MS, CUMULATIVE, DELTA, NOW_S, told
+
+from wattshed_collector.normalise.facts import Limits, Normaliser
+from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.receivers.known_others import KnownOthers
+from wattshed_collector.receivers.others import Others
+from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
+from wattshed_collector.store.stacks import spread
+from wattshed_collector.telemetry import Telemetry
+
+NAMES = ("app.requests", "app.heat", "app.threads")
+Values = Sequence[float]
+
+
+class Reader:
+    """A decoder that knows what came before, and one that parses everything."""
+
+    def __init__(self, most_series: int = 1000) -> None:
+        self.now_s = float(NOW_S)
+        telemetry, foreign = Telemetry(), Foreign()
+        normaliser = Normaliser(Limits(), lambda: self.now_s)
+        others = Others(("app.*",), most_series, Limits(), lambda: self.now_s)
+        parser = ProtobufDecoder(normaliser, foreign, others, telemetry)
+        self.known = KnownOthers(parser, others, telemetry)
+        self.parser = ProtobufDecoder(
+            normaliser, foreign, Others(("app.*",), 1000, Limits(), lambda: self.now_s), telemetry
+        )
+
+    def knows(self, raw: bytes, sender: str = "") -> bool:
+        """Return whether a body is read without the parser; either way it says the same."""
+        found = self.known.at_once(raw, sender)
+        decoded = found or self.known.decode(raw, sender)
+        assert facts(*decoded) == facts(*self.parser.decode(raw, sender))
+        return found is not None
+
+
+def body(
+    at: int,
+    values: Values = (1.5, 2.5, 7.0),
+    host: str = "n1",
+    *,
+    whole: bool = False,
+    begun: bool = True,
+    label: str = "a",
+) -> ExportMetricsServiceRequest:
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    resource.resource.attributes.extend(told({"host.name": host, "service.name": "app"}))
+    scope = resource.scope_metrics.add()
+    for name, value in zip(NAMES, values, strict=False):
+        metric = scope.metrics.add(name=name, unit="1")
+        data = metric.gauge
+        if name == "app.requests":
+            metric.sum.aggregation_temporality, metric.sum.is_monotonic = CUMULATIVE, True
+            data = metric.sum  # type: ignore[assignment]
+        for number in range(2):
+            point = data.data_points.add(time_unix_nano=(BASE_MS + 1000 * at) * 1_000_000)
+            point.attributes.extend(told({"shard": number, "label": label}))
+            if begun and name == "app.requests":
+                point.start_time_unix_nano = (BASE_MS - 1000) * 1_000_000
+            if whole:
+                point.as_int = int(value) + number
+            else:
+                point.as_double = value + number
+    return request
+
+
+def raw(*requests: ExportMetricsServiceRequest) -> bytes:
+    return b"".join(request.SerializeToString() for request in requests)
+
+
+@pytest.mark.parametrize(("whole", "begun"), [(False, True), (True, False), (True, True)])
+def test_what_came_twice_is_known(whole: bool, begun: bool) -> None:
+    reader = Reader()
+    said = [raw(body(n, (n, 10.0 * n, 2.0**40 + n), whole=whole, begun=begun)) for n in range(1, 6)]
+    assert [reader.knows(one) for one in said] == [False, False, True, True, True]
+    assert not reader.knows(raw(body(9, label="b", whole=whole, begun=begun)))
+
+
+def test_each_resource_is_known_by_itself() -> None:
+    reader = Reader()
+    hosts = [f"n{number}" for number in range(1, 5)]
+    for at in range(2):
+        reader.knows(raw(*(body(at, host=host) for host in hosts)))
+    assert reader.knows(raw(*(body(5, host=host) for host in reversed(hosts))))
+    assert not reader.knows(raw(body(6, host="n1"), body(6, host="new"), body(6, host="n3")))
+
+
+def test_a_sender_has_its_own_series() -> None:
+    reader = Reader()
+    for at in range(3):
+        reader.knows(raw(body(at)), "one")
+    assert not reader.knows(raw(body(4)), "two")
+    assert reader.knows(raw(body(5)), "two")
+    found = reader.known.at_once(raw(body(6)), "two")
+    assert found is not None
+    (frame,) = spread(found[1])
+    assert set(frame.columns["sender"].values.tolist()) == {"two"}
+
+
+def test_the_hours_bound_on_series_holds() -> None:
+    reader = Reader(most_series=6)
+    for at in range(3):
+        reader.knows(raw(body(at)))
+    reader.now_s += 3600.0
+    other = [raw(replace_label(body(4), name)) for name in ("x", "y")]
+    decoded = [reader.known.decode(one, "") for one in other]
+    assert [batch.rejected for batch, _ in decoded] == [{}, {"too_many_series": 6}]
+    assert reader.known.at_once(raw(body(5)), "") is None
+    assert reader.known.decode(raw(body(5)), "")[0].rejected == {"too_many_series": 6}
+
+
+def replace_label(request: ExportMetricsServiceRequest, label: str) -> ExportMetricsServiceRequest:
+    for metric in request.resource_metrics[0].scope_metrics[0].metrics:
+        for point in (*metric.gauge.data_points, *metric.sum.data_points):
+            point.attributes[1].value.string_value = label
+    return request
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_goes_the_long_way(value: float) -> None:
+    reader = Reader()
+    for at in range(3):
+        reader.knows(raw(body(at)))
+    assert not reader.knows(raw(body(4, (1.0, value, 2.0))))
+    assert not reader.knows(raw(body(10**9)))  # ahead of any clock
+    assert reader.knows(raw(body(5)))
+
+
+def test_a_delta_a_histogram_and_what_is_not_kept_are_never_known() -> None:
+    odd = body(1)
+    odd.resource_metrics[0].scope_metrics[0].metrics[0].sum.aggregation_temporality = DELTA
+    wide = body(1)
+    wide.resource_metrics[0].scope_metrics[0].metrics.add(name="app.h").histogram.CopyFrom(
+        type(wide.resource_metrics[0].scope_metrics[0].metrics[0].histogram)(
+            aggregation_temporality=CUMULATIVE
+        )
+    )
+    wide.resource_metrics[0].scope_metrics[0].metrics[-1].histogram.data_points.add(
+        time_unix_nano=BASE_MS * 1_000_000, count=3, sum=4.0
+    )
+    stranger = body(1)
+    stranger.resource_metrics[0].scope_metrics[0].metrics[1].name = "else"
+    for request in (odd, wide, stranger):
+        reader = Reader()
+        assert [reader.knows(raw(request)) for _ in range(4)] == [False] * 4
+
+
+def test_a_number_that_is_said_twice_in_a_point_is_never_known() -> None:
+    said = raw(body(1, begun=False))
+    value = b"\x21" + bytes(8)
+    point = b"\x19" + (BASE_MS * 1_000_000).to_bytes(8, "little") + value + value
+    metric = b"\x0a\x05app.x" + b"\x2a" + bytes([2 + len(point)]) + b"\x0a" + bytes([len(point)])
+    metric += point
+    scope = b"\x12" + bytes([len(metric)]) + metric
+    inner = b"\x0a\x00" + b"\x12" + bytes([len(scope)]) + scope
+    twice = b"\x0a" + bytes([len(inner)]) + inner
+    reader = Reader()
+    assert [reader.knows(twice) for _ in range(4)] == [False] * 4
+    assert [reader.knows(said) for _ in range(3)] == [False, False, True]
