@@ -60,7 +60,7 @@ def migrated(url: str) -> None:
 
 def charged(url: str) -> float:
     rows: list[dict[str, Any]] = json.loads(ask(f"{url}/v1/energy?by=node"))["rows"]
-    return sum(row["joules"] for row in rows)
+    return float(sum(row["joules"] for row in rows))
 
 
 def test_nobody_lacks_a_right_and_a_reader_has_no_other(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ volumes:
 {{- $migration := $root.Values.migration -}}
 image: {{ include "wattshed.image" (list $root $root.Values.collector.image) }}
 imagePullPolicy: {{ $root.Values.collector.image.pullPolicy }}
+# The image's own folder is of another user where the cluster chooses whom it runs as.
+workingDir: /
 command: {{ concat (index . 1) (list "--wait" (toString (int64 $migration.waitSeconds))) | toJson }}
 env:
   # The image says otherwise of these two, and the environment beats the file.
