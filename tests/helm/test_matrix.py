@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable
 
+import jsonschema
 import pytest
 from helm_python import lint
 from tests.fixtures.kube_server.kinds import BUILT_IN, OPERATORS
 from tests.fixtures.kube_server.pod_security import violations
 from tests.fixtures.kube_server.schemas import VERSIONS, Schemas
 from tests.fixtures.kube_server.selectors import selects
+from tests.helm import clickhouse_crds, crds
 from tests.helm.chart import CHART, Manifest
 from tests.helm.releases import NAMES, component, containers, pods, release, values
 
@@ -52,12 +54,23 @@ def test_every_object_is_valid(version: str, schemas: Callable[[str], Schemas]) 
 
 @each_release
 def test_every_kind_is_known(name: str, schemas: Callable[[str], Schemas]) -> None:
-    """What Kubernetes has no schema of is an operator's, and held against its CRD elsewhere."""
+    """What Kubernetes has no schema of is an operator's."""
     custom = {(kind.name, kind.api_version) for kind in OPERATORS}
     built_in = {(kind.name, kind.api_version) for kind in BUILT_IN}
     used = {(o["kind"], o["apiVersion"]) for o in release(name)}
     assert used <= custom | built_in
     assert all(schemas(VERSIONS[0]).knows(*each) for each in used - custom)
+
+
+@each_release
+def test_custom_resources_are_as_their_operators_take_them(name: str) -> None:
+    custom = {(kind.api_version, kind.name) for kind in OPERATORS}
+    for each in release(name):
+        kind = each["apiVersion"], each["kind"]
+        if kind in clickhouse_crds.SPECS:
+            jsonschema.validate(each["spec"], clickhouse_crds.SPECS[kind])
+        elif kind in custom:
+            crds.check(each)
 
 
 @each_release
