@@ -7,7 +7,7 @@ materialized view runs as who made it, so a writer needs nothing of what it fill
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from .layout import Layout
 from .ledger_state import READ
@@ -65,6 +65,13 @@ COMPUTES = (
 FILLED = ("activity_hour", "allocation_hour", "idle_hour", "tick_day", "workload_seen")
 """Tables that materialized views fill alone."""
 ROLES = ("writer", "ledger", "reader", "migrator")
+GRAFANA = "wattshed_grafana"
+USERS: dict[str, tuple[str, ...]] = {
+    "wattshed_collector": ROLES[:3],
+    GRAFANA: ("reader",),
+    "wattshed_migrate": ("migrator",),
+}
+"""Users, and the roles that each is given."""
 
 
 def statements(layout: Layout) -> list[str]:
@@ -74,22 +81,28 @@ def statements(layout: Layout) -> list[str]:
     return [*made, *grants]
 
 
-def examples(layout: Layout) -> list[str]:
-    """Return users that have the roles; the passwords are to be replaced."""
-    on = _on(layout)
-    users = (("collector", ROLES[:3]), ("grafana", ("reader",)), ("migrate", ("migrator",)))
-    found = []
-    for user, roles in users:
-        name = f"wattshed_{user}"
-        readonly = " SETTINGS readonly = 2" if user == "grafana" else ""
-        word = f"IDENTIFIED WITH sha256_hash BY '<sha256 of the password of {name}>'"
-        found.append(f"CREATE USER IF NOT EXISTS {name}{on} {word}{readonly}")
+def members(layout: Layout, hashes: Mapping[str, str] | None = None) -> list[str]:
+    """Return what makes the users of the roles; ``USERS`` names them.
+
+    ``hashes`` has the SHA-256 of passwords in hex, by user: these users alone are made, or given
+    that password if they are there. Without it all are shown, with a place for each hash.
+    """
+    on, found = _on(layout), []
+    for user, roles in USERS.items():
+        if hashes is not None and user not in hashes:
+            continue
+        shown = f"<sha256 of the password of {user}>" if hashes is None else hashes[user]
+        word = f"IDENTIFIED WITH sha256_hash BY '{shown}'"
+        readonly = " SETTINGS readonly = 2" if user == GRAFANA else ""
+        found.append(f"CREATE USER IF NOT EXISTS {user}{on} {word}{readonly}")
+        if hashes is not None:
+            found.append(f"ALTER USER {user}{on} {word}")
         given = ", ".join(_role(role, layout) for role in roles)
-        found.append(f"GRANT{on} {given} TO {name}")
+        found.append(f"GRANT{on} {given} TO {user}")
     return found
 
 
-def text(layout: Layout) -> str:
+def text(layout: Layout, hashes: Mapping[str, str] | None = None) -> str:
     """Return both as a file for clickhouse-client."""
     return "\n".join(
         [
@@ -97,7 +110,7 @@ def text(layout: Layout) -> str:
             *(f"{statement};" for statement in statements(layout)),
             "",
             "-- Users that have them.",
-            *(f"{statement};" for statement in examples(layout)),
+            *(f"{statement};" for statement in members(layout, hashes)),
             "",
         ]
     )

@@ -16,11 +16,12 @@ from wattshed_collector.store.client import Store
 from wattshed_collector.store.layout import SHARDED, WHOLE, Layout
 from wattshed_collector.store.lease import candidate
 from wattshed_collector.store.shards import Shards
-from wattshed_collector.store.users import COMPUTES, FILLED, WRITES, examples, statements, text
+from wattshed_collector.store.users import COMPUTES, FILLED, WRITES, members, statements, text
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 
 ALONE = Layout(database="energy")
+HASHES = {"wattshed_collector": "ab" * 32}
 FLEET = Layout(cluster="fleet", whole_cluster="all", database="wattshed")
 
 
@@ -42,7 +43,7 @@ def test_every_table_has_somebody_who_fills_it() -> None:
 
 @pytest.mark.parametrize("layout", [ALONE, Layout(), FLEET])
 def test_the_engine_understands_them(bed: Bed, layout: Layout) -> None:
-    for statement in (*statements(layout), *examples(layout)):
+    for statement in (*statements(layout), *members(layout), *members(layout, HASHES)):
         bed.client.rows("SELECT formatQuery({q:String})", {"q": statement})
 
 
@@ -53,6 +54,16 @@ def test_a_reader_writes_nothing_and_a_writer_reads_little() -> None:
     assert "`energy`.charge_1h" not in granted(ALONE, "writer", "SELECT")
     assert granted(ALONE, "ledger", "INSERT") == {f"`energy`.{table}" for table in COMPUTES}
     assert granted(ALONE, "ledger", "SYSTEM SYNC REPLICA") == set()
+
+
+def test_with_hashes_the_named_users_alone_are_made_or_given_the_new_password() -> None:
+    word = f"wattshed_collector IDENTIFIED WITH sha256_hash BY '{'ab' * 32}'"
+    assert members(ALONE, HASHES)[:2] == [
+        f"CREATE USER IF NOT EXISTS {word}",
+        f"ALTER USER {word}",
+    ]
+    assert len(members(ALONE, HASHES)) == 3
+    assert "<sha256" not in text(ALONE, HASHES) and text(ALONE).count("<sha256") == 3
 
 
 def test_on_shards_both_databases_are_granted() -> None:
