@@ -9,7 +9,7 @@ PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs pictures constraints clean
+.PHONY: help up demo env test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs pictures constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ up: $(VENV)/.run ## Measure this machine and show it, until Ctrl-C
 
 demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
 	@exec $(BIN)/wattshed demo $(ARGS)
+
+env: ## Write .env and secrets for `docker compose up`; what is there is kept
+	@$(PYTHON) scripts/make_env.py $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests; three workers keep two cores busy
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
