@@ -1,7 +1,7 @@
 """Write what docker-compose.yml needs and nobody should choose: ``.env`` and ``compose/secrets``.
 
-What is there already is kept, so that it may be run again at any time. ``.env`` holds no secret. The
-folder of secrets is its owner's alone (0700); the files in it can be read by the owner's group,
+What is there already is kept, so that it may be run again at any time. ``.env`` holds no secret.
+The folder of secrets is its owner's alone (0700); the files in it can be read by the owner's group,
 because containers, whose users are not the owner, are given that group. It needs Python alone.
 """
 
@@ -68,8 +68,8 @@ ADMINISTRATOR = """\
 ENVIRONMENT = """\
 # Written by `make env`, read by `docker compose`; yours to change. Secrets are in compose/secrets.
 
-# One of server (ClickHouse) and embedded (no server), one of node and gpu (NVIDIA), and, as you like,
-# alerting (Prometheus, Alertmanager) and demo (a simulated fleet).
+# One of server (ClickHouse) and embedded (no server), one of node and gpu (NVIDIA), and, as you
+# like, alerting (Prometheus, Alertmanager) and demo (a simulated fleet).
 COMPOSE_PROFILES={profiles}
 
 # Name of this machine.
