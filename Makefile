@@ -5,11 +5,18 @@ BIN := $(VENV)/bin
 PREVIEW := dashboards/preview/node_modules/.package-lock.json
 PIP := PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Images are dated and named by the commit that they are built from.
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/wattshed_exporter/__init__.py)
+COMMIT_S = $(shell git log -1 --format=%ct 2>/dev/null)
+BUILD = docker buildx build --build-arg VERSION=$(VERSION) \
+	--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) --build-arg SOURCE_DATE_EPOCH=$(COMMIT_S) \
+	--build-arg CREATED=$(shell date -u -d @$(or $(COMMIT_S),0) +%Y-%m-%dT%H:%M:%SZ) $(ARGS)
+
 # Every process that the tests start would compile all that it imports, two seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo env test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults docs pictures constraints clean
+.PHONY: help up demo env test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults bench-images docs pictures images sbom constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +63,9 @@ bench-panels: $(VENV)/.dev ## Measure what every panel of every board costs on a
 bench-faults: $(VENV)/.dev ## Break collectors on purpose, and count what became of every sample
 	$(BIN)/python -m bench.faults $(ARGS)
 
+bench-images: $(VENV)/.dev ## Measure size and start of the images that `make images` has built
+	$(BIN)/python -m bench.images $(ARGS)
+
 docs: $(VENV)/.dev ## Write the generated parts of the documentation and the boards again
 	$(BIN)/python scripts/generate_docs.py
 	$(BIN)/python scripts/generate_dashboards.py
@@ -65,6 +75,14 @@ pictures: $(VENV)/.dev $(PREVIEW) ## Draw the boards of the `make demo` that run
 	$(DRAW) wattshed-fleet wattshed-workloads wattshed-stack
 	$(DRAW) wattshed-node --var node=sim-dub-gpu-01
 	$(DRAW) --from now-2d wattshed-waste wattshed-outcomes wattshed-models wattshed-placement wattshed-lifecycle
+
+images: ## Build the images of exporter and collector; ARGS goes to docker build
+	$(BUILD) -f exporter/Dockerfile -t ghcr.io/wattshed/exporter:$(VERSION) .
+	$(BUILD) -f collector/Dockerfile -t ghcr.io/wattshed/collector:$(VERSION) .
+
+sbom: ## Write what the images are made of to dist/, as CycloneDX
+	$(BUILD) -f exporter/Dockerfile --target sbom --output type=local,dest=dist .
+	$(BUILD) -f collector/Dockerfile --target sbom --output type=local,dest=dist .
 
 constraints: ## Resolve pyproject.toml afresh into constraints.txt
 	$(PYTHON) scripts/constraints.py

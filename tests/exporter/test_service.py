@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.fixtures.units import misread, weak
 
 from wattshed_exporter.config import Config
 from wattshed_exporter.settings import load
@@ -18,9 +18,6 @@ from wattshed_exporter.settings import load
 FOLDER = Path(__file__).parents[2] / "exporter" / "systemd"
 UNIT = FOLDER / "wattshed-exporter.service"
 GATEWAY = FOLDER / "gateway.conf"
-COMMAND = "/opt/wattshed/bin/wattshed-exporter"
-EXPOSURE_TENTHS = 20
-"""Of 100; systemd calls what is below 20 "OK"."""
 
 
 def settings_of(unit: Path) -> dict[str, str]:
@@ -44,55 +41,19 @@ def test_the_units_set_only_what_there_is() -> None:
     assert small.interval_seconds >= 5
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """A root folder with the units and a command, as an operator would have them."""
-    units = tmp_path / "etc/systemd/system"
-    command = tmp_path / COMMAND.lstrip("/")
-    (units / f"{UNIT.name}.d").mkdir(parents=True)
-    command.parent.mkdir(parents=True)
-    shutil.copy(UNIT, units)
-    command.touch(mode=0o755)
-    return tmp_path
-
-
-def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed (Debian package systemd)")
-    return subprocess.run(
-        ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, timeout=60
-    )
+@pytest.mark.e2e
+@pytest.mark.parametrize("drop_in", [None, GATEWAY], ids=["server", "gateway"])
+def test_systemd_understands_every_line(tmp_path: Path, drop_in: Path | None) -> None:
+    assert misread(UNIT, tmp_path, drop_in) == []
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("gateway", [False, True], ids=["server", "gateway"])
-def test_systemd_understands_every_line(tmp_path: Path, gateway: bool) -> None:
-    unit = tmp_path / UNIT.name
-    # The command is not installed where tests run; everything else is checked as it is.
-    unit.write_text(UNIT.read_text().replace(COMMAND, sys.executable))
-    if gateway:
-        (tmp_path / f"{UNIT.name}.d").mkdir()
-        shutil.copy(GATEWAY, tmp_path / f"{UNIT.name}.d")
-    done = analyze("verify", "--man=no", str(unit))
-    ours = [line for line in done.stderr.splitlines() if "wattshed" in line or "gateway" in line]
-    assert ours == []
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("gateway", [False, True], ids=["server", "gateway"])
-def test_it_exposes_little(installed: Path, gateway: bool) -> None:
-    if gateway:
-        shutil.copy(GATEWAY, installed / f"etc/systemd/system/{UNIT.name}.d")
-    done = analyze(
-        "security", "--offline=yes", f"--root={installed}", f"--threshold={EXPOSURE_TENTHS}",
-        "--json=short", UNIT.name,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    weak = {row["json_field"] for row in json.loads(done.stdout) if row["set"] is False}
-    assert "UserOrDynamicUser" not in weak
-    assert "NoNewPrivileges" not in weak
-    assert "CapabilityBoundingSet_CAP_SYS_ADMIN" not in weak
+@pytest.mark.parametrize("drop_in", [None, GATEWAY], ids=["server", "gateway"])
+def test_it_exposes_little(tmp_path: Path, drop_in: Path | None) -> None:
+    found = weak(UNIT, tmp_path, drop_in)
+    assert not found & {
+        "UserOrDynamicUser", "NoNewPrivileges", "CapabilityBoundingSet_CAP_SYS_ADMIN"
+    }  # fmt: skip
 
 
 @pytest.fixture
