@@ -246,7 +246,8 @@ def test_nobody_sees_anything_without_a_token(clone: Clone) -> None:
     assert refused.value.code == 401
 
 
-def test_an_alert_of_the_simulated_fleet_reaches_a_webhook(clone: Clone) -> None:
+def test_an_alert_of_the_simulated_fleet_reaches_a_webhook(only_server: Clone) -> None:
+    clone = only_server
     run = ["run", "--detach", "--name", "webhook", "--network", "wattshed_default"]
     run += ["--volume", f"{WEBHOOK}:/webhook.py:ro", debian.BASE, "python", "/webhook.py"]
     clone.bed(*run)
