@@ -243,6 +243,7 @@ def test_the_page_and_the_boards_have_data(clone: Clone) -> None:
 def test_nobody_sees_anything_without_a_token(clone: Clone) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         clone.ask("/v1/report", token="grafana-admin.password")
+    refused.value.close()
     assert refused.value.code == 401
 
 
