@@ -26,6 +26,7 @@ from wattshed_exporter import __version__
 
 pytestmark = pytest.mark.e2e
 
+on_the_server = pytest.mark.parametrize("clone", ["server"], indirect=True)
 JOBS = {"users", "migrate"}
 LONG_S = 180.0
 WEBHOOK = REPO / "tests/fixtures/stand_ins/webhook.py"
@@ -211,13 +212,6 @@ def _hasten(folder: Path) -> None:
         (folder / path).write_text(text.replace(old, new))
 
 
-@pytest.fixture
-def only_server(clone: Clone) -> Clone:
-    if "clickhouse" not in clone.services():
-        pytest.skip("there is no server in this profile")
-    return clone
-
-
 def test_all_but_grafana_become_healthy_with_stand_ins_for_vendors_images(clone: Clone) -> None:
     states = clone.states()
     assert states.keys() == {*clone.services()}
@@ -247,8 +241,8 @@ def test_nobody_sees_anything_without_a_token(clone: Clone) -> None:
     assert refused.value.code == 401
 
 
-def test_an_alert_of_the_simulated_fleet_reaches_a_webhook(only_server: Clone) -> None:
-    clone = only_server
+@on_the_server
+def test_an_alert_of_the_simulated_fleet_reaches_a_webhook(clone: Clone) -> None:
     run = ["run", "--detach", "--name", "webhook", "--network", "wattshed_default"]
     run += ["--volume", f"{WEBHOOK}:/webhook.py:ro", debian.BASE, "python", "/webhook.py"]
     clone.bed(*run)
@@ -261,9 +255,8 @@ def test_an_alert_of_the_simulated_fleet_reaches_a_webhook(only_server: Clone) -
         clone.bed("rm", "--force", "webhook")
 
 
-def test_a_restart_of_the_stand_in_for_clickhouse_loses_nothing(only_server: Clone) -> None:
-    clone = only_server
-
+@on_the_server
+def test_a_restart_of_the_stand_in_for_clickhouse_loses_nothing(clone: Clone) -> None:
     def ticks() -> list[int]:
         python = ["exec", "-T", "collector", "/opt/wattshed/bin/python", "-c", ASK]
         return [int(word) for word in clone.compose(*python, TICKS).split()]
