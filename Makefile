@@ -16,7 +16,7 @@ BUILD = docker buildx build --build-arg VERSION=$(VERSION) \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults bench-images docs chart chart-package pictures images sbom constraints clean
+.PHONY: help up demo env test lint format bench bench-exporter bench-ledger bench-ingest bench-query bench-panels bench-faults bench-images docs chart chart-package pictures images sbom constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ up: $(VENV)/.run ## Measure this machine and show it, until Ctrl-C
 
 demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
 	@exec $(BIN)/wattshed demo $(ARGS)
+
+env: ## Write .env and secrets for `docker compose up`; what is there is kept
+	@$(PYTHON) scripts/make_env.py $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests; three workers keep two cores busy
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)

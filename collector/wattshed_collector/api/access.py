@@ -53,6 +53,8 @@ HEADERS = {
 POLICY = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; object-src 'none'"
 """Beside the page's own, whose hashes say which scripts may run; this one a document cannot set."""
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="wattshed", charset="UTF-8", Bearer realm="wattshed"'}
+"""A browser asks its user for a name and a password; a token may be the password."""
 HTTPS_ONLY = "max-age=31536000"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -156,7 +158,7 @@ class Access:
         return response
 
     def _asked(self, request: web.Request) -> Asked:
-        authorization = request.headers.get("Authorization", "")
+        authorization = self._guard.unwrapped(request.headers.get("Authorization", ""))
         if shown.is_ours(request.path):
             authorization = shown.authorization(
                 request.headers, request.query, self._guard.knows_token
@@ -179,19 +181,13 @@ class Access:
 
     def _wrong_password(self) -> Refused:
         said = "this token or password is not known here"
-        return Refused(401, "unauthenticated", said, self._challenge())
-
-    def _challenge(self) -> dict[str, str]:
-        asked = ['Bearer realm="wattshed"']
-        if self._guard.wants_password:
-            asked.insert(0, 'Basic realm="wattshed", charset="UTF-8"')
-        return {"WWW-Authenticate": ", ".join(asked)}
+        return Refused(401, "unauthenticated", said, CHALLENGE)
 
     def _admitted(self, asked: Asked, identity: Identity, size: int) -> str:
         """Return as whose request it counts. Raises Refused where they may not, or not now."""
         role = needed(asked.method, asked.path)
         if not identity.may(role):
-            raise _lacking(identity, role, self._challenge())
+            raise _lacking(identity, role)
         sender = identity.name or asked.address
         self._check_rate(asked, identity, sender)
         if reason := self._seats.refusal(sender, size):
@@ -265,11 +261,11 @@ def _check_tries(wait_seconds: float) -> None:
         raise Refused(429, "wrong_too_often", said, _in(wait_seconds))
 
 
-def _lacking(identity: Identity, role: Role, challenge: Mapping[str, str]) -> Refused:
+def _lacking(identity: Identity, role: Role) -> Refused:
     if identity.name:
         return Refused(403, "forbidden", f"{identity.name} lacks the role {role}")
     return Refused(
-        401, "unauthenticated", f"this needs the role {role}: show who you are", challenge
+        401, "unauthenticated", f"this needs the role {role}: show who you are", CHALLENGE
     )
 
 

@@ -29,7 +29,7 @@
   };
 
   async function asked(path) {
-    const answer = await fetch(`/v1/boards/${encodeURIComponent(board.uid)}/${path}?${controls.query(state)}`,
+    const answer = await fetch(`${location.origin}/v1/boards/${encodeURIComponent(board.uid)}/${path}?${controls.query(state)}`,
                                { signal: AbortSignal.timeout(config.timeout_ms) });
     const told = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(told.error || `HTTP ${answer.status}`);

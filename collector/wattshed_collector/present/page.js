@@ -117,7 +117,8 @@
     const limit = setTimeout(() => state.asked.abort(), config.timeout_ms);
     try {
       const { signal } = state.asked;
-      const answer = await fetch(`${config.report_url}?since=${state.since}`, { signal });
+      // Not relative: fetch refuses to take a token along that stands in the page's own address.
+      const answer = await fetch(`${location.origin}${config.report_url}?since=${state.since}`, { signal });
       if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
       return await answer.json();
     } finally {

@@ -70,10 +70,6 @@ class Guard:
         return self._file is not None
 
     @property
-    def wants_password(self) -> bool:
-        return bool(self._rules.users)
-
-    @property
     def bounded(self) -> bool:
         """Whether anybody may write only of some devices."""
         found = self._rules
@@ -93,6 +89,17 @@ class Guard:
     def knows_token(self, token: str) -> bool:
         """Return whether a text is a token that counts, wherever it was shown."""
         return self.asks and self._rules.token(token.encode(errors="replace")) is not None
+
+    def unwrapped(self, authorization: str) -> str:
+        """Return the header as it is, or as that of the token which somebody gave as a password.
+
+        A browser can ask for a name and a password, and not for a token; the name is of no matter.
+        """
+        shown = basic(authorization)
+        if shown is None:
+            return authorization
+        token = _credentials(shown)[1].decode(errors="replace")
+        return f"Bearer {token}" if token and self.knows_token(token) else authorization
 
     async def identify(self, authorization: str, names: Iterable[str] = ()) -> Identity | None:
         """Return who asks, None where what they show is wrong.

@@ -194,6 +194,15 @@ def test_a_user_has_a_password(guarded: Guarded) -> None:
         assert as_user(wrong) in (401, 429)
 
 
+def test_a_browser_may_show_a_token_as_a_password(guarded: Guarded) -> None:
+    def shown(token: str, path: str = "/v1/status") -> int:
+        encoded = base64.b64encode(f"anybody:{token}".encode()).decode()
+        return guarded.status("GET", path, Authorization=f"Basic {encoded}")
+
+    assert [shown(READ), shown(ADMIN), shown(METRICS, "/metrics")] == [200, 200, 200]
+    assert shown(METRICS) == 403, "it may no more than it may as a token"
+
+
 def test_a_certificate_says_who_it_is(guarded: Guarded) -> None:
     edge = guarded.authority.sign("edge", "DNS:gw-1.edge.example")
     other = guarded.authority.sign("other", "DNS:gw-1.else.example")
