@@ -11,7 +11,7 @@ import pytest
 import yaml
 from helm_python import HelmError
 from tests.fixtures.kube_server.schemas import Schemas
-from tests.helm.chart import Manifest, one, render
+from tests.helm.chart import CHART, Manifest, one, render
 from tests.helm.clickhouse_crds import SPECS, pods
 from tests.helm.mounts import IMAGE, laid, secret_texts
 from tests.helm.releases import made
@@ -329,6 +329,16 @@ REFUSED = [
 def test_what_cannot_be_is_said(told: dict[str, Any], said: str) -> None:
     with pytest.raises(HelmError, match=said.replace(".", r"\.")):
         render(told)
+
+
+def test_servers_are_those_of_compose_to_the_last_digit() -> None:
+    server, keeper = (
+        yaml.safe_load((CHART / "values.yaml").read_text())["clickhouse"][part]["image"]
+        for part in ("server", "keeper")
+    )
+    services = yaml.safe_load((CHART.parents[1] / "docker-compose.yml").read_text())["services"]
+    assert services["clickhouse"]["image"] == f"{server['repository']}:{server['tag']}"
+    assert keeper["tag"] == server["tag"]
 
 
 def test_names_stay_short_enough_for_what_operators_add() -> None:
