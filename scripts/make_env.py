@@ -44,6 +44,8 @@ METERS = {
 }
 """Files that say that this machine has a meter, and the profile that reads it."""
 NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+NEEDED = ("COMPOSE_PROFILES", "WATTSHED_NODE", "WATTSHED_GID")
+"""What docker-compose.yml starts nothing without."""
 PREFIX = "wsd_"
 """As tokens of `wattshed token new` begin."""
 
@@ -97,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if _write(root, root / ".env", environment, 0o600):
         print(_explained(profiles, meter))
-    for problem in _stale(folder):
+    for problem in [*_stale(folder), *_lacking(root / ".env")]:
         print(f"make_env: {problem}", file=sys.stderr)
     return 0
 
@@ -198,6 +200,16 @@ def _stale(folder: Path) -> list[str]:
         f"compose/secrets/{name} was made of another secret: remove it and run make env again"
         for name, part in made_of.items()
         if part not in (folder / name).read_text()
+    ]
+
+
+def _lacking(environment: Path) -> list[str]:
+    """Return what Compose needs and a ``.env`` that was there before does not say."""
+    said = environment.read_text()
+    return [
+        f".env does not say {name}: write it, or move .env away and run make env again"
+        for name in NEEDED
+        if not re.search(rf"^\s*(export\s+)?{name}=", said, re.M)
     ]
 
 

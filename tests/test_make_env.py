@@ -133,6 +133,18 @@ def test_what_was_made_of_another_secret_is_told(
     assert "compose/secrets/exporter.yaml was made of another" in capsys.readouterr().err
 
 
+def test_what_a_file_of_ones_own_lacks_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("WATTSHED_PORT=8080\nWATTSHED_NODE=mine\n")
+    made(tmp_path)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition("does not say ")[2].partition(":")[0] for line in told] == [
+        "COMPOSE_PROFILES",
+        "WATTSHED_GID",
+    ]
+
+
 def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no name of a machine"):
         made(tmp_path, "--node", "two words")

@@ -1,4 +1,4 @@
-"""wattshed-collector: parse, build, run, exit code."""
+"""wattshed-collector: parse, build, run, exit code; and the way to the command wattshed."""
 
 from __future__ import annotations
 
@@ -72,10 +72,19 @@ def run(config: Config) -> int:
     return 0
 
 
-def missing(error: ImportError) -> int:
+def command() -> None:
+    """Entry point of ``wattshed``, which is there without the collector's packages as well."""
+    try:
+        from .cli import main as typed
+    except ImportError as error:
+        sys.exit(missing(error, "wattshed"))
+    typed()
+
+
+def missing(error: ImportError, program: str = "wattshed-collector") -> int:
     """Say which package there is not, and how to have it; return the exit code."""
     print(
-        f"wattshed-collector: {error.name} is missing; pip install 'wattshed[collector]'",
+        f"{program}: {error.name} is missing; pip install 'wattshed[collector]'",
         file=sys.stderr,
     )
     return 1

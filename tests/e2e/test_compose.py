@@ -137,6 +137,32 @@ def test_no_password_is_in_the_file_or_its_folder(made: dict[str, Any]) -> None:
     assert used == made["secrets"].keys()
 
 
+def test_who_sends_scrapes_or_shows_has_no_secret_but_its_own(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    held = {
+        name: {each["source"] for each in service["secrets"]} for name, service in services.items()
+    }
+    for name in ("exporter", "exporter-gpu", "fleet"):
+        assert held[name] == {"exporter.yaml"}, name
+    assert held["prometheus"] == {"prometheus.token"}
+    assert held["alertmanager"] == {"alert-webhook.url"}
+    assert held["grafana"] == {"grafana-admin.password", "clickhouse-grafana.password"}
+    assert held["grafana-embedded"] == {"grafana-admin.password", "grafana.token"}
+    assert held["clickhouse"] == {"clickhouse-users.xml"}
+    assert held["migrate"] == {"clickhouse-migrate.password"}
+    assert {name for name in held if "clickhouse-admin.password" in held[name]} == {"users"}
+
+
+def test_clickhouse_is_reached_by_who_needs_it_and_reaches_nobody(made: dict[str, Any]) -> None:
+    assert made["networks"]["store"]["internal"] is True
+    beside = {name for name, each in made["services"].items() if "store" in each["networks"]}
+    assert beside == {"clickhouse", "users", "migrate", "collector", "grafana"}
+    for name in ("clickhouse", "users", "migrate"):
+        assert made["services"][name]["networks"].keys() == {"store"}, name
+        assert "ports" not in made["services"][name], name
+
+
 def test_only_the_profile_gpu_asks_for_gpus(services: dict[str, dict[str, Any]]) -> None:
     asking = {n for n, s in services.items() if "reservations" in s["deploy"]["resources"]}
     assert asking == {"exporter-gpu"}

@@ -88,10 +88,12 @@ def test_the_exporter_measures_with_two_packages_beside_it(node: Path) -> None:
     assert "\nwattshed_energy_joules_total{" in done.stdout
 
 
-def test_what_only_a_collector_has_is_named_where_it_is_missing(node: Path) -> None:
-    done = run(node, "wattshed-collector")
+@pytest.mark.parametrize("program", ["wattshed-collector", "wattshed"])
+def test_what_only_a_collector_has_is_named_where_it_is_missing(node: Path, program: str) -> None:
+    done = run(node, program, "--help")
     assert done.returncode == 1
-    assert "pip install 'wattshed[collector]'" in done.stderr
+    assert done.stderr.startswith(f"{program}: ")
+    assert done.stderr.endswith(" is missing; pip install 'wattshed[collector]'\n")
 
 
 def test_units_lie_where_the_pages_say(node: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from helm_python import HelmError
 from tests.fixtures.kube_server.schemas import Schemas
-from tests.helm.chart import Manifest, one, render
+from tests.helm.chart import CHART, Manifest, one, render
 from tests.helm.clickhouse_crds import SPECS, pods
 from tests.helm.mounts import IMAGE, laid, secret_texts
 from tests.helm.releases import made
@@ -201,10 +201,10 @@ class TestMigration:
             told = part["metadata"]["annotations"]
             assert told["helm.sh/hook"] == "pre-install,pre-upgrade"
             assert told["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
-        weights = [
+        before, after = (
             int(p["metadata"]["annotations"]["helm.sh/hook-weight"]) for p in (settings, found)
-        ]
-        assert weights == sorted(weights)
+        )
+        assert before < after
         assert found["spec"]["ttlSecondsAfterFinished"] > 0
 
     def test_before_the_release_only_what_is_there_is_used(self) -> None:
@@ -331,6 +331,16 @@ def test_what_cannot_be_is_said(told: dict[str, Any], said: str) -> None:
         render(told)
 
 
+def test_servers_are_those_of_compose_to_the_last_digit() -> None:
+    server, keeper = (
+        yaml.safe_load((CHART / "values.yaml").read_text())["clickhouse"][part]["image"]
+        for part in ("server", "keeper")
+    )
+    services = yaml.safe_load((CHART.parents[1] / "docker-compose.yml").read_text())["services"]
+    assert services["clickhouse"]["image"] == f"{server['repository']}:{server['tag']}"
+    assert keeper["tag"] == server["tag"]
+
+
 def test_names_stay_short_enough_for_what_operators_add() -> None:
     """A StatefulSet's name and the hash behind it are one label, of 63 characters."""
     for told, kind in ((ALTINITY, "ClickHouseInstallation"), (OPERATOR, "ClickHouseCluster")):
@@ -339,3 +349,4 @@ def test_names_stay_short_enough_for_what_operators_add() -> None:
         assert len(f"chi-{found['metadata']['name']}-clickhouse-10-10") <= 52
         (found,) = (o for o in long if o["kind"] == "Job")
         assert len(found["metadata"]["name"]) <= 63
+        assert "-migrate-" in found["metadata"]["name"]

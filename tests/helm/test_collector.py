@@ -63,11 +63,25 @@ EVERYTHING: dict[str, Any] = {
             "certificates": [{"name": "edge", "names": ["CN:x"], "roles": ["ingest"]}],
         },
         "tls": {"enabled": True, "existingSecret": "pair", "clientCaKey": "ca.crt"},
-        "service": {"type": "LoadBalancer", "nodePort": 30740, "annotations": {"a": "b"}},
-        "ingress": {"enabled": True, "hosts": ["energy.example"], "className": "nginx"},
-        "httpRoute": {"enabled": True, "parentRefs": [{"name": "gate"}]},
+        "service": {
+            "type": "LoadBalancer",
+            "nodePort": 30740,
+            "annotations": {"a": "b"},
+            "loadBalancerSourceRanges": ["192.0.2.0/24"],
+        },
+        "ingress": {
+            "enabled": True,
+            "hosts": ["energy.example"],
+            "className": "nginx",
+            "tls": [{"secretName": "door", "hosts": ["energy.example"]}],
+        },
+        "httpRoute": {
+            "enabled": True,
+            "parentRefs": [{"name": "gate"}],
+            "hostnames": ["energy.example"],
+        },
         "kubernetesDiscovery": {"enabled": True, "annotatedPods": True},
-        "autoscaling": {"enabled": True},
+        "autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 5},
         "extraEnv": [{"name": "A", "value": "b"}],
         "extraVolumes": [{"name": "more", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
@@ -222,6 +236,19 @@ class TestStatefulSet:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             assert container[probe]["tcpSocket"] == {"port": "http"}
 
+    def test_probes_and_services_ask_where_it_listens(self) -> None:
+        values = {**ALONE, "collector": {"config": {"listen": "[::]:9999"}}}
+        _, _, container = collector(values)
+        assert container["ports"] == [{"name": "http", "containerPort": 9999, "protocol": "TCP"}]
+        for name in (NAME, f"{NAME}-headless"):
+            (port,) = one(made(values), "Service", name)["spec"]["ports"]
+            assert (port["port"], port["targetPort"]) == (9740, "http")
+
+    def test_one_of_several_ends_after_it_is_asked_no_more(self) -> None:
+        _, _, container = collector(EXTERNAL)
+        (*_, script) = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert script == "import time; time.sleep(5)"
+
     def test_it_is_restarted_by_what_it_reads_once_alone(self) -> None:
         def sums(**values: Any) -> str:
             found, _, _ = collector({**EXTERNAL, "collector": values})
@@ -244,6 +271,7 @@ class TestAround:
         assert "replicas" not in found["spec"]
         scaler = one(objects, "HorizontalPodAutoscaler", NAME)["spec"]
         assert scaler["scaleTargetRef"]["name"] == NAME
+        assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 5)
         assert scaler["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 600
         budget = one(objects, "PodDisruptionBudget", NAME)["spec"]
         selector = found["spec"]["selector"]
@@ -265,7 +293,7 @@ class TestAround:
         binding = one(objects, "ClusterRoleBinding", f"energy-{NAME}")
         assert binding["subjects"][0]["name"] == pod["serviceAccountName"]
         assert pod["automountServiceAccountToken"] is True
-        few = {"enabled": True, "namespaces": ["gpu"]}
+        few = {"enabled": True, "namespaces": ["gpu", "gpu"]}
         objects = made({**ALONE, "collector": {"kubernetesDiscovery": few}})
         assert one(objects, "RoleBinding", NAME)["metadata"]["namespace"] == "gpu"
         assert "ClusterRole" not in {o["kind"] for o in objects}
@@ -275,27 +303,40 @@ class TestAround:
         policy = one(objects, "NetworkPolicy", NAME)["spec"]
         (rule,) = policy["ingress"]
         assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
-        assert {"ipBlock": {"cidr": "10.0.0.0/8"}} in rule["from"]
-        assert {} not in rule["from"]
+        ours = {"app.kubernetes.io/name": "wattshed", "app.kubernetes.io/instance": "w"}
+        readers = [
+            {
+                "namespaceSelector": {},
+                "podSelector": {"matchLabels": {"app.kubernetes.io/name": name}},
+            }
+            for name in ("prometheus", "grafana")
+        ]
+        block = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+        assert rule["from"] == [{"podSelector": {"matchLabels": ours}}, *readers, block]
         *rules, scraped = policy["egress"]
         ports = [{p["port"] for p in rule["ports"]} for rule in rules]
         assert ports == [{53}, {8123, 9000}, {443, 6443}]
         assert scraped == {"to": [{"namespaceSelector": {}}]}
         job = one(objects, "NetworkPolicy", "w-wattshed-migrate")["spec"]
         assert "ingress" not in job
+        assert [{p["port"] for p in r["ports"]} for r in job["egress"]] == [{53}, {8123, 9000}]
         assert "Ingress" in job["policyTypes"]
         closed = one(made({**ALONE, "networkPolicy": {"enabled": True}}), "NetworkPolicy", NAME)
         assert [{p["port"] for p in r["ports"]} for r in closed["spec"]["egress"]] == [{53}]
 
     def test_a_way_in(self) -> None:
         objects = made(EVERYTHING)
-        (rule,) = one(objects, "Ingress", NAME)["spec"]["rules"]
+        ingress = one(objects, "Ingress", NAME)["spec"]
+        assert ingress["tls"] == [{"secretName": "door", "hosts": ["energy.example"]}]
+        (rule,) = ingress["rules"]
         (path,) = rule["http"]["paths"]
         assert path["backend"]["service"] == {"name": NAME, "port": {"name": "http"}}
         route = one(objects, "HTTPRoute", NAME)
+        assert route["spec"]["hostnames"] == ["energy.example"]
         assert route["spec"]["rules"][0]["backendRefs"] == [{"name": NAME, "port": 9740}]
-        ports = one(objects, "Service", NAME)["spec"]["ports"]
-        assert [(p["name"], p["port"], p["appProtocol"]) for p in ports] == [
+        service = one(objects, "Service", NAME)["spec"]
+        assert service["loadBalancerSourceRanges"] == ["192.0.2.0/24"]
+        assert [(p["name"], p["port"], p["appProtocol"]) for p in service["ports"]] == [
             ("http", 9740, "https")
         ]
 

@@ -203,3 +203,14 @@ def test_helm_can_keep_a_release_with_everything_in_it() -> None:
 
 def _linked(path: Path) -> Json:
     return {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()}
+
+
+def test_a_chart_without_its_boards_says_so(tmp_path: Path) -> None:
+    """A source distribution, or a clone on a system without symbolic links."""
+    folder = tmp_path / "wattshed"
+    shutil.copytree(CHART, folder)
+    shutil.rmtree(folder / "files/dashboards")
+    with Chart.load(str(folder)) as chart:
+        assert chart.render({}, name="w", namespace="energy")
+        with pytest.raises(HelmError, match="files/dashboards of this chart is empty"):
+            chart.render({"dashboards": {"enabled": True}}, name="w", namespace="energy")

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
+import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -467,6 +472,23 @@ def test_a_mistake_is_named(values: Json, said: str) -> None:
 def test_a_folder_of_the_node_is_no_spool_for_nobody() -> None:
     with pytest.raises(HelmError, match=r"needs exporter\.spool\.type emptyDir or none"):
         render({"exporter": {"permissionInitContainer": {"enabled": True}}})
+
+
+def test_its_group_and_nobody_else_may_read_the_counters(tmp_path: Path) -> None:
+    """Whoever reads them often enough sees what the processor computes."""
+    (init,) = pod(exporters(NOBODY)["node"])["initContainers"]
+    (*_, script) = init["command"]
+    assert {"/host/virtual", "10001"} <= set(re.findall(r"[\w/]+", script))
+    counter, name = (
+        tmp_path / "powercap/intel-rapl/intel-rapl:0" / n for n in ("energy_uj", "name")
+    )
+    counter.parent.mkdir(parents=True)
+    for file in (counter, name):
+        file.touch(0o400)
+    script = script.replace("/host/virtual", str(tmp_path)).replace("10001", str(os.getgid()))
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert stat.S_IMODE(counter.stat().st_mode) == 0o440
+    assert stat.S_IMODE(name.stat().st_mode) == 0o400
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])

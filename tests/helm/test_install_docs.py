@@ -11,6 +11,8 @@ import yaml
 from tests.fixtures.kube_server.schemas import Schemas
 from tests.helm.chart import CHART, one, render
 
+from wattshed_exporter import __version__
+
 Json = dict[str, Any]
 DOCS = CHART.parents[1] / "docs"
 PAGES = ("INSTALL-KUBERNETES.md", "UPGRADING.md")
@@ -67,6 +69,13 @@ def test_values_that_the_pages_name_are_there() -> None:
     }
     assert len(named) >= 10
     assert [name for name in sorted(named) if not _is_there(values, name.split("."))] == []
+
+
+def test_images_in_the_pages_are_of_this_version() -> None:
+    text = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    tags = re.findall(r"ghcr\.io/wattshed/\w+:(\d[\d.]*\d)", text)
+    assert len(tags) >= 6
+    assert set(tags) == {__version__}
 
 
 def _is_there(values: Any, path: list[str]) -> bool:

@@ -14,7 +14,7 @@ from tests.fixtures.kube_server.pod_security import violations
 from tests.fixtures.kube_server.schemas import VERSIONS, Schemas
 from tests.fixtures.kube_server.selectors import selects
 from tests.helm import clickhouse_crds, crds
-from tests.helm.chart import CHART, Manifest
+from tests.helm.chart import CHART, Manifest, render
 from tests.helm.releases import NAMES, component, containers, pods, release, values
 
 each_release = pytest.mark.parametrize("name", NAMES)
@@ -260,6 +260,13 @@ def test_a_registry_of_ones_own_is_before_every_image() -> None:
         for container in containers(pod):
             assert container["image"].startswith("registry.example.org/")
             assert "@sha256:" in container["image"]
+
+
+@pytest.mark.parametrize("name", ["external", "altinity", "operator"])
+def test_all_that_pulls_has_the_pull_secrets(name: str) -> None:
+    told = values(name) | {"global": {"imagePullSecrets": ["registry"]}}
+    for workload, pod in pods(tuple(render(told))):
+        assert pod["spec"].get("imagePullSecrets") == [{"name": "registry"}], workload["kind"]
 
 
 def test_no_secret_is_made_where_all_are_given() -> None:

@@ -70,7 +70,7 @@ envFrom:
   {{- tpl (toYaml .) $ | nindent 2 }}
 {{- end }}
 ports:
-  - {name: http, containerPort: 9740, protocol: TCP}
+  - {name: http, containerPort: {{ splitList ":" $config.listen | last }}, protocol: TCP}
 {{- range $probe, $path := dict "startup" "/healthz" "liveness" "/healthz" "readiness" "/readyz" }}
 {{ $probe }}Probe:
   {{- include "wattshed.collector.asked" (list $ $path) | nindent 2 }}

@@ -4,6 +4,9 @@
 {{- range $path, $_ := .Files.Glob "files/dashboards/*.json" -}}
 {{- $all = append $all (base $path | trimSuffix ".json") -}}
 {{- end -}}
+{{- if not $all -}}
+{{- fail "dashboards: files/dashboards of this chart is empty. It is a symbolic link, which only a clone and the chart's package (make chart-package) have" -}}
+{{- end -}}
 {{- range .Values.dashboards.exclude -}}
 {{- if not (has . $all) -}}
 {{- fail (printf "dashboards.exclude: there is no board %s, but %s" . (join ", " $all)) -}}
