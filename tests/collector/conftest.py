@@ -53,6 +53,9 @@ FACTS = (
     "quality",
     "quarantine",
     "factor",
+    "grid",
+    "grid_forecast",
+    "site_zone",
 )
 DERIVED = (
     "latest",

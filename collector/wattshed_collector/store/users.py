@@ -20,6 +20,8 @@ WRITES = (
     "dirty",
     "expected_idle",
     "factor",
+    "grid",
+    "grid_forecast",
     "latest",
     "metric_sample",
     "outcome",
@@ -27,6 +29,7 @@ WRITES = (
     "quality_limit",
     "quarantine",
     "sample",
+    "site_zone",
     "tick",
     "workload",
 )
