@@ -25,7 +25,7 @@ from wattshed_dashboards import files
 from wattshed_dashboards.boards import BOARDS
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, alert_watch, place, served
+from . import address, alert_watch, grid_asks, place, served
 from .api.access import Access, unexpected
 from .api.backup import BackupApi
 from .api.board_pages import BoardPages
@@ -49,6 +49,8 @@ from .clickhouse.desk import Desk
 from .config import Config, Durability
 from .config.security import is_loopback
 from .front.door import Door
+from .grid.asking import Asking
+from .grid_watch import GridWatch
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -181,6 +183,11 @@ async def running(
             await stack.enter_async_context(_beside(record.keep()))
         drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
         await stack.enter_async_context(_beside(drifts.keep()))
+        grid_asking = Asking()
+        stack.push_async_callback(grid_asking.close)
+        whom = grid_asks.asked(config.grid, grid_asking.get)
+        grid = GridWatch(parts.clerk, config.grid, whom, telemetry)
+        await stack.enter_async_context(_beside(grid.keep()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
         alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())

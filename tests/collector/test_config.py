@@ -160,7 +160,7 @@ def test_what_must_be_positive(section: Ingest | Scrape | Ledger) -> None:
 def test_every_option_has_a_flag_a_variable_and_a_meaning() -> None:
     for option in options(Config):
         if option.file_only:  # lists of sections
-            assert option.key in ("scrape.jobs", "outcomes.rules")
+            assert option.key in ("scrape.jobs", "outcomes.rules", "grid.providers")
             continue
         assert option.flag.startswith("--")
         assert option.variable(PREFIX).startswith("WATTSHED_COLLECTOR_")

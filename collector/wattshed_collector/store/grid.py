@@ -82,6 +82,11 @@ def zones(client: Client) -> list[dict[str, Any]]:
     return client.records("SELECT * FROM v_site_zone ORDER BY site")
 
 
+def told_zones(client: Client) -> list[dict[str, Any]]:
+    """Return site and zone as they were told, "" for every other site."""
+    return client.records("SELECT site, zone FROM site_zone FINAL WHERE zone != '' ORDER BY site")
+
+
 def zone_of(client: Client, site: str) -> str:
     """Return the zone of a site, "" where it has none."""
     rows = client.rows("SELECT zone FROM v_site_zone WHERE site = {site:String}", {"site": site})
