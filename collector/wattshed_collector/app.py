@@ -44,6 +44,7 @@ from .api.samples import SamplesApi
 from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
+from .api.when import WhenApi
 from .boards import Boards
 from .clickhouse.desk import Desk
 from .config import Config, Durability
@@ -287,6 +288,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
     app.add_routes(ExpectedIdleApi(reader).routes())
+    app.add_routes(WhenApi(reader).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     boards = Boards(BOARDS)
     app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())

@@ -18,6 +18,7 @@ from .api import (
     samples,
     slo,
     targets,
+    when,
 )
 from .openapi import Operation
 from .receivers import documents, history, otlp, remote_write
@@ -29,6 +30,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *slo.OPERATIONS,
     *quality.OPERATIONS,
     *expected_idle.OPERATIONS,
+    *when.OPERATIONS,
     *fleet.OPERATIONS,
     *facts.OPERATIONS,
     *samples.OPERATIONS,

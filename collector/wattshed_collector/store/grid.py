@@ -27,6 +27,12 @@ ORDER BY t DESC LIMIT 1
 """
 
 
+_FACTOR = """
+SELECT toUnixTimestamp(since), toUnixTimestamp(until), value, unit, source FROM v_factor
+WHERE kind = {kind:String} AND site = {site:String} AND until > since ORDER BY since
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """Steps of one kind and zone as one source said them at ``said_s`` (Unix seconds)."""
@@ -108,6 +114,15 @@ def newest(client: Client, kind: str, zone: str) -> Newest | None:
     """Return what is known of the newest value, None where none is."""
     rows = client.rows(_NEWEST, {"kind": kind, "zone": zone})
     return Newest(*rows[0]) if rows else None
+
+
+def factor_steps(client: Client, kind: str, site: str) -> Told:
+    """Return what an operator told of a site as a factor of ``kind``; no steps: nothing."""
+    asked = {"kind": kind, "site": site}
+    rows = client.rows(_FACTOR, asked) if kind else []
+    made = tidy(Step(since, until, value) for since, until, value, _, _ in rows)
+    unit, source = (str(text) for text in rows[-1][3:]) if rows else ("", "")
+    return Told(kind, "", unit, source, 0, made)
 
 
 def _steps(client: Client, sql: str, asked: Mapping[str, Any]) -> list[Step]:
