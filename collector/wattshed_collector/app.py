@@ -31,6 +31,7 @@ from .api.backup import BackupApi
 from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
 from .api.clickhouse import ClickHouseApi
+from .api.decide import DecideApi
 from .api.described import DocumentApi
 from .api.expected_idle import ExpectedIdleApi
 from .api.facts import FactsApi
@@ -289,6 +290,8 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(SloApi(reader).routes())
     app.add_routes(ExpectedIdleApi(reader).routes())
     app.add_routes(WhenApi(reader).routes())
+    policies = [told.policy for told in config.grid.policies]
+    app.add_routes(DecideApi(reader, parts.clerk, policies, body.unpacked).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     boards = Boards(BOARDS)
     app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())

@@ -56,6 +56,7 @@ FACTS = (
     "grid",
     "grid_forecast",
     "site_zone",
+    "decision",
 )
 DERIVED = (
     "latest",

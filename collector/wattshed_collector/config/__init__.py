@@ -14,7 +14,7 @@ from .charging import Ledger, Quality, Retention, TopologyFile
 from .clickhouse import ClickHouse
 from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
-from .grid import Grid, GridProvider, Service, Signal
+from .grid import Grid, GridPolicy, GridProvider, Service, Signal
 from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
 from .outcomes import OutcomeRule, Outcomes
@@ -36,6 +36,7 @@ __all__ = (
     "Durability",
     "FileSd",
     "Grid",
+    "GridPolicy",
     "GridProvider",
     "HttpSd",
     "Ingest",

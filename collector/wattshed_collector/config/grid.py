@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from wattshed_collector.grid.policies import SIGNALS, Policy
 from wattshed_exporter.settings import option
 
 from .discovery import breaks, is_web
@@ -63,6 +64,55 @@ class GridProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GridPolicy:
+    """What jobs are told that can wait; the first that matches a job decides."""
+
+    name: str = option("", "Its name, in answers and reports.")
+    match: dict[str, str] = option(
+        dict, "Patterns such as train-* by attribute of a job: team, workload, queue, site, ..."
+    )
+    signal: str = option("carbon", f"{', '.join(SIGNALS)}.")
+    prefer_below: float | None = option(None, "At or below, it runs at once.")
+    hold_above: float | None = option(None, "Above, it waits, while a better time is to come.")
+    hold_at_most_seconds: float = option(0.0, "Who waited for so long waits no more.")
+    cap_above: float | None = option(None, "Above, it runs with less power.")
+    cap_ratio: float | None = option(None, "Of the power limit, where it is capped.")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the values, each as one sentence."""
+        return list(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if not self.name or breaks(self.name):
+            yield "name: is missing, or holds a line break"
+        if self.signal not in SIGNALS:
+            yield f"signal: {self.signal!r} is none of {', '.join(SIGNALS)}"
+        if self.hold_above is not None and self.hold_at_most_seconds <= 0:
+            yield "hold_at_most_seconds: must be above 0, or jobs would wait for ever"
+        if (self.cap_above is None) is not (self.cap_ratio is None):
+            yield "cap_ratio: and cap_above go together"
+        if self.cap_ratio is not None and not 0 < self.cap_ratio <= 1:
+            yield f"cap_ratio: {self.cap_ratio:g} is not between 0 and 1"
+        if None not in (self.prefer_below, self.hold_above) and (
+            (self.prefer_below or 0) > (self.hold_above or 0)
+        ):
+            yield "prefer_below: is above hold_above"
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            name=self.name,
+            match=self.match,
+            signal=self.signal,
+            prefer_below=self.prefer_below,
+            hold_above=self.hold_above,
+            hold_at_most_s=round(self.hold_at_most_seconds),
+            cap_above=self.cap_above,
+            cap_ratio=self.cap_ratio,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """Carbon and price of the grid (docs/CARBON.md)."""
 
@@ -73,6 +123,9 @@ class Grid:
     )
     providers: tuple[GridProvider, ...] = option(
         (), "Services that are asked, only in the file.", file_only=True
+    )
+    policies: tuple[GridPolicy, ...] = option(
+        (), "What jobs are told that can wait, only in the file (docs/CARBON.md).", file_only=True
     )
     files: tuple[Path, ...] = option(
         (), "CSV or JSON files with series by zone; taken in when they change."

@@ -1,8 +1,6 @@
 """Rules of an operator for jobs that can wait: hold, prefer, cap. Evaluated to a decision.
 
-A file holds ``policies: [{name, match, signal, prefer_below, hold_above, hold_at_most, cap_above,
-cap_ratio}]``; the first that matches a job decides. wattshed decides and never acts: a scheduler
-asks.
+The first policy that matches a job decides. wattshed decides and never acts: a scheduler asks.
 """
 
 from __future__ import annotations
@@ -11,6 +9,8 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+SIGNALS = ("carbon", "carbon_marginal", "price")
 
 
 class Action(StrEnum):

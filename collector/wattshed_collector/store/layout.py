@@ -59,6 +59,7 @@ them. What is summed over devices (``workload_1h``) has a row for each shard tha
 """
 WHOLE = frozenset(
     {
+        "decision",
         "device",
         "expected_idle",
         "factor",
@@ -84,6 +85,7 @@ WHOLE = frozenset(
 """Tables that are whole on every node."""
 WHOLE_VIEWS = frozenset(
     {
+        "v_decision",
         "v_device",
         "v_factor",
         "v_factor_1h",

@@ -14,6 +14,7 @@ from .ledger_state import READ
 
 WRITES = (
     "allocation",
+    "decision",
     "detail",
     "device",
     "device_work",

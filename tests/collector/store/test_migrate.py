@@ -89,6 +89,7 @@ def test_numbers_count_up_from_one() -> None:
         "boards",
         "boards_more",
         "grid",
+        "decisions",
     ]
 
 
