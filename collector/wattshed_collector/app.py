@@ -26,7 +26,9 @@ from wattshed_dashboards.boards import BOARDS
 from wattshed_exporter.trim import drop_file_pages
 
 from . import address, alert_watch, grid_asks, place, served
+from .advice_book import AdviceJob
 from .api.access import Access, unexpected
+from .api.advice import AdviceApi
 from .api.backup import BackupApi
 from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
@@ -190,6 +192,7 @@ async def running(
         whom = grid_asks.asked(config.grid, grid_asking.get)
         grid = GridWatch(parts.clerk, config.grid, whom, telemetry)
         await stack.enter_async_context(_beside(grid.keep()))
+        await stack.enter_async_context(_beside(AdviceJob(parts.clerk).keep()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
         alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
@@ -291,6 +294,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(ExpectedIdleApi(reader).routes())
     app.add_routes(WhenApi(reader).routes())
     policies = [told.policy for told in config.grid.policies]
+    app.add_routes(AdviceApi(reader, parts.clerk, body.unpacked).routes())
     app.add_routes(DecideApi(reader, parts.clerk, policies, body.unpacked).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     boards = Boards(BOARDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api import (
+    advice,
     backup,
     board_pages,
     boards,
@@ -31,6 +32,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *slo.OPERATIONS,
     *quality.OPERATIONS,
     *expected_idle.OPERATIONS,
+    *advice.OPERATIONS,
     *when.OPERATIONS,
     *decide.OPERATIONS,
     *fleet.OPERATIONS,

@@ -57,6 +57,8 @@ FACTS = (
     "grid_forecast",
     "site_zone",
     "decision",
+    "advice",
+    "advice_state",
 )
 DERIVED = (
     "latest",

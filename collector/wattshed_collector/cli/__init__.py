@@ -12,6 +12,7 @@ from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
 from . import (
+    advice,
     alerts,
     backup,
     bench,
@@ -49,6 +50,7 @@ EXAMPLES = """examples:
   wattshed slo check                           does an objective for energy per outcome burn?
   wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
   wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
+  wattshed advice list                         what could be done about waste, with its size
   wattshed when --site dub --duration 4h --deadline 12h   when a job costs least carbon
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
@@ -79,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
         per_outcome,
         quality,
         slo,
+        advice,
         alerts,
         expected_idle,
         when,

@@ -59,6 +59,8 @@ them. What is summed over devices (``workload_1h``) has a row for each shard tha
 """
 WHOLE = frozenset(
     {
+        "advice",
+        "advice_state",
         "decision",
         "device",
         "expected_idle",
@@ -85,6 +87,7 @@ WHOLE = frozenset(
 """Tables that are whole on every node."""
 WHOLE_VIEWS = frozenset(
     {
+        "v_advice",
         "v_decision",
         "v_device",
         "v_factor",

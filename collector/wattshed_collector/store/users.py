@@ -13,6 +13,8 @@ from .layout import Layout
 from .ledger_state import READ
 
 WRITES = (
+    "advice",
+    "advice_state",
     "allocation",
     "decision",
     "detail",

@@ -90,6 +90,7 @@ def test_numbers_count_up_from_one() -> None:
         "boards_more",
         "grid",
         "decisions",
+        "advice",
     ]
 
 
