@@ -25,12 +25,15 @@ from wattshed_dashboards import files
 from wattshed_dashboards.boards import BOARDS
 from wattshed_exporter.trim import drop_file_pages
 
-from . import address, alert_watch, place, served
+from . import address, alert_watch, grid_asks, place, served
+from .advice_book import AdviceJob
 from .api.access import Access, unexpected
+from .api.advice import AdviceApi
 from .api.backup import BackupApi
 from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
 from .api.clickhouse import ClickHouseApi
+from .api.decide import DecideApi
 from .api.described import DocumentApi
 from .api.expected_idle import ExpectedIdleApi
 from .api.facts import FactsApi
@@ -44,11 +47,14 @@ from .api.samples import SamplesApi
 from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
+from .api.when import WhenApi
 from .boards import Boards
 from .clickhouse.desk import Desk
 from .config import Config, Durability
 from .config.security import is_loopback
 from .front.door import Door
+from .grid.asking import Asking
+from .grid_watch import GridWatch
 from .ledger import Policy
 from .ledger_job import LedgerJob
 from .normalise.facts import Limits, Normaliser
@@ -182,6 +188,12 @@ async def running(
             await stack.enter_async_context(_beside(record.keep()))
         drifts = NumericsWatch(parts.clerk, config.quality, telemetry)
         await stack.enter_async_context(_beside(drifts.keep()))
+        grid_asking = Asking()
+        stack.push_async_callback(grid_asking.close)
+        whom = grid_asks.asked(config.grid, grid_asking.get)
+        grid = GridWatch(parts.clerk, config.grid, whom, telemetry)
+        await stack.enter_async_context(_beside(grid.keep()))
+        await stack.enter_async_context(_beside(AdviceJob(parts.clerk).keep()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
         alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
@@ -281,6 +293,10 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
     app.add_routes(ExpectedIdleApi(reader).routes())
+    app.add_routes(WhenApi(reader).routes())
+    policies = [told.policy for told in config.grid.policies]
+    app.add_routes(AdviceApi(reader, parts.clerk, body.unpacked).routes())
+    app.add_routes(DecideApi(reader, parts.clerk, policies, body.unpacked).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     boards = Boards(BOARDS)
     app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from .api import (
+    advice,
     backup,
     board_pages,
     boards,
     clickhouse,
+    decide,
     described,
     expected_idle,
     facts,
@@ -18,6 +20,7 @@ from .api import (
     samples,
     slo,
     targets,
+    when,
 )
 from .openapi import Operation
 from .receivers import documents, history, otlp, remote_write
@@ -29,6 +32,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *slo.OPERATIONS,
     *quality.OPERATIONS,
     *expected_idle.OPERATIONS,
+    *advice.OPERATIONS,
+    *when.OPERATIONS,
+    *decide.OPERATIONS,
     *fleet.OPERATIONS,
     *facts.OPERATIONS,
     *samples.OPERATIONS,

@@ -96,6 +96,11 @@ COUNTERS: tuple[Health, ...] = (
         "Runs of the ledger, by result (ok, failed, follows: another one leads).",
         ("result",),
     ),
+    Health(
+        "grid_requests_total",
+        "Questions to services, and files taken in, about the grid (ok, failed).",
+        ("source", "result"),
+    ),
     Health("ledger_seconds_total", "Time that the ledger worked."),
     Health("ledger_hours_total", "Hours that the ledger recomputed."),
     Health(
@@ -193,6 +198,11 @@ WATCHED_GAUGES: tuple[Health, ...] = (
     Health(
         "ledger_settled_timestamp_seconds",
         "Unix time up to which everything measured is charged; now minus this is the ledger's lag.",
+    ),
+    Health(
+        "grid_age_seconds",
+        "Time since the end of the newest value that is known of a zone's grid.",
+        ("kind", "zone"),
     ),
     Health("numerics", "Keys of scores by state (ok, drifted, stale, uncalibrated).", ("state",)),
     Health(

@@ -53,6 +53,12 @@ FACTS = (
     "quality",
     "quarantine",
     "factor",
+    "grid",
+    "grid_forecast",
+    "site_zone",
+    "decision",
+    "advice",
+    "advice_state",
 )
 DERIVED = (
     "latest",

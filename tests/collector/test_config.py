@@ -157,10 +157,13 @@ def test_what_must_be_positive(section: Ingest | Scrape | Ledger) -> None:
     assert [p.partition(": ")[2] for p in section.problems()] == ["must be above 0"]
 
 
+FILE_ONLY = ("scrape.jobs", "outcomes.rules", "grid.providers", "grid.policies")
+
+
 def test_every_option_has_a_flag_a_variable_and_a_meaning() -> None:
     for option in options(Config):
         if option.file_only:  # lists of sections
-            assert option.key in ("scrape.jobs", "outcomes.rules")
+            assert option.key in FILE_ONLY
             continue
         assert option.flag.startswith("--")
         assert option.variable(PREFIX).startswith("WATTSHED_COLLECTOR_")

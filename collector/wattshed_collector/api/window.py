@@ -49,6 +49,24 @@ def asked_window(request: web.Request, longest_seconds: float = LONGEST_S) -> tu
     return window(since, until, time.time(), longest_seconds)
 
 
+def length_seconds(text: str, name: str) -> int:
+    """Return a length such as 90m, 8h or 14d in seconds. Raises InvalidInput."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
+    seconds = round(float(found[1]) * UNITS_S[found[2]]) if found else 0
+    if not 0 < seconds <= LONGEST_S:
+        raise InvalidInput(f"{name}={text!r}: write a length such as 90m, 8h or 14d", name)
+    return seconds
+
+
+def instant_or_length(text: str, name: str, now: int) -> int:
+    """Return an instant, or the one a length from now; empty: now. Raises InvalidInput."""
+    if not text:
+        return now
+    if re.fullmatch(r"[\d.]+[smhdw]", text):
+        return now + length_seconds(text, name)
+    return _instant(text, f"{name}: write a length from now such as 12h, or an instant")
+
+
 def range_ms(
     begin: str, end: str, now: float, longest_seconds: float = LONGEST_S
 ) -> tuple[int, int]:

@@ -12,11 +12,13 @@ from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
 from . import (
+    advice,
     alerts,
     backup,
     bench,
     dashboards,
     dead_letters,
+    decide,
     expected_idle,
     imports,
     ledger,
@@ -32,6 +34,7 @@ from . import (
     token,
     up,
     validate,
+    when,
 )
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -47,6 +50,8 @@ EXAMPLES = """examples:
   wattshed slo check                           does an objective for energy per outcome burn?
   wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
   wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
+  wattshed advice list                         what could be done about waste, with its size
+  wattshed when --site dub --duration 4h --deadline 12h   when a job costs least carbon
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -76,8 +81,11 @@ def parser() -> argparse.ArgumentParser:
         per_outcome,
         quality,
         slo,
+        advice,
         alerts,
         expected_idle,
+        when,
+        decide,
         ledger,
         targets,
         outcomes,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import re
 import time
 from typing import Any
 
-from wattshed_collector.errors import InvalidInput, StoreError
+from wattshed_collector.api.window import length_seconds
+from wattshed_collector.errors import StoreError
 
 from . import answers
 
@@ -22,8 +22,6 @@ ADD_EXAMPLES = """examples:
 What is idle and matches all that is named pages nobody until then. It is counted as waste."""
 LIST_EXAMPLE = "example: wattshed expected-idle list --all --json"
 END_EXAMPLE = "example: wattshed expected-idle end 3f9c21aa"
-_LENGTH = re.compile(r"(\d+)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 MATCHED = ("workload", "team", "node")
 
 
@@ -61,7 +59,7 @@ def _part(
 
 def run_add(arguments: argparse.Namespace) -> None:
     """Say it, and print under which id."""
-    until = arguments.until or time.time() + length_seconds(arguments.length)
+    until = arguments.until or time.time() + length_seconds(arguments.length, "for")
     document = {name: getattr(arguments, name) for name in MATCHED if getattr(arguments, name)}
     document |= {"until": until, "reason": arguments.reason, "by": getpass.getuser()}
     (made,) = _remote(arguments).post("/v1/expected-idle", document)["ids"]
@@ -84,14 +82,6 @@ def run_end(arguments: argparse.Namespace) -> None:
     """End it."""
     _remote(arguments).post("/v1/expected-idle", {"id": arguments.id, "until": None})
     print(json.dumps({"id": arguments.id}) if arguments.json else f"{arguments.id} ended")
-
-
-def length_seconds(text: str) -> int:
-    """Return a length such as 8h in seconds. Raises InvalidInput."""
-    found = _LENGTH.fullmatch(text)
-    if found is None:
-        raise InvalidInput(f"--for {text!r}: a number and one of s, m, h, d, w", "for")
-    return int(found[1]) * _SECONDS[found[2]]
 
 
 def _remote(arguments: argparse.Namespace) -> answers.Remote:

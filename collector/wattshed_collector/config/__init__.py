@@ -14,6 +14,7 @@ from .charging import Ledger, Quality, Retention, TopologyFile
 from .clickhouse import ClickHouse
 from .discovery import Auth, FileSd, HttpSd, KubernetesSd, Role, Static, Tls
 from .durability import Durability
+from .grid import Grid, GridPolicy, GridProvider, Service, Signal
 from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
 from .outcomes import OutcomeRule, Outcomes
@@ -34,6 +35,9 @@ __all__ = (
     "DeadLetterFolder",
     "Durability",
     "FileSd",
+    "Grid",
+    "GridPolicy",
+    "GridProvider",
     "HttpSd",
     "Ingest",
     "Job",
@@ -51,6 +55,8 @@ __all__ = (
     "Scrape",
     "Security",
     "SelfReport",
+    "Service",
+    "Signal",
     "SloFile",
     "Static",
     "Store",
@@ -83,6 +89,7 @@ class Config:
     topology: TopologyFile = field(default_factory=TopologyFile)
     quality: Quality = field(default_factory=Quality)
     slo: SloFile = field(default_factory=SloFile)
+    grid: Grid = field(default_factory=Grid)
     security: Security = field(default_factory=Security)
     requests: Requests = field(default_factory=Requests)
     clickhouse: ClickHouse = field(default_factory=ClickHouse)

@@ -59,15 +59,21 @@ them. What is summed over devices (``workload_1h``) has a row for each shard tha
 """
 WHOLE = frozenset(
     {
+        "advice",
+        "advice_state",
+        "decision",
         "device",
         "expected_idle",
         "factor",
+        "grid",
+        "grid_forecast",
         "lease",
         "ledger_state",
         "migration",
         "policy",
         "quality",
         "quality_limit",
+        "site_zone",
         "slo",
         "slo_1h",
         "slo_1m",
@@ -81,13 +87,19 @@ WHOLE = frozenset(
 """Tables that are whole on every node."""
 WHOLE_VIEWS = frozenset(
     {
+        "v_advice",
+        "v_decision",
         "v_device",
         "v_factor",
         "v_factor_1h",
+        "v_grid",
+        "v_grid_1h",
+        "v_grid_forecast",
         "v_hardware",
         "v_numerics",
         "v_quality",
         "v_score",
+        "v_site_zone",
         "v_slo",
         "v_slo_1h",
         "v_slo_budget_1h",

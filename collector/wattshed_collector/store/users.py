@@ -14,13 +14,18 @@ from .layout import Layout
 from .ledger_state import READ
 
 WRITES = (
+    "advice",
+    "advice_state",
     "allocation",
+    "decision",
     "detail",
     "device",
     "device_work",
     "dirty",
     "expected_idle",
     "factor",
+    "grid",
+    "grid_forecast",
     "latest",
     "metric_sample",
     "outcome",
@@ -28,6 +33,7 @@ WRITES = (
     "quality_limit",
     "quarantine",
     "sample",
+    "site_zone",
     "tick",
     "workload",
 )

@@ -88,6 +88,9 @@ def test_numbers_count_up_from_one() -> None:
         "signals",
         "boards",
         "boards_more",
+        "grid",
+        "decisions",
+        "advice",
     ]
 
 

@@ -1,0 +1,102 @@
+"""Advice: what to do, for whom, what it would save a month, how sure that is, how it is checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MONTH_S = 30 * 86400
+"""A month, for everything that is said by the month."""
+
+
+class Kind(StrEnum):
+    """What is advised."""
+
+    RELEASE_IDLE = "release_idle"
+    UNLOAD_MODEL = "unload_model"
+    SMALLER_DEVICE = "smaller_device"
+    BATCH = "batch"
+    POWER_CAP = "power_cap"
+    PRECISION = "precision"
+    CACHE = "cache"
+    PLACEMENT = "placement"
+    OTHER_HOUR = "other_hour"
+    OTHER_ZONE = "other_zone"
+
+
+class Effort(StrEnum):
+    """What it takes."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class State(StrEnum):
+    """Where it stands. What was found and is not found again expires by itself."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    DISMISSED = "dismissed"
+    DONE = "done"
+
+
+class Measure(StrEnum):
+    """What is measured again after it is done, and per what: an hour, or an outcome."""
+
+    IDLE_ABOVE_BARE = "idle_above_bare"
+    """Joules above bare idle of the workload's held and unused devices, per hour."""
+    JOULES_PER_OUTCOME = "joules_per_outcome"
+    """Loaded joules of the workload, per outcome."""
+    ACTIVE_JOULES = "active_joules"
+    """Active joules of the workload, per hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """The counterfactual: without the change each unit would still have cost ``joules_per_unit``.
+
+    ``workload`` is a workload's name (its runs have keys of their own), ``outcome`` the kind that
+    is counted where the unit is an outcome.
+    """
+
+    measure: Measure
+    joules_per_unit: float
+    workload: str
+    site: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """``subject`` names whom it is about and, with ``kind``, which advice it is for ever.
+
+    Joules are those of the facility where ``are_facility_joules``, else of the devices. Money and
+    grams are None where no price or intensity is known. ``evidence`` is a statement over the public
+    views that shows it; ``numbers`` are what the size was computed from.
+    """
+
+    kind: Kind
+    subject: str
+    title: str
+    reason: str
+    joules_per_month: float
+    confidence: float
+    effort: Effort
+    evidence: str
+    baseline: Baseline
+    site: str = ""
+    team: str = ""
+    owner: str = ""
+    are_facility_joules: bool = False
+    cost_per_month: float | None = None
+    currency: str = ""
+    g_per_month: float | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Eight bytes in hex that belong to kind and subject."""
+        return hashlib.blake2b(f"{self.kind}\n{self.subject}".encode(), digest_size=8).hexdigest()

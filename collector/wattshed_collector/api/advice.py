@@ -1,0 +1,177 @@
+"""``/v1/advice``: what could be done about waste, what was said of it, and whether it held."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from wattshed_collector import advice_book, openapi
+from wattshed_collector.advice.model import Effort, Kind, Measure, State
+from wattshed_collector.advice.verify import Verdict
+from wattshed_collector.errors import InvalidInput
+from wattshed_collector.openapi import (
+    ADMIN,
+    Operation,
+    Parameter,
+    by_name,
+    flag,
+    listed,
+    maybe,
+    number,
+    record,
+    text,
+    whole,
+)
+from wattshed_collector.store.read import Reader
+
+Unpacked = Callable[[web.Request, int], Awaitable[bytes]]
+MOST_BYTES = 64 * 1024
+EXPIRED = "expired"
+STATES = (*State, EXPIRED)
+_VERIFICATION = record(
+    {
+        "verdict": text("", *Verdict),
+        "seconds": number("Of full, charged hours since it was done"),
+        "expected_joules": number("What was promised for that time"),
+        "saved_joules": maybe(number("Against the same hours or outcomes as before")),
+        "saved_joules_per_month": maybe(number()),
+        "ratio": maybe(number("Of what was promised")),
+    }
+)
+_ADVICE = record(
+    {
+        **{name: text() for name in ("id", "subject", "title", "reason", "site", "team", "owner")},
+        "kind": text("", *Kind),
+        "joules_per_month": number("What it would save in 30 days"),
+        "are_facility_joules": flag("With the PUE"),
+        "cost_per_month": maybe(number("null: no price is known")),
+        "currency": text(),
+        "g_per_month": maybe(number("Grams of CO2 equivalent; null: not known")),
+        "confidence": number("0 to 1"),
+        "effort": text("", *Effort),
+        "evidence": text("A statement over the public views that shows it"),
+        "measure": text("What is measured again", *Measure),
+        "joules_per_unit": number("Per hour or outcome, without the change"),
+        "workload": text("Of what is measured"),
+        "outcome": text(),
+        "numbers": by_name(number(), "What the size was computed from"),
+        "found": whole("Unix seconds"),
+        "expires": whole("When it is not open any more, unless it is found again"),
+        "state": text("", *STATES),
+        "state_at": whole("0: nobody said anything"),
+        "said_by": text(),
+        "note": text(),
+        "verification": maybe(_VERIFICATION),
+    }
+)
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/v1/advice",
+        "What could be done about waste, the largest first",
+        {
+            openapi.JSON: record(
+                {
+                    "advice": listed(_ADVICE, "At most 1000"),
+                    "open_joules_per_month": number("Of what is open or accepted"),
+                    "saved_joules": number("Measured since, of what is done"),
+                }
+            )
+        },
+        (
+            Parameter("state", "Only these, separated by commas; all, where it is not said"),
+            Parameter("team", "Only of this team"),
+            Parameter("kind", "", text("", *Kind)),
+        ),
+        refusals=(400,),
+    ),
+    Operation(
+        "POST",
+        "/v1/advice",
+        "Say of an advice that it is accepted, dismissed, done or open again; or look for more",
+        {openapi.JSON: {"oneOf": [_ADVICE, record({"found": whole()})]}},
+        takes={
+            openapi.JSON: {
+                "oneOf": [
+                    record(
+                        {
+                            "id": text(),
+                            "state": text("", *State),
+                            "by": text("Who says so, where nobody is authenticated"),
+                            "note": text(),
+                        },
+                        optional=("by", "note"),
+                    ),
+                    record({"look": flag("true")}),
+                ]
+            }
+        },
+        role=ADMIN,
+        refusals=(400, 413),
+    ),
+)
+
+
+class AdviceApi:
+    """``clerk`` keeps what is said and looks for more; ``unpacked`` reads bodies within limits."""
+
+    def __init__(self, reader: Reader, clerk: Reader, unpacked: Unpacked) -> None:
+        self._reader = reader
+        self._clerk = clerk
+        self._unpacked = unpacked
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/v1/advice", self.listed), web.post("/v1/advice", self.say)]
+
+    async def listed(self, request: web.Request) -> web.Response:
+        """``?state=open,accepted&team=assist``."""
+        return _json(await self._reader.ask(advice_book.listed, *asked(request.query)))
+
+    async def say(self, request: web.Request) -> web.Response:
+        """One thing said of one advice, or ``{"look": true}``."""
+        said = _object(await self._unpacked(request, MOST_BYTES))
+        now = int(time.time())
+        if said == {"look": True}:
+            return _json({"found": await self._clerk.ask(advice_book.look, now)})
+        id, state, by, note = spoken(said)
+        return _json(await self._clerk.ask(advice_book.say, id, state, by, note, now))
+
+
+def asked(query: Mapping[str, str]) -> tuple[list[str], str, str]:
+    """Return states, team and kind. Raises InvalidInput."""
+    states = [state for state in query.get("state", "").split(",") if state]
+    kind = query.get("kind", "")
+    if unknown := sorted(set(states) - set(STATES)):
+        raise InvalidInput(f"state={','.join(unknown)}: choose of {', '.join(STATES)}", "state")
+    if kind and kind not in [str(known) for known in Kind]:
+        raise InvalidInput(f"kind={kind!r}: choose one of {', '.join(Kind)}", "kind")
+    return states, query.get("team", ""), kind
+
+
+def spoken(said: Mapping[str, Any]) -> tuple[str, State, str, str]:
+    """Return id, state, who says so and a note. Raises InvalidInput."""
+    if unknown := sorted(set(said) - {"id", "state", "by", "note"}):
+        raise InvalidInput(f"{', '.join(unknown)} is not known", "malformed")
+    if not all(isinstance(value, str) for value in said.values()) or not said.get("id"):
+        raise InvalidInput("write an object with id, state, by and note, all texts", "malformed")
+    if said.get("state") not in [str(state) for state in State]:
+        raise InvalidInput(f"state must be one of {', '.join(State)}", "malformed")
+    return said["id"], State(said["state"]), said.get("by", ""), said.get("note", "")
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(raw)
+    except ValueError as error:
+        raise InvalidInput(f"this is not JSON: {error}", "malformed") from error
+    if not isinstance(said, dict):
+        raise InvalidInput("write an object with id and state", "malformed")
+    return said
+
+
+def _json(document: Mapping[str, Any]) -> web.Response:
+    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

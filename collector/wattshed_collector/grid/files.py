@@ -1,0 +1,176 @@
+"""Series of the grid from files, CSV or JSON, for who has no provider or a tariff of their own.
+
+A row is ``start`` (RFC 3339 or Unix seconds), ``value``, and where they are known ``end``,
+``zone``, ``kind``, ``unit``, ``is_estimated``. Without an ``end`` a value holds until the next one
+of its kind and zone, the last one as long as the one before it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wattshed_collector.errors import InvalidInput
+
+from .series import Step, tidy
+
+FIELDS = frozenset({"start", "end", "value", "zone", "kind", "unit", "is_estimated"})
+KINDS = ("carbon", "carbon_marginal", "carbon_market", "price")
+DEFAULT_LENGTH_S = 3600
+PROBLEMS_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Steps of one kind (of ``KINDS``) and zone."""
+
+    kind: str
+    zone: str
+    unit: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    kind: str
+    zone: str
+    unit: str
+    start_s: int
+    end_s: int | None
+    value: float | None
+    is_estimated: bool | None
+
+
+def load(file: Path, kind: str = "carbon", zone: str = "") -> list[Series]:
+    """Read a file; ``kind`` and ``zone`` are those of rows that do not say.
+
+    Raises InvalidInput with every problem, each with its line or entry.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} cannot be read: {error}", "malformed") from error
+    said = _json(file, text) if file.suffix == ".json" else _csv(file, text)
+    return parse(said, kind, zone, str(file))
+
+
+def parse(
+    said: Iterable[tuple[str, Mapping[str, Any]]], kind: str, zone: str, name: str
+) -> list[Series]:
+    """Return series of rows, each with where it stands. Raises InvalidInput."""
+    rows: list[_Row] = []
+    problems: list[str] = []
+    for where, row in said:
+        try:
+            rows.append(_row(row, kind, zone))
+        except (ValueError, TypeError, OverflowError) as error:
+            problems.append(f"{where}: {error}")
+    if problems:
+        more = len(problems) - PROBLEMS_TOLD
+        told = problems[:PROBLEMS_TOLD] + ([f"and {more} more"] if more > 0 else [])
+        raise InvalidInput(f"{name}: {'; '.join(told)}", "malformed")
+    keys = sorted({(row.kind, row.zone, row.unit) for row in rows})
+    return [
+        Series(*key, tuple(_steps([r for r in rows if (r.kind, r.zone, r.unit) == key])))
+        for key in keys
+    ]
+
+
+def _csv(file: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text))
+    missing = {"start", "value"} - set(reader.fieldnames or ())
+    if missing:
+        raise InvalidInput(
+            f"{file}: the header lacks {', '.join(sorted(missing))}; known are "
+            f"{', '.join(sorted(FIELDS))}",
+            "malformed",
+        )
+    for row in reader:
+        yield f"line {reader.line_num}", row
+
+
+def _json(file: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        said = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"{file} is not JSON: {error}", "malformed") from error
+    if not isinstance(said, list) or not all(isinstance(row, dict) for row in said):
+        raise InvalidInput(f"{file}: must be a list of objects with start and value", "malformed")
+    for number, row in enumerate(said, 1):
+        yield f"entry {number}", row
+
+
+def _row(said: Mapping[Any, Any], kind: str, zone: str) -> _Row:
+    if unknown := {str(key) for key in said} - FIELDS:
+        raise ValueError(f"{', '.join(sorted(unknown))} is not known")
+    kind, zone = said.get("kind") or kind, said.get("zone") or zone
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+    if not zone:
+        raise ValueError("no zone is named")
+    start, end = _instant(said.get("start")), said.get("end")
+    end_s = None if end in (None, "") else _instant(end)
+    if end_s is not None and end_s <= start:
+        raise ValueError("ends before it begins")
+    unit = said.get("unit") or ("" if kind == "price" else "g/kWh")
+    if not unit:
+        raise ValueError("a price needs a unit such as EUR/kWh")
+    return _Row(
+        kind,
+        str(zone),
+        unit,
+        start,
+        end_s,
+        _value(said.get("value"), kind),
+        _flag(said.get("is_estimated")),
+    )
+
+
+def _steps(rows: list[_Row]) -> list[Step]:
+    rows = sorted(rows, key=lambda row: row.start_s)
+    made: list[Step] = []
+    length = DEFAULT_LENGTH_S
+    for row, later in zip(rows, [*rows[1:], None], strict=True):
+        if row.end_s is None and later is not None:
+            length = later.start_s - row.start_s
+        end = row.start_s + length if row.end_s is None else row.end_s
+        made.append(Step(row.start_s, end, row.value, row.is_estimated))
+    return tidy(made)
+
+
+def _instant(said: Any) -> int:
+    if isinstance(said, bool) or said in (None, ""):
+        raise ValueError("start is missing")
+    try:
+        found = float(said)
+    except ValueError:
+        instant = datetime.fromisoformat(str(said))
+        found = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= found < 4_291_747_200:
+        raise ValueError(f"{said!r} is not a time between 1970 and 2105")
+    return int(found)
+
+
+def _value(said: Any, kind: str) -> float | None:
+    if said in (None, ""):
+        return None
+    found = float(said)
+    if not math.isfinite(found) or (found < 0 and kind != "price"):
+        raise ValueError(f"value {said!r} is not a number that can be")
+    return found
+
+
+def _flag(said: Any) -> bool | None:
+    if said in (None, ""):
+        return None
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if str(said).lower() not in known:
+        raise ValueError(f"is_estimated {said!r} is neither true nor false")
+    return known[str(said).lower()]

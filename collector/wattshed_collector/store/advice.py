@@ -1,0 +1,135 @@
+"""Advice as it was found last, what people said of it, and what was measured since it was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wattshed_collector.advice.model import Advice, Measure, State
+from wattshed_collector.advice.verify import After
+
+from . import ledger_state
+from .client import Client
+
+HOUR_S = 3600
+COLUMNS = """
+id, kind, subject, title, reason, site, team, owner, joules_per_month, are_facility_joules,
+cost_per_month, currency, g_per_month, confidence, effort, evidence, measure, joules_per_unit,
+workload, outcome, numbers, toUnixTimestamp(found) AS found, toUnixTimestamp(expires) AS expires,
+state, toUnixTimestamp(state_at) AS state_at, said_by, note
+"""
+_LISTED = f"""
+SELECT {COLUMNS} FROM v_advice
+WHERE ({{states:Array(String)}} = [] OR state IN {{states:Array(String)}})
+  AND ({{team:String}} = '' OR team = {{team:String}})
+  AND ({{kind:String}} = '' OR kind = {{kind:String}})
+ORDER BY joules_per_month DESC, id LIMIT {{most:UInt32}}
+"""
+_ONE = f"SELECT {COLUMNS} FROM v_advice WHERE id = {{id:String}}"
+_IN = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
+_HERE = "({site:String} = '' OR site = {site:String})"
+_FACILITY = "if({is_facility:UInt8}, facility_joules / nullIf(joules, 0), 1)"
+AFTER: Mapping[str, str] = {
+    Measure.IDLE_ABOVE_BARE: f"""
+SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
+    SELECT above_bare_joules * {_FACILITY} AS spent FROM v_idle_1h
+    WHERE workload = {{workload:String}} AND class = 'idle_held' AND kind IN ('gpu', 'module')
+      AND joules > 0 AND {_HERE} AND {_IN}
+)""",
+    Measure.JOULES_PER_OUTCOME: f"""
+SELECT sum(count), sumOrNull(if({{is_facility:UInt8}}, facility_joules, loaded_joules))
+FROM v_outcome_1h
+WHERE workload = {{workload:String}} AND outcome = {{outcome:String}} AND {_HERE} AND {_IN}
+  AND isNotNull(loaded_joules)""",
+    Measure.ACTIVE_JOULES: f"""
+SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
+    SELECT joules * {_FACILITY} AS spent FROM v_workload_1h
+    WHERE workload_id IN (SELECT workload_id FROM v_workload WHERE workload = {{workload:String}})
+      AND class = 'active' AND joules > 0 AND {_HERE} AND {_IN}
+)""",
+}
+"""Units (0: they are hours) and joules of a baseline's workload in full hours, by measure."""
+
+
+def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> None:
+    """Write what was found at ``now_s``; it is open until ``expires_s`` or found again."""
+    if not found:
+        return
+    columns: dict[str, list[Any]] = {
+        name: [getattr(one, name) for one in found]
+        for name in (
+            *("id", "subject", "title", "reason", "site", "team", "owner", "joules_per_month"),
+            *("are_facility_joules", "cost_per_month", "currency", "g_per_month", "confidence"),
+            "evidence",
+        )
+    }
+    columns |= {
+        "kind": [str(one.kind) for one in found],
+        "effort": [str(one.effort) for one in found],
+        "measure": [str(one.baseline.measure) for one in found],
+        "joules_per_unit": [one.baseline.joules_per_unit for one in found],
+        "workload": [one.baseline.workload for one in found],
+        "outcome": [one.baseline.outcome for one in found],
+        "numbers": [dict(one.numbers) for one in found],
+        "found_ts": [now_s] * len(found),
+        "expires_ts": [expires_s] * len(found),
+        "version": [_version(client, "advice", now_s)] * len(found),
+    }
+    client.insert("advice", columns)
+
+
+def say(
+    client: Client, advice: Mapping[str, Any], state: State, said_by: str, note: str, now_s: int
+) -> None:
+    """Keep what somebody said of ``advice``, a row of ``one``; its promise is kept with it."""
+    client.insert(
+        "advice_state",
+        {
+            "id": [advice["id"]],
+            "at_ts": [now_s],
+            "state": [str(state)],
+            "said_by": [said_by],
+            "note": [note],
+            "joules_per_month": [advice["joules_per_month"]],
+            "joules_per_unit": [advice["joules_per_unit"]],
+            "version": [_version(client, "advice_state", now_s)],
+        },
+    )
+
+
+def listed(
+    client: Client, states: Sequence[str] = (), team: str = "", kind: str = "", most: int = 1000
+) -> list[dict[str, Any]]:
+    """Return advice, the largest first; times are Unix seconds."""
+    asked = {"states": list(states), "team": team, "kind": kind, "most": most}
+    return client.records(_LISTED, asked)
+
+
+def one(client: Client, id: str) -> dict[str, Any] | None:
+    """Return the advice of that id, None where there is none."""
+    return next(iter(client.records(_ONE, {"id": id})), None)
+
+
+def after(client: Client, advice: Mapping[str, Any], since_s: int) -> After:
+    """Return what was measured in the full hours since ``since_s`` that are charged."""
+    since = -(-since_s // HOUR_S) * HOUR_S
+    until = int(ledger_state.read(client)["settled"] or 0) // HOUR_S * HOUR_S
+    if until <= since:
+        return After(0.0, 0.0, None)
+    asked = {
+        "since": since,
+        "until": until,
+        "workload": advice["workload"],
+        "outcome": advice["outcome"],
+        "site": advice["site"],
+        "is_facility": int(advice["are_facility_joules"]),
+    }
+    ((units, joules),) = client.rows(AFTER[advice["measure"]], asked)
+    hours = (until - since) / HOUR_S
+    is_hourly = advice["measure"] != Measure.JOULES_PER_OUTCOME
+    return After(float(until - since), hours if is_hourly else float(units), joules)
+
+
+def _version(client: Client, table: str, now_s: int) -> int:
+    ((newest,),) = client.rows(f"SELECT max(version) FROM {table}")
+    return max(now_s * 1_000_000, int(newest) + 1)

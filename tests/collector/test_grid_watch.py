@@ -1,0 +1,197 @@
+"""What the collector learns of the grid, and what holds while a service is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wattshed_collector import grid_asks
+from wattshed_collector.config import Grid, GridProvider, Service
+from wattshed_collector.errors import CollectorError
+from wattshed_collector.grid.providers import ProviderError
+from wattshed_collector.grid.series import Step
+from wattshed_collector.grid_watch import Asked, GridWatch
+from wattshed_collector.store import grid
+from wattshed_collector.store.read import Reader
+from wattshed_collector.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.collector.conftest import Bed
+
+HOUR = 3600
+NOW = int(time.time()) // HOUR * HOUR
+"""Of the present, because forecasts of long ago are not kept."""
+
+
+class Known:
+    """A provider that knows each hour of the past and three of the future, or fails."""
+
+    name, kind, unit = "known", "carbon", "g/kWh"
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.asked: list[tuple[str, int, int]] = []
+        self.error: CollectorError | None = None
+
+    async def actual(self, zone: str, start_s: int, end_s: int) -> list[Step]:
+        self.asked.append((zone, start_s, end_s))
+        if self.error is not None:
+            raise self.error
+        first = start_s // HOUR * HOUR
+        return [Step(at, at + HOUR, at / HOUR % 100) for at in range(first, end_s - HOUR + 1, HOUR)]
+
+    async def forecast(self, zone: str) -> list[Step]:
+        return [Step(NOW + n * HOUR, NOW + (n + 1) * HOUR, 7.0) for n in range(3)]
+
+
+class Watched:
+    def __init__(self, bed: Bed, told: Grid) -> None:
+        self.bed = bed
+        self.provider = Known()
+        self.now = float(NOW)
+        self.telemetry = Telemetry()
+        self.reader = Reader(bed.store.client)
+        asked = [Asked(self.provider, "IE", "IRL")]
+        self.watch = GridWatch(self.reader, told, asked, self.telemetry, lambda: self.now)
+
+    async def look_at(self, now: float) -> None:
+        self.now = now
+        await self.watch.look()
+
+    def requests(self, result: str, source: str = "known") -> float | None:
+        return self.telemetry.registry.get_sample_value(
+            "wattshed_collector_grid_requests_total", {"source": source, "result": result}
+        )
+
+    def age(self) -> float | None:
+        return self.telemetry.registry.get_sample_value(
+            "wattshed_collector_grid_age_seconds", {"kind": "carbon", "zone": "IE"}
+        )
+
+
+@pytest.fixture
+def watched(bed: Bed) -> Watched:
+    return Watched(bed, Grid(zones={"dub": "IE", "": "DE"}, backfill_days=2))
+
+
+async def test_what_was_and_what_is_expected(watched: Watched) -> None:
+    await watched.look_at(NOW)
+    assert watched.provider.asked == [("IRL", NOW - 2 * 86400, NOW)]
+    steps = grid.steps(watched.bed.client, "carbon", "IE", NOW - 2 * HOUR, NOW)
+    assert [(s.start_s, s.value) for s in steps] == [
+        (at, at / HOUR % 100) for at in (NOW - 2 * HOUR, NOW - HOUR)
+    ]
+    assert len(grid.expected(watched.bed.client, "carbon", "IE")) == 3
+    assert watched.age() == 0.0
+    await watched.look_at(NOW + 899)
+    assert len(watched.provider.asked) == 1
+    await watched.look_at(NOW + HOUR)
+    # The last day is asked for again, because services correct it.
+    assert watched.provider.asked[1] == ("IRL", NOW - 86400, NOW + HOUR)
+    assert watched.requests("ok") == 2
+
+
+async def test_a_service_that_is_away(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    await watched.look_at(NOW)
+    watched.provider.error = ProviderError("it answers 500")
+    with caplog.at_level(logging.INFO):
+        dues = []
+        for due in (NOW + 900, NOW + 1800, NOW + 3600, NOW + 7200):
+            await watched.look_at(due - 1)
+            dues.append(len(watched.provider.asked))
+            await watched.look_at(due)
+        assert dues == [1, 2, 3, 4]
+        assert watched.requests("failed") == 4
+        assert watched.age() == 7200.0
+        assert len(grid.steps(watched.bed.client, "carbon", "IE", NOW - HOUR, NOW)) == 1
+        watched.provider.error = None
+        await watched.look_at(NOW + 14400)
+    assert [record.getMessage() for record in caplog.records] == [
+        "known: it answers 500; what is known of IE stays",
+        "known answers again for IE",
+    ]
+    assert watched.age() == 0.0
+
+
+async def test_zones_follow_the_settings(bed: Bed) -> None:
+    for zones in ({"dub": "IE", "": "DE"}, {"sgp": "SG"}):
+        watched = Watched(bed, Grid(zones=zones))
+        await watched.look_at(NOW)
+        assert {row["site"]: row["zone"] for row in grid.told_zones(bed.client)} == zones
+    rows = bed.client.rows(
+        "SELECT yearly_g_per_kwh, yearly_source FROM site_zone WHERE site = 'sgp'"
+    )
+    assert rows[0][0] == pytest.approx(470.7, abs=50)
+    assert rows[0][1].startswith("table: Singapore 20")
+
+
+async def test_files_are_taken_in_when_they_change(
+    bed: Bed, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(f"start,end,zone,value\n{NOW},{NOW + 60},IE,10\n")
+    watched = Watched(bed, Grid(files=(file,)))
+    watched.provider.error = ProviderError("away")
+
+    async def known(at: int) -> list[float | None]:
+        await watched.look_at(at)
+        return [s.value for s in grid.steps(bed.client, "carbon", "IE", NOW, NOW + 60)]
+
+    assert await known(NOW) == [10.0]
+    file.write_text(f"start,end,zone,value\n{NOW},{NOW + 60},IE,1234\n")
+    assert await known(NOW + 5) == [1234.0]
+    assert await known(NOW + 10) == [1234.0]
+    file.write_text("start,end,zone,value\nbroken,,IE,1\n")
+    assert await known(NOW + 15) == [1234.0]
+    assert "line 2" in caplog.text
+    assert (watched.requests("ok", "file"), watched.requests("failed", "file")) == (2, 1)
+
+
+async def test_keys_are_read_anew_for_each_question(tmp_path: Path) -> None:
+    seen: list[Mapping[str, str]] = []
+
+    async def get(url: str, headers: Mapping[str, str]) -> bytes:
+        seen.append(headers)
+        return b'{"data": []}'
+
+    key = tmp_path / "key"
+    told = GridProvider(
+        service=Service.ELECTRICITY_MAPS, zones={"IE": "", "DE": "DE-X"}, token_file=key
+    )
+    asked = grid_asks.asked(Grid(providers=(told,)), get)
+    assert [(one.zone, one.region) for one in asked] == [("IE", "IE"), ("DE", "DE-X")]
+    with pytest.raises(ProviderError, match="FileNotFoundError"):
+        await asked[0].provider.actual("IE", 0, HOUR)
+    for said in ("one\n", "two\n"):
+        key.write_text(said)
+        with pytest.raises(ProviderError, match="cannot be read"):
+            await asked[0].provider.actual("IE", 0, HOUR)
+    assert [headers["auth-token"] for headers in seen] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (GridProvider(), ["service: is missing", "zones: none"]),
+        (
+            GridProvider(service=Service.ELECTRICITY_MAPS, zones={"IE": ""}),
+            ["token_file: is missing"],
+        ),
+        (GridProvider(service=Service.WATTTIME, zones={"IE": ""}), ["username: and password_file"]),
+        (
+            GridProvider(service=Service.UK_CARBON_INTENSITY, zones={"GB": ""}, url="ftp://x"),
+            ["url: 'ftp://x' is not"],
+        ),
+        (GridProvider(service=Service.UK_CARBON_INTENSITY, zones={"GB": ""}), []),
+    ],
+)
+def test_what_is_wrong_with_a_provider(told: GridProvider, said: list[str]) -> None:
+    found = told.problems()
+    assert len(found) == len(said)
+    assert all(part in problem for part, problem in zip(said, found, strict=True))
