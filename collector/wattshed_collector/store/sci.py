@@ -14,8 +14,8 @@ SELECT o.name AS name, sum(o.count) AS outcomes,
        sumIf(o.count, isNull(o.loaded)) AS unmeasured_outcomes,
        sum(o.loaded) AS joules, sum(o.facility) AS facility_joules,
        sumOrNull(o.facility / 3.6e6 * i.intensity) AS operational_g,
-       sumIf(o.loaded, isNull(o.facility)) AS joules_without_pue,
-       sumIf(o.facility, isNull(i.intensity)) AS joules_without_intensity,
+       ifNull(sumIf(o.loaded, isNull(o.facility)), 0) AS joules_without_pue,
+       ifNull(sumIf(o.facility, isNull(i.intensity)), 0) AS joules_without_intensity,
        sum(o.facility * i.intensity) / nullIf(sumIf(o.facility, isNotNull(i.intensity)), 0)
            AS g_per_kwh,
        sum(o.facility * i.estimated) / nullIf(sumIf(o.facility, isNotNull(i.estimated)), 0)
@@ -29,7 +29,8 @@ SELECT o.name AS name, sum(o.count) AS outcomes,
            AS embodied_low_g,
        if(countIf(isNotNull(e.grams) AND isNull(e.high)) > 0, NULL, sumOrNull(e.high * o.part))
            AS embodied_high_g,
-       sum(e.seconds * o.part) AS device_seconds, sum(e.unknown * o.part) AS unknown_seconds,
+       ifNull(sum(e.seconds * o.part), 0) AS device_seconds,
+       ifNull(sum(e.unknown * o.part), 0) AS unknown_seconds,
        arraySort(arrayDistinct(arrayFlatten(groupArray(e.why)))) AS embodied_reasons,
        arraySort(arrayDistinct(arrayFlatten(groupArray(e.methods)))) AS embodied_methods,
        arraySort(arrayDistinct(arrayFlatten(groupArray(e.sources)))) AS embodied_sources
