@@ -20,7 +20,7 @@ RETRY_SECONDS = 10.0
 
 
 class LifecycleWatch:
-    """``keep`` works until it is done or cancelled; a store that is away is told later."""
+    """``tell_once`` ends when it is done or cancelled; a store that is away is told later."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class LifecycleWatch:
         self._now = now
         self._retry_seconds = retry_seconds
 
-    async def keep(self) -> None:
+    async def tell_once(self) -> None:
         """Tell the store once; it keeps what it is told."""
         while True:
             try:

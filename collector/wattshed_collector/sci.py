@@ -33,7 +33,9 @@ SEVERAL = "several"
 SLACK = 1e-9
 
 
-def answer(client: Client, outcome: str, by: str, since: int, until: int, now: int) -> dict[str, Any]:
+def answer(
+    client: Client, outcome: str, by: str, since: int, until: int, now: int
+) -> dict[str, Any]:
     """Return the document of ``GET /v1/sci`` for the full, charged hours of the window."""
     settled = int(ledger_state.read(client)["settled"] or 0)
     first = -(-since // HOUR_S) * HOUR_S
@@ -60,12 +62,12 @@ def footprint(row: Mapping[str, Any]) -> Footprint:
     missing = _no_embodied(row)
     if not is_operational and not reasons:
         reasons.append(NO_PUE)
-    bounds = (row["embodied_low_g"], row["embodied_high_g"]) if not missing else (None, None)
     return Footprint(
         row["outcomes"] - row["unmeasured_outcomes"],
         row["operational_g"] if is_operational else None,
         None if missing else row["embodied_g"],
-        *bounds,
+        None if missing else row["embodied_low_g"],
+        None if missing else row["embodied_high_g"],
         (*reasons, *([missing] if missing else [])),
     )
 

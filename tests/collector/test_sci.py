@@ -35,7 +35,7 @@ A100, NOVEL = "NVIDIA A100-SXM4-80GB", "Novel X1"
 
 
 def serve(workload: str, device: str, model: str, share: float, rate: float) -> Batch:
-    """A workload holds a share of a GPU of 1 kW for two hours and makes ``rate`` tokens a second."""
+    """A workload holds a share of a GPU of 1 kW for two hours and makes ``rate`` tokens/s."""
     begin, end = BASE * 1000, (BASE + HOURS * HOUR) * 1000
     return Batch(
         devices=(Device(device, Kind.GPU, "n", "nvml", model=model, site="dub"),),

@@ -106,6 +106,25 @@ INNER JOIN (
 ) AS l ON l.device_id = c.device_id
 LEFT JOIN (SELECT * FROM workload FINAL) AS w ON w.workload_id = c.workload_id;
 
+-- The same of a device and day, whoever had it, with what is known of the device: for months and
+-- years. Whether it is written off is decided at the begin of the day.
+CREATE OR REPLACE VIEW v_embodied_1d {{ON_CLUSTER}} AS
+SELECT r.t AS t, l.device_id AS device_id, l.device AS device, l.kind AS kind, l.node AS node,
+       l.site AS site, l.tier AS tier, l.cluster AS cluster, l.model AS model,
+       r.seconds AS seconds,
+       r.seconds / 3600 * if(ifNull(r.t >= l.written_off, 0), 0, l.embodied_g_per_hour)
+           AS embodied_g,
+       l.embodied_kg AS embodied_kg, l.embodied_low_kg AS embodied_low_kg,
+       l.embodied_high_kg AS embodied_high_kg, l.lifetime_years AS lifetime_years,
+       l.embodied_method AS embodied_method, l.embodied_source AS embodied_source,
+       l.embodied_reason AS embodied_reason, l.purchase_price AS purchase_price,
+       l.currency AS currency
+FROM v_device_1d AS r
+INNER JOIN (
+    SELECT * FROM v_lifecycle
+    WHERE kind IN ('gpu', 'module', 'board', 'battery') OR isNotNull(embodied_kg)
+) AS l ON l.device_id = r.device_id;
+
 -- The register: every device that was ever read, what is told of it, and what was counted of it over
 -- all days. first_seen is the first day of which charges are kept. failures are uncorrected memory
 -- errors and errors that the driver reported (XID). lost: its driver says that it is gone. busy_seconds

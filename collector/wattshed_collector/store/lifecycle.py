@@ -57,7 +57,8 @@ ORDER BY model, what, version
 def tell(client: Client, told: Sequence[Told], now_s: float) -> int:
     """Keep what is told; return of how many devices and models it is. Nothing is kept of a part.
 
-    Raises InvalidInput where a device or model was never heard of, and where facts do not fit.
+    A model may be told of before there is a device of it. Raises InvalidInput where a device was
+    never heard of, and where facts do not fit.
     """
     _known(client, told)
     before = {(row.pop("device"), row.pop("model")): row for row in client.records(_TOLD)}
@@ -91,7 +92,9 @@ def put_table(client: Client, table: Sequence[Embodied], now_s: float) -> None:
     columns: dict[str, list[Any]] = {
         name: [row[at] for row in news] for at, name in enumerate(names)
     }
-    client.insert("embodied", columns | {"version": [_version(client, "embodied", now_s)] * len(news)})
+    client.insert(
+        "embodied", columns | {"version": [_version(client, "embodied", now_s)] * len(news)}
+    )
 
 
 def register(
@@ -129,16 +132,12 @@ def drift(client: Client) -> list[dict[str, Any]]:
 
 
 def _known(client: Client, told: Sequence[Told]) -> None:
-    for column, names in (
-        ("key", {one.device for one in told if one.device}),
-        ("model", {one.model for one in told if one.model}),
-    ):
-        query = f"SELECT DISTINCT toString({column}) FROM device WHERE {column} IN {{n:Array(String)}}"
-        found = {row[0] for row in client.rows(query, {"n": sorted(names)})} if names else set()
-        if missing := sorted(names - found):
-            what = "device" if column == "key" else "model"
-            shown = ", ".join(missing[:10])
-            raise InvalidInput(f"no {what} is called {shown}; nothing was kept", "unknown")
+    names = {one.device for one in told if one.device}
+    query = "SELECT key FROM device WHERE key IN {names:Array(String)}"
+    found = {row[0] for row in client.rows(query, {"names": sorted(names)})} if names else set()
+    if missing := sorted(names - found):
+        shown = ", ".join(missing[:10])
+        raise InvalidInput(f"no device is called {shown}; nothing was kept", "unknown")
 
 
 def _put(

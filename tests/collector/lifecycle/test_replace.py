@@ -71,9 +71,10 @@ def test_never_and_not_known_say_why() -> None:
     assert "does not save" in carbon(worse).reason
     assert carbon(worse).left is not None
     slow = Change(500, 499, 3.0, 200.0, 0.25, 164.0, 1000.0)
-    assert "after 114.1 years: the old one would be kept for 3 years" in money(
-        Change(500, 499, 3.0, price_per_kwh=1.0, purchase_price=1000.24)
-    ).reason
+    assert (
+        "after 114.1 years: the old one would be kept for 3 years"
+        in money(Change(500, 499, 3.0, price_per_kwh=1.0, purchase_price=1000.24)).reason
+    )
     assert "after" in carbon(slow).reason
     clean = Change(500, 400, 50.0, 100.0, embodied_kg=500.0, carbon_change=-0.3)
     assert carbon(clean).reason.startswith("never: the old one")
