@@ -245,8 +245,8 @@ MADE = Row(
     (
         Panel(
             "Embodied carbon by model",
-            "Grams of CO2 equivalent that it took to make what computes: the part that "
-            "is written off in the range (in equal parts over its lifetime, by seconds charged), what one "
+            "Grams of CO2 equivalent that it took to make what computes: the part that is written "
+            "off in the range (in equal parts over its lifetime, by seconds charged), what one "
             "device is said to have taken, and what it cost. Told by an operator, else of the "
             "built-in table, which says its source; nothing where nobody knows. Never part of "
             "operating carbon. From v_embodied_1d.",
