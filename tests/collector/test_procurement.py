@@ -15,7 +15,9 @@ from wattshed_collector.lifecycle.poisson import interval
 from wattshed_collector.lifecycle.replace import YEAR_S
 from wattshed_collector.lifecycle.told import Told
 from wattshed_collector.procurement import Question
+from wattshed_collector.receivers.mlperf import model as mlperf
 from wattshed_collector.store import factors, lifecycle
+from wattshed_collector.store import procurement as store
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -116,6 +118,11 @@ def test_failures_are_of_those_that_count_them(bed: Bed) -> None:
     rates = [own[A100][f"failures_{name}"] for name in ("low", "per_1000_hours", "high")]
     assert rates == pytest.approx([low * 500, 1500, high * 500])
     assert own[H100]["failures"] is own[H100]["failures_per_1000_hours"] is None
+
+
+def test_results_are_known_by_how_they_are_imported() -> None:
+    assert store.MLPERF == mlperf.SOURCE
+    assert all(str(kind).startswith(store.RESULT) for kind in mlperf.Kind)
 
 
 def question(**more: Any) -> Question:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from wattshed_collector.receivers.mlperf.model import SOURCE as MLPERF
-
 from .client import Client
 
+MLPERF = "mlperf"
+"""Source of the devices of imported results."""
 RESULT = f"{MLPERF}-"
 """How the keys of workloads of imported results begin."""
 _DAYS = """
