@@ -95,7 +95,7 @@ def _even(brought: float, rate: float, change: float, remaining_years: float) ->
     years = _years(brought / rate, math.log1p(change))
     if years > remaining_years:
         told = "never" if math.isinf(years) else f"after {years:.1f} years"
-        why = f"{told}: the old one would be kept for {remaining_years:g} years"
+        why = f"{told}: the old one would be kept for {remaining_years:.3g} years"
         return Even(None, brought, first, left, why)
     return Even(years, brought, first, left, "")
 

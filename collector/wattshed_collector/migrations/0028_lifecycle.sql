@@ -163,7 +163,7 @@ LEFT JOIN (
 ) AS b ON b.device_id = n.device_id;
 
 -- Devices whose driver or firmware is not the one that most of their model run; of as many, the newer
--- counts as what most run. Versions are compared by their numbers, in order.
+-- counts as what most run. Versions are compared by their numbers in order, decimal or hexadecimal.
 CREATE OR REPLACE VIEW v_firmware_drift {{ON_CLUSTER}} AS
 SELECT model, what, device, node, site, version, majority, majority_devices, devices, versions,
        multiIf(numbers < majority_numbers, 'behind', numbers > majority_numbers, 'ahead', 'other')
@@ -175,7 +175,8 @@ FROM (
            length(groupUniqArray(version) OVER w) AS versions
     FROM (
         SELECT model, s.1 AS what, device, node, site, s.2 AS version,
-               arrayMap(n -> toUInt64OrZero(n), extractAll(version, '[0-9]+')) AS numbers,
+               arrayMap(n -> leftPad(upper(n), 20, '0'), extractAll(version, '[0-9A-Za-z]+'))
+                   AS numbers,
                count() OVER (PARTITION BY model, what, version) AS runs
         FROM v_lifecycle
         ARRAY JOIN [('driver', driver), ('firmware', firmware)] AS s

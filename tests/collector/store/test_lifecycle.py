@@ -155,7 +155,7 @@ def test_the_register_says_what_became_of_each(bed: Bed) -> None:
 
 def test_who_does_not_run_what_most_of_its_model_run(bed: Bed) -> None:
     versions = {"g1": "570.9", "g2": "570.10", "g3": "570.9", "g4": "575.1", "g5": "9.1"}
-    lone = {"m1": "1.9", "m2": "1.10"}
+    lone = {"m1": "96.00.61.00.01", "m2": "96.00.A5.00.01"}  # hexadecimal, as NVIDIA writes it
     for key, driver in versions.items():
         bed.write(gpu(key, 0, model="M", driver=driver, firmware="1"))
     for key, firmware in lone.items():
@@ -166,8 +166,8 @@ def test_who_does_not_run_what_most_of_its_model_run(bed: Bed) -> None:
         ("M", "driver", "570.10", "ahead", ["g2"]),
         ("M", "driver", "575.1", "ahead", ["g4"]),
         ("M", "driver", "9.1", "behind", ["g5"]),
-        ("N", "firmware", "1.9", "behind", ["m1"]),
+        ("N", "firmware", "96.00.61.00.01", "behind", ["m1"]),
     ]
     assert {(r["majority"], r["majority_devices"], r["devices"], r["versions"]) for r in rows} == {
-        ("570.9", 2, 5, 4), ("1.10", 1, 2, 2),
+        ("570.9", 2, 5, 4), ("96.00.A5.00.01", 1, 2, 2),
     }  # fmt: skip
