@@ -27,6 +27,7 @@ from wattshed_exporter.trim import drop_file_pages
 
 from . import address, alert_watch, grid_asks, place, served
 from .advice_book import AdviceJob
+from .api import hardware
 from .api.access import Access, unexpected
 from .api.advice import AdviceApi
 from .api.backup import BackupApi
@@ -57,6 +58,7 @@ from .grid.asking import Asking
 from .grid_watch import GridWatch
 from .ledger import Policy
 from .ledger_job import LedgerJob
+from .lifecycle_watch import LifecycleWatch
 from .normalise.facts import Limits, Normaliser
 from .normalise.foreign import SOURCES, Foreign
 from .normalise.produced import Produced
@@ -194,6 +196,8 @@ async def running(
         grid = GridWatch(parts.clerk, config.grid, whom, telemetry)
         await stack.enter_async_context(_beside(grid.keep()))
         await stack.enter_async_context(_beside(AdviceJob(parts.clerk).keep()))
+        figures = LifecycleWatch(parts.clerk, config.lifecycle)
+        await stack.enter_async_context(_beside(figures.tell_once()))
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
         alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
@@ -298,6 +302,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(AdviceApi(reader, parts.clerk, body.unpacked).routes())
     app.add_routes(DecideApi(reader, parts.clerk, policies, body.unpacked).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
+    app.add_routes(hardware.routes(reader, parts.clerk, body.unpacked, longest_seconds))
     boards = Boards(BOARDS)
     app.add_routes(BoardsApi(parts.painter, boards, longest_seconds).routes())
     app.add_routes(BoardPages(boards, files.root() / "runbooks").routes())

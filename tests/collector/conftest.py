@@ -59,6 +59,8 @@ FACTS = (
     "decision",
     "advice",
     "advice_state",
+    "device_told",
+    "embodied",
 )
 DERIVED = (
     "latest",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
 
 from wattshed_collector import slo
 from wattshed_collector.cli import demo_facts
+from wattshed_collector.lifecycle.embodied import table
+from wattshed_collector.lifecycle.told import from_documents
 from wattshed_collector.normalise import json_documents
+from wattshed_exporter.sources.fleet import MACHINES
 
 NOW = 1_760_097_623.0
 """2025-10-10 12:00:23 UTC."""
+METHOD = "told_of_model"
 
 
 class Recorded:
@@ -22,9 +27,12 @@ class Recorded:
         self.factors: list[dict[str, Any]] = []
         self.scores: list[dict[str, Any]] = []
         self.expected: list[dict[str, Any]] = []
+        self.hardware: list[dict[str, Any]] = []
         self.posts = 0
 
     def get(self, path: str, **query: str) -> Any:
+        if path == "/v1/devices":
+            return {"devices": [row | {"embodied_method": METHOD} for row in self.hardware]}
         return {"entries" if path == "/v1/expected-idle" else "rows": self._of(path)}
 
     def post(self, path: str, document: Any) -> Any:
@@ -33,6 +41,7 @@ class Recorded:
 
     def _of(self, path: str) -> list[dict[str, Any]]:
         known = {"factors": self.factors, "quality": self.scores, "expected-idle": self.expected}
+        known["devices"] = self.hardware
         return known[path.removeprefix("/v1/")]
 
 
@@ -92,15 +101,22 @@ def test_the_collector_takes_whose_idleness_is_expected() -> None:
     assert entry.since_s < NOW < (entry.until_s or 0)
 
 
+def test_every_model_that_computes_has_a_figure_told_or_of_the_table() -> None:
+    told = {one.model: one.facts for one in from_documents(demo_facts.hardware())}
+    assert {facts["embodied_source"] for facts in told.values()} == {"simulated"}
+    for model in {board.model for machine in MACHINES for board in machine.boards} - told.keys():
+        assert any(re.search(one.pattern, model.lower()) for one in table()), model
+
+
 def test_what_the_collector_knows_is_not_said_again() -> None:
     collector = Recorded()
     demo_facts.tell(collector, NOW, 24)
-    assert collector.posts == 3
+    assert collector.posts == 4
     demo_facts.tell(collector, NOW + 60, 24)
-    assert collector.posts == 3
+    assert collector.posts == 4
     before = len(collector.factors)
     demo_facts.tell(collector, NOW + 86_400, 24)
-    assert collector.posts == 4
+    assert collector.posts == 5
     added = collector.factors[before:]
     assert {(row["kind"], row["start"] // 86_400) for row in added} == {
         (kind, int(NOW // 86_400) + 8) for kind in ("price", "carbon_g_per_kwh")

@@ -19,8 +19,16 @@ from tests.dashboards.truth import (
 )
 
 from wattshed_collector.cli import demo_facts
+from wattshed_collector.lifecycle.embodied import amortised_g
 from wattshed_exporter.model import Kind
-from wattshed_exporter.sources.fleet import HOLDINGS, HOT_DEVICE, MACHINES, Board
+from wattshed_exporter.sources.fleet import (
+    H100,
+    HOLDINGS,
+    HOT_DEVICE,
+    MACHINES,
+    OLD_FIRMWARE,
+    Board,
+)
 
 HOURS = 6
 DID = {"idle_held": "idle, held", "idle_unallocated": "idle, unheld"}
@@ -273,6 +281,17 @@ def has_model(part: Part) -> bool:
     return part.device.model != "" and counted(part) and part.device.site == "dublin"
 
 
+def written_off(world: World) -> Mapping[str, float]:
+    """Return grams by model: device time by what making one took, over the default lifetime."""
+    kg = {model: of for model, of, *_ in demo_facts.HARDWARE} | {H100.model: 164.0}
+    seconds = world.day.by(
+        lambda part: part.device.model,
+        lambda part: has_model(part) and part.device.model in kg,
+        "seconds",
+    )
+    return {model: amortised_g(kg[model], 5.0, held) for model, held in seconds.items()}
+
+
 CHECKS: tuple[Check, ...] = (
     Check(FLEET, "Power now", "power", power_now),
     Check(FLEET, "Energy", "energy", lambda w: wh(w.six.joules())),
@@ -352,6 +371,10 @@ CHECKS: tuple[Check, ...] = (
     Check(LIFECYCLE, "Devices", "devices",
           lambda w: float(sum(d.model != "" and d.site == "dublin" for d in w.day.devices)),
           window="day", chosen={"site": "dublin"}),
+    Check(LIFECYCLE, "Embodied carbon by model", "written_off", written_off, by="model",
+          window="day", chosen={"site": "dublin"}),
+    Check(LIFECYCLE, "Not what most of its model run", "devices",
+          lambda _: dict.fromkeys(OLD_FIRMWARE, 8.0), by="device"),
     Check(NODE, "Power now", "power", power_now),
     Check(NODE, "Hottest", "hottest", hottest_now),
     Check(NODE, "Throttled", "throttled", throttled, by="reason",

@@ -19,6 +19,7 @@ from . import (
     dashboards,
     dead_letters,
     decide,
+    devices,
     expected_idle,
     imports,
     ledger,
@@ -26,7 +27,9 @@ from . import (
     move,
     outcomes,
     per_outcome,
+    procurement,
     quality,
+    sci,
     show,
     slo,
     sql,
@@ -52,6 +55,7 @@ EXAMPLES = """examples:
   wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
   wattshed advice list                         what could be done about waste, with its size
   wattshed when --site dub --duration 4h --deadline 12h   when a job costs least carbon
+  wattshed sci --outcome token_out             grams of CO2 per token, hardware included
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
   wattshed dead-letters list                   what could not be taken, and why
@@ -86,6 +90,9 @@ def parser() -> argparse.ArgumentParser:
         expected_idle,
         when,
         decide,
+        devices,
+        sci,
+        procurement,
         ledger,
         targets,
         outcomes,

@@ -17,6 +17,7 @@ from .durability import Durability
 from .grid import Grid, GridPolicy, GridProvider, Service, Signal
 from .ingest import Ingest
 from .intake import DeadLetterFolder, OtherMetrics
+from .lifecycle import Lifecycle
 from .outcomes import OutcomeRule, Outcomes
 from .relabel import Action, Relabel
 from .scrape import NAMED_ALONE, Job, Scrape, named_target
@@ -43,6 +44,7 @@ __all__ = (
     "Job",
     "KubernetesSd",
     "Ledger",
+    "Lifecycle",
     "Migrate",
     "OtherMetrics",
     "OutcomeRule",
@@ -90,6 +92,7 @@ class Config:
     quality: Quality = field(default_factory=Quality)
     slo: SloFile = field(default_factory=SloFile)
     grid: Grid = field(default_factory=Grid)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     security: Security = field(default_factory=Security)
     requests: Requests = field(default_factory=Requests)
     clickhouse: ClickHouse = field(default_factory=ClickHouse)

@@ -30,6 +30,7 @@ STANDING = frozenset(
     {
         "v_device",
         "v_expected_idle",
+        "v_firmware_drift",
         "v_live",
         "v_numerics",
         "v_quality",

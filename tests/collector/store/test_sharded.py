@@ -17,7 +17,15 @@ import pytest
 
 from wattshed_collector import report
 from wattshed_collector.ledger import Ledger, Policy
-from wattshed_collector.store import ledger_state, quarantine, queries, tree_queries
+from wattshed_collector.store import (
+    ledger_state,
+    lifecycle,
+    procurement,
+    quarantine,
+    queries,
+    sci,
+    tree_queries,
+)
 from wattshed_collector.store.client import SESSION, Client
 from wattshed_collector.store.holders import recent_holders
 from wattshed_collector.store.layout import SHARDED, WHOLE, WHOLE_VIEWS, Layout, is_mutation
@@ -219,6 +227,13 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
         lambda client: client.rows("SELECT * FROM v_outcome_1d ORDER BY t, workload_id, outcome"),
         lambda client: client.rows("SELECT * FROM v_device_1d ORDER BY t, device_id"),
         lambda client: client.rows("SELECT * FROM v_site_1h ORDER BY t, site, class"),
+        lambda client: client.rows("SELECT * FROM v_embodied_1h ORDER BY t, device, workload"),
+        lambda client: sci.parts(client, "step", "team", since, until, 10),
+        lambda client: procurement.cards(client, since, until),
+        lambda client: procurement.produced(client, since, until),
+        lambda client: procurement.supplies(client, since, until),
+        lifecycle.register,
+        lifecycle.drift,
         *WHENEVER,
         lambda client: {**report.build(client, since, until), "generated": None},
         lambda client: recent_tenures(client, ["podresources"]),

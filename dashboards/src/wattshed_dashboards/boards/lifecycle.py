@@ -171,8 +171,7 @@ WHO = Row(
             "Each model of hardware: devices, energy, how much they were used, watts while idle "
             "(measured) and as learned from the idle device, the hottest, time held down, errors, "
             "and what tokens took and cost on it. Sums of v_device_1d; tokens of workloads on one "
-            "model of hardware, from v_outcome_1d. Amortisation and embodied carbon are not known "
-            "to wattshed yet.",
+            "model of hardware, from v_outcome_1d. What it took to make them stands below.",
             Kind.TABLE,
             width=24,
             height=9,
@@ -237,6 +236,62 @@ FROM (
 )
 WINDOW m AS (PARTITION BY model)
 ORDER BY abs(apart) DESC NULLS LAST, device LIMIT 50""",
+        ),
+    ),
+)
+
+MADE = Row(
+    "What hardware took to make, and who runs other versions",
+    (
+        Panel(
+            "Embodied carbon by model",
+            "Grams of CO2 equivalent that it took to make what computes: the part that is written "
+            "off in the range (in equal parts over its lifetime, by seconds charged), what one "
+            "device is said to have taken, and what it cost. Told by an operator, else of the "
+            "built-in table, which says its source; nothing where nobody knows. Never part of "
+            "operating carbon. From v_embodied_1d.",
+            Kind.TABLE,
+            width=24,
+            height=8,
+            sorted_by="written_off",
+            columns={
+                "model": Column("Model", width=180),
+                "written_off": Column("Written off", unit="si:gCO2eq"),
+                "each": Column("One device", unit="si:gCO2eq"),
+                "least": Column("At least", unit="si:gCO2eq"),
+                "most": Column("At most", unit="si:gCO2eq"),
+                "lifetime": Column("Lifetime in years", unit="none", decimals=1),
+                "price": Column("Price of one", unit="short"),
+            },
+            sql=f"""SELECT model, uniqExact(device_id) AS devices, sum(embodied_g) AS written_off,
+       avg(embodied_kg) * 1000 AS each, avg(embodied_low_kg) * 1000 AS least,
+       avg(embodied_high_kg) * 1000 AS most, avg(lifetime_years) AS lifetime,
+       avg(purchase_price) AS price, any(currency) AS currency,
+       any(if(embodied_reason = '', embodied_source, embodied_reason)) AS source
+FROM v_embodied_1d
+WHERE $__timeFilter(t) AND model != '' AND {_AT}
+GROUP BY model ORDER BY written_off DESC NULLS LAST, model LIMIT 100""",
+        ),
+        Panel(
+            "Not what most of its model run",
+            "Devices whose driver or firmware is not the one that most of their model run, as they "
+            "are described now. From v_firmware_drift.",
+            Kind.TABLE,
+            width=24,
+            height=6,
+            no_value="every model runs one version",
+            columns={
+                "device": Column("Device", link=_TO_DEVICE, width=180),
+                "node": Column("Node", link=_TO_NODE, width=150),
+                "model": Column("Model", width=180),
+                "version": Column("Version", width=150),
+                "majority": Column("Most run", width=150),
+                "devices": Column("Of its model", unit="none"),
+            },
+            sql=f"""SELECT device, node, model, what, version, direction, majority,
+       majority_devices AS run_it, devices
+FROM v_firmware_drift WHERE {where("site", "node")}
+ORDER BY model, what, direction, device LIMIT 200""",
         ),
     ),
 )
@@ -330,7 +385,7 @@ BOARD = Board(
     uid="wattshed-lifecycle",
     title="Lifecycle & procurement",
     question="Which hardware earns its power, and which boards are unlike their kind?",
-    rows=(ANSWER, TREND, WHO, DETAIL),
+    rows=(ANSWER, TREND, WHO, MADE, DETAIL),
     variables=("site", "tier", "cluster", "node"),
     window="1y",
     refresh="15m",
