@@ -91,6 +91,7 @@ def test_numbers_count_up_from_one() -> None:
         "grid",
         "decisions",
         "advice",
+        "showback",
     ]
 
 
