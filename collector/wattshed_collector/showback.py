@@ -24,7 +24,6 @@ Record = dict[str, Any]
 HOUR_S = 3600
 CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
 METHODS = ("factor", "hourly", "yearly")
-NO_CHANGE: Record = {"held": 0, "saved_by_unit": {}, "unknown": 0}
 MOST_WORKLOADS, MOST_WASTE = 50, 20
 """Shown of each team, the largest; what the others drew is in the team's sums."""
 _KNOWN = ("facility_joules", "carbon_g", "market_g", "marginal_g")
@@ -94,66 +93,107 @@ class Amounts:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store says, by which a document is made; rows of ``store.showback``.
+
+    ``until_s`` is up to when the period is charged, ``before_until_s`` where the one before it is
+    cut, ``first_s`` from when on anything is known. ``advice`` are records of ``advice_book``,
+    ``jobs`` of ``decide.saved`` with their team, ``coverage`` known and unknown seconds by team.
+    """
+
+    until_s: int
+    before_until_s: int
+    first_s: int
+    days: Sequence[Record] = ()
+    earlier: Sequence[Record] = ()
+    workloads: Sequence[Record] = ()
+    outcomes: Sequence[Record] = ()
+    advice: Sequence[Record] = ()
+    jobs: Sequence[Record] = ()
+    coverage: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
 def build(client: Client, period: Period, team: str | None, now_s: int) -> Record:
     """Return the document of ``GET /v1/showback``: of one ``team``, or of all (None).
 
     A period that is not over counts up to the last charged hour, and the one before it as long.
     """
-    since, until, before_until = _window(client, period)
-    rows = asked.by_day(client, since, until) if until > since else []
-    earlier = asked.in_all(client, period.before_s, before_until)
-    beside = _Beside(client, period, since, until)
-    totals, olds = _by(rows, "team"), _by(earlier, "team")
-    names = sorted(totals, key=lambda name: -totals[name].joules) if team is None else [team]
+    return document(find(client, period, now_s), period, team, now_s)
+
+
+def find(client: Client, period: Period, now_s: int) -> Found:
+    """Ask the store for everything that a document of ``period`` says."""
+    until, before_until = _cut(client, period)
     extent = ledger_state.extent(client)
     first = extent[0] if extent else now_s
+    window = client, period.start_s, until
+    earlier = asked.in_all(client, period.before_s, before_until)
+    advice = advice_book.listed(client)["advice"]
+    if until == period.start_s:
+        return Found(until, before_until, first, earlier=earlier, advice=advice)
+    return Found(
+        until,
+        before_until,
+        first,
+        asked.by_day(*window),
+        earlier,
+        asked.workloads(*window),
+        _outcomes(*window),
+        advice,
+        _jobs(*window),
+        asked.coverage(*window),
+    )
+
+
+def _cut(client: Client, period: Period) -> tuple[int, int]:
+    settled = int(ledger_state.read(client)["settled"] or 0) // HOUR_S * HOUR_S
+    until = max(period.start_s, min(period.end_s, settled))
+    if until == period.end_s:
+        return until, period.start_s
+    return until, min(period.start_s, period.before_s + until - period.start_s)
+
+
+def document(found: Found, period: Period, team: str | None, now_s: int) -> Record:
+    """Return the document of what was found."""
+    totals, olds = _by(found.days, "team"), _by(found.earlier, "team")
+    names = sorted(totals, key=lambda name: -totals[name].joules) if team is None else [team]
+    beside = _Beside(found, period)
     return {
         "version": 1,
         "made": now_s,
         "period": {
             "kind": period.kind,
             "name": period.name,
-            "start": since,
+            "start": period.start_s,
             "end": period.end_s,
-            "until": until,
-            "is_whole": until == period.end_s and first <= since,
+            "until": found.until_s,
+            "is_whole": found.until_s == period.end_s and found.first_s <= period.start_s,
         },
         "before": {
             "name": period.before,
             "start": period.before_s,
-            "end": before_until,
-            "is_whole": first <= period.before_s,
+            "end": found.before_until_s,
+            "is_whole": found.first_s <= period.before_s,
         },
         "team": team,
-        "fleet": _sum(rows).document,
-        "fleet_before": _sum(earlier).document if earlier else None,
-        "teams": [_team(name, rows, totals, olds, beside) for name in names],
-        "days": [_day(row) for row in rows if team is None or row["team"] == team],
+        "fleet": _sum(found.days).document,
+        "fleet_before": _sum(found.earlier).document if found.earlier else None,
+        "teams": [_team(name, found.days, totals, olds, beside) for name in names],
+        "days": [_day(row) for row in found.days if team is None or row["team"] == team],
     }
 
 
-def _window(client: Client, period: Period) -> tuple[int, int, int]:
-    """Return when it begins, up to when it is charged, and where the one before it is cut."""
-    settled = int(ledger_state.read(client)["settled"] or 0) // HOUR_S * HOUR_S
-    until = max(period.start_s, min(period.end_s, settled))
-    length = until - period.start_s
-    whole = until == period.end_s
-    before = period.start_s if whole else min(period.start_s, period.before_s + length)
-    return period.start_s, until, before
-
-
 class _Beside:
-    """What stands beside the energy of a window, by team."""
+    """What stands beside the energy of a period, by team."""
 
-    def __init__(self, client: Client, period: Period, since: int, until: int) -> None:
-        window = client, since, until
-        is_any = until > since
-        self.workloads = _listed(asked.workloads(*window) if is_any else ())
-        self.coverage = asked.coverage(*window) if is_any else {}
-        self.outcomes = _listed(_outcomes(*window) if is_any else ())
-        self.advice = _listed(advice_book.listed(client)["advice"])
+    def __init__(self, found: Found, period: Period) -> None:
+        self.workloads = _listed(found.workloads)
+        self.coverage = found.coverage
+        self.outcomes = _listed(found.outcomes)
+        self.advice = _listed(found.advice)
+        self.jobs = _listed(found.jobs)
         self.period = period
-        self.shifted = _shifted(*window) if is_any else {}
 
 
 def _team(
@@ -177,7 +217,7 @@ def _team(
         "outcomes": beside.outcomes.get(name, []),
         "advice": _open(beside.advice.get(name, ())),
         "done": _done(beside.advice.get(name, ()), beside.period),
-        "shifted": beside.shifted.get(name, NO_CHANGE),
+        "shifted": _saved(beside.jobs.get(name, ())),
         "coverage": {
             "known_seconds": known,
             "unknown_seconds": unknown,
@@ -272,16 +312,11 @@ def _done(advice: Iterable[Record], period: Period) -> list[Record]:
     ]
 
 
-def _shifted(client: Client, since: int, until: int) -> dict[str, Record]:
-    """What jobs saved that asked first in the window and were held, by team."""
+def _jobs(client: Client, since: int, until: int) -> list[Record]:
+    """What each job saved that asked first in the window and was held."""
     jobs = decide.saved(client, since, until)["jobs"]
-    if not jobs:
-        return {}
-    teams = asked.teams_of(client, [job["job"] for job in jobs])
-    return {
-        team: _saved(own)
-        for team, own in _listed({**job, "team": teams.get(job["job"], "")} for job in jobs).items()
-    }
+    teams = asked.teams_of(client, [job["job"] for job in jobs]) if jobs else {}
+    return [{**job, "team": teams.get(job["job"], "")} for job in jobs]
 
 
 def _saved(jobs: Sequence[Record]) -> Record:
