@@ -63,7 +63,7 @@ def _when(document: Record) -> str:
 def _amounts(name: str, totals: Record, before: Record | None) -> Text:
     return Text.assemble(
         (f"{name}: {units.joules(totals['joules'], kwh=True)}", "bold"),
-        _change(totals["joules"], before and before["joules"]),
+        _change(totals["joules"], before["joules"] if before else None),
         f"\ncost {money(totals['costs'])}",
         f", carbon {units.grams(totals['carbon_g'])} (location-based)",
         f"\nmarket-based {units.grams(totals['carbon_market_g'])}",
