@@ -30,10 +30,12 @@ STANDING = frozenset(
     {
         "v_device",
         "v_expected_idle",
+        "v_grid_forecast",
         "v_live",
         "v_numerics",
         "v_quality",
         "v_sample_latest",
+        "v_site_zone",
         "v_slo",
         "v_slo_burn",
         "v_tree",
