@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -218,7 +218,8 @@ row = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(row))
+@settings(max_examples=30)
+@given(st.lists(row, max_size=5))
 def test_unknown_stays_unknown_and_the_rest_is_summed(rows: list[dict[str, Any]]) -> None:
     found = Amounts()
     for one in rows:
