@@ -45,6 +45,7 @@ from .api.patience import Patience
 from .api.quality import QualityApi
 from .api.routes import Api, errors
 from .api.samples import SamplesApi
+from .api.showback import ShowbackApi
 from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
@@ -298,6 +299,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(SloApi(reader).routes())
     app.add_routes(ExpectedIdleApi(reader).routes())
     app.add_routes(WhenApi(reader).routes())
+    app.add_routes(ShowbackApi(reader).routes())
     policies = [told.policy for told in config.grid.policies]
     app.add_routes(AdviceApi(reader, parts.clerk, body.unpacked).routes())
     app.add_routes(DecideApi(reader, parts.clerk, policies, body.unpacked).routes())

@@ -14,11 +14,13 @@ import pytest
 from tests.fixtures.stores import Stores
 
 from wattshed_collector.factor import Factor
+from wattshed_collector.grid.series import Step
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.quality import Score
 from wattshed_collector.slo import Slo
-from wattshed_collector.store import factors, quality, slo_definitions
+from wattshed_collector.store import factors, grid, quality, slo_definitions
 from wattshed_collector.store.client import Client, Store
+from wattshed_collector.store.grid import Told
 from wattshed_collector.store.layout import Layout
 from wattshed_collector.store.write import Writer
 from wattshed_dashboards.boards import lifecycle, models, outcomes, placement
@@ -274,6 +276,22 @@ def test_places_add_what_their_factors_say(client: Client) -> None:
     rows = ask(client, panel(placement.BOARD, "Outcomes by tier and site"), {"tier": ["edge"]})
     assert [row["hardware"] for row in rows] == ["Orin"]
     assert rows[0]["carbon_each"] == pytest.approx(1 / 3.6e6 * PUE * GRAMS)
+
+
+def test_the_next_two_days_are_shown_as_they_were_said_last(client: Client) -> None:
+    """Of the zones where the chosen sites lie; what was said before is not shown."""
+    expected = panel(placement.BOARD, "Expected intensity")
+    assert ask(client, expected, {}) == []
+    now = int(time.time()) // 3600 * 3600
+    grid.put_zones(client, {"dublin": ("IE", None, ""), "": ("DE", None, "")}, now)
+    steps = [Step(now + h * 3600, now + (h + 1) * 3600, 100.0 + h) for h in range(-2, 60)]
+    old = [Step(now, now + 3600, 1.0)]
+    for zone, said, told in (("IE", now, steps), ("IE", now - 60, old), ("SE", now, steps)):
+        grid.put_forecast(client, [Told("carbon", zone, "g/kWh", "a service", said, told)], now)
+    rows = ask(client, expected, {"site": ["dublin"]})
+    assert {row["zone"] for row in rows} == {"IE"}
+    assert [row["value"] for row in rows][:3] == [100.0, 101.0, 102.0]
+    assert len(rows) in (48, 49)
 
 
 def test_without_an_intensity_there_is_no_carbon(client: Client) -> None:

@@ -47,6 +47,7 @@ EXAMPLES = """examples:
   wattshed demo                                the same, plus a simulated fleet
   wattshed report --since 24h                  tables in the terminal
   wattshed report --since 7d --html week.html  one self-contained page with plots
+  wattshed report --team chat --month 2026-10  what a team drew, paid and emitted
   wattshed energy --by team --since 24h --json joules per team
   wattshed energy-per-outcome --outcome token_out --by ai_model   joules per token of each model
   wattshed quality compare --outcome token_out --metric rouge-l   what is worth its joules

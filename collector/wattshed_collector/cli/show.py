@@ -7,9 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-from . import answers
+from . import answers, showback
 
 Subparsers = argparse._SubParsersAction
+
+REPORT_EXAMPLES = """examples:
+  wattshed report --since 7d --html week.html
+  wattshed report --team research --month 2026-10 --html research.html
+  wattshed report --all-teams --week 2026-W44 --csv week.csv"""
 
 
 def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
@@ -17,11 +22,13 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     report = commands.add_parser(
         "report",
         help="where the joules went: tables, JSON or one HTML page",
-        epilog="example: wattshed report --since 7d --html week.html",
+        epilog=REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     answers.add_arguments(report)
     report.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     report.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    showback.add_arguments(report)
     report.set_defaults(run=run_report)
 
     from wattshed_collector.store.queries import GROUPS
@@ -44,7 +51,10 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
 
 
 def run_report(arguments: argparse.Namespace) -> None:
-    """Print or write the report."""
+    """Print or write the report, or a showback where a team or a period is named."""
+    if showback.is_asked(arguments):
+        showback.run(arguments)
+        return
     with answers.opened(arguments) as ask:
         report = ask.report(arguments.since, arguments.until)
     if arguments.html:

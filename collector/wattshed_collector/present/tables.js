@@ -165,5 +165,5 @@ const tables = (() => {
     fill("outer-table", heads, report.outer_meters, outerMeter);
   }
 
-  return { workloads, outcomes, live, outer };
+  return { workloads, outcomes, live, outer, fill, cell, number, plural };
 })();

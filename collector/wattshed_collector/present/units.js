@@ -52,8 +52,23 @@ const units = (() => {
     return pair(whole, 86400, "d", 3600, "h");
   }
 
+  function money(amount, currency) {
+    if (!known(amount)) return UNKNOWN;
+    const shown = Math.abs(amount) >= 1
+      ? amount.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })
+      : String(Number(amount.toPrecision(2)));
+    return `${shown} ${currency}`;
+  }
+
+  function grams(value) {
+    const rounded = known(value) ? Number(value.toExponential(2)) : 0;
+    return Math.abs(rounded) >= 1e6 ? si(rounded / 1e6, "t") : si(value, "g");
+  }
+
   return {
     UNKNOWN,
+    money,
+    grams,
     known,
     si,
     count,

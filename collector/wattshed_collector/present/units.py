@@ -92,3 +92,11 @@ def money(amount: float | None, currency: str) -> str:
     if amount is None:
         return UNKNOWN
     return f"{amount:,.2f} {currency}" if abs(amount) >= 1 else f"{amount:.2g} {currency}"
+
+
+def grams(value: float | None) -> str:
+    """Return for example ``12.3 kg``; from a million grams on tonnes."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    rounded = float(f"{value:.2e}")
+    return _si(rounded / 1e6, "t") if abs(rounded) >= 1e6 else _si(value, "g")

@@ -90,6 +90,7 @@ WHOLE = frozenset(
 WHOLE_VIEWS = frozenset(
     {
         "v_advice",
+        "v_carbon_1h",
         "v_decision",
         "v_device",
         "v_factor",

@@ -153,7 +153,7 @@ RATIOS = (0, 0.0002, 0.1, 0.314, 0.9996, 1)
 
 def test_the_browser_reads_numbers_as_the_terminal_does(chromium: Chromium, tmp_path: Path) -> None:
     script = files("wattshed_collector.present").joinpath("units.js").read_text(encoding="utf-8")
-    forms = ("joules", "watts", "watt_hours", "count", "seconds")
+    forms = ("joules", "watts", "watt_hours", "count", "seconds", "grams")
     cases = [(form, value) for form in forms for value in (*VALUES, None)]
     cases += [("percent", ratio) for ratio in (*RATIOS, None)] + [("celsius", 61.4)]
     show = "cases.map(([name, value]) => units[name](value))"

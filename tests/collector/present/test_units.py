@@ -20,6 +20,7 @@ FORMATS: tuple[Format, ...] = (
     units.percent,
     units.seconds,
     units.celsius,
+    units.grams,
 )
 
 
@@ -48,6 +49,14 @@ def test_what_is_not_known_reads_unknown(form: Format, value: float | None) -> N
 )
 def test_joules(value: float, text: str) -> None:
     assert units.joules(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 g"), (310, "310 g"), (994_000, "994 kg"), (999_600, "1.00 t"), (-2.5e6, "-2.50 t")],
+)
+def test_grams_become_tonnes(value: float, text: str) -> None:
+    assert units.grams(value) == text
 
 
 def test_joules_with_kilowatt_hours() -> None:

@@ -92,6 +92,7 @@ def test_numbers_count_up_from_one() -> None:
         "decisions",
         "advice",
         "lifecycle",
+        "showback",
     ]
 
 

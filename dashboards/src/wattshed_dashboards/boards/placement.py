@@ -22,8 +22,8 @@ _SITE_NAME = "if(site = '', 'no site', site)"
 _TO_FLEET = Link("Its fleet", "wattshed-fleet", {"site": "site"})
 _CARBON = "si:gCO2eq"
 _HONEST = (
-    "Sites without a factor of kind carbon_g_per_kwh are left out: nothing is assumed for them. "
-    "Embodied carbon and forecasts are not measured yet."
+    "Location-based; sites without a factor, hours of their zone or a yearly value are left out: "
+    "nothing is assumed for them. Embodied carbon is not in it."
 )
 
 _stat = partial(Panel, kind=Kind.STAT, width=3, height=4)
@@ -66,7 +66,7 @@ GROUP BY currency ORDER BY paid DESC LIMIT 3""",
         _stat(
             "Operating carbon",
             "Grams of CO2 equivalent: facility kilowatt hours (with the PUE) of an hour times the "
-            f"grid's intensity at its beginning. Sum of v_site_1h. {_HONEST}",
+            f"grid's intensity over it. Sum of v_site_1h. {_HONEST}",
             unit=_CARBON,
             no_value="no intensity",
             sql=f"SELECT sum(carbon_g) AS carbon\n{_SITES}",
@@ -144,14 +144,15 @@ GROUP BY time, place ORDER BY time, place""",
         ),
         Panel(
             "Grid intensity by site",
-            "Grams of CO2 equivalent for a kilowatt hour that hold at each site. From v_factor_1h, "
-            f"kind carbon_g_per_kwh. {_HONEST}",
+            "Grams of CO2 equivalent for a kilowatt hour that hold at each site. From v_carbon_1h; "
+            f"the table of sites names by which method. {_HONEST}",
             Kind.TIME_SERIES,
             unit="suffix: g/kWh",
             least=0,
             no_value="no intensity",
-            sql=f"""SELECT $__timeInterval(t) AS time, site, avg(value) AS Value
-{_FACTORS} AND kind = 'carbon_g_per_kwh'
+            sql=f"""SELECT $__timeInterval(t) AS time, site, avg(g_per_kwh) AS Value
+FROM v_carbon_1h
+WHERE $__timeFilter(t) AND {_AT} AND isNotNull(g_per_kwh)
 GROUP BY time, site ORDER BY time, site""",
         ),
         Panel(
@@ -177,8 +178,9 @@ WHO = Row(
             "Sites",
             "What each site drew, paid and emitted. paid_over_mean compares the price per joule "
             "that was really paid with the plain mean of the site's hours: below 1 the work runs "
-            "when energy is cheap; clean_over_mean says the same of carbon. Sums of v_site_1h, "
-            f"means over its hours. {_HONEST}",
+            "when energy is cheap; clean_over_mean says the same of carbon. carbon_by is how the "
+            "intensity is known (factor, hourly, yearly) and by whom. Sums of v_site_1h, means over"
+            f" its hours. {_HONEST}",
             Kind.TABLE,
             width=24,
             height=7,
@@ -194,16 +196,19 @@ WHO = Row(
                 "paid_over_mean": Column("Paid over mean", unit="percentunit", decimals=0),
                 "carbon": Column("Carbon", unit=_CARBON),
                 "clean_over_mean": Column("Carbon over mean", unit="percentunit", decimals=0),
+                "carbon_by": Column("Carbon by", width=260),
             },
             sql=f"""SELECT {_SITE_NAME} AS place, site, sum(j) / 3600 AS energy,
        sum(f) / 3600 AS facility,
        sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue, sum(c) AS paid, any(unit) AS currency,
        paid / nullIf(sumIf(j, isNotNull(c)) / 3.6e6, 0) AS per_kwh,
        per_kwh / nullIf(avg(c / nullIf(j, 0)) * 3.6e6, 0) AS paid_over_mean, sum(g) AS carbon,
-       carbon / nullIf(sumIf(f, isNotNull(g)) / 3.6e6, 0) / nullIf(avg(grid), 0) AS clean_over_mean
+       carbon / nullIf(sumIf(f, isNotNull(g)) / 3.6e6, 0) / nullIf(avg(grid), 0) AS clean_over_mean,
+       arrayStringConcat(arraySort(groupUniqArrayIf(how, isNotNull(g))), ', ') AS carbon_by
 FROM (
     SELECT t, site, sum(joules) AS j, sum(facility_joules) AS f, sum(cost) AS c,
-           max(currency) AS unit, sum(carbon_g) AS g, any(carbon_g_per_kwh) AS grid
+           max(currency) AS unit, sum(carbon_g) AS g, any(carbon_g_per_kwh) AS grid,
+           any(concat(carbon_method, ': ', carbon_source)) AS how
     {_SITES} GROUP BY t, site
 )
 GROUP BY site ORDER BY energy DESC LIMIT 100""",
@@ -213,7 +218,7 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
             "What one outcome took, cost and emitted in each place: joules charged, money, and "
             "facility energy times the intensity of its hour, over what was made (of carbon: in "
             "hours with an intensity alone). Sums of "
-            f"v_outcome_1h, tiers from v_hardware, intensities from v_factor_1h. {_HONEST}",
+            f"v_outcome_1h, tiers from v_hardware, intensities from v_carbon_1h. {_HONEST}",
             Kind.TABLE,
             width=24,
             height=9,
@@ -239,7 +244,7 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
                 _MADE.replace(
                     "WHERE",
                     '''LEFT JOIN (
-    SELECT t, site, value FROM v_factor_1h WHERE kind = 'carbon_g_per_kwh'
+    SELECT t, site, g_per_kwh AS value FROM v_carbon_1h
 ) AS c ON c.t = o.t AND c.site = o.site
 WHERE''',
                 )
@@ -283,9 +288,32 @@ GROUP BY hour_of_day ORDER BY hour_of_day LIMIT 24""",
     ),
 )
 
+EXPECTED = Panel(
+    "Expected intensity",
+    "What a kilowatt hour is expected to emit in the next two days, in grams of CO2 equivalent, "
+    "where the chosen sites lie, as was said last: `wattshed when` looks for the best window in "
+    "it. Newest forecast of each zone, from v_grid_forecast; nothing where no provider has one.",
+    Kind.TABLE,
+    width=24,
+    height=7,
+    sorted_by="begins",
+    no_value="no forecast",
+    columns={
+        "begins": Column("Begins", unit="dateTimeAsIso"),
+        "value": Column("Intensity", unit="suffix: g/kWh", decimals=0),
+        "said": Column("Said", unit="dateTimeAsIso"),
+    },
+    sql=f"""SELECT zone, t AS begins, value, source, said_ts AS said
+FROM v_grid_forecast
+WHERE kind = 'carbon' AND isNotNull(value) AND end_ts > now() AND t < now() + INTERVAL 48 HOUR
+  AND zone IN (SELECT zone FROM v_site_zone WHERE {_AT})
+ORDER BY begins, zone LIMIT 500""",
+)
+
 DETAIL = Row(
     "Money and carbon over time",
     (
+        EXPECTED,
         Panel(
             "Cost per hour by site",
             "Money for the energy of each step over its hours, in the site's currency. Sum of "

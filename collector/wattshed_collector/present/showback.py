@@ -1,0 +1,197 @@
+"""Showback in a terminal, and as CSV: a row per team, day, class and currency."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from . import CLASSES, units
+from .layout import WIDTH, clean, named, table
+
+Record = Mapping[str, Any]
+
+ROWS = 12
+COLUMNS = (
+    *("day", "team", "class", "joules", "device_seconds", "facility_joules"),
+    *("facility_unknown_joules", "cost", "currency", "cost_unknown_joules", "carbon_g"),
+    *("carbon_unknown_joules", "factor_g", "hourly_g", "yearly_g", "market_g"),
+    *("market_unknown_joules", "marginal_g", "marginal_unknown_joules"),
+)
+_LABELS = {words.key: words.label for words in CLASSES}
+
+
+def as_csv(document: Record) -> str:
+    """Return ``days`` as CSV (RFC 4180) with a header; days are UTC, what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in document["days"]:
+        day = datetime.fromtimestamp(row["day"], UTC)
+        writer.writerow([f"{day:%Y-%m-%d}", *(row[name] for name in COLUMNS[1:])])
+    return text.getvalue()
+
+
+def print_showback(document: Record, console: Console) -> None:
+    """Print each team, or one with what it idled, produced, could do and has done."""
+    width = min(console.width, WIDTH)
+    parts: list[RenderableType] = [Text(_when(document), style="dim")]
+    teams = document["teams"]
+    if not any(team["totals"]["joules"] for team in teams):
+        parts += [Text("No energy is known of it.", style="bold")]
+    elif document["team"] is None:
+        parts += [_amounts("All teams", document["fleet"], document["fleet_before"])]
+        parts += ["", _teams(teams, document["fleet"]["joules"], width)]
+    else:
+        parts += list(_team(teams[0], width))
+    for part in parts:
+        console.print(part, width=width, highlight=False, crop=False)
+
+
+def _when(document: Record) -> str:
+    period = document["period"]
+    until = datetime.fromtimestamp(period["until"], UTC)
+    whole = "" if period["is_whole"] else f", known up to {until:%Y-%m-%d %H:%M}"
+    return f"{period['kind'].capitalize()} {period['name']} (UTC){whole}"
+
+
+def _amounts(name: str, totals: Record, before: Record | None) -> Text:
+    return Text.assemble(
+        (f"{name}: {units.joules(totals['joules'], kwh=True)}", "bold"),
+        _change(totals["joules"], before["joules"] if before else None),
+        f"\ncost {money(totals['costs'])}",
+        f", carbon {units.grams(totals['carbon_g'])} (location-based)",
+        f"\nmarket-based {units.grams(totals['carbon_market_g'])}",
+        f", marginal {units.grams(totals['carbon_marginal_g'])}",
+        *((f"\n{line}", "yellow") for line in unknown(totals)),
+    )
+
+
+def unknown(totals: Record) -> Iterator[str]:
+    """Give a sentence for each amount that is not known for all of the energy."""
+    joules, lacks = totals["joules"], totals["unknown_joules"]
+    if not joules:
+        return
+    facility, carbon = lacks["facility"] / joules, lacks["carbon"] / joules
+    if lacks["cost"] > 0:
+        yield f"No price is known for {units.percent(lacks['cost'] / joules)} of the energy."
+    if facility > 0:
+        yield f"No PUE, and so no grams, for {units.percent(facility)} of the energy."
+    if carbon > facility:
+        yield f"What the grid emitted is not known for {units.percent(carbon - facility)} of it."
+
+
+def _change(now: float, before: float | None) -> str:
+    if not before:
+        return ""
+    return f", {now / before - 1:+.1%} against the one before"
+
+
+def money(costs: Mapping[str, float]) -> str:
+    """Return what was paid in each currency."""
+    return " + ".join(units.money(paid, clean(c)) for c, paid in costs.items()) or units.UNKNOWN
+
+
+def _teams(teams: Sequence[Record], whole: float, width: int) -> RenderableType:
+    columns = ("Team", "Energy", "Share", "Idle held", "Cost", "Carbon", "Known")
+    rows = [
+        (
+            named(team["team"]) if team["team"] else Text("(no team)", style="dim"),
+            Text(units.watt_hours(team["totals"]["joules"])),
+            Text(units.percent(team["totals"]["joules"] / whole if whole else None)),
+            Text(units.percent(idle_ratio(team))),
+            Text(money(team["totals"]["costs"])),
+            Text(units.grams(team["totals"]["carbon_g"])),
+            Text(units.percent(team["coverage"]["known_ratio"])),
+        )
+        for team in teams
+    ]
+    return table(width, columns, 1, rows)
+
+
+def idle_ratio(team: Record) -> float | None:
+    """Return which part of a team's energy was drawn by devices that it held idle."""
+    joules, idle = team["totals"]["joules"], team["classes"].get("idle_held")
+    return (idle["joules"] if idle else 0.0) / joules if joules else None
+
+
+def _team(team: Record, width: int) -> Iterator[RenderableType]:
+    yield _amounts(clean(team["team"]) or "No team", team["totals"], team["before"])
+    yield f"known {units.percent(team['coverage']['known_ratio'])} of its device time"
+    yield ""
+    yield table(width, ("Class", "Energy", "Cost", "Carbon"), 1, [*_classes(team)])
+    for title, columns, names, rows in (
+        ("Held idle", ("Workload", "Energy", "Device time", "Cost", "Carbon"), 1, _waste(team)),
+        ("Produced", ("AI model", "Outcome", "Count", "J active", "J loaded"), 2, _made(team)),
+        ("Could be done now", ("Advice", "A month", "Money", "Carbon"), 1, _advice(team)),
+        ("Done", ("Advice", "Saved", "Expected", "Verdict"), 1, _done(team)),
+    ):
+        if found := list(rows)[:ROWS]:
+            yield ""
+            yield Text(title, style="bold")
+            yield table(width, columns, names, found)
+    yield from _shifted(team)
+
+
+def _classes(team: Record) -> Iterator[tuple[Text, ...]]:
+    for name, amounts in team["classes"].items():
+        yield (
+            Text(_LABELS[name]),
+            Text(units.watt_hours(amounts["joules"])),
+            Text(money(amounts["costs"])),
+            Text(units.grams(amounts["carbon_g"])),
+        )
+
+
+def _waste(team: Record) -> Iterator[tuple[Text, ...]]:
+    for row in team["waste"]:
+        yield (
+            named(row["workload"]),
+            Text(units.watt_hours(row["idle_held_joules"])),
+            Text(units.seconds(row["idle_held_seconds"])),
+            Text(money(row["idle_held_costs"])),
+            Text(units.grams(row["idle_held_g"])),
+        )
+
+
+def _made(team: Record) -> Iterator[tuple[Text, ...]]:
+    for row in team["outcomes"]:
+        yield (
+            named(row["ai_model"]),
+            named(row["outcome"].replace("_", " ")),
+            Text(units.count(row["count"])),
+            Text(units.joules(row["joules_per_outcome_active"])),
+            Text(units.joules(row["joules_per_outcome_loaded"])),
+        )
+
+
+def _advice(team: Record) -> Iterator[tuple[Text, ...]]:
+    for row in team["advice"]:
+        yield (
+            named(row["title"]),
+            Text(units.watt_hours(row["joules_per_month"])),
+            Text(units.money(row["cost_per_month"], clean(row["currency"]))),
+            Text(units.grams(row["g_per_month"])),
+        )
+
+
+def _done(team: Record) -> Iterator[tuple[Text, ...]]:
+    for row in team["done"]:
+        yield (
+            named(row["title"]),
+            Text(units.watt_hours(row["saved_joules"])),
+            Text(units.watt_hours(row["expected_joules"])),
+            Text(row["verdict"].replace("_", " ")),
+        )
+
+
+def _shifted(team: Record) -> Iterator[RenderableType]:
+    shifted = team["shifted"]
+    if shifted["held"]:
+        saved = ", ".join(f"{v:.4g} {clean(u)}" for u, v in shifted["saved_by_unit"].items())
+        yield f"{shifted['held']} jobs waited for a better hour: saved {saved or units.UNKNOWN}"
