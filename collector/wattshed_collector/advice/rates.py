@@ -33,6 +33,11 @@ class Span:
     def hours(self) -> float:
         return (self.until_s - self.since_s) / 3600
 
+    @property
+    def confidence(self) -> float:
+        """A week tells of a month; a day does not know of weekends."""
+        return min(0.95, 0.6 + 0.35 * self.hours / 168)
+
     def per_month(self, amount: float) -> float:
         return amount * MONTH_S / (self.until_s - self.since_s)
 

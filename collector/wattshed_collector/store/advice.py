@@ -39,8 +39,8 @@ SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     Measure.JOULES_PER_OUTCOME: f"""
 SELECT sum(count), sumOrNull(if({{is_facility:UInt8}}, facility_joules, loaded_joules))
 FROM v_outcome_1h
-WHERE workload = {{workload:String}} AND outcome = {{outcome:String}} AND {_HERE} AND {_IN}
-  AND isNotNull(loaded_joules)""",
+WHERE workload IN splitByChar(char(10), {{workload:String}}) AND outcome = {{outcome:String}}
+  AND {_HERE} AND {_IN} AND isNotNull(loaded_joules)""",
     Measure.ACTIVE_JOULES: f"""
 SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     SELECT joules * {_FACILITY} AS spent FROM v_workload_1h
