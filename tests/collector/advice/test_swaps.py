@@ -2,89 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.collector.advice.served import BASE, DAY, HOUR, WATTS, Served
 
 from wattshed_collector import advice_book
 from wattshed_collector.advice.model import MONTH_S, State
-from wattshed_collector.quality import Score
-from wattshed_collector.store import quality
-from wattshed_exporter.model import (
-    Allocation,
-    Batch,
-    Device,
-    Kind,
-    Method,
-    Outcome,
-    Tick,
-    Workload,
-)
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
 
-HOUR, STEP = 3600, 600
-BASE = int(time.time()) // HOUR * HOUR - 60 * HOUR
-DAY, UNTIL = 24, 50
-WATTS, WITHIN = 400.0, 1e-3
-
-
-class Served:
-    """Services on a GPU each, at constant power, whose outcomes come evenly."""
-
-    def __init__(self, bed: Bed) -> None:
-        self.bed = bed
-
-    def serve(self, name: str, each: float, *, start: int = 0, end: int = DAY, **of: str) -> None:
-        """Make one outcome for ``each`` joules from hour ``start`` until ``end``."""
-        tier, hardware = of.pop("tier", "datacenter"), of.pop("hardware", "H100")
-        key = f"gpu-{name}"
-        start, end = start * HOUR, end * HOUR
-        times = range(start, end + 1, STEP)
-        rate = WATTS / each
-        self.bed.write(
-            Batch(
-                devices=(
-                    Device(key, Kind.GPU, "n", "nvml", model=hardware, site="dub", tier=tier),
-                ),
-                workloads=(
-                    Workload(name, name, "inference", team="t", owner="ada", model="llama", **of),
-                ),
-                allocations=(Allocation(key, name, (BASE + start) * 1000, (BASE + end) * 1000),),
-                ticks=tuple(self._ticks(key, times)),
-                outcomes=tuple(
-                    Outcome(
-                        name, "request", (BASE + at) * 1000, rate * (at - start),
-                        (BASE + start) * 1000,
-                    )
-                    for at in times
-                ),
-            )
-        )  # fmt: skip
-
-    def _ticks(self, key: str, times: range) -> Iterator[Tick]:
-        for at in times:
-            yield Tick(
-                key, (BASE + at) * 1000, STEP * 1000, Method.COUNTER, WATTS,
-                round(WATTS * at * 1e6), BASE * 1000, 0.9,
-            )  # fmt: skip
-
-    def score(self, **of: float) -> None:
-        now = time.time()
-        scores = [
-            Score("llama", precision, "mmlu", score, "higher", int(now * 1000) - 1000)
-            for precision, score in of.items()
-        ]
-        quality.put(self.bed.client, scores, now)
-
-    def found(self, until: int = DAY) -> dict[str, Any]:
-        self.bed.ledger(now=lambda: BASE + (until + 0.2) * HOUR).run()
-        advice_book.look(self.bed.client, int(time.time()))
-        rows = advice_book.listed(self.bed.client)["advice"]
-        return {row["subject"].partition("@")[0]: row for row in rows}
+UNTIL = 50
+WITHIN = 1e-3
 
 
 @pytest.fixture
@@ -126,6 +56,30 @@ def test_each_kind_is_found_with_its_size_and_its_twin_is_not(served: Served) ->
         assert row["owner"] == "ada"
         assert len(served.bed.client.rows(row["evidence"])) == 2
     assert "0.815 in fp8" in found["wide"]["reason"]
+
+
+def test_a_lower_limit_that_took_less_and_hardly_longer_is_advised(served: Served) -> None:
+    def ran(name: str, limit: int, each: float, watts: float) -> None:
+        of = {"name": name, "kind": "training", "hardware": "A40"}
+        served.serve(f"{name}/{limit}", each, watts=watts, limit=limit, **of)
+
+    # An outcome takes each / watts seconds: 20 ms at 400 W, 8 % more at 250 W, 25 % at 200 W.
+    ran("tuned", 400, 8.0, 400.0)
+    ran("tuned", 250, 5.4, 250.0)
+    ran("tuned", 200, 5.0, 200.0)
+    ran("crawls", 400, 8.0, 400.0)
+    ran("crawls", 200, 5.0, 200.0)
+    ran("alone", 400, 9.0, 400.0)
+    found = served.found()
+    assert {name: row["kind"] for name, row in found.items()} == {"tuned": "power_cap"}
+    row = found["tuned"]
+    # Runs at 250 W would be too slow at 200 W as well.
+    assert row["joules_per_month"] == pytest.approx(monthly(8.0, 5.4), rel=WITHIN)
+    assert row["numbers"]["other_limit_watts"] == 250
+    assert "8.0% longer" in row["reason"]
+    made = 400 / 8 + 250 / 5.4 + 200 / 5
+    assert row["joules_per_unit"] == pytest.approx(850 / made, rel=WITHIN)
+    assert len(served.bed.client.rows(row["evidence"])) == 3
 
 
 def test_what_is_done_is_measured_wherever_the_work_went(served: Served) -> None:

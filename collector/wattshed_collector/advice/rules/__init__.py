@@ -9,10 +9,16 @@ from wattshed_collector.advice.model import Advice
 from wattshed_collector.advice.rates import Span
 from wattshed_collector.store.client import Client
 
-from . import batch, idle, placement, precision
+from . import batch, idle, placement, power_cap, precision
 
 Rule = Callable[[Look], Iterable[Advice]]
-RULES: tuple[Rule, ...] = (idle.find, precision.find, batch.find, placement.find)
+RULES: tuple[Rule, ...] = (
+    idle.find,
+    precision.find,
+    batch.find,
+    placement.find,
+    power_cap.find,
+)
 
 
 def find(client: Client, span: Span) -> list[Advice]:
