@@ -14,12 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from wattshed_collector import advice_book
 from wattshed_collector.advice.look import Look
 from wattshed_collector.advice.rates import Span
-from wattshed_collector.advice.rules import RULES
+from wattshed_collector.advice.rules import RULES, Rule
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import Layout, migrate
 
@@ -169,13 +170,17 @@ def measured(client: Client, days: int, runs: int) -> float:
     for what, span in (("a week", week), ("all days", year)):
         for rule in RULES:
             name = f"{rule.__module__.rpartition('.')[2]}, {what}"
-            timed(name, lambda rule=rule, span=span: len(list(rule(Look(client, span)))), 1)
+            timed(name, partial(count, rule, client, span), 1)
     return timed("advice_book.look", lambda: advice_book.look(client, int(time.time())), runs)
+
+
+def count(rule: Rule, client: Client, span: Span) -> int:
+    return len(list(rule(Look(client, span))))
 
 
 def timed(name: str, ask: Callable[[], int], runs: int) -> float:
     """Ask once to warm up, if there is more than one run, then ``runs`` times; take the least."""
-    took = []
+    took, found = [], 0
     for _ in range(runs + (runs > 1)):
         began, spent = time.perf_counter(), time.process_time()
         found = ask()

@@ -54,6 +54,8 @@ class Measure(StrEnum):
     """Loaded joules of the workloads, per outcome."""
     ACTIVE_JOULES = "active_joules"
     """Active joules of the workload, per hour."""
+    NONE = "none"
+    """What is saved are no joules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,8 +114,8 @@ def after(client: Client, advice: Mapping[str, Any], since_s: int) -> After:
     """Return what was measured in the full hours since ``since_s`` that are charged."""
     since = -(-since_s // HOUR_S) * HOUR_S
     until = int(ledger_state.read(client)["settled"] or 0) // HOUR_S * HOUR_S
-    if until <= since:
-        return After(0.0, 0.0, None)
+    if until <= since or advice["measure"] == Measure.NONE:
+        return After(float(max(0, until - since)), 0.0, None)
     asked = {
         "since": since,
         "until": until,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from wattshed_collector import advice_book
+from wattshed_collector.factor import Factor
 from wattshed_collector.quality import Score
-from wattshed_collector.store import quality
+from wattshed_collector.store import factors, quality
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -46,11 +47,12 @@ class Served:
         limit: float | None = None,
         tier: str = "datacenter",
         hardware: str = "H100",
+        gpu: str = "",
         **of: str,
     ) -> None:
         """Make one outcome for ``each`` joules from hour ``start`` until ``end``."""
         device = Device(
-            f"gpu-{key}", Kind.GPU, "n", "nvml", model=hardware, site="dub", tier=tier,
+            f"gpu-{gpu or key}", Kind.GPU, "n", "nvml", model=hardware, site="dub", tier=tier,
             power_limit_watts=limit,
         )  # fmt: skip
         named = {"name": key, "kind": "inference", "team": "t", "owner": "ada", "model": "llama"}
@@ -76,6 +78,11 @@ class Served:
             for precision, score in of.items()
         ]
         quality.put(self.bed.client, scores, now)
+
+    def factors(self, *told: tuple[str, int, tuple[float, str]]) -> None:
+        """Tell kind, hour, value and unit of factors of the site."""
+        rows = [Factor(kind, "dub", BASE + hour * HOUR, *of) for kind, hour, of in told]
+        factors.put(self.bed.client, rows, time.time())
 
     def found(self, until: int = DAY) -> dict[str, Any]:
         self.bed.ledger(now=lambda: BASE + (until + 0.2) * HOUR).run()

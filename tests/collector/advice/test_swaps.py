@@ -60,7 +60,7 @@ def test_each_kind_is_found_with_its_size_and_its_twin_is_not(served: Served) ->
 
 def test_a_lower_limit_that_took_less_and_hardly_longer_is_advised(served: Served) -> None:
     def ran(name: str, limit: int, each: float, watts: float) -> None:
-        of = {"name": name, "kind": "training", "hardware": "A40"}
+        of: dict[str, Any] = {"name": name, "kind": "training", "hardware": "A40"}
         served.serve(f"{name}/{limit}", each, watts=watts, limit=limit, **of)
 
     # An outcome takes each / watts seconds: 20 ms at 400 W, 8 % more at 250 W, 25 % at 200 W.
@@ -80,6 +80,32 @@ def test_a_lower_limit_that_took_less_and_hardly_longer_is_advised(served: Serve
     made = 400 / 8 + 250 / 5.4 + 200 / 5
     assert row["joules_per_unit"] == pytest.approx(850 / made, rel=WITHIN)
     assert len(served.bed.client.rows(row["evidence"])) == 3
+
+
+def test_work_that_could_have_waited_is_advised_in_grams(served: Served) -> None:
+    kinds: dict[str, Any] = {"kind": "training", "model": ""}
+    served.serve("nightly", 8.0, start=2, end=6, **kinds)
+    served.serve("crowded", 8.0, start=2, end=6, gpu="shared", **kinds)
+    served.serve("holder", 8.0, start=6, gpu="shared")
+    served.serve("service", 8.0, end=6)
+    served.factors(
+        ("pue", 0, (1.5, "")),
+        ("carbon_g_per_kwh", 0, (500.0, "")),
+        ("carbon_g_per_kwh", 10, (100.0, "")),
+        ("carbon_g_per_kwh", 14, (500.0, "")),
+    )
+    found = served.found()
+    assert {name: row["kind"] for name, row in found.items()} == {"nightly": "other_hour"}
+    row = found["nightly"]
+    kwh = 4 * WATTS / 1000 * 1.5
+    hours = DAY - 1
+    assert row["g_per_month"] == pytest.approx(kwh * 400 * MONTH_S / hours / HOUR, rel=WITHIN)
+    assert row["joules_per_month"] == 0
+    assert "begun 8 to 8 h later" in row["reason"]
+    assert len(served.bed.client.rows(row["evidence"])) == 4
+    client = served.bed.client
+    advice_book.say(client, row["id"], State.DONE, "ada", "", BASE)
+    assert advice_book.one(client, row["id"])["verification"]["verdict"] == "unknown"
 
 
 def test_what_is_done_is_measured_wherever_the_work_went(served: Served) -> None:

@@ -9,7 +9,7 @@ from wattshed_collector.advice.model import Advice
 from wattshed_collector.advice.rates import Span
 from wattshed_collector.store.client import Client
 
-from . import batch, idle, placement, power_cap, precision
+from . import batch, idle, other_hour, placement, power_cap, precision
 
 Rule = Callable[[Look], Iterable[Advice]]
 RULES: tuple[Rule, ...] = (
@@ -18,6 +18,7 @@ RULES: tuple[Rule, ...] = (
     batch.find,
     placement.find,
     power_cap.find,
+    other_hour.find,
 )
 
 
