@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from wattshed_collector.grid.series import Step, tidy
-from wattshed_collector.grid.windows import best
 
 HOUR_S = 3600
 MOST_WAIT_S = 24 * HOUR_S
@@ -71,29 +70,37 @@ def shifts(runs: Iterable[Run], g_per_kwh: Mapping[int, float]) -> list[Shift]:
     return kept
 
 
-def _shift(run: Run, g_per_kwh: Mapping[int, float], closed: Iterable[int]) -> Shift | None:
-    shut = frozenset(closed)
-    start, end = run.start_s, run.start_s + run.seconds + MOST_WAIT_S
-    steps = _steps(range(start, end, HOUR_S), g_per_kwh, shut)
-    plan = best(steps, run.seconds, start, end, interruptible=False)
-    if plan is None or any(hour not in g_per_kwh for hour in run.joules):
+def _shift(run: Run, g_per_kwh: Mapping[int, float], closed: Container[int]) -> Shift | None:
+    """Return the cheapest of all waits of full hours, the earliest of those alike."""
+    start, length = run.start_s, run.seconds // HOUR_S
+    hours = range(start, start + run.seconds + MOST_WAIT_S, HOUR_S)
+    kwh = [run.joules.get(hour, 0.0) / 3.6e6 for hour in hours[:length]]
+    own = [grams for hour in hours[:length] if (grams := g_per_kwh.get(hour)) is not None]
+    free = [None if hour in closed else g_per_kwh.get(hour) for hour in hours]
+    costs = ((_grams(kwh, window), wait) for wait, window in _windows(free, length) if wait)
+    then, wait = min(costs, default=(math.inf, 0))
+    now = _grams(kwh, own)
+    # The same grams by another way of adding are no reason to wait.
+    if len(own) < length or then >= now * (1 - 1e-9):
         return None
-    wait = plan.start_s - start
-    now, then = (
-        sum(joules / 3.6e6 * g_per_kwh[hour + late] for hour, joules in run.joules.items())
-        for late in (0, wait)
-    )
-    return Shift(run, wait, now, then) if then < now else None
+    return Shift(run, wait * HOUR_S, now, then)
 
 
-def _steps(
-    hours: Sequence[int], g_per_kwh: Mapping[int, float], shut: frozenset[int]
-) -> list[Step]:
-    return tidy(
-        Step(hour, hour + HOUR_S, g_per_kwh[hour])
-        for hour in hours
-        if hour in g_per_kwh and hour not in shut
-    )
+def _windows(values: Sequence[float | None], length: int) -> Iterator[tuple[int, Sequence[float]]]:
+    """Give each run of ``length`` known values, and where it begins."""
+    known: list[float] = []
+    for at, value in enumerate(values):
+        if value is None:
+            known.clear()
+            continue
+        known.append(value)
+        if len(known) >= length:
+            yield at + 1 - length, known[-length:]
+
+
+def _grams(kwh: Sequence[float], g_per_kwh: Sequence[float]) -> float:
+    total: float = sum(map(operator.mul, kwh, g_per_kwh))
+    return total
 
 
 def _hours(shift: Shift) -> range:

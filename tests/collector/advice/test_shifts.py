@@ -1,4 +1,4 @@
-"""Which runs could have waited, against trying every hour."""
+"""Which runs could have waited, against the solver of windows for runs that draw evenly."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wattshed_collector.advice.shifts import HOUR_S, Run, shifts
+from wattshed_collector.grid.series import Step
+from wattshed_collector.grid.windows import best
 
 KWH = 3.6e6
 HOURS = range(0, 40 * HOUR_S, HOUR_S)
@@ -28,19 +30,23 @@ def test_the_best_wait_is_that_of_all_waits(
     known = {h: float(g) for h, g in zip(HOURS, grams, strict=True) if h not in unknown}
     now = [known.get(n * HOUR_S) for n in range(hours)]
     found = shifts([run(hours, frozenset(others))], known)
-    costs = [
-        sum(known[h] for h in window)
-        for wait in range(25)
-        for window in [range(wait * HOUR_S, (wait + hours) * HOUR_S, HOUR_S)]
-        if all(h in known and h not in others for h in window)
-    ]
-    if None in now or not costs or min(costs) >= sum(g for g in now if g is not None):
+    steps = [Step(h, h + HOUR_S, g) for h, g in sorted(known.items()) if h not in others]
+    plan = best(steps, hours * HOUR_S, HOUR_S, (hours + 24) * HOUR_S, interruptible=False)
+    at_once = sum(g for g in now if g is not None)
+    if None in now or plan is None or plan.mean * hours >= at_once * (1 - 1e-9):
         assert found == []
         return
     (shift,) = found
-    assert shift.grams == pytest.approx(sum(g for g in now if g is not None))
-    assert shift.grams_then == pytest.approx(min(costs))
-    assert 0 < shift.wait_s <= 24 * HOUR_S
+    assert shift.grams == pytest.approx(at_once)
+    assert shift.grams_then == pytest.approx(plan.mean * hours)
+    assert shift.wait_s == plan.start_s
+
+
+def test_what_is_drawn_in_which_hour_counts() -> None:
+    joules = {0: 3 * KWH, HOUR_S: KWH}
+    known = {n * HOUR_S: float(g) for n, g in enumerate((9, 9, 9, 1, 2, 9, 2, 1, 9))}
+    (shift,) = shifts([Run("a", (1,), joules, frozenset())], known)
+    assert (shift.wait_s, shift.saved_grams) == (3 * HOUR_S, 36 - 5)
 
 
 def test_no_two_take_one_device_in_one_hour() -> None:

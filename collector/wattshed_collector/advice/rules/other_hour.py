@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from wattshed_collector.advice.evidence import stated
 from wattshed_collector.advice.look import Look
 from wattshed_collector.advice.model import Advice, Baseline, Effort, Kind, Measure
-from wattshed_collector.advice.shifts import HOUR_S, Run, Shift, shifts
+from wattshed_collector.advice.shifts import HOUR_S, MOST_WAIT_S, Run, Shift, shifts
 
 LEAST_G_PER_MONTH = 1000.0
 LEAST_RATIO = 0.05
@@ -21,6 +21,11 @@ LEAST_RATIO = 0.05
 SURE = 0.6
 _IN = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
 _CAN_WAIT = "SELECT workload_id FROM v_workload WHERE workload_kind IN ('training', 'batch')"
+_HELD = f"""
+    SELECT device_id, workload_id, toUnixTimestamp(min(t)) AS first, toUnixTimestamp(max(t)) AS last
+    FROM v_charge_1h WHERE {_IN} AND workload_id != 0 GROUP BY device_id, workload_id
+"""
+"""Who held which device, from the first to the last full hour; pauses between are held too."""
 _RUNS = f"""
 SELECT w.workload, w.team, w.owner, h.site, c.devices, h.hours, c.others
 FROM (
@@ -39,24 +44,15 @@ FROM (
        AND max(b.at) - min(b.at) = 3600 * (count() - 1)
 ) AS h
 INNER JOIN (
-    SELECT workload_id, groupUniqArray(device_id) AS devices, groupUniqArrayArray(held) AS others
-    FROM (
-        SELECT r.workload_id AS workload_id, r.device_id AS device_id,
-               arrayMap(e -> e.1, arrayFilter(
-                   e -> e.2 != r.workload_id AND e.1 >= r.first AND e.1 < r.last + 90000,
-                   d.held)) AS held
-        FROM (
-            SELECT workload_id, device_id, toUnixTimestamp(min(t)) AS first,
-                   toUnixTimestamp(max(t)) AS last
-            FROM v_charge_1h WHERE {_IN} AND workload_id IN ({_CAN_WAIT})
-            GROUP BY workload_id, device_id
-        ) AS r
-        INNER JOIN (
-            SELECT device_id, groupArray((toUnixTimestamp(t), workload_id)) AS held
-            FROM v_charge_1h WHERE {_IN} AND workload_id != 0
-            GROUP BY device_id
-        ) AS d ON d.device_id = r.device_id
-    )
+    SELECT r.workload_id AS workload_id, groupUniqArray(r.device_id) AS devices,
+           groupUniqArrayArray(arrayFilter(
+               e -> e.3 != r.workload_id AND e.2 >= r.first AND e.1 <= r.last + {{wait:UInt32}},
+               d.held)) AS others
+    FROM (SELECT * FROM ({_HELD}) WHERE workload_id IN ({_CAN_WAIT})) AS r
+    INNER JOIN (
+        SELECT device_id, groupArray((first, last, workload_id)) AS held
+        FROM ({_HELD}) GROUP BY device_id
+    ) AS d ON d.device_id = r.device_id
     GROUP BY workload_id
 ) AS c ON c.workload_id = h.workload_id
 INNER JOIN v_workload AS w ON w.workload_id = h.workload_id
@@ -79,12 +75,13 @@ GROUP BY run, t ORDER BY run, t"""
 
 def find(look: Look) -> Iterator[Advice]:
     """Give advice for each workload whose runs would have emitted less within a day's wait."""
-    asked = {"since": look.span.since_s, "until": look.span.until_s}
+    asked = {"since": look.span.since_s, "until": look.span.until_s, "wait": MOST_WAIT_S}
     whose: dict[tuple[str, str], tuple[str, str]] = {}
     runs: dict[str, list[Run]] = defaultdict(list)
     for workload, team, owner, site, devices, hours, others in look.client.rows(_RUNS, asked):
         whose[workload, site] = team, owner
-        runs[site].append(Run(workload, tuple(devices), dict(hours), frozenset(others)))
+        joules = dict(hours)
+        runs[site].append(Run(workload, tuple(devices), joules, _shut(joules, others)))
     if not runs:
         return
     g_per_kwh: dict[str, dict[int, float]] = defaultdict(dict)
@@ -96,6 +93,16 @@ def find(look: Look) -> Iterator[Advice]:
             saved = sum(shift.saved_grams for shift in found)
             if saved >= LEAST_RATIO * emitted and look.span.per_month(saved) >= LEAST_G_PER_MONTH:
                 yield _advice(look, (workload, site), whose[workload, site], found)
+
+
+def _shut(joules: Mapping[int, float], others: Sequence[tuple[int, int, int]]) -> frozenset[int]:
+    """Return the hours within reach in which others held a device of the run."""
+    start, end = min(joules), max(joules) + MOST_WAIT_S
+    return frozenset(
+        hour
+        for first, last, _ in others
+        for hour in range(max(first, start), min(last, end) + 1, HOUR_S)
+    )
 
 
 def _by_workload(runs: Sequence[Run], g_per_kwh: Mapping[int, float]) -> dict[str, list[Shift]]:
