@@ -7,7 +7,7 @@ from functools import cached_property
 
 from wattshed_collector.store.client import Client
 
-from .rates import Rates, Span, rates
+from .rates import Hour, Rates, Span, hours, rates
 from .ways import Made, made
 
 
@@ -19,8 +19,12 @@ class Look:
     span: Span
 
     @cached_property
+    def hours(self) -> tuple[Hour, ...]:
+        return tuple(hours(self.client, self.span))
+
+    @cached_property
     def rates(self) -> Rates:
-        return rates(self.client, self.span)
+        return rates(self.hours)
 
     @cached_property
     def made(self) -> tuple[Made, ...]:

@@ -57,10 +57,6 @@ INNER JOIN (
 ) AS c ON c.workload_id = h.workload_id
 INNER JOIN v_workload AS w ON w.workload_id = h.workload_id
 """
-_INTENSITY = f"""
-SELECT site, toUnixTimestamp(t), any(carbon_g_per_kwh) AS g FROM v_site_1h
-WHERE {_IN} GROUP BY site, t HAVING isNotNull(g)
-"""
 EVIDENCE = """SELECT w.workload_key AS run, c.t AS t, sum(c.facility_joules) AS joules,
        any(s.g) AS g_per_kwh
 FROM v_workload_1h AS c
@@ -85,8 +81,9 @@ def find(look: Look) -> Iterator[Advice]:
     if not runs:
         return
     g_per_kwh: dict[str, dict[int, float]] = defaultdict(dict)
-    for site, hour, grams in look.client.rows(_INTENSITY, asked):
-        g_per_kwh[site][hour] = grams
+    for hour in look.hours:
+        if hour.g_per_kwh is not None:
+            g_per_kwh[hour.site][hour.hour_s] = hour.g_per_kwh
     for site, of_site in sorted(runs.items()):
         for workload, found in _by_workload(of_site, g_per_kwh[site]).items():
             emitted = _grams(of_site, workload, g_per_kwh[site])
