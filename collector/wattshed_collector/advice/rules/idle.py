@@ -45,8 +45,8 @@ LEFT JOIN (
     SELECT w.workload AS workload, c.site AS site, sum(c.seconds) AS seconds
     FROM (
         SELECT workload_id, d.site AS site, sum(h.seconds) AS seconds
-        FROM (SELECT device_id, workload_id, seconds FROM v_charge_1h
-              WHERE {_WHERE} AND class = 'active') AS h
+        FROM (SELECT device_id, workload_id, sum(v.seconds) AS seconds FROM v_charge_1h AS v
+              WHERE {_WHERE} AND class = 'active' GROUP BY device_id, workload_id) AS h
         INNER JOIN (SELECT device_id, site FROM v_device WHERE kind IN ('gpu', 'module')) AS d
             ON d.device_id = h.device_id
         GROUP BY workload_id, site
