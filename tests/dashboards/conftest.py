@@ -1,29 +1,21 @@
-"""A small board that breaks no rule, for tests that break one, and the demo fleet in a store.
-
-The engine takes one folder per process, so a module opens a copy of its own. What a board shows of
-"now" is of the last quarter of an hour: a store that is older than some minutes is filled anew.
-"""
+"""A small board that breaks no rule, for tests that break one, and the demo fleet in a store."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.fixtures.fleet_store import KEEP_ALL, Fleet, fill
-from tests.fixtures.stores import Stores
+from tests.fixtures.fleets import fleet, fleet_folder
 
 from wattshed_collector.pictures.front_end import INSTALLED
-from wattshed_collector.store.client import Store
 from wattshed_dashboards import files
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
-FRESH_SECONDS = 480.0
+__all__ = ["board", "fleet", "fleet_folder", "front_end"]
 INSTALL_SECONDS = 300.0
 
 
@@ -74,45 +66,3 @@ def front_end() -> Path:
         assert time.monotonic() < last, f"npm does not install {folder}"
         time.sleep(1.0)
     return folder
-
-
-@pytest.fixture(scope="session")
-def fleet_folder(
-    stores: Stores, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Path], float]:
-    """Return what lays the filled store into a folder, and gives the time at which its past ends.
-
-    It is filled once for all workers of a run.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fleet"
-    shared.mkdir(exist_ok=True)
-
-    def lay(folder: Path) -> float:
-        with (shared / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            end = max((float(made.name) for made in shared.glob("1*")), default=0.0)
-            if time.time() - end > FRESH_SECONDS:
-                end = time.time()
-                stores.prepare(shared / f"{end:f}", KEEP_ALL)
-                store = Store(shared / f"{end:f}")
-                fill(store, end)
-                store.close()
-        shutil.copytree(shared / f"{end:f}" / "chdb", folder / "chdb", symlinks=True)
-        return end
-
-    return lay
-
-
-@pytest.fixture(scope="module")
-def fleet(
-    fleet_folder: Callable[[Path], float], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Fleet]:
-    """The demo fleet."""
-    folder = tmp_path_factory.mktemp("fleet")
-    end = fleet_folder(folder)
-    store = Store(folder)
-    client = store.client(only_reads=True)
-    yield Fleet(client, store, folder, int(end) // 60 * 60)
-    client.close()
-    store.close()

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 MONTH_S = 30 * 86400
 """A month, for everything that is said by the month."""
+LEAST_JOULES_PER_MONTH = 3.6e6
+"""A kilowatt hour: less is not worth a word."""
 
 
 class Kind(StrEnum):
@@ -49,17 +51,20 @@ class Measure(StrEnum):
     IDLE_ABOVE_BARE = "idle_above_bare"
     """Joules above bare idle of the workload's held and unused devices, per hour."""
     JOULES_PER_OUTCOME = "joules_per_outcome"
-    """Loaded joules of the workload, per outcome."""
+    """Loaded joules of the workloads, per outcome."""
     ACTIVE_JOULES = "active_joules"
     """Active joules of the workload, per hour."""
+    NONE = "none"
+    """What is saved are no joules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """The counterfactual: without the change each unit would still have cost ``joules_per_unit``.
 
-    ``workload`` is a workload's name (its runs have keys of their own), ``outcome`` the kind that
-    is counted where the unit is an outcome.
+    ``workload`` is a workload's name (its runs have keys of their own); where the unit is an
+    outcome it may be several, a line each, among which work may move. ``outcome`` is the kind that
+    is counted.
     """
 
     measure: Measure

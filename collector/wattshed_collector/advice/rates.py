@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from wattshed_collector.store.client import Client
 
 from .model import MONTH_S
 
-_RATES = """
-SELECT site, max(currency),
-       if(countIf(isNull(facility_joules)) > 0, NULL, sum(facility_joules) / sum(joules)),
-       sumIf(cost, isNotNull(cost)) / nullIf(sumIf(joules, isNotNull(cost)), 0),
-       sumIf(carbon_g, isNotNull(carbon_g))
-           / nullIf(sumIf(facility_joules, isNotNull(carbon_g)), 0)
-FROM v_site_1h
+_HOURS = """
+SELECT site, toUnixTimestamp(t), sum(v.joules),
+       if(countIf(isNull(v.facility_joules)) > 0, NULL, sum(v.facility_joules)),
+       sumOrNull(v.cost), sumIf(v.joules, isNotNull(v.cost)), max(v.currency),
+       sumOrNull(v.carbon_g), sumIf(v.facility_joules, isNotNull(v.carbon_g)),
+       any(v.carbon_g_per_kwh)
+FROM v_site_1h AS v
 WHERE t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
-  AND joules > 0
-GROUP BY site
+  AND v.joules > 0
+GROUP BY site, t ORDER BY site, t
 """
 
 
@@ -32,6 +33,11 @@ class Span:
     @property
     def hours(self) -> float:
         return (self.until_s - self.since_s) / 3600
+
+    @property
+    def confidence(self) -> float:
+        """A week tells of a month; a day does not know of weekends."""
+        return min(0.95, 0.6 + 0.35 * self.hours / 168)
 
     def per_month(self, amount: float) -> float:
         return amount * MONTH_S / (self.until_s - self.since_s)
@@ -62,13 +68,57 @@ class Size:
 Rates = Mapping[str, Rate]
 
 
-def rates(client: Client, span: Span) -> dict[str, Rate]:
-    """Return the rates of each site over ``span``."""
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What a site drew in a full hour; ``paid_joules`` and ``clean_joules`` are those of devices
+    with a price and those of the facility with an intensity. None: not known."""
+
+    site: str
+    hour_s: int
+    joules: float
+    facility_joules: float | None
+    cost: float | None
+    paid_joules: float
+    currency: str
+    grams: float | None
+    clean_joules: float | None
+    g_per_kwh: float | None
+
+
+def hours(client: Client, span: Span) -> list[Hour]:
+    """Return the hours of each site within ``span``."""
     asked = {"since": span.since_s, "until": span.until_s}
+    return [Hour(*row) for row in client.rows(_HOURS, asked)]
+
+
+def rates(known: Iterable[Hour]) -> dict[str, Rate]:
+    """Return the rates of each site over its hours."""
     return {
-        str(site): Rate(facility, cost, str(currency) if cost is not None else "", grams)
-        for site, currency, facility, cost, grams in client.rows(_RATES, asked)
+        site: _rate(list(of_site))
+        for site, of_site in groupby(sorted(known, key=_place), key=lambda hour: hour.site)
     }
+
+
+def _place(hour: Hour) -> tuple[str, int]:
+    return hour.site, hour.hour_s
+
+
+def _rate(known: Sequence[Hour]) -> Rate:
+    facility = [hour.facility_joules for hour in known if hour.facility_joules is not None]
+    cost = _ratio((hour.cost, hour.paid_joules) for hour in known)
+    return Rate(
+        sum(facility) / sum(hour.joules for hour in known) if len(facility) == len(known) else None,
+        cost,
+        max(hour.currency for hour in known) if cost is not None else "",
+        _ratio((hour.grams, hour.clean_joules) for hour in known),
+    )
+
+
+def _ratio(parts: Iterable[tuple[float | None, float | None]]) -> float | None:
+    """Return the ratio of the sums of what is known, None where that is nothing."""
+    known = [(amount, of) for amount, of in parts if amount is not None and of is not None]
+    total = sum(of for _, of in known)
+    return sum(amount for amount, _ in known) / total if total else None
 
 
 def size(joules: float, site: str, span: Span, known: Rates) -> Size:

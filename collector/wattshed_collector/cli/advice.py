@@ -159,7 +159,8 @@ def _lines(row: dict[str, Any]) -> list[str]:
         f"because     {row['reason']}",
         f"saves       {row['joules_per_month'] / 3.6e6:.1f} kWh a month ({joules})",
         f"sure        {row['confidence']:.0%}, effort {row['effort']}",
-        f"checked by  {row['measure'].replace('_', ' ')} of {row['workload']}",
+        f"checked by  {row['measure'].replace('_', ' ')} of "
+        + " and ".join(row["workload"].splitlines()),
     ]
     if check := row["verification"]:
         saved = check["saved_joules"]

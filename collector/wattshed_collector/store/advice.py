@@ -39,8 +39,8 @@ SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     Measure.JOULES_PER_OUTCOME: f"""
 SELECT sum(count), sumOrNull(if({{is_facility:UInt8}}, facility_joules, loaded_joules))
 FROM v_outcome_1h
-WHERE workload = {{workload:String}} AND outcome = {{outcome:String}} AND {_HERE} AND {_IN}
-  AND isNotNull(loaded_joules)""",
+WHERE workload IN splitByChar(char(10), {{workload:String}}) AND outcome = {{outcome:String}}
+  AND {_HERE} AND {_IN} AND isNotNull(loaded_joules)""",
     Measure.ACTIVE_JOULES: f"""
 SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     SELECT joules * {_FACILITY} AS spent FROM v_workload_1h
@@ -114,8 +114,8 @@ def after(client: Client, advice: Mapping[str, Any], since_s: int) -> After:
     """Return what was measured in the full hours since ``since_s`` that are charged."""
     since = -(-since_s // HOUR_S) * HOUR_S
     until = int(ledger_state.read(client)["settled"] or 0) // HOUR_S * HOUR_S
-    if until <= since:
-        return After(0.0, 0.0, None)
+    if until <= since or advice["measure"] == Measure.NONE:
+        return After(float(max(0, until - since)), 0.0, None)
     asked = {
         "since": since,
         "until": until,

@@ -17,6 +17,8 @@ WAY = ("ai_model", "precision", "batch_class", "hardware")
 KEY = (*WAY, "workload", "metric")
 BASES = ("loaded", "active")
 OF_CACHE = tuple(column for column in COLUMNS if column != "phase")
+_SCORE = """ai_model, precision, metric, score, better, toUnixTimestamp64Milli(at), kind,
+               batch_class, hardware, workload, samples, note"""
 NUMERICS_ORDER = "drift_ratio DESC NULLS LAST, days_since_calibration DESC NULLS LAST"
 
 
@@ -47,13 +49,21 @@ def put(client: Client, scores: Sequence[Score], now_s: float) -> None:
 def keep_limits(client: Client, drift_ratio: float, calibration_days: float, now_s: float) -> None:
     """Have the views call drifted and stale what is beyond these, from now on."""
     told = {"drift_ratio": drift_ratio, "calibration_days": calibration_days}
-    known: dict[str, float] = dict(
-        client.rows("SELECT toString(name), value FROM quality_limit FINAL")
-    )
-    if told != known:
+    if told != limits(client):
         columns: dict[str, list[Any]] = {"name": list(told), "value": list(told.values())}
         columns["version"] = [int(now_s * 1e6)] * len(told)
         client.insert("quality_limit", columns)
+
+
+def limits(client: Client) -> dict[str, float]:
+    """Return drift_ratio and calibration_days, as collectors are told them."""
+    return dict(client.rows("SELECT toString(name), value FROM quality_limit FINAL"))
+
+
+def latest(client: Client) -> list[Score]:
+    """Return the latest score of each key, of all metrics."""
+    rows = client.rows(f"SELECT {_SCORE} FROM v_quality ORDER BY {', '.join(KEY)}")
+    return [Score(*row) for row in rows]
 
 
 def scores(client: Client, metric: str = "") -> list[Record]:
@@ -157,9 +167,8 @@ def _way(record: Record, key: str) -> Way:
 def _scores(client: Client, metric: str, workload: str) -> list[Score]:
     rows = client.rows(
         f"""
-        SELECT ai_model, precision, metric, score, better, toUnixTimestamp64Milli(at), kind,
-               batch_class, hardware, workload, samples, note
-        FROM v_quality WHERE metric = {{metric:String}} AND workload IN ('', {{workload:String}})
+        SELECT {_SCORE} FROM v_quality
+        WHERE metric = {{metric:String}} AND workload IN ('', {{workload:String}})
         ORDER BY {", ".join(KEY)}
         """,
         {"metric": metric, "workload": workload},

@@ -10,14 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wattshed_collector.advice.model import Advice, Baseline, Effort, Kind, Measure
-from wattshed_collector.advice.rates import Rates, Span, size
-from wattshed_collector.store.client import Client
+from wattshed_collector.advice.evidence import stated
+from wattshed_collector.advice.look import Look
+from wattshed_collector.advice.model import (
+    LEAST_JOULES_PER_MONTH,
+    MONTH_S,
+    Advice,
+    Baseline,
+    Effort,
+    Kind,
+    Measure,
+)
+from wattshed_collector.advice.rates import Span, size
 
 LEAST_IDLE_RATIO = 0.2
 """Of the time that devices are held; below, pauses are part of the work."""
-LEAST_JOULES_PER_MONTH = 3.6e6
-"""A kilowatt hour: less is not worth a word."""
 _WHERE = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
 _IDLE = f"""
 SELECT i.workload AS workload, i.site AS site, i.team AS team, i.owner AS owner,
@@ -38,8 +45,8 @@ LEFT JOIN (
     SELECT w.workload AS workload, c.site AS site, sum(c.seconds) AS seconds
     FROM (
         SELECT workload_id, d.site AS site, sum(h.seconds) AS seconds
-        FROM (SELECT device_id, workload_id, seconds FROM v_charge_1h
-              WHERE {_WHERE} AND class = 'active') AS h
+        FROM (SELECT device_id, workload_id, sum(v.seconds) AS seconds FROM v_charge_1h AS v
+              WHERE {_WHERE} AND class = 'active' GROUP BY device_id, workload_id) AS h
         INNER JOIN (SELECT device_id, site FROM v_device WHERE kind IN ('gpu', 'module')) AS d
             ON d.device_id = h.device_id
         GROUP BY workload_id, site
@@ -51,25 +58,27 @@ ORDER BY above_joules DESC, workload
 """
 EVIDENCE = """SELECT t, device, joules, seconds, bare_watts, above_bare_joules
 FROM v_idle_1h
-WHERE workload = '{workload}' AND class = 'idle_held' AND reason != 'expected'
+WHERE workload = {workload} AND class = 'idle_held' AND reason != 'expected'
 ORDER BY t, device LIMIT 1000"""
 
 
-def find(client: Client, span: Span, known: Rates) -> Iterator[Advice]:
+def find(look: Look) -> Iterator[Advice]:
     """Give advice for each workload and site that holds and does not use."""
+    span = look.span
     asked = {"since": span.since_s, "until": span.until_s}
-    for row in client.records(_IDLE, asked):
+    for row in look.client.records(_IDLE, asked):
         held = row["idle_seconds"] + row["active_seconds"]
         idle_ratio = row["idle_seconds"] / held
         if (
             idle_ratio >= LEAST_IDLE_RATIO
             and span.per_month(row["above_joules"]) >= LEAST_JOULES_PER_MONTH
         ):
-            yield _advice(row, idle_ratio, span, known)
+            yield _advice(row, idle_ratio, look)
 
 
-def _advice(row: dict[str, Any], idle_ratio: float, span: Span, known: Rates) -> Advice:
-    big = size(row["above_joules"], row["site"], span, known)
+def _advice(row: dict[str, Any], idle_ratio: float, look: Look) -> Advice:
+    span = look.span
+    big = size(row["above_joules"], row["site"], span, look.rates)
     workload, never_worked = row["workload"], row["active_seconds"] == 0
     is_parked = never_worked and row["ai_model"] != "" and row["workload_kind"] != "training"
     kind = Kind.UNLOAD_MODEL if is_parked else Kind.RELEASE_IDLE
@@ -83,12 +92,12 @@ def _advice(row: dict[str, Any], idle_ratio: float, span: Span, known: Rates) ->
         cost_per_month=big.cost,
         currency=big.currency,
         g_per_month=big.grams,
-        confidence=_confidence(span),
+        confidence=round(span.confidence, 2),
         effort=Effort.LOW,
-        evidence=EVIDENCE.replace("{workload}", quoted(workload)),
+        evidence=stated(EVIDENCE, workload=workload),
         baseline=Baseline(
             measure=Measure.IDLE_ABOVE_BARE,
-            joules_per_unit=big.joules * 3600 / (30 * 86400),
+            joules_per_unit=big.joules * 3600 / MONTH_S,
             workload=workload,
             site=row["site"],
         ),
@@ -120,13 +129,3 @@ def _reason(row: dict[str, Any], idle_ratio: float, span: Span) -> str:
         f"{row['workload']} held {row['devices']} device(s) idle for {hours:.1f} device hours of "
         f"{span.hours:.0f} h looked at, {idle_ratio:.0%} of the time that it held them"
     )
-
-
-def _confidence(span: Span) -> float:
-    """A week tells of a month; a day does not know of weekends."""
-    return round(min(0.95, 0.6 + 0.35 * span.hours / 168), 2)
-
-
-def quoted(text: str) -> str:
-    """Return text as it stands between single quotes in a statement."""
-    return text.replace("\\", "\\\\").replace("'", "\\'")

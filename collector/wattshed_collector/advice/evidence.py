@@ -1,0 +1,20 @@
+"""Statements over the public views that show what an advice rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def stated(template: str, **values: str | int | Sequence[str]) -> str:
+    """Return ``template`` with its ``{names}`` filled: texts as literals, one or a list of them."""
+    for name, value in values.items():
+        template = template.replace(f"{{{name}}}", _literal(value))
+    return template
+
+
+def _literal(value: str | int | Sequence[str]) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "(" + ", ".join(map(_literal, value)) + ")"
