@@ -138,8 +138,10 @@ OPERATIONS = (
             )
         },
         (
-            Parameter("model", "The old one's name, as devices say it"),
-            Parameter("with", "The new one's"),
+            Parameter(
+                "model", "The old one's name, as devices say it", is_required=True, example="A100"
+            ),
+            Parameter("with", "The new one's", is_required=True, example="H100"),
             Parameter("outcome", "To measure the ratio by", {**text(), "default": "token_out"}),
             Parameter("ai_model", "Only of this; else of all that both serve"),
             _SINCE,

@@ -67,11 +67,16 @@ OPERATIONS = (
             )
         },
         (
-            Parameter("duration", "How long it runs, such as 4h"),
-            Parameter("deadline", "When it must be done: an instant, or a length from now"),
+            Parameter("duration", "How long it runs", is_required=True, example="4h"),
+            Parameter(
+                "deadline",
+                "When it must be done: an instant, or a length from now",
+                is_required=True,
+                example="12h",
+            ),
             Parameter("earliest", "When it may begin; now, where it is not said"),
             Parameter("site", "Where; or zone"),
-            Parameter("zone", "Zone of the grid"),
+            Parameter("zone", "Zone of the grid", example="IE"),
             Parameter("signal", "", text("", *SIGNALS)),
             Parameter("interruptible", "It may be paused", text("", "0", "1")),
         ),

@@ -406,6 +406,8 @@ BESIDE = {
     "/v1/energy": [f"{SINCE}&by=workload", f"{SINCE}&by=node"],
     "/v1/power": [f"{SINCE}&by=team", f"{SINCE}&device=card1", "by=site"],
     "/v1/devices/least-used": [SINCE],
+    "/v1/when": ["zone=IE&duration=4h&deadline=12h", "site=&duration=1h&deadline=2h"],
+    "/v1/replace": [f"{SINCE}&model=H100&with=B200&ratio=2&embodied_kg=164&remaining_years=2"],
 }
 """Questions that have rows in this store, beside the operation as it stands."""
 

@@ -27,7 +27,7 @@ def secret(shared_bed: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def engine(shared_bed: Any, secret: Path) -> Iterator[Engine]:
-    limits = Limits(seconds=5.0, rows=1000, memory_bytes=100 * 2**20)
+    limits = Limits(seconds=5.0, rows=2000, memory_bytes=100 * 2**20)
     engine = Engine(shared_bed.store.embedded, limits)
     yield engine
     engine.close()

@@ -29,7 +29,7 @@ def test_a_connection_that_was_opened_again_has_the_same_limits(
     with pytest.raises(Problem):
         ask("SELECT nope")
     with pytest.raises(Problem, match="max rows"):
-        ask("SELECT arrayJoin(range(1001))")
+        ask("SELECT arrayJoin(range(2001))")
     with pytest.raises(Problem, match="memory limit"):
         ask("SELECT groupArray(leftPad(toString(n), 9999, 'a')) FROM "
             "(SELECT arrayJoin(range(50000)) AS n)")  # fmt: skip
