@@ -14,6 +14,7 @@ from wattshed_collector.api.advice import asked, spoken
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.expected_idle import Expected
 from wattshed_collector.factor import Factor
+from wattshed_collector.store import advice as store
 from wattshed_collector.store import expected_idle, factors
 from wattshed_exporter.model import (
     Allocation,
@@ -259,3 +260,31 @@ def test_what_is_done_stays_as_it_was_promised(plan: Plan) -> None:
     again = plan.found()["notebook"]
     for name in ("are_facility_joules", "joules_per_month", "joules_per_unit", "numbers"):
         assert again[name] == row[name]
+
+
+def test_outcomes_whose_facility_joules_nobody_knows_save_nothing(plan: Plan) -> None:
+    plan.hold("chat", always(WORK))
+    plan.charge()
+    client = plan.bed.client
+    ((workload,),) = client.rows("SELECT workload_id FROM v_workload WHERE workload = 'chat'")
+    energy: list[tuple[float, float | None]] = [(10.0, 15.0), (10.0, None)]
+    rows = [
+        (BASE + n * HOUR, workload, kind, made, loaded, facility)
+        for n, (joules, whole) in enumerate(energy)
+        for kind, made, loaded, facility in (("", 0.0, joules, whole), ("step", 5.0, None, None))
+    ]
+    names = ("t", "workload_id", "kind", "count", "loaded_joules", "facility_joules")
+    columns: dict[str, list[Any]] = dict(
+        zip(names, map(list, zip(*rows, strict=True)), strict=True)
+    )
+    columns["site"] = ["dub"] * len(rows)
+    columns["version"] = [2**62] * len(rows)
+    client.insert("outcome_1h", columns)
+    client.insert(
+        "outcome_kind",
+        {"workload_id": [workload], "kind": ["step"], "is_made": [True], "version": [1]},
+    )
+    told = {"measure": "joules_per_outcome", "workload": "chat", "outcome": "step", "site": "dub"}
+    for is_facility, units, joules in ((True, 5.0, 15.0), (False, 10.0, 20.0)):
+        after = store.after(client, {**told, "are_facility_joules": is_facility}, BASE)
+        assert (after.units, after.joules) == (units, joules)
