@@ -36,7 +36,8 @@ def look(client: Client, now_s: int) -> int:
     if span is None:
         return 0
     found = find(client, span)
-    kept.put(client, found, now_s, now_s + HOLDS_S)
+    done = kept.done(client)  # measured against what was promised then
+    kept.put(client, [one for one in found if one.id not in done], now_s, now_s + HOLDS_S)
     return len(found)
 
 

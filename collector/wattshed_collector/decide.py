@@ -67,7 +67,8 @@ def _now(client: Client, question: Question, now_s: int) -> Now:
         interruptible=question.interruptible,
     )
     value = mean(steps, now_s, now_s + 1).value
-    return Now(now_s, value, plan.start_s if plan else None, plan.mean if plan else None)
+    latest = question.deadline_s - question.run_s
+    return Now(now_s, value, plan.start_s if plan else None, plan.mean if plan else None, latest)
 
 
 def saved(client: Client, since_s: int, until_s: int) -> dict[str, Any]:

@@ -96,20 +96,23 @@ class GridWatch:
             grid.put_zones(client, wanted, self._now())
 
     def _take(self, file: Path, client: Client) -> None:
+        stamp: tuple[int, int] | None = None
         try:
             stat = file.stat()
             stamp = stat.st_mtime_ns, stat.st_size
             if self._seen.get(file) == stamp:
                 return
-            self._seen[file] = stamp
             series = files.load(file)
         except (OSError, InvalidInput) as error:
             self._count("file", "failed")
+            if stamp is not None:
+                self._seen[file] = stamp
             log.error("the grid stays as it was: %s", error)
             return
         said = f"file: {file.name}"
         told = [Told(s.kind, s.zone, s.unit, said, int(self._now()), s.steps) for s in series]
         self._write(told, [], client)
+        self._seen[file] = stamp  # not before the store has it
         self._count("file", "ok")
 
     async def _ask(self, asked: Asked) -> None:
@@ -117,14 +120,15 @@ class GridWatch:
         try:
             newest = await self._reader.ask(grid.newest, provider.kind, asked.zone)
             first = now - round(self._told.backfill_days * 86400)
-            start = max(first, newest.end_s - REVISED_S) if newest else first
+            start = max(first, min(newest.end_s, now) - REVISED_S) if newest else first
             was = self._as_told(asked, await provider.actual(asked.region, start, now))
+            # What was is kept, also where there is no forecast for this key.
+            await self._reader.ask(partial(self._write, [was], []))
             expected = await provider.forecast(asked.region) if asked.with_forecast else []
         except ProviderError as error:
             self._failed(asked, error)
             return
-        told = [was], [self._as_told(asked, expected)]
-        await self._reader.ask(partial(self._write, *told))
+        await self._reader.ask(partial(self._write, [], [self._as_told(asked, expected)]))
         if asked.failures:
             log.info("%s answers again for %s", provider.name, asked.zone)
         asked.failures = 0

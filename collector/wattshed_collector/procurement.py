@@ -112,7 +112,7 @@ def replace(client: Client, asked: Question) -> dict[str, Any]:
         "measured_on": models,
         "are_facility_watts": use["facility_joules"] is not None,
         **asdict(change),
-        "currency": new["currency"] or use["currency"],
+        "currency": (new["currency"] if asked.purchase_price is None else "") or use["currency"],
         "sources": sources,
         "carbon": asdict(carbon(change)),
         "money": asdict(money(change)),
@@ -129,11 +129,14 @@ def _change(
     old, new = told
     joules = use["joules"] if use["facility_joules"] is None else use["facility_joules"]
     watts = joules / use["seconds"] * asked.old_per_new
+    # Money of two currencies has no sum: what power costs in the other one is then not known.
+    is_one_money = asked.purchase_price is not None or new["currency"] in ("", use["currency"])
+    price = _price(use) if is_one_money else None
     found: dict[str, tuple[float | None, str]] = {
         "remaining_years": (old["remaining_years"], "lifetime less age, of the old ones' mean"),
         "embodied_kg": _embodied(asked.other, new),
         "purchase_price": (new["purchase_price"], "told of the new ones"),
-        "price_per_kwh": (_price(use), "paid in the window"),
+        "price_per_kwh": (price, "paid in the window"),
         "g_per_kwh": (
             kept.intensity(client, asked.model, asked.since_s, asked.until_s, asked.site),
             "mean of the window, where the old ones stand",

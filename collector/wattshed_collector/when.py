@@ -73,7 +73,8 @@ def outlook(client: Client, question: Question, now_s: int) -> Outlook:
     """Return what is known of the signal at the site or in the zone."""
     zone = question.zone or grid.zone_of(client, question.site)
     told = grid.factor_steps(client, SIGNALS[question.signal], question.site)
-    if told.steps and not question.zone:
+    is_told = any(step.value is not None for step in clip(told.steps, now_s, question.deadline_s))
+    if is_told and not question.zone:
         return Outlook(zone, told.unit, told.source, None, (("factor", told.steps),))
     was = grid.steps(
         client, question.signal, zone, now_s - (PROFILE_DAYS + 1) * DAY_S, now_s + DAY_S

@@ -14,6 +14,7 @@ from wattshed_collector.api.advice import asked, spoken
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.expected_idle import Expected
 from wattshed_collector.factor import Factor
+from wattshed_collector.store import advice as store
 from wattshed_collector.store import expected_idle, factors
 from wattshed_exporter.model import (
     Allocation,
@@ -46,7 +47,13 @@ class Plan:
         self.bed = bed
 
     def hold(
-        self, name: str, hours: Mapping[int, Hour], only: range = range(1000), **more: str
+        self,
+        name: str,
+        hours: Mapping[int, Hour],
+        only: range = range(1000),
+        *,
+        learned: bool = True,
+        **more: str,
     ) -> None:
         """Write those of ``hours`` (by number since BASE) that are in ``only``."""
         device = Device(f"gpu-{name}", Kind.GPU, "n", "nvml", model="X", site="dub")
@@ -58,15 +65,14 @@ class Plan:
                 at = number * HOUR + minute * 60
                 if number in only:
                     ticks.append(self._tick(device.key, at, round(energy * 1e6), watts, used))
-        learned = BASE * 1000, BARE
-        said = Detail(device.key, "wattshed_idle_baseline_watts", *learned, ("bare",))
+        said = Detail(device.key, "wattshed_idle_baseline_watts", BASE * 1000, BARE, ("bare",))
         held = max(h for h in hours if h in only and hours[h][0] > BARE) + 1
         start, end = BASE * 1000, (BASE + held * HOUR) * 1000
         self.bed.write(
             Batch(
                 devices=(device,),
                 ticks=tuple(ticks),
-                details=(said,),
+                details=(said,) if learned else (),
                 workloads=(Workload(f"j/{name}", name=name, **more),),
                 allocations=(Allocation(device.key, f"j/{name}", start, end),),
             )
@@ -126,8 +132,11 @@ def test_planted_idleness_is_found_and_nothing_else(plan: Plan) -> None:
         assert not found[name]["are_facility_joules"]
     assert found["notebook"]["team"] == "vision"
     assert "stands still" in found["stalled"]["title"]
-    for row in found.values():
-        assert plan.bed.client.rows(row["evidence"])
+    for name, hours in idle.items():
+        shown = plan.bed.client.records(found[name]["evidence"])
+        assert sum(row["above_bare_joules"] for row in shown) == pytest.approx(
+            hours * HOUR * (CONTEXT - BARE)
+        )
 
 
 def test_money_grams_and_the_pue(plan: Plan) -> None:
@@ -227,3 +236,55 @@ def test_what_is_asked_wrongly() -> None:
         asked({"state": "open,new"})
     with pytest.raises(InvalidInput, match="choose one of release_idle"):
         asked({"kind": "sleep"})
+
+
+def test_what_is_bare_of_a_device_that_nobody_learned_is_not_known(plan: Plan) -> None:
+    plan.hold("notebook", always(IDLE), learned=False)
+    plan.charge()
+    rows = plan.bed.client.rows(
+        "SELECT bare_watts, above_bare_joules FROM v_idle_1h WHERE class = 'idle_held'"
+    )
+    assert set(rows) == {(None, None)}
+    assert plan.found() == {}
+
+
+def test_what_is_done_stays_as_it_was_promised(plan: Plan) -> None:
+    plan.hold("notebook", always(IDLE))
+    plan.charge()
+    client = plan.bed.client
+    row = plan.found()["notebook"]
+    advice_book.say(client, row["id"], State.DONE, "ada", "", BASE + 58 * HOUR)
+    factors.put(client, [Factor("pue", "dub", BASE, 1.5)], time.time())
+    plan.charge()
+    # What is left is found again with the PUE; what was promised was of devices.
+    again = plan.found()["notebook"]
+    for name in ("are_facility_joules", "joules_per_month", "joules_per_unit", "numbers"):
+        assert again[name] == row[name]
+
+
+def test_outcomes_whose_facility_joules_nobody_knows_save_nothing(plan: Plan) -> None:
+    plan.hold("chat", always(WORK))
+    plan.charge()
+    client = plan.bed.client
+    ((workload,),) = client.rows("SELECT workload_id FROM v_workload WHERE workload = 'chat'")
+    energy: list[tuple[float, float | None]] = [(10.0, 15.0), (10.0, None)]
+    rows = [
+        (BASE + n * HOUR, workload, kind, made, loaded, facility)
+        for n, (joules, whole) in enumerate(energy)
+        for kind, made, loaded, facility in (("", 0.0, joules, whole), ("step", 5.0, None, None))
+    ]
+    names = ("t", "workload_id", "kind", "count", "loaded_joules", "facility_joules")
+    columns: dict[str, list[Any]] = dict(
+        zip(names, map(list, zip(*rows, strict=True)), strict=True)
+    )
+    columns["site"] = ["dub"] * len(rows)
+    columns["version"] = [2**62] * len(rows)
+    client.insert("outcome_1h", columns)
+    client.insert(
+        "outcome_kind",
+        {"workload_id": [workload], "kind": ["step"], "is_made": [True], "version": [1]},
+    )
+    told = {"measure": "joules_per_outcome", "workload": "chat", "outcome": "step", "site": "dub"}
+    for is_facility, units, joules in ((True, 5.0, 15.0), (False, 10.0, 20.0)):
+        after = store.after(client, {**told, "are_facility_joules": is_facility}, BASE)
+        assert (after.units, after.joules) == (units, joules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,3 +182,15 @@ def test_what_is_wrong_with_a_policy(told: GridPolicy, said: list[str]) -> None:
 def test_a_policy_is_what_was_told() -> None:
     told = GridPolicy(name="a", match={"team": "x"}, hold_above=1.0, hold_at_most_seconds=60.0)
     assert told.policy == Policy(name="a", match={"team": "x"}, hold_above=1.0, hold_at_most_s=60)
+
+
+def test_nobody_is_held_past_the_last_start_before_the_deadline(bed: Bed) -> None:
+    tell(bed, 400.0)
+    question = Question(run_s=2 * HOUR, earliest_s=BASE, deadline_s=BASE + 3 * HOUR, site="dub")
+    job = Job(KEY, {"team": "research"}, question)
+    held = decide.told(bed.client, POLICIES, job, BASE, keep=False)
+    assert (held["action"], held["until"]) == ("hold", BASE + HOUR)
+    late = Job(KEY, job.attributes, replace(question, run_s=4 * HOUR))
+    answer = decide.told(bed.client, POLICIES, late, BASE, keep=False)
+    assert answer["action"] == "run"
+    assert answer["reasons"][1] == "it must begin now to be done before its deadline"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wattshed_collector import grid_asks
 from wattshed_collector.config import Grid, GridProvider, Service
-from wattshed_collector.errors import CollectorError
+from wattshed_collector.errors import CollectorError, StoreError
 from wattshed_collector.grid.providers import ProviderError
 from wattshed_collector.grid.series import Step
 from wattshed_collector.grid_watch import Asked, GridWatch
@@ -38,6 +38,7 @@ class Known:
         self.now = NOW
         self.asked: list[tuple[str, int, int]] = []
         self.error: CollectorError | None = None
+        self.has_no_forecast = False
 
     async def actual(self, zone: str, start_s: int, end_s: int) -> list[Step]:
         self.asked.append((zone, start_s, end_s))
@@ -47,6 +48,8 @@ class Known:
         return [Step(at, at + HOUR, at / HOUR % 100) for at in range(first, end_s - HOUR + 1, HOUR)]
 
     async def forecast(self, zone: str) -> list[Step]:
+        if self.has_no_forecast:
+            raise ProviderError("it answers 403")
         return [Step(NOW + n * HOUR, NOW + (n + 1) * HOUR, 7.0) for n in range(3)]
 
 
@@ -195,3 +198,37 @@ def test_what_is_wrong_with_a_provider(told: GridProvider, said: list[str]) -> N
     found = told.problems()
     assert len(found) == len(said)
     assert all(part in problem for part, problem in zip(said, found, strict=True))
+
+
+async def test_what_was_is_kept_where_the_key_has_no_forecast(watched: Watched) -> None:
+    watched.provider.has_no_forecast = True
+    await watched.look_at(NOW)
+    assert watched.requests("failed") == 1
+    assert len(grid.steps(watched.bed.client, "carbon", "IE", NOW - HOUR, NOW)) == 1
+
+
+async def test_what_a_file_says_of_the_future_asks_nobody_for_it(bed: Bed, tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(f"start,end,zone,value\n{NOW},{NOW + 9 * 86400},IE,10\n")
+    watched = Watched(bed, Grid(files=(file,)))
+    await watched.look_at(NOW)
+    assert watched.provider.asked == [("IRL", NOW - 86400, NOW)]
+
+
+async def test_a_file_waits_for_a_store_that_is_away(bed: Bed, tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(f"start,end,zone,value\n{NOW},{NOW + 60},IE,10\n")
+    is_away = True
+
+    class Away(Reader):
+        async def ask(self, question: Any, *arguments: Any) -> Any:
+            if is_away:
+                raise StoreError("away")
+            return await super().ask(question, *arguments)
+
+    watch = GridWatch(Away(bed.store.client), Grid(files=(file,)), [], Telemetry(), lambda: NOW)
+    with pytest.raises(StoreError):
+        await watch.look()
+    is_away = False
+    await watch.look()
+    assert len(grid.steps(bed.client, "carbon", "IE", NOW, NOW + 60)) == 1

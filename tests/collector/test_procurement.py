@@ -177,3 +177,15 @@ def test_too_little_is_said_to_be_too_little(bed: Bed) -> None:
     assert bought["embodied_kg"] == 7.0, "a model is told of before there is a device of it"
     assert unknown["carbon"]["years"] is unknown["money"]["years"] is None
     assert unknown["carbon"]["reason"] == "the embodied carbon of the new one is not known"
+
+
+def test_money_of_two_currencies_is_never_set_against_each_other(bed: Bed) -> None:
+    fill(bed)
+    price: dict[str, Any] = {"purchase_price": 1000.0, "currency": "USD"}
+    lifecycle.tell(bed.client, [Told("", H100, price)], float(NOW))
+    found = procurement.replace(bed.client, question())
+    assert (found["price_per_kwh"], found["money"]["years"]) == (None, None)
+    assert found["money"]["reason"] == "the price of power is not known"
+    assert (found["currency"], found["carbon"]["reason"]) == ("USD", "")
+    said = procurement.replace(bed.client, question(price_per_kwh=0.25))
+    assert said["money"]["years"] == pytest.approx(1000 / (450 * YEAR_S / 3.6e6 * 0.25))

@@ -128,3 +128,17 @@ def test_why_there_is_no_plan(bed: Bed, said: dict[str, Any], reason: str) -> No
 def test_what_is_asked_wrongly(query: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         asked(query, NOW)
+
+
+def test_a_factor_that_is_taken_back_leaves_the_zone(bed: Bed) -> None:
+    bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml", site="dub"),)))
+    grid.put_zones(bed.client, {"dub": ("IE", None, "")}, NOW)
+    grid.put_forecast(bed.client, [told(hours(NOW, 400.0, 300.0, 100.0))], NOW)
+    said = [
+        Factor("carbon_g_per_kwh", "dub", NOW - DAY, 10.0),
+        Factor("carbon_g_per_kwh", "dub", NOW - HOUR, None),
+    ]
+    factors.put(bed.client, said, float(NOW))
+    found = ask(bed, zone="", site="dub")
+    assert found["plan"]["rests_on"] == ["forecast"]
+    assert found["plan"]["mean"] == 100.0

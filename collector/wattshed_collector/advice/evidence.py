@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
 def stated(template: str, **values: str | int | Sequence[str]) -> str:
     """Return ``template`` with its ``{names}`` filled: texts as literals, one or a list of them."""
-    for name, value in values.items():
-        template = template.replace(f"{{{name}}}", _literal(value))
-    return template
+    # In one pass: a workload may be called {site}.
+    return re.sub(r"\{(\w+)\}", lambda name: _literal(values[name[1]]), template)
 
 
 def _literal(value: str | int | Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from .model import MONTH_S
 _HOURS = """
 SELECT site, toUnixTimestamp(t), sum(v.joules),
        if(countIf(isNull(v.facility_joules)) > 0, NULL, sum(v.facility_joules)),
-       sumOrNull(v.cost), sumIf(v.joules, isNotNull(v.cost)), max(v.currency),
+       if(uniqExactIf(v.currency, isNotNull(v.cost)) = 1, sum(v.cost), NULL),
+       sumIf(v.joules, isNotNull(v.cost)), maxIf(v.currency, isNotNull(v.cost)),
        sumOrNull(v.carbon_g), sumIf(v.facility_joules, isNotNull(v.carbon_g)),
        any(v.carbon_g_per_kwh)
 FROM v_site_1h AS v
@@ -105,11 +106,13 @@ def _place(hour: Hour) -> tuple[str, int]:
 
 def _rate(known: Sequence[Hour]) -> Rate:
     facility = [hour.facility_joules for hour in known if hour.facility_joules is not None]
-    cost = _ratio((hour.cost, hour.paid_joules) for hour in known)
+    moneys = {hour.currency for hour in known if hour.cost is not None}
+    one = len(moneys) == 1  # money of several kinds has no sum
+    cost = _ratio((hour.cost, hour.paid_joules) for hour in known) if one else None
     return Rate(
         sum(facility) / sum(hour.joules for hour in known) if len(facility) == len(known) else None,
         cost,
-        max(hour.currency for hour in known) if cost is not None else "",
+        max(moneys) if cost is not None else "",
         _ratio((hour.grams, hour.clean_joules) for hour in known),
     )
 

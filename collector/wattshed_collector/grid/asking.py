@@ -34,6 +34,8 @@ class Asking:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             said = "does not answer in time" if isinstance(error, asyncio.TimeoutError) else error
             raise ProviderError(f"{place}: {said}") from error
+        except ValueError:  # a key of two lines; the message may show it
+            raise ProviderError(f"{place}: its key cannot be sent in a header") from None
         if len(body) > MOST_BYTES:
             raise ProviderError(f"{place}: the answer has more than {MOST_BYTES} bytes")
         return body

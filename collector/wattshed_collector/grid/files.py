@@ -119,9 +119,7 @@ def _row(said: Mapping[Any, Any], kind: str, zone: str) -> _Row:
     end_s = None if end in (None, "") else _instant(end)
     if end_s is not None and end_s <= start:
         raise ValueError("ends before it begins")
-    unit = said.get("unit") or ("" if kind == "price" else "g/kWh")
-    if not unit:
-        raise ValueError("a price needs a unit such as EUR/kWh")
+    unit = _unit(said.get("unit"), kind)
     return _Row(
         kind,
         str(zone),
@@ -156,6 +154,16 @@ def _instant(said: Any) -> int:
     if not 0 <= found < 4_291_747_200:
         raise ValueError(f"{said!r} is not a time between 1970 and 2105")
     return int(found)
+
+
+def _unit(said: Any, kind: str) -> str:
+    """Return the unit; values are multiplied by kilowatt hours, so that none other will do."""
+    unit = str(said or ("" if kind == "price" else "g/kWh"))
+    if kind == "price" and not (unit.endswith("/kWh") and unit.partition("/")[0].strip()):
+        raise ValueError(f"unit {unit!r}: a price needs one such as EUR/kWh")
+    if kind != "price" and unit != "g/kWh":
+        raise ValueError(f"unit {unit!r} of {kind} is not g/kWh")
+    return unit
 
 
 def _value(said: Any, kind: str) -> float | None:

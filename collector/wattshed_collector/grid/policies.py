@@ -47,13 +47,14 @@ class Now:
     """What is known of the signal: its value, None where unknown, and when it will be cheapest.
 
     ``best_start_s`` is where the cheapest plan before the deadline begins, None where none is
-    known.
+    known; ``latest_start_s`` is when the job must begin to be done before it.
     """
 
     at_s: int
     value: float | None
     best_start_s: int | None = None
     best_mean: float | None = None
+    latest_start_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,11 @@ def _held(
         return None, (above, f"held for {held_s} s, at most {policy.hold_at_most_s} s")
     if now.best_start_s is not None and now.best_start_s <= now.at_s:
         return None, (above, "no later time before the deadline is better")
+    if now.latest_start_s is not None and now.latest_start_s <= now.at_s:
+        return None, (above, "it must begin now to be done before its deadline")
     until, reasons = now.at_s + left, [above]
+    if now.latest_start_s is not None:
+        until = min(until, now.latest_start_s)
     if now.best_start_s is not None:
         until = min(until, now.best_start_s)
         if now.best_mean is not None:

@@ -79,7 +79,8 @@ SELECT c.t AS t, c.class AS class,
        w.key AS workload_key, w.name AS workload, w.kind AS workload_kind,
        w.namespace AS namespace, w.team AS team, w.owner AS owner, w.model AS ai_model,
        d.bare_watts AS bare_watts,
-       greatest(0, c.joules - c.seconds * d.bare_watts) AS above_bare_joules
+       if(isNull(d.bare_watts), NULL, greatest(0, c.joules - c.seconds * d.bare_watts))
+           AS above_bare_joules
 FROM (
     SELECT * FROM v_charge_1h WHERE class IN ('idle_held', 'idle_unallocated', 'overhead')
 ) AS c

@@ -91,8 +91,8 @@ SELECT c.t AS t, l.device_id AS device_id, l.device AS device, l.kind AS kind, l
        c.seconds AS seconds,
        ifNull(c.t >= l.written_off, 0) AS is_written_off,
        c.seconds / 3600 * if(is_written_off, 0, l.embodied_g_per_hour) AS embodied_g,
-       embodied_g * l.embodied_low_kg / l.embodied_kg AS embodied_low_g,
-       embodied_g * l.embodied_high_kg / l.embodied_kg AS embodied_high_g,
+       embodied_g * l.embodied_low_kg / nullIf(l.embodied_kg, 0) AS embodied_low_g,
+       embodied_g * l.embodied_high_kg / nullIf(l.embodied_kg, 0) AS embodied_high_g,
        l.embodied_method AS embodied_method, l.embodied_source AS embodied_source,
        l.embodied_reason AS embodied_reason
 FROM (

@@ -34,13 +34,14 @@ AFTER: Mapping[str, str] = {
 SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     SELECT above_bare_joules * {_FACILITY} AS spent FROM v_idle_1h
     WHERE workload = {{workload:String}} AND class = 'idle_held' AND kind IN ('gpu', 'module')
-      AND joules > 0 AND {_HERE} AND {_IN}
+      AND reason != 'expected' AND joules > 0 AND {_HERE} AND {_IN}
 )""",
     Measure.JOULES_PER_OUTCOME: f"""
 SELECT sum(count), sumOrNull(if({{is_facility:UInt8}}, facility_joules, loaded_joules))
 FROM v_outcome_1h
 WHERE workload IN splitByChar(char(10), {{workload:String}}) AND outcome = {{outcome:String}}
-  AND {_HERE} AND {_IN} AND isNotNull(loaded_joules)""",
+  AND {_HERE} AND {_IN} AND isNotNull(loaded_joules)
+  AND (NOT {{is_facility:UInt8}} OR isNotNull(facility_joules))""",
     Measure.ACTIVE_JOULES: f"""
 SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     SELECT joules * {_FACILITY} AS spent FROM v_workload_1h
@@ -103,6 +104,11 @@ def listed(
     """Return advice, the largest first; times are Unix seconds."""
     asked = {"states": list(states), "team": team, "kind": kind, "most": most}
     return client.records(_LISTED, asked)
+
+
+def done(client: Client) -> set[str]:
+    """Return the ids of what is done."""
+    return {str(id) for (id,) in client.rows("SELECT id FROM v_advice WHERE state = 'done'")}
 
 
 def one(client: Client, id: str) -> dict[str, Any] | None:

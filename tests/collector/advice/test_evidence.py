@@ -21,3 +21,8 @@ def test_a_text_ends_where_its_literal_does(text: str) -> None:
     inside = stated("{name}", name=text)[1:-1]
     assert re.fullmatch(r"(?:[^'\\]|\\.)*", inside, re.DOTALL)
     assert re.sub(r"\\(.)", r"\1", inside, flags=re.DOTALL) == text
+
+
+def test_a_name_that_looks_like_a_place_stays_a_text() -> None:
+    made = stated("a = {name} AND b = {site}", name="{site}", site="' OR 1 = 1 --")
+    assert made == "a = '{site}' AND b = '\\' OR 1 = 1 --'"

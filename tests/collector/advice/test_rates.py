@@ -31,3 +31,10 @@ def test_a_size_without_rates_is_of_devices_and_costs_nothing_known() -> None:
     assert known.are_facility
     assert known.joules == pytest.approx(450.0)
     assert known.grams == pytest.approx(450.0 * 0.2)
+
+
+def test_money_of_two_currencies_has_no_sum() -> None:
+    dollars = Hour("dub", 3600, 300.0, 330.0, 4.0, 300.0, "USD", 18.0, 330.0, 50.0)
+    found = rates([KNOWN, dollars])["dub"]
+    assert (found.cost, found.currency) == (None, "")
+    assert found.facility == 480 / 400

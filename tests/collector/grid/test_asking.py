@@ -69,3 +69,10 @@ async def test_anything_else_is_said_without_the_key(
 async def test_nobody_is_there(get: Asking) -> None:
     with pytest.raises(ProviderError, match=r"127\.0\.0\.1:1/x"):
         await get.get("http://127.0.0.1:1/x?token=top-secret", KEY)
+
+
+async def test_a_key_that_no_header_can_hold(service: TestServer, get: Asking) -> None:
+    with pytest.raises(ProviderError, match="cannot be sent in a header") as raised:
+        await get.get(str(service.make_url("/good")), {"auth-token": "top-secret\nof-two-lines"})
+    assert "secret" not in str(raised.value)
+    assert raised.value.__cause__ is None

@@ -171,3 +171,14 @@ def test_who_does_not_run_what_most_of_its_model_run(bed: Bed) -> None:
     assert {(r["majority"], r["majority_devices"], r["devices"], r["versions"]) for r in rows} == {
         ("570.9", 2, 5, 4), ("96.00.A5.00.01", 1, 2, 2),
     }  # fmt: skip
+
+
+def test_bounds_of_nothing_are_not_known(bed: Bed) -> None:
+    fill(bed)
+    nothing: dict[str, Any] = {"embodied_kg": 0.0, "embodied_low_kg": 0.0, "embodied_high_kg": 9.0}
+    lifecycle.tell(bed.client, [Told("a", "", nothing)], NOW)
+    rows = bed.client.rows(
+        "SELECT DISTINCT embodied_g, embodied_low_g, embodied_high_g FROM v_embodied_1h "
+        "WHERE device = 'a'"
+    )
+    assert rows == [(0.0, None, None)]

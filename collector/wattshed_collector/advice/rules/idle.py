@@ -58,7 +58,9 @@ ORDER BY above_joules DESC, workload
 """
 EVIDENCE = """SELECT t, device, joules, seconds, bare_watts, above_bare_joules
 FROM v_idle_1h
-WHERE workload = {workload} AND class = 'idle_held' AND reason != 'expected'
+WHERE workload = {workload} AND site = {site} AND class = 'idle_held' AND reason != 'expected'
+  AND kind IN ('gpu', 'module') AND isNotNull(above_bare_joules)
+  AND t >= toDateTime({since}, 'UTC') AND t < toDateTime({until}, 'UTC')
 ORDER BY t, device LIMIT 1000"""
 
 
@@ -94,7 +96,9 @@ def _advice(row: dict[str, Any], idle_ratio: float, look: Look) -> Advice:
         g_per_month=big.grams,
         confidence=round(span.confidence, 2),
         effort=Effort.LOW,
-        evidence=stated(EVIDENCE, workload=workload),
+        evidence=stated(
+            EVIDENCE, workload=workload, site=row["site"], since=span.since_s, until=span.until_s
+        ),
         baseline=Baseline(
             measure=Measure.IDLE_ABOVE_BARE,
             joules_per_unit=big.joules * 3600 / MONTH_S,
