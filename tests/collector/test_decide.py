@@ -83,6 +83,15 @@ def test_a_job_is_held_until_the_grid_is_clean(bed: Bed) -> None:
     assert [action for (action,) in rows] == ["hold", "hold", "run"]
 
 
+def test_a_job_that_comes_again_is_held_again(bed: Bed) -> None:
+    tell(bed, 400.0, 100.0, 400.0, 100.0)
+    assert ask(bed, BASE)["action"] == "hold"
+    assert ask(bed, BASE + HOUR)["action"] == "run"
+    again = ask(bed, BASE + 2 * HOUR)
+    assert (again["action"], again["held_seconds"]) == ("hold", 0)
+    assert ask(bed, BASE + 2 * HOUR + 600)["held_seconds"] == 600
+
+
 def test_a_rehearsal_keeps_nothing(bed: Bed) -> None:
     tell(bed, 400.0)
     assert ask(bed, BASE, keep=False)["held_seconds"] == 0

@@ -10,7 +10,11 @@ from wattshed_collector.grid.policies import Decision, Policy
 from .client import Client
 
 MOST_JOBS = 500
-_FIRST = "SELECT min(toUnixTimestamp(at_ts)), count() FROM decision WHERE job = {job:String}"
+_FIRST = """
+SELECT min(toUnixTimestamp(at_ts)), count() FROM decision
+WHERE job = {job:String} AND at_ts > (
+    SELECT max(at_ts) FROM decision WHERE job = {job:String} AND action != 'hold')
+"""
 _HELD = """
 SELECT job, any(toUnixTimestamp(asked)) AS first, any(zone), any(policy), any(signal),
        groupArray((toUnixTimestamp(t), joules, facility_joules))
@@ -63,7 +67,7 @@ def put(
 
 
 def first_asked(client: Client, job: str) -> int | None:
-    """Return when ``job`` asked first, Unix seconds; None: never."""
+    """Return when ``job`` asked first since it was last told to run, Unix seconds; None: never."""
     ((first, asked),) = client.rows(_FIRST, {"job": job})
     return int(first) if asked else None
 
