@@ -183,6 +183,21 @@ def test_a_planted_fix_is_measured(plan: Plan) -> None:
     assert checks["halved"]["ratio"] == pytest.approx(0.5, rel=0.02)
 
 
+def test_a_device_that_is_not_measured_any_more_saves_nothing(plan: Plan) -> None:
+    client = plan.bed.client
+    for name in ("silent", "heard"):
+        plan.hold(name, always(IDLE, 24))
+    plan.charge()
+    for row in plan.found().values():
+        advice_book.say(client, row["id"], State.DONE, "ada", "", BASE + 24 * HOUR - 60)
+    plan.hold("heard", always(IDLE, 52))
+    plan.charge()
+    rows = advice_book.listed(client, ["done"])["advice"]
+    checks = {row["workload"]: row["verification"] for row in rows}
+    assert checks["heard"]["seconds"] == 28 * HOUR
+    assert (checks["silent"]["verdict"], checks["silent"]["saved_joules"]) == ("unknown", None)
+
+
 def test_what_people_say(plan: Plan) -> None:
     plan.hold("notebook", always(IDLE))
     plan.charge()

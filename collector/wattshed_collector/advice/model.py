@@ -52,8 +52,6 @@ class Measure(StrEnum):
     """Joules above bare idle of the workload's held and unused devices, per hour."""
     JOULES_PER_OUTCOME = "joules_per_outcome"
     """Loaded joules of the workloads, per outcome."""
-    ACTIVE_JOULES = "active_joules"
-    """Active joules of the workload, per hour."""
     NONE = "none"
     """What is saved are no joules."""
 

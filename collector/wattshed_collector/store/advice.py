@@ -29,9 +29,21 @@ _ONE = f"SELECT {COLUMNS} FROM v_advice WHERE id = {{id:String}}"
 _IN = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
 _HERE = "({site:String} = '' OR site = {site:String})"
 _FACILITY = "if({is_facility:UInt8}, facility_joules / nullIf(joules, 0), 1)"
+_MEASURED_HOURS = f"""
+    SELECT round(sum(seconds) / 3600 / (SELECT uniqExact(device_id) FROM held), 6) FROM v_charge_1h
+    WHERE device_id IN held AND {_IN}"""
+"""Hours in which the devices that the workload held in the week before were measured: an hour of
+which nothing is known is none in which anything was saved."""
 AFTER: Mapping[str, str] = {
     Measure.IDLE_ABOVE_BARE: f"""
-SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
+WITH held AS (
+    SELECT DISTINCT device_id FROM v_charge_1h
+    WHERE workload_id IN (SELECT workload_id FROM v_workload WHERE workload = {{workload:String}})
+      AND device_id IN (SELECT device_id FROM v_device WHERE kind IN ('gpu', 'module') AND {_HERE})
+      AND t >= fromUnixTimestamp({{since:UInt32}}) - INTERVAL 7 DAY
+      AND t < fromUnixTimestamp({{since:UInt32}})
+)
+SELECT ({_MEASURED_HOURS}), if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
     SELECT above_bare_joules * {_FACILITY} AS spent FROM v_idle_1h
     WHERE workload = {{workload:String}} AND class = 'idle_held' AND kind IN ('gpu', 'module')
       AND reason != 'expected' AND joules > 0 AND {_HERE} AND {_IN}
@@ -42,14 +54,8 @@ FROM v_outcome_1h
 WHERE workload IN splitByChar(char(10), {{workload:String}}) AND outcome = {{outcome:String}}
   AND {_HERE} AND {_IN} AND isNotNull(loaded_joules)
   AND (NOT {{is_facility:UInt8}} OR isNotNull(facility_joules))""",
-    Measure.ACTIVE_JOULES: f"""
-SELECT 0., if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
-    SELECT joules * {_FACILITY} AS spent FROM v_workload_1h
-    WHERE workload_id IN (SELECT workload_id FROM v_workload WHERE workload = {{workload:String}})
-      AND class = 'active' AND joules > 0 AND {_HERE} AND {_IN}
-)""",
 }
-"""Units (0: they are hours) and joules of a baseline's workload in full hours, by measure."""
+"""Units and joules of a baseline's workload in full hours, by measure."""
 
 
 def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> None:
@@ -131,9 +137,10 @@ def after(client: Client, advice: Mapping[str, Any], since_s: int) -> After:
         "is_facility": int(advice["are_facility_joules"]),
     }
     ((units, joules),) = client.rows(AFTER[advice["measure"]], asked)
-    hours = (until - since) / HOUR_S
-    is_hourly = advice["measure"] != Measure.JOULES_PER_OUTCOME
-    return After(float(until - since), hours if is_hourly else float(units), joules)
+    if advice["measure"] == Measure.JOULES_PER_OUTCOME:
+        return After(float(until - since), float(units), joules)
+    hours = float(units or 0.0)
+    return After(hours * HOUR_S, hours, joules if hours else None)
 
 
 def _version(client: Client, table: str, now_s: int) -> int:
