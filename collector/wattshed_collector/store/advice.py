@@ -10,6 +10,7 @@ from wattshed_collector.advice.verify import After
 
 from . import ledger_state
 from .client import Client
+from .versions import following
 
 HOUR_S = 3600
 COLUMNS = """
@@ -80,7 +81,7 @@ def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> 
         "numbers": [dict(one.numbers) for one in found],
         "found_ts": [now_s] * len(found),
         "expires_ts": [expires_s] * len(found),
-        "version": [_version(client, "advice", now_s)] * len(found),
+        "version": [following(client, "advice", now_s)] * len(found),
     }
     client.insert("advice", columns)
 
@@ -99,7 +100,7 @@ def say(
             "note": [note],
             "joules_per_month": [advice["joules_per_month"]],
             "joules_per_unit": [advice["joules_per_unit"]],
-            "version": [_version(client, "advice_state", now_s)],
+            "version": [following(client, "advice_state", now_s)],
         },
     )
 
@@ -141,8 +142,3 @@ def after(client: Client, advice: Mapping[str, Any], since_s: int) -> After:
         return After(float(until - since), float(units), joules)
     hours = float(units or 0.0)
     return After(hours * HOUR_S, hours, joules if hours else None)
-
-
-def _version(client: Client, table: str, now_s: int) -> int:
-    ((newest,),) = client.rows(f"SELECT max(version) FROM {table}")
-    return max(now_s * 1_000_000, int(newest) + 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from wattshed_collector.grid.policies import Decision, Policy
 
 from .client import Client
+from .versions import following
 
 MOST_JOBS = 500
 _FIRST = """
@@ -48,7 +49,6 @@ def put(
     now_s: int,
 ) -> None:
     """Keep what ``job`` was told at ``now_s`` about ``place`` (site and zone)."""
-    ((newest,),) = client.rows("SELECT max(version) FROM decision")
     row = {
         "job": job,
         "at_ts": now_s,
@@ -61,7 +61,7 @@ def put(
         "until_ts": told.until_s,
         "cap_ratio": told.cap_ratio,
         "reasons": list(told.reasons),
-        "version": max(now_s * 1_000_000, int(newest) + 1),
+        "version": following(client, "decision", now_s),
     }
     client.insert("decision", {name: [said] for name, said in row.items()})
 

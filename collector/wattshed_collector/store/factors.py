@@ -10,6 +10,7 @@ from wattshed_collector.factor import Factor
 
 from . import ledger_state
 from .client import Client
+from .versions import following
 
 HOUR_S = 3600
 Starts = Mapping[tuple[str, str], Sequence[int]]
@@ -28,7 +29,7 @@ def put(client: Client, factors: Sequence[Factor], now_s: float) -> int:
         "value": [factor.value for factor in factors],
         "unit": [factor.unit for factor in factors],
         "source": [factor.source for factor in factors],
-        "version": [max(int(now_s * 1e6), _newest_version(client) + 1)] * len(factors),
+        "version": [following(client, "factor", now_s)] * len(factors),
     }
     first, last = ledger_state.extent(client) or (0, 0)
     end = min(last + HOUR_S, int(now_s))
@@ -50,10 +51,6 @@ def listed(client: Client) -> list[dict[str, Any]]:
 
 
 STARTS = "SELECT kind, site, toUnixTimestamp(start_ts) FROM factor FINAL"
-
-
-def _newest_version(client: Client) -> int:
-    return int(client.rows("SELECT max(version) FROM factor")[0][0])
 
 
 def _starts(client: Client, factors: Sequence[Factor]) -> Starts:

@@ -9,6 +9,7 @@ from typing import Any
 from wattshed_collector.grid.series import Step, tidy
 
 from .client import Client
+from .versions import following
 
 _STEPS = """
 SELECT toUnixTimestamp(t), toUnixTimestamp(end_ts), value, is_estimated FROM v_grid
@@ -78,7 +79,7 @@ def put_zones(
             "zone": [zones[site][0] for site in sites],
             "yearly_g_per_kwh": [zones[site][1] for site in sites],
             "yearly_source": [zones[site][2] for site in sites],
-            "version": [_version(client, "site_zone", now_s)] * len(sites),
+            "version": [following(client, "site_zone", now_s)] * len(sites),
         },
     )
 
@@ -145,14 +146,9 @@ def _insert(
         "start_ts": [step.start_s for _, step in rows],
         "end_ts": [step.end_s for _, step in rows],
         "value": [step.value for _, step in rows],
-        "version": [_version(client, table, now_s)] * len(rows),
+        "version": [following(client, table, now_s)] * len(rows),
     }
     if with_estimates:
         columns["is_estimated"] = [step.is_estimated for _, step in rows]
     client.insert(table, columns)
     return len(rows)
-
-
-def _version(client: Client, table: str, now_s: float) -> int:
-    ((last,),) = client.rows(f"SELECT max(version) FROM {table}")
-    return max(int(now_s * 1e6), int(last) + 1)

@@ -10,6 +10,7 @@ from wattshed_collector.lifecycle.embodied import Embodied
 from wattshed_collector.lifecycle.told import Told, Value, merged
 
 from .client import Client
+from .versions import following
 
 STATES = ("live", "silent", "lost")
 _WHEN = ("commissioned", "warranty_end")
@@ -93,7 +94,7 @@ def put_table(client: Client, table: Sequence[Embodied], now_s: float) -> None:
         name: [row[at] for row in news] for at, name in enumerate(names)
     }
     client.insert(
-        "embodied", columns | {"version": [_version(client, "embodied", now_s)] * len(news)}
+        "embodied", columns | {"version": [following(client, "embodied", now_s)] * len(news)}
     )
 
 
@@ -153,11 +154,6 @@ def _put(
         **{name: [row.get(name) for row in rows] for name in (*_NUMBERS, "lifetime_years")},
         **{name: [row.get(name) or "" for row in rows] for name in ("currency", "embodied_source")},
         "said_ts": [int(now_s)] * len(rows),
-        "version": [_version(client, "device_told", now_s)] * len(rows),
+        "version": [following(client, "device_told", now_s)] * len(rows),
     }
     client.insert("device_told", columns)
-
-
-def _version(client: Client, table: str, now_s: float) -> int:
-    ((newest,),) = client.rows(f"SELECT max(version) FROM {table}")
-    return max(int(now_s * 1e6), int(newest) + 1)
