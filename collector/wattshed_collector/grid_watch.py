@@ -19,7 +19,7 @@ from .config import Grid
 from .errors import CollectorError, InvalidInput
 from .grid import files
 from .grid.countries import of_zone
-from .grid.providers import Provider, ProviderError
+from .grid.providers import Provider, ProviderError, Refused
 from .grid.series import Step
 from .store import grid
 from .store.client import Client
@@ -124,7 +124,7 @@ class GridWatch:
             was = self._as_told(asked, await provider.actual(asked.region, start, now))
             # What was is kept, also where there is no forecast for this key.
             await self._reader.ask(partial(self._write, [was], []))
-            expected = await provider.forecast(asked.region) if asked.with_forecast else []
+            expected = await _expected(asked)
         except ProviderError as error:
             self._failed(asked, error)
             return
@@ -164,6 +164,18 @@ class GridWatch:
     def _ages(self) -> dict[tuple[str, ...], float]:
         now = self._now()
         return {key: max(0.0, now - end) for key, end in self._ends.items()}
+
+
+async def _expected(asked: Asked) -> list[Step]:
+    """Ask for the forecast, until the key turns out to have none."""
+    if not asked.with_forecast:
+        return []
+    try:
+        return await asked.provider.forecast(asked.region)
+    except Refused as error:
+        log.warning("%s: %s; no forecast is asked for again", asked.provider.name, error)
+        asked.with_forecast = False
+        return []
 
 
 def _yearly(zone: str) -> tuple[float | None, str]:

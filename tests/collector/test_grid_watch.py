@@ -12,7 +12,7 @@ from wattshed_collector import grid_asks
 from wattshed_collector.config import Grid, GridProvider, Service
 from wattshed_collector.errors import CollectorError, StoreError
 from wattshed_collector.grid.countries import of_zone
-from wattshed_collector.grid.providers import ProviderError
+from wattshed_collector.grid.providers import ProviderError, Refused
 from wattshed_collector.grid.series import Step
 from wattshed_collector.grid_watch import Asked, GridWatch
 from wattshed_collector.store import grid
@@ -39,7 +39,8 @@ class Known:
         self.now = NOW
         self.asked: list[tuple[str, int, int]] = []
         self.error: CollectorError | None = None
-        self.has_no_forecast = False
+        self.forecast_error: ProviderError | None = None
+        self.forecasts = 0
 
     async def actual(self, zone: str, start_s: int, end_s: int) -> list[Step]:
         self.asked.append((zone, start_s, end_s))
@@ -49,8 +50,9 @@ class Known:
         return [Step(at, at + HOUR, at / HOUR % 100) for at in range(first, end_s - HOUR + 1, HOUR)]
 
     async def forecast(self, zone: str) -> list[Step]:
-        if self.has_no_forecast:
-            raise ProviderError("it answers 403")
+        self.forecasts += 1
+        if self.forecast_error is not None:
+            raise self.forecast_error
         return [Step(NOW + n * HOUR, NOW + (n + 1) * HOUR, 7.0) for n in range(3)]
 
 
@@ -187,8 +189,7 @@ async def test_keys_are_read_anew_for_each_question(tmp_path: Path) -> None:
         await asked[0].provider.actual("IE", 0, HOUR)
     for said in ("one\n", "two\n"):
         key.write_text(said)
-        with pytest.raises(ProviderError, match="cannot be read"):
-            await asked[0].provider.actual("IE", 0, HOUR)
+        assert await asked[0].provider.actual("IE", 0, HOUR) == []
     assert [headers["auth-token"] for headers in seen] == ["one", "two"]
 
 
@@ -214,10 +215,19 @@ def test_what_is_wrong_with_a_provider(told: GridProvider, said: list[str]) -> N
     assert all(part in problem for part, problem in zip(said, found, strict=True))
 
 
-async def test_what_was_is_kept_where_the_key_has_no_forecast(watched: Watched) -> None:
-    watched.provider.has_no_forecast = True
+async def test_what_was_is_kept_where_the_forecast_is_away(watched: Watched) -> None:
+    watched.provider.forecast_error = ProviderError("it answers 503")
     await watched.look_at(NOW)
     assert watched.requests("failed") == 1
+    assert len(grid.steps(watched.bed.client, "carbon", "IE", NOW - HOUR, NOW)) == 1
+
+
+async def test_a_key_without_forecasts_is_not_asked_for_them_again(watched: Watched) -> None:
+    watched.provider.forecast_error = Refused("it answers 403")
+    await watched.look_at(NOW)
+    await watched.look_at(NOW + 86400)
+    assert (watched.requests("ok"), watched.requests("failed")) == (2, None)
+    assert watched.provider.forecasts == 1
     assert len(grid.steps(watched.bed.client, "carbon", "IE", NOW - HOUR, NOW)) == 1
 
 

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from .providers import ProviderError
+from .providers import ProviderError, Refused
 
 TIMEOUT_SECONDS = 20.0
 MOST_BYTES = 16 * 2**20
+REFUSALS = frozenset({401, 402, 403})
 
 
 class Asking:
@@ -30,7 +31,8 @@ class Asking:
             async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
                 body = await _read(answer)
                 if answer.status != 200:
-                    raise ProviderError(f"{place} answers {answer.status} {answer.reason}")
+                    kind = Refused if answer.status in REFUSALS else ProviderError
+                    raise kind(f"{place} answers {answer.status} {answer.reason}")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             said = "does not answer in time" if isinstance(error, asyncio.TimeoutError) else error
             raise ProviderError(f"{place}: {said}") from error

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from wattshed_collector.grid import asking
 from wattshed_collector.grid.asking import Asking
-from wattshed_collector.grid.providers import ProviderError
+from wattshed_collector.grid.providers import ProviderError, Refused
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ async def test_anything_else_is_said_without_the_key(
     with pytest.raises(ProviderError, match=said) as raised:
         await get.get(f"{service.make_url('/')}{path}", KEY)
     assert "secret" not in str(raised.value)
+    assert isinstance(raised.value, Refused) == (path == "no")
 
 
 async def test_nobody_is_there(get: Asking) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wattshed_collector.grid.providers import ProviderError
+from wattshed_collector.grid.providers import ProviderError, Refused
 from wattshed_collector.grid.providers.electricity_maps import ElectricityMaps
 from wattshed_collector.grid.providers.uk import MOST_S, CarbonIntensityUk
 from wattshed_collector.grid.providers.watttime import WattTime
@@ -71,6 +71,41 @@ async def test_electricity_maps(key: str) -> None:
         "?zone=DE&start=2026-01-31T08%3A00Z&end=2026-01-31T10%3A00Z"
     )
     assert headers == {"auth-token": "secret"}
+
+
+async def test_electricity_maps_without_a_paid_key_has_a_day() -> None:
+    early = maps_row("2026-01-30T08:00:00.000Z", 400, False)
+    service = Service(past_range=Refused("answers 401"), history={"history": [early, *MAPS]})
+    provider = ElectricityMaps(service.get, lambda: "secret")
+    found = await provider.actual("DE", AT, AT + 2 * HOUR)
+    assert [step.start_s for step in found] == [AT, AT + HOUR]
+    assert service.asked[-1][0].endswith("/v3/carbon-intensity/history?zone=DE")
+    service.answers["history"] = Refused("answers 401")
+    with pytest.raises(Refused):
+        await provider.actual("DE", AT, AT + 2 * HOUR)
+
+
+async def test_long_spans_are_asked_in_parts() -> None:
+    maps = Service(past_range={"data": []})
+    await ElectricityMaps(maps.get, lambda: "secret").actual("DE", AT, AT + 11 * 24 * HOUR)
+    assert [url.rpartition("end=")[2] for url, _ in maps.asked] == [
+        "2026-02-10T08%3A00Z",
+        "2026-02-11T08%3A00Z",
+    ]
+    time_ = Service(login={"token": "abc"}, historical=watttime())
+    provider = WattTime(time_.get, "ada", lambda: "pw", now=lambda: 0.0)
+    assert len(await provider.actual("CAISO_NORTH", AT, AT + 31 * 24 * HOUR)) == 4
+    assert [url.rpartition("end=")[2] for url, _ in time_.asked[1:]] == [
+        "2026-03-02T08%3A00Z",
+        "2026-03-03T08%3A00Z",
+    ]
+
+
+async def test_electricity_maps_away_is_not_asked_for_the_day() -> None:
+    service = Service(past_range=ProviderError("answers 503"))
+    with pytest.raises(ProviderError, match="503"):
+        await ElectricityMaps(service.get, lambda: "secret").actual("DE", AT, AT + HOUR)
+    assert len(service.asked) == 1
 
 
 async def test_electricity_maps_expects() -> None:

@@ -13,13 +13,18 @@ from wattshed_collector.errors import CollectorError
 from wattshed_collector.grid.series import Step
 
 Get = Callable[[str, Mapping[str, str]], Awaitable[bytes]]
-"""URL and headers to the body of a 200; raises ProviderError for anything else."""
+"""URL and headers to the body of a 200; raises Refused for 401, 402 and 403, and ProviderError for
+anything else."""
 Secret = Callable[[], str]
 """Reads a key or a password; raises ProviderError where that fails."""
 
 
 class ProviderError(CollectorError):
     """A provider does not answer, refuses, or answers what cannot be read."""
+
+
+class Refused(ProviderError):
+    """A provider does not let this key have what it was asked for."""
 
 
 class Provider(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -45,3 +45,9 @@ def length_of(starts: Sequence[int], default_s: int) -> int:
     """Return how long a step lasts, by the shortest distance of two starts."""
     gaps = [b - a for a, b in itertools.pairwise(starts) if b > a]
     return min(gaps, default=default_s)
+
+
+def spans(start_s: int, end_s: int, most_s: int) -> Iterator[tuple[int, int]]:
+    """Yield [start_s, end_s) in parts of ``most_s`` at most, as services answer."""
+    for since in range(start_s, end_s, most_s):
+        yield since, min(since + most_s, end_s)

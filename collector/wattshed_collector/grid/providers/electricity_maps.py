@@ -1,6 +1,7 @@
 """Electricity Maps, API v3: average intensity over the life cycle, with forecasts where paid for.
 
-Source: the reference at portal.electricitymaps.com; zones are its own (``DE``, ``US-CAL-CISO``).
+Source: the reference at portal.electricitymaps.com; zones are its own (``DE``, ``US-CAL-CISO``). A
+free key has the last 24 hours and nothing else.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from urllib.parse import urlencode
 
 from wattshed_collector.grid.series import Step
 
-from . import Get, Secret, answers
+from . import Get, Refused, Secret, answers
 
 URL = "https://api.electricitymap.org"
 HOUR_S = 3600
+MOST_S = 10 * 86400
+"""Hours are told for so long at a time."""
 
 
 class ElectricityMaps:
@@ -30,15 +33,25 @@ class ElectricityMaps:
         self._url = f"{url.rstrip('/')}/v3/carbon-intensity"
 
     async def actual(self, zone: str, start_s: int, end_s: int) -> list[Step]:
-        asked = {"zone": zone, "start": answers.iso(start_s), "end": answers.iso(end_s)}
-        body = await self._ask("past-range", asked)
-        return answers.read(
-            self.name, body, lambda said: _steps(said.get("data") or said["history"])
-        )
+        steps: list[Step] = []
+        try:
+            for since, until in answers.spans(start_s, end_s, MOST_S):
+                asked = {"zone": zone, "start": answers.iso(since), "end": answers.iso(until)}
+                steps += self._read(await self._ask("past-range", asked))
+        except Refused:
+            steps = self._read(await self._ask("history", {"zone": zone}))
+        return [step for step in steps if step.start_s < end_s and step.end_s > start_s]
 
     async def forecast(self, zone: str) -> list[Step]:
         body = await self._ask("forecast", {"zone": zone})
         return answers.read(self.name, body, lambda said: _steps(said["forecast"]))
+
+    def _read(self, body: bytes) -> list[Step]:
+        return answers.read(
+            self.name,
+            body,
+            lambda said: _steps(said["data"] if "data" in said else said["history"]),
+        )
 
     async def _ask(self, what: str, asked: Mapping[str, str]) -> bytes:
         headers = {"auth-token": self._token()}

@@ -33,8 +33,7 @@ class CarbonIntensityUk:
 
     async def actual(self, zone: str, start_s: int, end_s: int) -> list[Step]:
         found: list[Step] = []
-        for since in range(start_s, end_s, MOST_S):
-            until = min(since + MOST_S, end_s)
+        for since, until in answers.spans(start_s, end_s, MOST_S):
             url = f"{self._url}/{answers.iso(since)}/{answers.iso(until)}"
             found += answers.read(self.name, await self._get(url, {}), _measured)
         return [step for step in found if step.start_s < end_s and step.end_s > start_s]

@@ -21,6 +21,8 @@ G_PER_LB = 453.59237
 KINDS = {"co2_moer": "carbon_marginal", "co2_aoer": "carbon"}
 TOKEN_SECONDS = 25 * 60
 FIVE_MINUTES_S = 300
+MOST_S = 30 * 86400
+"""The service answers for 32 days at a time."""
 
 
 class WattTime:
@@ -49,8 +51,11 @@ class WattTime:
         self._until = 0.0
 
     async def actual(self, zone: str, start_s: int, end_s: int) -> list[Step]:
-        asked = {"start": answers.iso(start_s), "end": answers.iso(end_s)}
-        return await self._ask("historical", zone, asked)
+        found: list[Step] = []
+        for since, until in answers.spans(start_s, end_s, MOST_S):
+            asked = {"start": answers.iso(since), "end": answers.iso(until)}
+            found += await self._ask("historical", zone, asked)
+        return found
 
     async def forecast(self, zone: str) -> list[Step]:
         return await self._ask("forecast", zone, {})
