@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -29,7 +27,8 @@ from wattshed_collector.store import lifecycle
 from wattshed_collector.store.lifecycle import STATES
 from wattshed_collector.store.read import Reader
 
-Unpacked = Callable[[web.Request, int], Awaitable[bytes]]
+from .documents import Unpacked, answered, read_json
+
 MOST_BYTES = 8 * 1024 * 1024
 MOST_ROWS = 1000
 _TEXTS = (
@@ -146,21 +145,22 @@ class DevicesApi:
         """``?site=dub&model=H100&state=lost&after=&limit=``, or ``?device=`` for one."""
         if device := request.query.get("device", ""):
             row = await self._reader.ask(lifecycle.one, device)
-            return _json({"devices": [row], "next": None})
+            return answered({"devices": [row], "next": None})
         *asked, most = filters(request.query)
         rows = await self._reader.ask(lifecycle.register, *asked, most)
-        return _json({"devices": rows, "next": rows[-1]["device"] if len(rows) == most else None})
+        following = rows[-1]["device"] if len(rows) == most else None
+        return answered({"devices": rows, "next": following})
 
     async def tell(self, request: web.Request) -> web.Response:
         """One object or a list of them."""
-        said = _document(await self._unpacked(request, MOST_BYTES))
+        said = read_json(await self._unpacked(request, MOST_BYTES))
         told = from_documents(said if isinstance(said, list) else [said])
         kept = await self._clerk.ask(lifecycle.tell, told, time.time())
-        return _json({"accepted": kept})
+        return answered({"accepted": kept})
 
     async def drift(self, _request: web.Request) -> web.Response:
         """All models."""
-        return _json({"rows": await self._reader.ask(lifecycle.drift)})
+        return answered({"rows": await self._reader.ask(lifecycle.drift)})
 
 
 def filters(query: Mapping[str, str]) -> tuple[str, str, str, str, str, int]:
@@ -174,14 +174,3 @@ def filters(query: Mapping[str, str]) -> tuple[str, str, str, str, str, int]:
     if not limit.isdecimal() or not 0 < int(limit) <= MOST_ROWS:
         raise InvalidInput(f"limit={limit!r}: choose a whole number from 1 to {MOST_ROWS}", "limit")
     return site, model, state, kind, after, int(limit)
-
-
-def _document(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise InvalidInput(f"this is not JSON: {error}", "malformed") from error
-
-
-def _json(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

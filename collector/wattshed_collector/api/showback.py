@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -23,6 +22,8 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.period import Period
 from wattshed_collector.store.read import Reader
+
+from .documents import answered
 
 _SHORT = {
     "joules": number("Of devices"),
@@ -193,9 +194,7 @@ class ShowbackApi:
         now = int(time.time())
         span, team = asked(request.query, now)
         document = await self._reader.ask(showback.build, span, team, now)
-        return web.Response(
-            text=json.dumps(document, allow_nan=False), content_type="application/json"
-        )
+        return answered(document)
 
 
 def asked(query: Mapping[str, str], now: int) -> tuple[Period, str | None]:

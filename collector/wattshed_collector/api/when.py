@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -24,6 +23,8 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.store.read import Reader
 from wattshed_collector.when import LONGEST_RUN_S, LONGEST_WAIT_S, SIGNALS, Question
+
+from .documents import answered
 
 _PIECE = record({"start": whole("Unix seconds"), "end": whole()})
 _PLAN = record(
@@ -98,9 +99,7 @@ class WhenApi:
         """The cheapest window; ``?duration=4h&deadline=12h&site=dub&signal=price``."""
         now = int(time.time())
         document = await self._reader.ask(when.answer, asked(request.query, now), now)
-        return web.Response(
-            text=json.dumps(document, allow_nan=False), content_type="application/json"
-        )
+        return answered(document)
 
 
 def asked(query: Mapping[str, str], now: int) -> Question:

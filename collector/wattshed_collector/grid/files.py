@@ -13,11 +13,11 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.instant import unix_seconds
 
 from .series import Step, tidy
 
@@ -147,13 +147,10 @@ def _instant(said: Any) -> int:
     if isinstance(said, bool) or said in (None, ""):
         raise ValueError("start is missing")
     try:
-        found = float(said)
-    except ValueError:
-        instant = datetime.fromisoformat(str(said))
-        found = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-    if not 0 <= found < 4_291_747_200:
-        raise ValueError(f"{said!r} is not a time between 1970 and 2105")
-    return int(found)
+        number = float(said)  # a cell of a table is a text, also of a number
+    except (ValueError, TypeError):
+        return int(unix_seconds(said))
+    return int(unix_seconds(number))
 
 
 def _unit(said: Any, kind: str) -> str:
