@@ -38,7 +38,7 @@ _TEXTS = (
 _TIMES = ("commissioned", "first_seen", "warranty_end", "written_off", "last_gap_at")
 _COUNTS = (
     *("purchase_price", "lifetime_years", "embodied_kg", "embodied_low_kg", "embodied_high_kg"),
-    *("xid_errors", "uncorrected_errors", "corrected_errors", "throttled_seconds", "seconds"),
+    *("uncorrected_errors", "corrected_errors", "throttled_seconds", "seconds"),
     *("idle_seconds", "joules"),
 )
 _FIELDS: dict[str, Schema] = {
@@ -52,7 +52,10 @@ _FIELDS: dict[str, Schema] = {
     "embodied_g_per_hour": maybe(number("Grams of CO2 equivalent, while it is written off")),
     "embodied_method": text("", "told", "told_of_model", "table", ""),
     "embodied_reason": text("Why there is none"),
-    "failures": maybe(number("Uncorrected memory errors and errors that the driver reported")),
+    "embodied_inside_kg": maybe(number("Of it, what devices inside have as their own figures")),
+    "xid_errors": maybe(number("Errors that the driver reported, whoever caused them")),
+    "failures": maybe(number("Events that are the device's own, each once")),
+    "program_errors": maybe(number("Errors of those that programs mostly cause")),
     "busy_seconds": maybe(number("Seconds times utilisation")),
     "last_gap": text("Why it was not read when it was not read last"),
 }
