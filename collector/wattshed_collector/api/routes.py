@@ -28,14 +28,14 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
-from wattshed_collector.store import queries
+from wattshed_collector.store import energy_carbon, queries
 from wattshed_collector.store.budget import Budget, always_open
 from wattshed_collector.store.read import Reader
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter import __version__
 
-from .documents import answered
+from .documents import TRUTHS, answered, flag_of
 from .report_schema import ENERGY, REPORT
 from .window import LONGEST_S, asked_window
 
@@ -73,8 +73,10 @@ OPERATIONS = (
                 {
                     "by": text("", *queries.GROUPS),
                     "window": openapi.WINDOW,
+                    "carbon_scope": text("With carbon=true"),
                     "rows": openapi.listed(ENERGY),
-                }
+                },
+                optional=("carbon_scope",),
             )
         },
         (
@@ -82,6 +84,7 @@ OPERATIONS = (
                                                  "default": "workload"}),
             SINCE,
             UNTIL,
+            Parameter("carbon", "Also what it emitted", text("", *TRUTHS)),
         ),
         refusals=(400,),
     ),
@@ -148,13 +151,21 @@ class Api:
         return answered(await self._report(request))
 
     async def energy(self, request: web.Request) -> web.Response:
-        """Joules grouped ``?by=workload|team|node|device|class|...&since=24h&until=``."""
+        """Joules grouped ``?by=workload|team|node|device|class|...&since=24h&until=``.
+
+        ``&carbon=true`` adds what they emitted, which costs a question more.
+        """
         by = request.query.get("by", "workload")
         if by not in queries.GROUPS:
             raise InvalidInput(f"by={by!r}: choose one of {', '.join(queries.GROUPS)}", "by")
         since, until = self._window(request)
         records = await self._reader.ask(queries.energy, by, since, until)
-        return answered({"by": by, "window": {"start": since, "end": until}, "rows": records})
+        document = {"by": by, "window": {"start": since, "end": until}}
+        if flag_of(request.query, "carbon"):
+            asked = energy_carbon.with_carbon, by, since, until, records
+            records = await self._reader.ask(*asked)
+            document["carbon_scope"] = energy_carbon.SCOPE
+        return answered({**document, "rows": records})
 
     async def details(self, request: web.Request) -> web.Response:
         """What ``?device=`` said beside its ticks in the last quarter of an hour."""

@@ -44,6 +44,7 @@ _FULL = record(
         "carbon_g_by_method": by_name(number(), "factor, hourly or yearly"),
         "carbon_estimated_ratio": maybe(number("Of the grams, by what their source says")),
         "carbon_sources": listed(text()),
+        "carbon_said": maybe(whole("When a source last said what counts here, Unix seconds")),
         "unknown_joules": _UNKNOWN,
     }
 )
@@ -128,6 +129,8 @@ _DAY = record(
         "joules": number(),
         "device_seconds": number(),
         **{name: maybe(number()) for name in (*_AMOUNTS, *_GRAMS)},
+        "carbon_sources": listed(text()),
+        "carbon_said": maybe(whole("Unix seconds")),
         **{
             f"{name}_unknown_joules": number()
             for name in ("facility", "cost", "carbon", "market", "marginal")
@@ -163,6 +166,7 @@ OPERATIONS = (
                         }
                     ),
                     "team": maybe(text("What was asked for")),
+                    "carbon_scope": text("Of carbon_g everywhere in it"),
                     "fleet": _FULL,
                     "fleet_before": maybe(_FULL),
                     "teams": listed(_TEAM, "The one that was asked for, or all"),
