@@ -58,8 +58,9 @@ SELECT fromUnixTimestamp({since:UInt32}) + 3600 * number, 1 FROM numbers({hours:
 """,
     "INSERT INTO ledger_state (name, settled) SELECT 'charges', fromUnixTimestamp({until:UInt32})",
     """
-INSERT INTO site_zone VALUES ('dub', 'IE', 300, 'a table', 1), ('fra', 'DE', 400, 'a table', 1),
-                             ('sgp', 'SG', 450, 'a table', 1)
+INSERT INTO site_zone (site, zone, yearly_g_per_kwh, yearly_source, version)
+VALUES ('dub', 'IE', 300, 'a table', 1), ('fra', 'DE', 400, 'a table', 1),
+       ('sgp', 'SG', 450, 'a table', 1)
 """,
     GRID,
 )

@@ -298,11 +298,10 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
     app.add_routes(ExpectedIdleApi(reader).routes())
-    app.add_routes(WhenApi(reader).routes())
+    app.add_routes(WhenApi(reader, config.grid.forecast_max_age_seconds).routes())
     app.add_routes(ShowbackApi(reader).routes())
-    policies = [told.policy for told in config.grid.policies]
     app.add_routes(AdviceApi(reader, parts.clerk, body.unpacked).routes())
-    app.add_routes(DecideApi(reader, parts.clerk, policies, body.unpacked).routes())
+    app.add_routes(DecideApi(reader, parts.clerk, config.grid, body.unpacked).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     app.add_routes(hardware.routes(reader, parts.clerk, body.unpacked, longest_seconds))
     boards = Boards(BOARDS)

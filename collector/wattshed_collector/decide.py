@@ -11,7 +11,7 @@ from .grid.policies import Now, Policy, decide
 from .grid.series import mean
 from .grid.shift import MINUTE_S, Shifted, shifted
 from .grid.windows import best
-from .store import decisions, grid
+from .store import decisions, worth
 from .store.client import Client
 from .store.decisions import Held
 from .when import Question
@@ -31,17 +31,16 @@ def told(
 ) -> dict[str, Any]:
     """Decide, keep what was decided unless told not to, and return the document of the answer."""
     policy = next((p for p in policies if p.matches(job.attributes)), None)
-    first = decisions.first_asked(client, job.key)
+    first = decisions.first_asked(client, job.key, now_s)
     held_s = max(0, now_s - first) if first is not None else 0
     known: dict[str, Now] = {}
-    zone = job.question.zone or grid.zone_of(client, job.question.site)
+    place = worth.place(client, job.question.site, job.question.zone)
     if policy is not None:
         question = replace(job.question, signal=policy.signal)
         known[policy.signal] = _now(client, question, now_s)
     decision = decide(policies, job.attributes, known, held_s)
     value = known[policy.signal].value if policy else None
     if keep:
-        place = job.question.site, zone
         decisions.put(client, job.key, place, decision, policy, value, now_s)
     return {
         "job": job.key,
@@ -72,10 +71,11 @@ def _now(client: Client, question: Question, now_s: int) -> Now:
 
 
 def saved(client: Client, since_s: int, until_s: int) -> dict[str, Any]:
-    """Return what each job saved that asked first in [since_s, until_s) and was held.
+    """Return what each run saved whose job asked first in [since_s, until_s) and was held.
 
     Grams or money of the joules as they were drawn, against the same joules drawn from when it
-    first asked. What cannot be told is null, with the reason.
+    first asked, by the factor of the site, else the series of the zone. What cannot be told is
+    null, with the reason. A job that comes again has a row of each time it was held.
     """
     rows = [_saved(client, held) for held in decisions.held(client, since_s, until_s)]
     known = [row["saved"] for row in rows if row["saved"] is not None]
@@ -99,14 +99,14 @@ def _by_unit(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _saved(client: Client, held: Held) -> dict[str, Any]:
     begun, until = min(held.joules), max(held.joules) + MINUTE_S
     shift = max(0, begun - held.asked_s)
-    steps = grid.steps(client, held.signal, held.zone, begun - shift, until)
-    found = shifted(held.joules, steps, shift)
-    newest = grid.newest(client, held.signal, held.zone)
+    told = worth.actual(client, held.signal, held.place, begun - shift, until)
+    found = shifted(held.joules, told.steps, shift)
     return {
         "job": held.job,
         "policy": held.policy,
         "signal": held.signal,
-        "zone": held.zone,
+        "site": held.place.site,
+        "zone": held.place.zone,
         "asked": held.asked_s,
         "shift_seconds": shift,
         "joules": found.joules,
@@ -114,7 +114,8 @@ def _saved(client: Client, held: Held) -> dict[str, Any]:
         "cost": found.cost,
         "cost_at_once": found.cost_at_once,
         "saved": found.saved,
-        "unit": newest.unit.partition("/")[0] if newest else "",
+        "unit": told.unit.partition("/")[0],
+        "source": told.source,
         "reason": _why_not(held, found),
     }
 
@@ -123,4 +124,6 @@ def _why_not(held: Held, found: Shifted) -> str:
     if found.saved is not None:
         return ""
     what = "while it ran" if found.cost is None else "when it first asked"
-    return f"{held.signal} in zone {held.zone!r} is not known for every hour {what}"
+    place = held.place
+    where = f"in zone {place.zone!r}" if place.by_zone else f"at site {place.site!r}"
+    return f"{held.signal} {where} is not known for every hour {what}"

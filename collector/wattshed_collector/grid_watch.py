@@ -90,10 +90,17 @@ class GridWatch:
 
     def _tell_zones(self, client: Client) -> None:
         """Put the zones of the settings into force; a site that is not there any more has none."""
-        gone = {row["site"]: ("", None, "") for row in grid.told_zones(client)}
-        told = {site: (zone, *_yearly(zone)) for site, zone in self._told.zones.items()}
-        if wanted := {**gone, **told}:
-            grid.put_zones(client, wanted, self._now())
+        wanted: dict[str, tuple[str, float | None, str]]
+        wanted = dict.fromkeys(grid.told_zones(client), ("", None, ""))
+        said = {}
+        for site, zone in self._told.zones.items():
+            country = of_zone(zone)
+            wanted[site] = (
+                (zone, country.g_per_kwh, country.source) if country else (zone, None, "")
+            )
+            if country:
+                said[site] = country.said_s
+        grid.put_zones(client, wanted, self._now(), said)
 
     def _take(self, file: Path, client: Client) -> None:
         stamp: tuple[int, int] | None = None
@@ -164,8 +171,3 @@ class GridWatch:
     def _ages(self) -> dict[tuple[str, ...], float]:
         now = self._now()
         return {key: max(0.0, now - end) for key, end in self._ends.items()}
-
-
-def _yearly(zone: str) -> tuple[float | None, str]:
-    country = of_zone(zone)
-    return (country.g_per_kwh, country.source) if country else (None, "")

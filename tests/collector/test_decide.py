@@ -16,6 +16,7 @@ from wattshed_collector.factor import Factor
 from wattshed_collector.grid.policies import Policy
 from wattshed_collector.grid.series import Step
 from wattshed_collector.store import factors, grid
+from wattshed_collector.store.decisions import FORGOTTEN_S, waiting_since
 from wattshed_collector.store.grid import Told
 from wattshed_collector.when import Question
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
@@ -52,7 +53,7 @@ def tell(bed: Bed, *values: float) -> None:
 
 
 def run(bed: Bed, start_s: int, seconds: int, watts: float) -> None:
-    """Have the job draw ``watts`` for ``seconds``."""
+    """Have the job draw ``watts`` for ``seconds``; a counter begins with each run."""
     ticks = tuple(
         Tick(
             GPU.key,
@@ -90,6 +91,27 @@ def test_a_job_that_comes_again_is_held_again(bed: Bed) -> None:
     again = ask(bed, BASE + 2 * HOUR)
     assert (again["action"], again["held_seconds"]) == ("hold", 0)
     assert ask(bed, BASE + 2 * HOUR + 600)["held_seconds"] == 600
+
+
+def test_who_does_not_come_back_does_not_wait_any_more(bed: Bed) -> None:
+    tell(bed, *[400.0] * 11, 300.0)
+    first = ask(bed, BASE)
+    assert (first["action"], first["until"]) == ("hold", BASE + 4 * HOUR)
+    assert ask(bed, BASE + 10 * HOUR, keep=False)["held_seconds"] == 10 * HOUR
+    assert ask(bed, BASE + 10 * HOUR + 1, keep=False)["held_seconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("holds", "since"),
+    [
+        ([], None),
+        ([(900, 1000)], 900),
+        ([(0, 999 - FORGOTTEN_S)], None),
+        ([(900, 1000), (500, 600), (100, 499 - FORGOTTEN_S), (50, 100)], 500),
+    ],
+)
+def test_since_when_somebody_waits(holds: list[tuple[int, int]], since: int | None) -> None:
+    assert waiting_since(holds, 1000) == since
 
 
 def test_a_rehearsal_keeps_nothing(bed: Bed) -> None:
@@ -137,7 +159,66 @@ def test_why_it_cannot_be_told(bed: Bed) -> None:
     found = decide.saved(bed.client, BASE - HOUR, BASE + HOUR)
     (job,) = found["jobs"]
     assert (job["saved"], found["saved_by_unit"], found["unknown"]) == (None, {}, 1)
-    assert job["reason"] == "carbon in zone 'IE' is not known for every hour while it ran"
+    assert job["reason"] == "carbon at site 'dub' is not known for every hour while it ran"
+
+
+def test_a_run_is_paired_with_the_time_that_it_was_held(bed: Bed) -> None:
+    tell(bed, 400.0, 100.0, 400.0, 400.0, 100.0, 50.0, 400.0)
+    ask(bed, BASE)
+    ask(bed, BASE + HOUR)
+    run(bed, BASE + HOUR, HOUR, 1000.0)
+    # It comes again, waits two hours, and once more, when it need not wait.
+    ask(bed, BASE + 2 * HOUR)
+    ask(bed, BASE + 4 * HOUR)
+    run(bed, BASE + 4 * HOUR, HOUR, 1000.0)
+    ask(bed, BASE + 5 * HOUR)
+    run(bed, BASE + 5 * HOUR + 600, HOUR, 1000.0)
+    found = decide.saved(bed.client, BASE - HOUR, BASE + 8 * HOUR)
+    rows = [(job["asked"], job["shift_seconds"], job["saved"]) for job in found["jobs"]]
+    assert rows == [
+        (BASE + 2 * HOUR, 2 * HOUR, pytest.approx(300.0)),
+        (BASE, HOUR, pytest.approx(300.0)),
+    ]
+    assert [job["joules"] for job in found["jobs"]] == [pytest.approx(3.6e6)] * 2
+    (first,) = decide.saved(bed.client, BASE - HOUR, BASE + HOUR)["jobs"]
+    assert first["asked"] == BASE
+
+
+def test_what_waiting_saved_by_the_tariff_of_the_site(bed: Bed) -> None:
+    tell(bed, 400.0, 300.0, 100.0)
+    said = [
+        Factor("price", "dub", BASE, 300.0, "EUR/MWh", "contract"),
+        Factor("price", "dub", BASE + HOUR, 0.1, "EUR/kWh", "contract"),
+        Factor("price", "dub", BASE + 2 * HOUR, None),
+    ]
+    factors.put(bed.client, said, float(BASE))
+    step = Step(BASE + 2 * HOUR, BASE + 3 * HOUR, 0.05)
+    grid.put(bed.client, [Told("price", "IE", "EUR/kWh", "a file", BASE, [step])], BASE)
+    policies = [replace(POLICIES[0], signal="price", hold_above=0.2)]
+    question = Question(run_s=HOUR, earliest_s=BASE, deadline_s=BASE + 12 * HOUR, site="dub")
+    job = Job(KEY, {"team": "research"}, question)
+    first = decide.told(bed.client, policies, job, BASE, keep=True)
+    # The contract ends, and from then on the zone's price holds.
+    assert (first["action"], first["value"], first["until"]) == (
+        "hold",
+        pytest.approx(0.3),
+        BASE + 2 * HOUR,
+    )
+    run(bed, BASE + HOUR + 1800, HOUR, 1000.0)
+    (row,) = decide.saved(bed.client, BASE - HOUR, BASE + HOUR)["jobs"]
+    assert (row["cost"], row["cost_at_once"]) == (pytest.approx(0.075), pytest.approx(0.3))
+    assert (row["unit"], row["source"], row["site"]) == ("EUR", "contract", "dub")
+
+
+def test_who_asked_about_a_zone_is_not_told_of_a_site(bed: Bed) -> None:
+    tell(bed, 400.0, 300.0, 100.0)
+    factors.put(bed.client, [Factor("carbon_g_per_kwh", "", BASE - HOUR, 7.0)], float(BASE))
+    question = Question(run_s=HOUR, earliest_s=BASE, deadline_s=BASE + 12 * HOUR, zone="IE")
+    job = Job(KEY, {"team": "research"}, question)
+    assert decide.told(bed.client, POLICIES, job, BASE, keep=True)["action"] == "hold"
+    run(bed, BASE + 2 * HOUR, HOUR, 1000.0)
+    (row,) = decide.saved(bed.client, BASE - HOUR, BASE + HOUR)["jobs"]
+    assert (row["zone"], row["saved"]) == ("IE", pytest.approx(300.0))
 
 
 @pytest.mark.parametrize(

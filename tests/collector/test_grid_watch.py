@@ -16,6 +16,7 @@ from wattshed_collector.grid.providers import ProviderError
 from wattshed_collector.grid.series import Step
 from wattshed_collector.grid_watch import Asked, GridWatch
 from wattshed_collector.store import grid
+from wattshed_collector.store.grid import Lies
 from wattshed_collector.store.read import Reader
 from wattshed_collector.telemetry import Telemetry
 
@@ -105,7 +106,9 @@ async def test_what_was_and_what_is_expected(watched: Watched) -> None:
     assert [(s.start_s, s.value) for s in steps] == [
         (at, at / HOUR % 100) for at in (NOW - 2 * HOUR, NOW - HOUR)
     ]
-    assert len(grid.expected(watched.bed.client, "carbon", "IE")) == 3
+    expected = grid.expected(watched.bed.client, "carbon", "IE")
+    assert expected is not None
+    assert len(expected.steps) == 3
     assert watched.age() == 0.0
     await watched.look_at(NOW + 899)
     assert len(watched.provider.asked) == 1
@@ -138,14 +141,18 @@ async def test_a_service_that_is_away(watched: Watched, caplog: pytest.LogCaptur
 
 
 async def test_zones_follow_the_settings(bed: Bed, watch_of: Callable[[Grid], Watched]) -> None:
-    for zones in ({"dub": "IE", "": "DE"}, {"sgp": "SG"}):
-        watched = watch_of(Grid(zones=zones))
-        await watched.look_at(NOW)
-        assert {row["site"]: row["zone"] for row in grid.told_zones(bed.client)} == zones
-    rows = bed.client.rows("SELECT * FROM site_zone FINAL WHERE site = 'sgp'")
+    for n, zones in enumerate([{"dub": "IE", "": "DE"}, {"sgp": "SG"}, {"sgp": "SG"}]):
+        await watch_of(Grid(zones=zones)).look_at(NOW + n)
+        lies = grid.told_zones(bed.client)
+        assert {site: told.zone for site, told in lies.items() if told.zone} == zones
+    told = grid.told_zones(bed.client)
     singapore = of_zone("SG")
     assert singapore is not None
-    assert rows[0][:4] == ("sgp", "SG", singapore.g_per_kwh, singapore.source)
+    yearly = singapore.g_per_kwh, singapore.source, singapore.said_s
+    # It lay with all others before.
+    assert told["sgp"] == Lies("sgp", NOW + 1, "SG", *yearly)
+    assert told["dub"] == Lies("dub", NOW + 1, "", None, "")
+    assert bed.client.rows("SELECT count() FROM site_zone") == [(5,)]
 
 
 async def test_files_are_taken_in_when_they_change(

@@ -96,6 +96,50 @@ def test_a_tariff_of_the_site(bed: Bed) -> None:
     assert found["plan"]["rests_on"] == ["factor"]
 
 
+def test_a_forecast_that_is_too_old_is_not_used(bed: Bed) -> None:
+    grid.put(bed.client, [told(hours(NOW - DAY, *[50.0] * 6))], NOW)
+    said = told(hours(NOW, 400.0, 300.0, 100.0), said_s=NOW - 2 * HOUR)
+    grid.put_forecast(bed.client, [said], NOW)
+    seen = {"source": "a test", "said": NOW - 2 * HOUR, "age_seconds": 2 * HOUR}
+    for bound, is_used, rests_on in (
+        (0, True, "forecast"),
+        (2 * HOUR, True, "forecast"),
+        (2 * HOUR - 1, False, "same_hours"),
+    ):
+        found = ask(bed, forecast_age_s=bound, deadline_s=NOW + 2 * HOUR)
+        assert found["forecast"] == {**seen, "is_used": is_used}
+        assert found["plan"]["rests_on"] == [rests_on]
+    late = ask(bed, forecast_age_s=HOUR, run_s=9 * HOUR, deadline_s=NOW + 10 * HOUR)
+    assert late["reason"].endswith("the deadline, and the forecast is too old")
+
+
+def test_a_tariff_that_is_known_beyond_tomorrow(bed: Bed) -> None:
+    steps = [Step(NOW, NOW + 9 * DAY, 0.3), Step(NOW + 3 * DAY, NOW + 4 * DAY, 0.1)]
+    grid.put(bed.client, [Told("price", "IE", "EUR/kWh", "a file", NOW, steps)], NOW)
+    found = ask(bed, signal="price", deadline_s=NOW + 5 * DAY)
+    assert (found["plan"]["start"], found["plan"]["rests_on"]) == (NOW + 3 * DAY, ["known"])
+    assert found["forecast"] is None
+
+
+def test_a_contract_that_ends_and_money_of_another_kind(bed: Bed) -> None:
+    bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml", site="dub"),)))
+    grid.put_zones(bed.client, {"dub": ("IE", None, "")}, NOW)
+    said = [
+        Factor("price", "dub", NOW - DAY, 300.0, "EUR/MWh", "contract"),
+        Factor("price", "dub", NOW + 2 * HOUR, None),
+    ]
+    factors.put(bed.client, said, float(NOW))
+    for unit, start, rests_on in (
+        ("EUR/kWh", NOW + 2 * HOUR, ["known"]),
+        ("USD/kWh", NOW, ["factor"]),
+    ):
+        steps = hours(NOW, *[0.1] * 6)
+        grid.put(bed.client, [Told("price", "IE", unit, "a file", NOW, steps)], NOW)
+        found = ask(bed, zone="", site="dub", signal="price")
+        assert (found["unit"], found["now"]["value"]) == ("EUR/kWh", pytest.approx(0.3))
+        assert (found["plan"]["start"], found["plan"]["rests_on"]) == (start, rests_on)
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,11 @@ from aiohttp import web
 from wattshed_collector import decide, openapi
 from wattshed_collector.api import when
 from wattshed_collector.api.window import asked_window
+from wattshed_collector.config import Grid
 from wattshed_collector.decide import Job
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.grid.policies import Action, Policy
+from wattshed_collector.grid.policies import Action
+from wattshed_collector.grid.profile import DAY_S
 from wattshed_collector.openapi import (
     ADMIN,
     Operation,
@@ -47,9 +49,10 @@ _ANSWER = record(
         "reasons": listed(text()),
     }
 )
+_JOB_TEXTS = ("job", "policy", "signal", "site", "zone", "unit", "source", "reason")
 _JOB = record(
     {
-        **{name: text() for name in ("job", "policy", "signal", "zone", "unit", "reason")},
+        **{name: text() for name in _JOB_TEXTS},
         "asked": whole("Unix seconds"),
         "shift_seconds": whole("From then to its first joule"),
         "joules": number(),
@@ -104,15 +107,14 @@ OPERATIONS = (
 
 
 class DecideApi:
-    """Decides by ``policies``; what it decided is kept in the store."""
+    """Decides by the policies that were told; what it decided is kept in the store."""
 
-    def __init__(
-        self, reader: Reader, clerk: Reader, policies: Sequence[Policy], unpacked: Unpacked
-    ) -> None:
+    def __init__(self, reader: Reader, clerk: Reader, told: Grid, unpacked: Unpacked) -> None:
         self._unpacked = unpacked
         self._reader = reader
         self._clerk = clerk
-        self._policies = policies
+        self._policies = [policy.policy for policy in told.policies]
+        self._forecast_age_s = int(told.forecast_max_age_seconds)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/v1/decide", self.decide), web.get("/v1/shifted", self.shifted)]
@@ -120,7 +122,8 @@ class DecideApi:
     async def decide(self, request: web.Request) -> web.Response:
         """One decision about one job."""
         now = int(time.time())
-        job, keep = asked(await self._unpacked(request, MOST_BYTES), now)
+        raw = await self._unpacked(request, MOST_BYTES)
+        job, keep = asked(raw, now, self._forecast_age_s)
         answer = partial(decide.told, policies=self._policies, job=job, now_s=now, keep=keep)
         return answered(await self._clerk.ask(answer))
 
@@ -129,7 +132,7 @@ class DecideApi:
         return answered(await self._reader.ask(decide.saved, *asked_window(request)))
 
 
-def asked(raw: bytes, now: int) -> tuple[Job, bool]:
+def asked(raw: bytes, now: int, forecast_age_s: int = DAY_S) -> tuple[Job, bool]:
     """Read a question, and whether its answer is kept. Raises InvalidInput."""
     said = read_object(raw, "job, duration, deadline and site")
     if not isinstance(said.get("job"), str) or not said["job"]:
@@ -142,7 +145,7 @@ def asked(raw: bytes, now: int) -> tuple[Job, bool]:
     query = {name: said[name] for name in FIELDS if name in said}
     if not _is_text(query):
         raise InvalidInput(f"{', '.join(query)} must be texts", "malformed")
-    question = when.asked(query, now)
+    question = when.asked(query, now, forecast_age_s)
     told = {"site": question.site, "workload": said["job"], **attributes}
     return Job(said["job"], told, question), keep
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from wattshed_collector import openapi, when
 from wattshed_collector.api.window import instant_or_length, length_seconds
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.grid.profile import DAY_S
 from wattshed_collector.openapi import (
     Operation,
     Parameter,
@@ -38,6 +39,14 @@ _PLAN = record(
         "rests_on": listed(text("factor, known, forecast or same_hours (of the last days)")),
     }
 )
+_FORECAST = record(
+    {
+        "source": text(),
+        "said": whole("Unix seconds"),
+        "age_seconds": whole("Since it was said"),
+        "is_used": flag("Else it is older than grid.forecast_max_age_seconds"),
+    }
+)
 OPERATIONS = (
     Operation(
         "GET",
@@ -61,6 +70,7 @@ OPERATIONS = (
                             "age_seconds": maybe(whole("Since the end of the newest known value")),
                         }
                     ),
+                    "forecast": maybe(_FORECAST),
                     "run_now": flag("The plan begins now"),
                     "plan": maybe(_PLAN),
                     "reason": text("Why there is no plan"),
@@ -87,10 +97,11 @@ OPERATIONS = (
 
 
 class WhenApi:
-    """Answers questions; it never writes."""
+    """Answers questions; it never writes. Forecasts older than ``forecast_age_s`` are not used."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, forecast_age_s: float) -> None:
         self._reader = reader
+        self._forecast_age_s = int(forecast_age_s)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/v1/when", self.when)]
@@ -98,11 +109,11 @@ class WhenApi:
     async def when(self, request: web.Request) -> web.Response:
         """The cheapest window; ``?duration=4h&deadline=12h&site=dub&signal=price``."""
         now = int(time.time())
-        document = await self._reader.ask(when.answer, asked(request.query, now), now)
-        return answered(document)
+        question = asked(request.query, now, self._forecast_age_s)
+        return answered(await self._reader.ask(when.answer, question, now))
 
 
-def asked(query: Mapping[str, str], now: int) -> Question:
+def asked(query: Mapping[str, str], now: int, forecast_age_s: int = DAY_S) -> Question:
     """Read the parameters. Raises InvalidInput with a sentence that says what is accepted."""
     signal, site, zone = query.get("signal", "carbon"), query.get("site", ""), query.get("zone", "")
     if signal not in SIGNALS:
@@ -129,4 +140,5 @@ def asked(query: Mapping[str, str], now: int) -> Question:
         zone=zone,
         signal=signal,
         interruptible=interruptible == "1",
+        forecast_age_s=forecast_age_s,
     )

@@ -85,6 +85,11 @@ def _print(document: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     saved = "" if plan["saved_ratio"] is None else f", {plan['saved_ratio']:.1%} less than at once"
     print(f"{document['signal']}: {plan['mean']:.4g} {unit} on average{saved}")
     print(f"rests on: {', '.join(name.replace('_', ' ') for name in plan['rests_on'])}")
+    if forecast := document["forecast"]:
+        hours = forecast["age_seconds"] / 3600
+        too_old = "" if forecast["is_used"] else ", too old to be used"
+        said = f"{_clock(forecast['said'])}, {hours:.1f} h ago"
+        print(f"forecast: said by {forecast['source']} at {said}{too_old}")
 
 
 def _clock(at_s: int) -> str:

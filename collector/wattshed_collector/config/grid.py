@@ -132,6 +132,9 @@ class Grid:
     )
     refresh_seconds: float = option(900.0, "Time between two questions to a service.")
     backfill_days: float = option(7.0, "How far back a service is asked at first.")
+    forecast_max_age_seconds: float = option(
+        86_400.0, "A forecast that was said longer ago is not used; 0: any is."
+    )
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values, each as one sentence."""
@@ -141,6 +144,8 @@ class Grid:
             if not zone or not zone.isascii() or len(zone) > 64
         ]
         found += [f"files: {file} is not there" for file in self.files if not file.is_file()]
+        if self.forecast_max_age_seconds < 0:
+            found.append("forecast_max_age_seconds: must not be below 0")
         return found + above_zero(
             {"refresh_seconds": self.refresh_seconds, "backfill_days": self.backfill_days}
         )

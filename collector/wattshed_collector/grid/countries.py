@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Country:
     @property
     def source(self) -> str:
         return f"table: {self.name} {self.year}, Ember and Energy Institute by Our World in Data"
+
+    @property
+    def said_s(self) -> int:
+        """The end of the year (Unix seconds), before which nobody could say its mean."""
+        return int(datetime(self.year + 1, 1, 1, tzinfo=UTC).timestamp())
 
 
 @cache

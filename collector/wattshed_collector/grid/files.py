@@ -2,7 +2,8 @@
 
 A row is ``start`` (RFC 3339 or Unix seconds), ``value``, and where they are known ``end``,
 ``zone``, ``kind``, ``unit``, ``is_estimated``. Without an ``end`` a value holds until the next one
-of its kind and zone, the last one as long as the one before it.
+of its kind and zone, but not for longer than values usually do there (``series.usual_length``), and
+so does the last one: a hole is not filled with what was before it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.instant import unix_seconds
+from wattshed_collector.instant import LATEST_S, unix_seconds
 
-from .series import Step, tidy
+from .series import Step, tidy, usual_length
 
 FIELDS = frozenset({"start", "end", "value", "zone", "kind", "unit", "is_estimated"})
 KINDS = ("carbon", "carbon_marginal", "carbon_market", "price")
 DEFAULT_LENGTH_S = 3600
 PROBLEMS_TOLD = 20
+_LAST = LATEST_S + 1
+"""2106-01-01, in Unix seconds: no value is of later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +136,17 @@ def _row(said: Mapping[Any, Any], kind: str, zone: str) -> _Row:
 
 def _steps(rows: list[_Row]) -> list[Step]:
     rows = sorted(rows, key=lambda row: row.start_s)
-    made: list[Step] = []
-    length = DEFAULT_LENGTH_S
-    for row, later in zip(rows, [*rows[1:], None], strict=True):
-        if row.end_s is None and later is not None:
-            length = later.start_s - row.start_s
-        end = row.start_s + length if row.end_s is None else row.end_s
-        made.append(Step(row.start_s, end, row.value, row.is_estimated))
-    return tidy(made)
+    usual = usual_length([row.start_s for row in rows], DEFAULT_LENGTH_S)
+    ends = [row.start_s for row in rows[1:]] + [_LAST]
+    return tidy(
+        Step(
+            row.start_s,
+            min(coming, row.start_s + usual) if row.end_s is None else row.end_s,
+            row.value,
+            row.is_estimated,
+        )
+        for row, coming in zip(rows, ends, strict=True)
+    )
 
 
 def _instant(said: Any) -> int:

@@ -6,6 +6,7 @@ import bisect
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,13 +34,25 @@ class Mean:
 def tidy(steps: Iterable[Step]) -> list[Step]:
     """Return the steps by time without overlaps and without empty ones.
 
-    Where two speak of the same time, the one that comes later in ``steps`` counts.
+    Where several speak of one instant the one that starts last counts, and of those that start
+    together the one that comes later in ``steps``: who speaks of an hour means more by it than who
+    speaks of the day, and ends where he says.
     """
-    said = [step for step in steps if step.end_s > step.start_s]
+    return _laid(sorted(steps, key=_start))
+
+
+def layered(*layers: Sequence[Step]) -> list[Step]:
+    """Return tidy layers as one: at each instant the last layer counts that knows a value."""
+    return _laid([step for layer in layers for step in layer if step.value is not None])
+
+
+def _laid(said: Sequence[Step]) -> list[Step]:
+    """Return what is seen of ``said`` where each lies upon those before it."""
+    said = [step for step in said if step.end_s > step.start_s]
     if all(a.end_s <= b.start_s for a, b in itertools.pairwise(said)):
         return said
     made: list[Step] = []
-    for index, start, end in _swept(said):
+    for index, start, end in uppermost([(step.start_s, step.end_s) for step in said]):
         piece = replace(said[index], start_s=start, end_s=end)
         if made and made[-1] == replace(piece, start_s=made[-1].start_s, end_s=start):
             made[-1] = replace(piece, start_s=made[-1].start_s)
@@ -48,16 +61,20 @@ def tidy(steps: Iterable[Step]) -> list[Step]:
     return made
 
 
-def until_next(points: Sequence[tuple[int, float | None]], end_s: int, most_s: int) -> list[Step]:
-    """Return instants as steps that hold until the next one, but never longer than ``most_s``: a
-    source that fell silent is not believed for ever."""
-    known = sorted(dict(points).items())
-    ends = [*(start for start, _ in known[1:]), end_s]
-    return [
-        Step(start, min(end, start + most_s), value)
-        for (start, value), end in zip(known, ends, strict=True)
-        if end > start
-    ]
+def usual_length(starts: Sequence[int], default_s: int) -> int:
+    """Return for how long a value holds of which nobody says when it ends, in seconds.
+
+    That is the longest of the distances between ascending ``starts`` that come again: at least
+    twice, and one of twenty times. Where none does it is the median, the lower one of two. So a
+    tariff may have days and nights, and a hole in a series of hours stays one.
+    """
+    gaps = sorted(b - a for a, b in itertools.pairwise(starts) if b > a)
+    if not gaps:
+        return default_s
+    counted = Counter(gaps)
+    least = max(2, -(-len(gaps) // 20))
+    again = [gap for gap, count in counted.items() if count >= least]
+    return max(again, default=gaps[(len(gaps) - 1) // 2])
 
 
 def clip(steps: Sequence[Step], start_s: int, end_s: int) -> list[Step]:
@@ -82,15 +99,15 @@ def mean(steps: Sequence[Step], start_s: int, end_s: int) -> Mean:
     return Mean(total / known, known, estimated)
 
 
-def _swept(said: Sequence[Step]) -> Iterator[tuple[int, int, int]]:
-    """Give between any two edges the last step that covers the time: (index, start, end)."""
-    coming = sorted(range(len(said)), key=lambda index: -said[index].start_s)
+def uppermost(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Give between two edges the last of ``spans`` that covers the time: (index, start, end)."""
+    coming = sorted(range(len(spans)), key=lambda index: -spans[index][0])
     open_: list[int] = []  # negative, so that the last one comes first
-    edges = sorted({edge for step in said for edge in (step.start_s, step.end_s)})
+    edges = sorted({edge for span in spans for edge in span})
     for start, end in itertools.pairwise(edges):
-        while coming and said[coming[-1]].start_s <= start:
+        while coming and spans[coming[-1]][0] <= start:
             heapq.heappush(open_, -coming.pop())
-        while open_ and said[-open_[0]].end_s <= start:
+        while open_ and spans[-open_[0]][1] <= start:
             heapq.heappop(open_)
         if open_:
             yield -open_[0], start, end

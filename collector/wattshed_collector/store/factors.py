@@ -29,6 +29,7 @@ def put(client: Client, factors: Sequence[Factor], now_s: float) -> int:
         "value": [factor.value for factor in factors],
         "unit": [factor.unit for factor in factors],
         "source": [factor.source for factor in factors],
+        "said_ts": [int(now_s)] * len(factors),
         "version": [following(client, "factor", now_s)] * len(factors),
     }
     first, last = ledger_state.extent(client) or (0, 0)

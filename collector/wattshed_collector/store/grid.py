@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from wattshed_collector.grid.series import Step, tidy
 
+from . import grid_hours, ledger_state
 from .client import Client
 from .versions import following
 
 _STEPS = """
-SELECT toUnixTimestamp(t), toUnixTimestamp(end_ts), value, is_estimated FROM v_grid
+SELECT toUnixTimestamp(t), toUnixTimestamp(end_ts),
+       if({unit:String} IN ('', unit), value, NULL), is_estimated FROM v_grid
 WHERE kind = {kind:String} AND zone = {zone:String}
   AND t < fromUnixTimestamp({until:UInt32}) AND end_ts > fromUnixTimestamp({since:UInt32})
 ORDER BY t
 """
 _EXPECTED = """
-SELECT toUnixTimestamp(t), toUnixTimestamp(end_ts), value, true FROM v_grid_forecast
-WHERE kind = {kind:String} AND zone = {zone:String} ORDER BY t
+SELECT toUnixTimestamp(t), toUnixTimestamp(end_ts), value, unit, source, toUnixTimestamp(said_ts)
+FROM v_grid_forecast WHERE kind = {kind:String} AND zone = {zone:String} ORDER BY t
 """
 _NEWEST = """
 SELECT source, unit, toUnixTimestamp(t), toUnixTimestamp(end_ts), toUnixTimestamp(said_ts)
@@ -27,11 +29,24 @@ FROM v_grid WHERE kind = {kind:String} AND zone = {zone:String} AND isNotNull(va
 ORDER BY t DESC LIMIT 1
 """
 
-
-_FACTOR = """
-SELECT toUnixTimestamp(since), toUnixTimestamp(until), value, unit, source FROM v_factor
-WHERE kind = {kind:String} AND site = {site:String} AND until > since ORDER BY since
+_NOW = "since <= now() AND until > now()"
+_LIES = ("site", "since_ts", "zone", "yearly_g_per_kwh", "yearly_source", "yearly_said_ts")
+_TOLD_ZONES = """
+SELECT toString(site), toUnixTimestamp(since_ts), toString(zone), yearly_g_per_kwh,
+       toString(yearly_source), toUnixTimestamp(yearly_said_ts)
+FROM site_zone FINAL ORDER BY site, since_ts
 """
+
+
+class Lies(NamedTuple):
+    """A site lies in ``zone`` from ``since_s`` on (Unix seconds); as the table has it."""
+
+    site: str
+    since_s: int
+    zone: str
+    yearly_g_per_kwh: float | None
+    yearly_source: str
+    yearly_said_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +73,21 @@ class Newest:
 
 
 def put(client: Client, told: Sequence[Told], now_s: float) -> int:
-    """Write what was; return how many steps. What is said later of the same start counts."""
-    return _insert(client, "grid", told, now_s, with_estimates=True)
+    """Write what was; return how many steps. What is said later of the same start counts.
+
+    Charged hours that cost something else by it are marked: before, so that nothing is lost with
+    us, and after, because the ledger may come in between.
+    """
+    hours = {
+        hour
+        for one in told
+        if one.kind == "price"
+        for hour in grid_hours.repriced(client, one.zone, one.steps, one.unit)
+    }
+    ledger_state.mark_dirty(client, hours)
+    count = _insert(client, "grid", told, now_s, with_estimates=True)
+    ledger_state.mark_dirty(client, hours)
+    return count
 
 
 def put_forecast(client: Client, told: Sequence[Told], now_s: float) -> int:
@@ -68,67 +96,90 @@ def put_forecast(client: Client, told: Sequence[Told], now_s: float) -> int:
 
 
 def put_zones(
-    client: Client, zones: Mapping[str, tuple[str, float | None, str]], now_s: float
+    client: Client,
+    zones: Mapping[str, tuple[str, float | None, str]],
+    now_s: float,
+    said_s: Mapping[str, int] | None = None,
 ) -> None:
-    """Write zone, yearly intensity (g/kWh) and its source by site."""
-    sites = list(zones)
-    client.insert(
-        "site_zone",
-        {
-            "site": sites,
-            "zone": [zones[site][0] for site in sites],
-            "yearly_g_per_kwh": [zones[site][1] for site in sites],
-            "yearly_source": [zones[site][2] for site in sites],
-            "version": [following(client, "site_zone", now_s)] * len(sites),
-        },
-    )
+    """Say where sites lie: zone, yearly intensity (g/kWh) and its source by site, and with
+    ``said_s`` by site since when that could be said (Unix seconds).
+
+    A site that lay nowhere until now lies there since ever, any other from ``now_s`` on. What is
+    known is not written again. Charged hours that prices of the zone tell from then on are marked.
+    """
+    known = told_zones(client)
+    found = [
+        Lies(site, _begins(known, site, lies[0], int(now_s)), *lies, (said_s or {}).get(site))
+        for site, lies in zones.items()
+        if lies[0] or site in known
+    ]
+    news = [one for one in found if known.get(one.site) != one]
+    if not news:
+        return
+    hours = {
+        hour
+        for one in news
+        if one.site not in known or known[one.site].zone != one.zone
+        for hour in grid_hours.priced(client, one.zone, one.since_s)
+    }
+    ledger_state.mark_dirty(client, hours)
+    columns: dict[str, list[Any]] = {
+        name: list(column) for name, column in zip(_LIES, zip(*news, strict=True), strict=True)
+    }
+    columns["version"] = [following(client, "site_zone", now_s)] * len(news)
+    client.insert("site_zone", columns)
+    ledger_state.mark_dirty(client, hours)
+
+
+def _begins(known: Mapping[str, Lies], site: str, zone: str, now_s: int) -> int:
+    last = known.get(site)
+    if last is None:
+        return now_s if "" in known else 0
+    return last.since_s if last.zone == zone else max(now_s, last.since_s)
 
 
 def zones(client: Client) -> list[dict[str, Any]]:
-    """Return site, zone, yearly_g_per_kwh and yearly_source of every site that lies anywhere."""
-    return client.records("SELECT * FROM v_site_zone ORDER BY site")
+    """Return where each site lies now: site, zone, since when, and what its yearly table says."""
+    return client.records(f"SELECT * FROM v_site_zone WHERE {_NOW} ORDER BY site")
 
 
-def told_zones(client: Client) -> list[dict[str, Any]]:
-    """Return site and zone as they were told, "" for every other site."""
-    return client.records("SELECT site, zone FROM site_zone FINAL WHERE zone != '' ORDER BY site")
+def told_zones(client: Client) -> dict[str, Lies]:
+    """Return what was told last of each site, "" for every other; a zone of "" is none."""
+    return {row[0]: Lies(*row) for row in client.rows(_TOLD_ZONES)}
 
 
 def zone_of(client: Client, site: str) -> str:
-    """Return the zone of a site, "" where it has none."""
-    rows = client.rows("SELECT zone FROM v_site_zone WHERE site = {site:String}", {"site": site})
+    """Return the zone in which a site lies now, "" where it has none."""
+    rows = client.rows(
+        f"SELECT zone FROM v_site_zone WHERE site = {{site:String}} AND {_NOW}", {"site": site}
+    )
     return str(rows[0][0]) if rows else ""
 
 
-def steps(client: Client, kind: str, zone: str, since_s: int, until_s: int) -> list[Step]:
-    """Return tidy steps of what was within [since_s, until_s), Unix seconds."""
-    asked = {"kind": kind, "zone": zone, "since": since_s, "until": until_s}
-    return _steps(client, _STEPS, asked)
+def steps(
+    client: Client, kind: str, zone: str, since_s: int, until_s: int, unit: str = ""
+) -> list[Step]:
+    """Return tidy steps of what was within [since_s, until_s), Unix seconds; with ``unit`` what is
+    told in another is not known."""
+    asked = {"kind": kind, "zone": zone, "since": since_s, "until": until_s, "unit": unit}
+    rows = client.rows(_STEPS, asked)
+    return tidy(Step(s, e, v, None if est is None else bool(est)) for s, e, v, est in rows)
 
 
-def expected(client: Client, kind: str, zone: str) -> list[Step]:
-    """Return tidy steps of the newest forecast, estimated all of them."""
-    return _steps(client, _EXPECTED, {"kind": kind, "zone": zone})
+def expected(client: Client, kind: str, zone: str) -> Told | None:
+    """Return the newest forecast, tidy and estimated all of it; None: there is none."""
+    rows = client.rows(_EXPECTED, {"kind": kind, "zone": zone})
+    if not rows:
+        return None
+    made = tidy(Step(start, end, value, is_estimated=True) for start, end, value, *_ in rows)
+    unit, source, said_s = rows[0][3:]
+    return Told(kind, zone, unit, source, said_s, made)
 
 
 def newest(client: Client, kind: str, zone: str) -> Newest | None:
     """Return what is known of the newest value, None where none is."""
     rows = client.rows(_NEWEST, {"kind": kind, "zone": zone})
     return Newest(*rows[0]) if rows else None
-
-
-def factor_steps(client: Client, kind: str, site: str) -> Told:
-    """Return what an operator told of a site as a factor of ``kind``; no steps: nothing."""
-    asked = {"kind": kind, "site": site}
-    rows = client.rows(_FACTOR, asked) if kind else []
-    made = tidy(Step(since, until, value) for since, until, value, _, _ in rows)
-    unit, source = (str(text) for text in rows[-1][3:]) if rows else ("", "")
-    return Told(kind, "", unit, source, 0, made)
-
-
-def _steps(client: Client, sql: str, asked: Mapping[str, Any]) -> list[Step]:
-    rows = client.rows(sql, asked)
-    return tidy(Step(s, e, v, None if est is None else bool(est)) for s, e, v, est in rows)
 
 
 def _insert(

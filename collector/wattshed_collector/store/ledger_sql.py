@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from .pieces_sql import BESIDE, DAY_HI, DAY_LO, HI, LO, MINE, PIECES, STANDING
+from .rate_sql import HAS_NONE, RATES
 from .tree_sql import RECONCILE, REMAINDER
 
 _UNKNOWN = "('before_start', 'counter_changed', 'counter_fell', 'no_data')"
@@ -181,39 +182,10 @@ GROUP BY c.t, c.workload_id, c.class, d.site
 """What a run no longer says of a minute needs no cancelling: these rows are read by version alone,
 of which a run has written each row once."""
 
-_RATES = f"""
-rate AS (
-    SELECT s.site AS site, s.hour AS hour,
-           argMaxIf(tuple(f.value), f.start_ts, f.kind = 'pue' AND f.site = s.site).1 AS own_pue,
-           argMaxIf(tuple(f.value), f.start_ts, f.kind = 'pue' AND f.site = '').1 AS any_pue,
-           argMaxIf(tuple(f.value, f.unit), f.start_ts, f.kind = 'price' AND f.site = s.site)
-               AS own_price,
-           argMaxIf(tuple(f.value, f.unit), f.start_ts, f.kind = 'price' AND f.site = '')
-               AS any_price,
-           ifNull(own_pue, any_pue) AS pue,
-           if(isNotNull(own_price.1), own_price, any_price) AS price,
-           splitByChar('/', toString(price.2)) AS unit,
-           price.1 / transform(unit[2], ['J', 'Wh', 'kWh', 'MWh'],
-                               [1., 3.6e3, 3.6e6, 3.6e9]::Array(Nullable(Float64)), NULL)
-               AS per_joule,
-           if(isNull(per_joule), '', unit[1]) AS currency
-    FROM (
-        SELECT DISTINCT toString(d.site) AS site,
-               arrayJoin(range(toUInt64({{lo:Int64}}), toUInt64({{hi:Int64}}), 3600000)) AS hour_ms,
-               toDateTime(intDiv(hour_ms, 1000), 'UTC') AS hour
-        FROM device AS d FINAL
-    ) AS s
-    CROSS JOIN (SELECT * FROM factor FINAL WHERE kind IN ('pue', 'price') AND start_ts < {HI}) AS f
-    WHERE f.start_ts <= s.hour AND f.site IN ('', s.site)
-    GROUP BY site, hour
-),
-"""
-"""Each site's PUE and price at the beginning of each hour: its own, else that of every site."""
-
 ROLL_UP = f"""
 INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, facility_joules, cost,
                        currency, version)
-WITH {_RATES}
+WITH {RATES}
 hourly AS (
     SELECT toStartOfHour(t) AS hour, device_id, workload_id, class,
            sum(c.joules) AS joules, sum(c.seconds) AS seconds
@@ -298,13 +270,17 @@ RECOMPUTE: tuple[str, ...] = (
 )
 """Run in this order with one version, which is used for nothing else; a repeat changes nothing."""
 
-WITHOUT = """
+WITHOUT = (
+    """
 SELECT (SELECT count() FROM tree WHERE role IN ('outer', 'aside')) = 0
            AND (SELECT count() FROM reconcile_1h WHERE t >= LO AND t < HI) = 0,
-       (SELECT count() FROM factor WHERE kind IN ('pue', 'price')) = 0
-""".replace("LO", LO).replace("HI", HI)
+       HAS_NONE
+""".replace("HAS_NONE", HAS_NONE)
+    .replace("LO", LO)
+    .replace("HI", HI)
+)
 """Whether no meter contains others in these hours, nor did when they were last computed; and
-whether no site has a PUE or a price."""
+whether no joule has a PUE or a price."""
 
 
 def needed(has_no_outer: bool, has_no_factor: bool) -> tuple[str, ...]:

@@ -36,6 +36,15 @@ def test_a_tariff_by_time_of_use(tmp_path: Path) -> None:
     ]
 
 
+def test_a_hole_is_not_filled_with_what_was_before_it(tmp_path: Path) -> None:
+    hours = [*range(5), *range(800, 805)]
+    text = "start,value\n" + "".join(f"{AT + h * 3600},{h}\n" for h in hours)
+    (series,) = read(tmp_path, text)
+    assert [(step.start_s, step.end_s) for step in series.steps] == [
+        (AT + h * 3600, AT + (h + 1) * 3600) for h in hours
+    ]
+
+
 def test_ends_zones_holes_and_what_is_estimated(tmp_path: Path) -> None:
     text = (
         "start,end,zone,value,is_estimated\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed_collector.grid.series import Step, clip, mean, tidy, until_next
+from wattshed_collector.grid.series import Step, clip, layered, mean, tidy, usual_length
 
 values = st.none() | st.integers(-50, 900).map(float)
 steps = st.builds(
@@ -25,10 +25,16 @@ def by_second(said: list[Step]) -> dict[int, Step]:
     return {at: step for step in said for at in range(step.start_s, step.end_s)}
 
 
+def shown(said: list[Step]) -> dict[int, Step]:
+    """What counts at each second: who starts last, then who is last."""
+    ranked = sorted(enumerate(said), key=lambda one: (one[1].start_s, one[0]))
+    return by_second([step for _, step in ranked])
+
+
 @given(st.lists(steps, max_size=8))
-def test_what_was_said_last_counts(said: list[Step]) -> None:
+def test_of_several_the_one_that_starts_last_counts(said: list[Step]) -> None:
     made = tidy(said)
-    told = by_second(said)
+    told = shown(said)
     assert {at: (s.value, s.is_estimated) for at, s in by_second(made).items()} == {
         at: (s.value, s.is_estimated) for at, s in told.items()
     }
@@ -37,7 +43,7 @@ def test_what_was_said_last_counts(said: list[Step]) -> None:
 
 @given(st.lists(steps, max_size=8), st.integers(0, 80), st.integers(1, 40))
 def test_a_mean_is_weighted_by_time(said: list[Step], start: int, length: int) -> None:
-    made, told = tidy(said), by_second(said)
+    made, told = tidy(said), shown(said)
     seconds = [told.get(at) for at in range(start, start + length)]
     known = [s for s in seconds if s is not None and s.value is not None]
     found = mean(made, start, start + length)
@@ -65,14 +71,35 @@ def test_clipped() -> None:
     assert clip(made, 10, 20) == []
 
 
-def test_a_source_that_fell_silent_is_not_believed_for_ever() -> None:
-    points = [(0, 1.0), (100, 2.0), (1000, 3.0)]
-    assert until_next(points, 5000, 300) == [
-        Step(0, 100, 1.0),
-        Step(100, 400, 2.0),
-        Step(1000, 1300, 3.0),
-    ]
+@given(st.lists(st.lists(steps, max_size=5), max_size=3))
+def test_a_layer_counts_where_it_knows_a_value(said: list[list[Step]]) -> None:
+    made = layered(*map(tidy, said))
+    told: dict[int, float | None] = {}
+    for layer in said:
+        known = shown(layer).items()
+        told.update((at, step.value) for at, step in known if step.value is not None)
+    assert {at: step.value for at, step in by_second(made).items()} == told
+    assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(made))
 
 
-def test_a_point_at_the_end_holds_nowhere() -> None:
-    assert until_next([(10, 1.0)], 10, 300) == []
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    ("gaps", "usual"),
+    [
+        ([], 900),
+        ([14 * HOUR], 14 * HOUR),
+        # Hours with a hole of a month, and with a hole of two hours twice in a hundred.
+        ([HOUR] * 30 + [720 * HOUR] + [HOUR] * 30, HOUR),
+        ([HOUR] * 98 + [2 * HOUR] * 2, HOUR),
+        # Days and nights, and weekends.
+        ([16 * HOUR, 8 * HOUR] * 5, 16 * HOUR),
+        (([16 * HOUR, 8 * HOUR] * 4 + [16 * HOUR, 56 * HOUR]) * 4, 56 * HOUR),
+        # Nothing comes again: the lower one of the two in the middle.
+        ([5 * HOUR, HOUR, 700 * HOUR, 2 * HOUR], 2 * HOUR),
+    ],
+)
+def test_for_how_long_a_value_holds_that_says_no_end(gaps: list[int], usual: int) -> None:
+    starts = list(itertools.accumulate(gaps, initial=1000))
+    assert usual_length(starts, 900) == usual

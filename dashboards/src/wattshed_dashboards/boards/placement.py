@@ -11,7 +11,6 @@ from .charges import BY_CURRENCY, CURRENCY_NOTE, currencies, in_one_currency
 
 _AT = where("site")
 _SITES = f"FROM v_site_1h\nWHERE $__timeFilter(t) AND {_AT}"
-_FACTORS = f"FROM v_factor_1h\nWHERE $__timeFilter(t) AND {_AT}"
 _MADE = (
     "FROM v_outcome_1h AS o\n"
     "INNER JOIN v_hardware AS h ON h.site = o.site AND h.hardware = o.hardware\n"
@@ -54,8 +53,8 @@ ANSWER = Row(
         ),
         _stat(
             "Cost",
-            "Joules of each hour times the price of its beginning, by currency. The price is of "
-            "metered energy, without the PUE; hours without a price are left out. From v_site_1h.",
+            "Joules of each hour times its mean price, by currency. The price is of metered "
+            "energy, without the PUE; hours without a price are left out. From v_site_1h.",
             unit="short",
             decimals=2,
             no_value="no price",
@@ -133,14 +132,14 @@ GROUP BY time, place ORDER BY time, place""",
         ),
         Panel(
             "Price by site",
-            "The price of energy that holds at each site, in its own unit; a site without one of "
-            "its own has that of every site. From v_factor_1h.",
+            "What a kilowatt hour cost at each site: cost over the energy that has a price. The "
+            "price is the site's own, else that of every site, else of its zone. From v_site_1h.",
             Kind.TIME_SERIES,
             unit="none",
             no_value="no price",
-            sql=f"""SELECT $__timeInterval(t) AS time, concat(site, ' ', unit) AS place,
-       avg(value) AS Value
-{_FACTORS} AND kind = 'price'
+            sql=f"""SELECT $__timeInterval(t) AS time, concat(site, ' ', currency, '/kWh') AS place,
+       sum(cost) / nullIf(sum(joules), 0) * 3.6e6 AS Value
+{_SITES} AND isNotNull(cost)
 GROUP BY time, place ORDER BY time, place""",
         ),
         Panel(
@@ -316,7 +315,7 @@ EXPECTED = Panel(
     sql=f"""SELECT zone, t AS begins, value, source, said_ts AS said
 FROM v_grid_forecast
 WHERE kind = 'carbon' AND isNotNull(value) AND end_ts > now() AND t < now() + INTERVAL 48 HOUR
-  AND zone IN (SELECT zone FROM v_site_zone WHERE {_AT})
+  AND zone IN (SELECT zone FROM v_site_zone WHERE until > now() AND {_AT})
 ORDER BY begins, zone LIMIT 500""",
 )
 
