@@ -138,14 +138,13 @@ def find(client: Client, period: Period, now_s: int) -> Found:
     advice = advice_book.listed(client)["advice"]
     if until == period.start_s:
         return Found(until, before_until, first, earlier=earlier, advice=advice)
-    days, workloads = asked.by_day_and_workload(*window)
     return Found(
         until,
         before_until,
         first,
-        days,
+        asked.by_day(*window),
         earlier,
-        workloads,
+        asked.workloads(*window),
         _outcomes(*window),
         advice,
         _jobs(*window),

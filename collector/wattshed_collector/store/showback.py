@@ -29,50 +29,32 @@ sumIf(v.joules, isNull(v.carbon_market_g)) AS market_unknown_joules,
 sumOrNull(v.carbon_marginal_g) AS marginal_g,
 sumIf(v.joules, isNull(v.carbon_marginal_g)) AS marginal_unknown_joules
 """
-_OF_DAYS = """
-sumIf(v.carbon_g, v.carbon_method = 'factor') AS factor_g,
-sumIf(v.carbon_g, v.carbon_method = 'hourly') AS hourly_g,
-sumIf(v.carbon_g, v.carbon_method = 'yearly') AS yearly_g,
-sum(v.carbon_g * v.carbon_estimated_ratio) AS estimated_g,
-arraySort(groupUniqArrayIf(v.carbon_source, isNotNull(v.carbon_g))) AS sources,
-maxIf(toUnixTimestamp(v.carbon_said), isNotNull(v.carbon_g)) AS said
-"""
-_OF_WORKLOADS = """
-any(v.workload_kind) AS workload_kind, any(v.ai_model) AS ai_model,
-sumIf(v.joules, v.class = 'active') AS active_joules,
-sumIf(v.joules, v.class = 'idle_held') AS idle_held_joules,
-sumIf(v.seconds, v.class = 'idle_held') AS idle_held_seconds,
-sumOrNullIf(v.cost, v.class = 'idle_held') AS idle_held_cost,
-sumOrNullIf(v.carbon_g, v.class = 'idle_held') AS idle_held_g
-"""
-_IN_ALL = f"""
-SELECT team, class, {{since:UInt32}} AS day, if(isNull(any(v.cost)), '', v.currency) AS currency,
-       {_SUMS}, {_OF_DAYS}
+_DAYS = f"""
+SELECT team, class,
+       toUnixTimestamp(if({{daily:UInt8}}, toStartOfDay(t), fromUnixTimestamp({{since:UInt32}})))
+           AS day,
+       if(isNull(any(v.cost)), '', v.currency) AS currency, {_SUMS},
+       sumIf(v.carbon_g, v.carbon_method = 'factor') AS factor_g,
+       sumIf(v.carbon_g, v.carbon_method = 'hourly') AS hourly_g,
+       sumIf(v.carbon_g, v.carbon_method = 'yearly') AS yearly_g,
+       sum(v.carbon_g * v.carbon_estimated_ratio) AS estimated_g,
+       groupUniqArrayIf(v.carbon_source, isNotNull(v.carbon_g)) AS sources,
+       maxIf(toUnixTimestamp(v.carbon_said), isNotNull(v.carbon_g)) AS said
 FROM v_showback_1h AS v WHERE {_WINDOW}
-GROUP BY team, class, v.currency ORDER BY team, class, currency
+GROUP BY team, day, class, v.currency ORDER BY day, team, class, currency
 """
-_BOTH = f"""
-SELECT team, class, workload, toUnixTimestamp(day) AS day,
-       if(isNull(any(v.cost)), '', v.currency) AS currency, grouping(workload) AS is_day,
-       {_SUMS}, {_OF_DAYS}, {_OF_WORKLOADS}
-FROM (SELECT *, toStartOfDay(t) AS day FROM v_showback_1h WHERE {_WINDOW}) AS v
-GROUP BY GROUPING SETS ((team, day, class, v.currency), (team, workload, v.currency))
-HAVING is_day OR workload != ''
-ORDER BY day, team, if(is_day, 0, joules) DESC, class, workload, currency
-LIMIT {MOST_WORKLOADS} BY is_day, day, team
+_WORKLOADS = f"""
+SELECT team, workload, any(v.workload_kind) AS workload_kind, any(v.ai_model) AS ai_model,
+       if(isNull(any(v.cost)), '', v.currency) AS currency, {_SUMS},
+       sumIf(v.joules, class = 'active') AS active_joules,
+       sumIf(v.joules, class = 'idle_held') AS idle_held_joules,
+       sumIf(v.seconds, class = 'idle_held') AS idle_held_seconds,
+       sumOrNullIf(v.cost, class = 'idle_held') AS idle_held_cost,
+       sumOrNullIf(v.carbon_g, class = 'idle_held') AS idle_held_g
+FROM v_showback_1h AS v WHERE {_WINDOW} AND workload != ''
+GROUP BY team, workload, v.currency
+ORDER BY team, joules DESC, workload, currency LIMIT {MOST_WORKLOADS} BY team
 """
-_DAYS_OWN = frozenset(
-    {
-        *("is_day", "day", "class", "factor_g", "hourly_g", "yearly_g", "estimated_g"),
-        *("sources", "said"),
-    }
-)
-_WORKLOADS_OWN = frozenset(
-    {
-        *("is_day", "workload", "workload_kind", "ai_model", "active_joules"),
-        *(f"idle_held_{name}" for name in ("joules", "seconds", "cost", "g")),
-    }
-)
 _KNOWN = f"""
 SELECT w.team AS team, sum(c.own) AS known_seconds,
        sum(c.own / nullIf(c.whole, 0) * greatest(0, 3600 - c.whole)) AS unknown_seconds
@@ -89,20 +71,19 @@ GROUP BY team
 _TEAMS = "SELECT workload_key, team FROM v_workload WHERE workload_key IN {keys:Array(String)}"
 
 
-def by_day_and_workload(
-    client: Client, since: int, until: int
-) -> tuple[list[Record], list[Record]]:
-    """Return a row per team, UTC day (``day``, Unix seconds), class and currency, and one per team,
-    workload (by name) and currency, the largest of each team first; what is read is read once.
-    """
-    rows = client.records(_BOTH, {"since": since, "until": until})
-    days = [_without(row, _WORKLOADS_OWN) for row in rows if row["is_day"]]
-    return days, [_without(row, _DAYS_OWN) for row in rows if not row["is_day"]]
+def by_day(client: Client, since: int, until: int) -> list[Record]:
+    """Return a row per team, UTC day (``day``, Unix seconds), class and currency."""
+    return client.records(_DAYS, {"since": since, "until": until, "daily": 1})
 
 
 def in_all(client: Client, since: int, until: int) -> list[Record]:
-    """Return a row per team, class and currency of the whole window; ``day`` is its begin."""
-    return client.records(_IN_ALL, {"since": since, "until": until})
+    """Return the same of the whole window at once."""
+    return client.records(_DAYS, {"since": since, "until": until, "daily": 0})
+
+
+def workloads(client: Client, since: int, until: int) -> list[Record]:
+    """Return a row per team, workload (by name) and currency, the largest of each team first."""
+    return client.records(_WORKLOADS, {"since": since, "until": until})
 
 
 def coverage(client: Client, since: int, until: int) -> dict[str, tuple[float, float]]:
@@ -113,10 +94,6 @@ def coverage(client: Client, since: int, until: int) -> dict[str, tuple[float, f
     """
     rows = client.rows(_KNOWN, {"since": since, "until": until})
     return {str(team): (known, unknown) for team, known, unknown in rows}
-
-
-def _without(row: Record, names: frozenset[str]) -> Record:
-    return {name: value for name, value in row.items() if name not in names}
 
 
 def teams_of(client: Client, workload_keys: Sequence[str]) -> dict[str, str]:
