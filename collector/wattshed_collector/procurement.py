@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import replace as replace_in
 from typing import Any
 
 from .errors import InvalidInput
@@ -101,6 +102,9 @@ def replace(client: Client, asked: Question) -> dict[str, Any]:
             "ratio",
         )
     change, sources = _change(client, asked, use, (old, new), ratio)
+    even = money(change)
+    if even.years is None and (why := _why_no_money(asked, use, new, change)):
+        even = replace_in(even, reason=why)
     return {
         "model": asked.model,
         "with": asked.other,
@@ -115,7 +119,7 @@ def replace(client: Client, asked: Question) -> dict[str, Any]:
         "currency": (new["currency"] if asked.purchase_price is None else "") or use["currency"],
         "sources": sources,
         "carbon": asdict(carbon(change)),
-        "money": asdict(money(change)),
+        "money": asdict(even),
     }
 
 
@@ -157,6 +161,21 @@ def _change(
         watts, watts * ratio, years, **values,
         carbon_change=asked.carbon_change, price_change=asked.price_change,
     ), sources  # fmt: skip
+
+
+def _why_no_money(
+    asked: Question, use: Mapping[str, Any], new: Mapping[str, Any], change: Change
+) -> str:
+    """Return a reason that lies in currencies, "" where there is none."""
+    if change.purchase_price is None and len(new["currencies"]) > 1:
+        return f"the new one is priced in several currencies: {', '.join(new['currencies'])}"
+    if change.price_per_kwh is not None or change.purchase_price is None:
+        return ""
+    if len(use["currencies"]) > 1:
+        return f"power is paid in several currencies: {', '.join(use['currencies'])}"
+    if asked.purchase_price is None and use["currency"] and new["currency"] != use["currency"]:
+        return f"power is paid in {use['currency']}, the new one in {new['currency']}"
+    return ""
 
 
 def _embodied(model: str, told: Mapping[str, Any]) -> tuple[float | None, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from .api.outcome_pages import row
-from .store import quarantine, queries, tree_queries
+from .store import energy_carbon, quarantine, queries, tree_queries
 from .store.client import Client
 from .store.outcome_queries import LEAST_OUTCOMES, Asked, per_outcome
 from .store.queries import Record
@@ -41,6 +41,7 @@ class Report(TypedDict):
     ``workloads``: one record per workload with ``outcomes`` {kind: count} and
     ``joules_per_outcome`` {kind: {"active": J, "loaded": J, "low": J, "high": J}}, without what was
     charged before the first outcome of a run; low and high bound loaded by its uncertainty.
+    ``carbon``: what ``teams`` emitted in all, as ``energy_carbon`` says it of each of them.
     ``outcomes``: rows of ``outcome_pages`` by AI model and precision. ``nodes``, ``teams``,
     ``devices``: records of ``queries.energy``. ``live``: the newest tick of each device.
     ``outer_meters``: records of ``tree_queries.reconciliation``, what they measured beside what is
@@ -57,6 +58,7 @@ class Report(TypedDict):
     power: dict[str, list[float]]
     workloads: list[Record]
     outcomes: list[Record]
+    carbon: Record
     teams: list[Record]
     nodes: list[Record]
     devices: list[Record]
@@ -86,6 +88,8 @@ def build(client: Client, since: int, until: int) -> Report:
     times, power = _power(queries.energy_by_step(client, since, until, step), step)
     total = sum(classes.values())
     live = queries.live(client)
+    teams = queries.energy(client, "team", since, until)
+    teams = energy_carbon.with_carbon(client, "team", since, until, teams)
     return {
         "version": 1,
         "window": {"start": since, "end": until, "step": step},
@@ -97,7 +101,8 @@ def build(client: Client, since: int, until: int) -> Report:
         "power": power,
         "workloads": _workloads(client, since, until),
         "outcomes": _outcomes(client, since, until),
-        "teams": queries.energy(client, "team", since, until),
+        "carbon": {**energy_carbon.in_all(teams), "carbon_scope": energy_carbon.SCOPE},
+        "teams": teams,
         "nodes": queries.energy(client, "node", since, until),
         "devices": queries.energy(client, "device", since, until),
         "live": live,

@@ -17,6 +17,7 @@ from .period import Period
 from .store import ledger_state
 from .store import showback as asked
 from .store.client import Client
+from .store.energy_carbon import SCOPE
 from .store.outcome_queries import LEAST_OUTCOMES, Asked, per_outcome
 
 Record = dict[str, Any]
@@ -33,6 +34,7 @@ _ADVICE = (
     *("cost_per_month", "currency", "g_per_month", "confidence", "effort"),
 )
 _IDLE = ("workload", *(f"idle_held_{name}" for name in ("joules", "seconds", "costs", "g")))
+_NOT_OF_DAYS = ("sources", "said", "estimated_g")
 _SAVED = (
     *("verdict", "seconds", "expected_joules", "saved_joules", "saved_joules_per_month"),
     "ratio",
@@ -51,6 +53,7 @@ class Amounts:
     by_method: dict[str, float] = field(default_factory=dict)
     estimated_g: float | None = None
     sources: set[str] = field(default_factory=set)
+    said: int | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
         self.joules += row["joules"]
@@ -66,6 +69,8 @@ class Amounts:
                 self.by_method[method] = self.by_method.get(method, 0.0) + grams
         self.estimated_g = _added(self.estimated_g, row.get("estimated_g"))
         self.sources |= set(row.get("sources", ()))
+        if said := row.get("said"):
+            self.said = max(said, self.said or 0)
 
     @property
     def short(self) -> Record:
@@ -89,6 +94,7 @@ class Amounts:
             "carbon_g_by_method": dict(sorted(self.by_method.items())),
             "carbon_estimated_ratio": ratio,
             "carbon_sources": sorted(self.sources),
+            "carbon_said": self.said,
             "unknown_joules": dict(self.unknown),
         }
 
@@ -177,6 +183,7 @@ def document(found: Found, period: Period, team: str | None, now_s: int) -> Reco
             "is_whole": found.first_s <= period.before_s,
         },
         "team": team,
+        "carbon_scope": SCOPE,
         "fleet": _sum(found.days).document,
         "fleet_before": _sum(found.earlier).document if found.earlier else None,
         "teams": [_team(name, found.days, totals, olds, beside) for name in names],
@@ -328,7 +335,8 @@ def _saved(jobs: Sequence[Record]) -> Record:
 
 
 def _day(row: Record) -> Record:
-    return {name: value for name, value in row.items() if name not in ("sources", "estimated_g")}
+    kept = {name: value for name, value in row.items() if name not in _NOT_OF_DAYS}
+    return {**kept, "carbon_sources": row["sources"], "carbon_said": row["said"] or None}
 
 
 def _added(one: float | None, other: float | None) -> float | None:

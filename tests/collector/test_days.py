@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DAY = 1_768_435_200  # 2026-01-15
 HOUR_S = 3600
-XID = "wattshed_xid_errors_total"
+XID, ECC = "wattshed_xid_errors_total", "wattshed_ecc_errors_total"
 
 
 class Told(Exception):
@@ -129,6 +129,54 @@ def test_errors_are_what_counters_grew_by(bed: Bed) -> None:
     charge(bed)
     rows = bed.client.rows("SELECT xid_errors, corrected_errors FROM v_device_1d ORDER BY t")
     assert rows == [(5, None), (7 - 5 + 4, None)]
+
+
+def errors(metric: str, said: str, *values: tuple[float, float]) -> Batch:
+    """What a counter said at which hours of DAY, since its exporter began two days before."""
+    began = round((DAY - 2 * DAY_S) * 1000)
+    return Batch(
+        details=tuple(
+            Detail("g", metric, round((DAY + hour * HOUR_S) * 1000), value, (said,), began)
+            for hour, value in values
+        )
+    )
+
+
+def failed(bed: Bed, *told: Batch) -> tuple[Any, ...]:
+    """Failures, errors of programs and of the driver's list, on a day of eight hours."""
+    bed.write(run(0, 8 * 60), errors(ECC, "uncorrected", *((h / 4, 0.0) for h in range(4))), *told)
+    charge(bed)
+    ((*found,),) = bed.client.rows("SELECT failures, program_errors, xid_errors FROM v_device_1d")
+    return tuple(found)
+
+
+def test_an_event_that_two_counters_tell_of_is_one_failure(bed: Bed) -> None:
+    """A memory error: announced twice under two numbers, and counted when that is asked next."""
+    told = [errors(XID, "48", (2.99, 1), (3.5, 1)), errors(XID, "94", (2.99, 1), (3.5, 1))]
+    told.append(errors(ECC, "uncorrected", (1, 0), (2.9, 0), (3.01, 2), (3.5, 2)))
+    assert failed(bed, *told) == (1, 0, 2)
+
+
+def test_what_programs_cause_is_no_failure(bed: Bed) -> None:
+    told = [errors(XID, number, (2.5, 3), (7.5, 4)) for number in ("13", "31", "43", "45")]
+    assert failed(bed, *told) == (0, 16, 16)
+
+
+def test_a_notice_is_neither(bed: Bed) -> None:
+    assert failed(bed, errors(XID, "154", (2.5, 1))) == (0, 0, 1)
+
+
+def test_each_event_of_its_own_is_a_failure(bed: Bed) -> None:
+    """The device fell off the bus three times; memory errors far from that are one an hour."""
+    told = [errors(XID, "79", (1.2, 2), (1.7, 2), (2.7, 3))]
+    told.append(errors(ECC, "uncorrected", (1, 0), (4.9, 0), (5.5, 7), (5.7, 9), (7.5, 9)))
+    assert failed(bed, *told) == (3 + 1, 0, 3)
+
+
+def test_a_device_that_counts_nothing_has_no_failures_known(bed: Bed) -> None:
+    bed.write(run(0, 60))
+    charge(bed)
+    assert bed.client.rows("SELECT failures, program_errors FROM v_device_1d") == [(None, None)]
 
 
 def test_a_long_past_comes_in_portions_and_then_ever_more_seldom(bed: Bed) -> None:

@@ -225,8 +225,8 @@ def test_who_asked_about_a_zone_is_not_told_of_a_site(bed: Bed) -> None:
     ("raw", "said"),
     [
         (b"{", "not JSON"),
-        (b"[]", "write an object with job"),
-        (b'{"job": ""}', "write an object with job"),
+        (b"[]", "not a JSON object with job"),
+        (b'{"job": ""}', "name the job"),
         (b'{"job": "a", "colour": 1}', "colour is not known"),
         (b'{"job": "a", "attributes": {"team": 1}}', "must be texts by name"),
         (b'{"job": "a", "keep": "no"}', "keep true or false"),

@@ -185,7 +185,37 @@ def test_money_of_two_currencies_is_never_set_against_each_other(bed: Bed) -> No
     lifecycle.tell(bed.client, [Told("", H100, price)], float(NOW))
     found = procurement.replace(bed.client, question())
     assert (found["price_per_kwh"], found["money"]["years"]) == (None, None)
-    assert found["money"]["reason"] == "the price of power is not known"
+    assert found["money"]["reason"] == "power is paid in EUR, the new one in USD"
     assert (found["currency"], found["carbon"]["reason"]) == ("USD", "")
     said = procurement.replace(bed.client, question(price_per_kwh=0.25))
     assert said["money"]["years"] == pytest.approx(1000 / (450 * YEAR_S / 3.6e6 * 0.25))
+
+
+def test_prices_of_several_currencies_have_no_mean(bed: Bed) -> None:
+    fill(bed)
+    bed.write(run(gpu("h2", H100), Workload("more", "more"), 500.0, 1000.0))
+    for key, currency in (("h", "EUR"), ("h2", "USD")):
+        price: dict[str, Any] = {"purchase_price": 1000.0, "currency": currency}
+        lifecycle.tell(bed.client, [Told(key, "", price)], float(NOW))
+    found = procurement.replace(bed.client, question())
+    assert (found["purchase_price"], found["money"]["years"]) == (None, None)
+    assert found["money"]["reason"] == "the new one is priced in several currencies: EUR, USD"
+    lifecycle.tell(bed.client, [Told("h2", "", {"currency": "EUR", "purchase_price": 3000.0})], 1.0)
+    assert procurement.replace(bed.client, question())["purchase_price"] == pytest.approx(2000.0)
+
+
+def test_what_programs_cause_is_not_on_the_card_of_the_device(bed: Bed) -> None:
+    device = gpu("a", A100)
+    begin = BASE * 1000
+    details = tuple(
+        Detail("a", "wattshed_xid_errors_total", (BASE + at) * 1000, count, (number,), begin)
+        for number, count in (("31", 5.0), ("79", 1.0))
+        for at in (60, HOUR)
+    )
+    bed.write(run(device, Workload("old", "old"), 400.0, 200.0), Batch(details=details))
+    ledger = bed.ledger(now=lambda: NOW)
+    ledger.run()
+    ledger.sum_up()
+    (own,) = card(bed)["own"]
+    assert (own["failures"], own["program_errors"]) == (1, 5)
+    assert own["failures_per_1000_hours"] == pytest.approx(500)

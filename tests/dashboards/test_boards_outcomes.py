@@ -316,10 +316,10 @@ def test_devices_are_held_against_their_kind(client: Client) -> None:
     assert cards["H100"]["energy"] == pytest.approx(500 * HOURS)
     assert cards["H100"]["utilisation"] == pytest.approx(0.45)
     assert cards["H100"]["idle_watts"] == pytest.approx(100.0)
-    assert cards["H100"]["errors"] == pytest.approx(0.05 * HOURS * 60)
+    assert cards["H100"]["failed"] == pytest.approx(0.05 * HOURS * 60)
     assert cards["H100"]["held_down"] == pytest.approx(3 / 60)
     assert cards["H100"]["joules_per_token"] == pytest.approx(4.0)
-    assert (cards["Orin"]["errors"], cards["Orin"]["joules_per_token"]) == (None, None)
+    assert (cards["Orin"]["failed"], cards["Orin"]["joules_per_token"]) == (None, None)
     assert one(client, lifecycle.BOARD, "Mean utilisation", tier=["edge"]) == pytest.approx(0.5)
     devices = ask(client, panel(lifecycle.BOARD, "Devices unlike their model"), {})
     assert [d["device"] for d in devices if d["peers"] == 2] == ["g0", "g1"]

@@ -28,6 +28,8 @@ from wattshed_collector.security.limits import Rates, Seats
 from wattshed_collector.security.rules import Identity, Role
 from wattshed_collector.telemetry import Telemetry
 
+from .documents import answered
+
 log = logging.getLogger(__name__)
 
 OPEN = frozenset({"/healthz", "/readyz", "/clickhouse/ping"})
@@ -278,17 +280,12 @@ async def unexpected(request: web.Request, handler: Any) -> web.StreamResponse:
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _json({"error": error.reason}, error.status, error.headers)
+        answer = answered({"error": error.reason}, error.status)
+        answer.headers.update({n: error.headers[n] for n in ("Allow",) if n in error.headers})
+        return answer
     except Exception:
         log.exception("cannot answer %s %s", request.method, request.path)
-        return _json({"error": INTERNAL}, 500, {})
-
-
-def _json(document: object, status: int, headers: Mapping[str, str]) -> web.Response:
-    kept = {name: headers[name] for name in ("Allow",) if name in headers}
-    return web.Response(
-        text=json.dumps(document), status=status, headers=kept, content_type="application/json"
-    )
+        return answered({"error": INTERNAL}, 500)
 
 
 def protection(*, is_page: bool = False, secure: bool = False) -> dict[str, str]:

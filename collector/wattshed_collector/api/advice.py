@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -28,7 +27,8 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.store.read import Reader
 
-Unpacked = Callable[[web.Request, int], Awaitable[bytes]]
+from .documents import Unpacked, answered, read_object
+
 MOST_BYTES = 64 * 1024
 EXPIRED = "expired"
 STATES = (*State, EXPIRED)
@@ -129,16 +129,17 @@ class AdviceApi:
 
     async def listed(self, request: web.Request) -> web.Response:
         """``?state=open,accepted&team=assist``."""
-        return _json(await self._reader.ask(advice_book.listed, *asked(request.query)))
+        return answered(await self._reader.ask(advice_book.listed, *asked(request.query)))
 
     async def say(self, request: web.Request) -> web.Response:
         """One thing said of one advice, or ``{"look": true}``."""
-        said = _object(await self._unpacked(request, MOST_BYTES))
+        raw = await self._unpacked(request, MOST_BYTES)
+        said = read_object(raw, "id and state")
         now = int(time.time())
         if said == {"look": True}:
-            return _json({"found": await self._clerk.ask(advice_book.look, now)})
+            return answered({"found": await self._clerk.ask(advice_book.look, now)})
         id, state, by, note = spoken(said)
-        return _json(await self._clerk.ask(advice_book.say, id, state, by, note, now))
+        return answered(await self._clerk.ask(advice_book.say, id, state, by, note, now))
 
 
 def asked(query: Mapping[str, str]) -> tuple[list[str], str, str]:
@@ -161,17 +162,3 @@ def spoken(said: Mapping[str, Any]) -> tuple[str, State, str, str]:
     if said.get("state") not in [str(state) for state in State]:
         raise InvalidInput(f"state must be one of {', '.join(State)}", "malformed")
     return said["id"], State(said["state"]), said.get("by", ""), said.get("note", "")
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        said = json.loads(raw)
-    except ValueError as error:
-        raise InvalidInput(f"this is not JSON: {error}", "malformed") from error
-    if not isinstance(said, dict):
-        raise InvalidInput("write an object with id and state", "malformed")
-    return said
-
-
-def _json(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

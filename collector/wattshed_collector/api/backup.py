@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from wattshed_collector.errors import InvalidInput, Retryable
 from wattshed_collector.ledger_job import LedgerJob
 from wattshed_collector.openapi import ADMIN, Operation, by_name, maybe, number, record, text, whole
 from wattshed_collector.store import backup
+
+from .documents import answered, read_object
 
 _MADE = {
     "folder": text(),
@@ -81,21 +82,20 @@ class BackupApi:
             made = await asyncio.wrap_future(answer)
         finally:
             self._folder = None
-        return web.json_response({"folder": str(folder), **made.summary()})
+        return answered({"folder": str(folder), **made.summary()})
 
     async def state(self, request: web.Request) -> web.Response:
         """Say which backup is being made, and how many bytes it has."""
         folder = self._folder
         size = await asyncio.to_thread(written, folder) if folder else None
-        return web.json_response({"folder": folder and str(folder), "bytes": size})
+        return answered({"folder": folder and str(folder), "bytes": size})
 
     def _asked(self, body: bytes) -> tuple[Path, Path | None]:
-        try:
-            document = json.loads(body)
-            folder, base = document["folder"], document.get("base")
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-            raise InvalidInput('the body is not {"folder": ..., "base": ...}', "json") from None
-        return self._below(folder), None if base is None else self._below(base)
+        said = read_object(body, "folder and base")
+        if "folder" not in said:
+            raise InvalidInput("name the folder of the backup", "malformed")
+        base = said.get("base")
+        return self._below(said["folder"]), None if base is None else self._below(base)
 
     def _below(self, told: Any) -> Path:
         if self._root is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +15,7 @@ from wattshed_collector.openapi import Operation, Parameter, listed, record, tex
 from wattshed_collector.store.read import Reader
 from wattshed_dashboards.macros import Window
 
+from .documents import answered
 from .window import LONGEST_S, range_ms
 
 OPEN_MS = 120_000
@@ -110,11 +110,11 @@ class BoardsApi:
 
     async def list(self, request: web.Request) -> web.Response:
         """Every board with its question."""
-        return _json({"boards": [self._said(board) for board in self._boards.documents()]})
+        return answered({"boards": [self._said(board) for board in self._boards.documents()]})
 
     async def board(self, request: web.Request) -> web.Response:
         """One board's JSON."""
-        return _json(self._boards.document(request.match_info["uid"]))
+        return answered(self._boards.document(request.match_info["uid"]))
 
     async def panel(self, request: web.Request) -> web.Response:
         """The answer of a panel ``?from=now-6h&to=now&var-team=a&var-team=b``."""
@@ -123,7 +123,7 @@ class BoardsApi:
         asked = self._asked(request)
         columns = await self._reader.ask(self._boards.answer, uid, number, asked)
         window = asked.window
-        return _json(
+        return answered(
             {
                 "board": uid,
                 "panel": number,
@@ -142,7 +142,7 @@ class BoardsApi:
         uid, name = request.match_info["uid"], request.match_info["name"]
         told = self._boards.variable(uid, name)
         values = await self._reader.ask(self._boards.choices, uid, name, self._asked(request))
-        return _json({"name": name, "label": told["label"], "values": values})
+        return answered({"name": name, "label": told["label"], "values": values})
 
     def _said(self, board: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -170,7 +170,7 @@ def _named(handler: Handler) -> Handler:
         except InvalidInput as error:
             if error.reason != "unknown":
                 raise
-            return _json({"error": str(error)}, 404)
+            return answered({"error": str(error)}, 404)
 
     return answer
 
@@ -179,9 +179,3 @@ def _whole(told: str) -> int:
     if not told.isdecimal() or len(told) > 9:
         raise InvalidInput(f"there is no panel called {told!r}", "unknown")
     return int(told)
-
-
-def _json(document: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        text=json.dumps(document, allow_nan=False), status=status, content_type="application/json"
-    )

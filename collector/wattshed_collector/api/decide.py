@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -33,9 +32,9 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.store.read import Reader
 
+from .documents import Unpacked, answered, read_object
+
 MOST_BYTES = 64 * 1024
-Unpacked = Callable[[web.Request, int], Awaitable[bytes]]
-"""The body of a request, at most so many bytes of it."""
 FIELDS = ("duration", "deadline", "earliest", "site", "zone", "signal", "interruptible")
 _ANSWER = record(
     {
@@ -126,21 +125,18 @@ class DecideApi:
         raw = await self._unpacked(request, MOST_BYTES)
         job, keep = asked(raw, now, self._forecast_age_s)
         answer = partial(decide.told, policies=self._policies, job=job, now_s=now, keep=keep)
-        return _json(await self._clerk.ask(answer))
+        return answered(await self._clerk.ask(answer))
 
     async def shifted(self, request: web.Request) -> web.Response:
         """``?since=30d``: jobs that asked first since then."""
-        return _json(await self._reader.ask(decide.saved, *asked_window(request)))
+        return answered(await self._reader.ask(decide.saved, *asked_window(request)))
 
 
 def asked(raw: bytes, now: int, forecast_age_s: int = DAY_S) -> tuple[Job, bool]:
     """Read a question, and whether its answer is kept. Raises InvalidInput."""
-    try:
-        said: Any = json.loads(raw)
-    except ValueError as error:
-        raise InvalidInput(f"this is not JSON: {error}", "malformed") from error
-    if not isinstance(said, dict) or not isinstance(said.get("job"), str) or not said["job"]:
-        raise InvalidInput("write an object with job, duration, deadline and site", "malformed")
+    said = read_object(raw, "job, duration, deadline and site")
+    if not isinstance(said.get("job"), str) or not said["job"]:
+        raise InvalidInput("name the job, by the key of its workload", "malformed")
     if unknown := set(said) - {"job", "attributes", "keep", *FIELDS}:
         raise InvalidInput(f"{', '.join(sorted(unknown))} is not known", "malformed")
     attributes, keep = said.get("attributes", {}), said.get("keep", True)
@@ -158,7 +154,3 @@ def _is_text(said: Any) -> bool:
     return isinstance(said, Mapping) and all(
         isinstance(k, str) and isinstance(v, str) for k, v in said.items()
     )
-
-
-def _json(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -29,7 +27,8 @@ from wattshed_collector.store import lifecycle
 from wattshed_collector.store.lifecycle import STATES
 from wattshed_collector.store.read import Reader
 
-Unpacked = Callable[[web.Request, int], Awaitable[bytes]]
+from .documents import Unpacked, answered, read_json
+
 MOST_BYTES = 8 * 1024 * 1024
 MOST_ROWS = 1000
 _TEXTS = (
@@ -39,7 +38,7 @@ _TEXTS = (
 _TIMES = ("commissioned", "first_seen", "warranty_end", "written_off", "last_gap_at")
 _COUNTS = (
     *("purchase_price", "lifetime_years", "embodied_kg", "embodied_low_kg", "embodied_high_kg"),
-    *("xid_errors", "uncorrected_errors", "corrected_errors", "throttled_seconds", "seconds"),
+    *("uncorrected_errors", "corrected_errors", "throttled_seconds", "seconds"),
     *("idle_seconds", "joules"),
 )
 _FIELDS: dict[str, Schema] = {
@@ -53,7 +52,10 @@ _FIELDS: dict[str, Schema] = {
     "embodied_g_per_hour": maybe(number("Grams of CO2 equivalent, while it is written off")),
     "embodied_method": text("", "told", "told_of_model", "table", ""),
     "embodied_reason": text("Why there is none"),
-    "failures": maybe(number("Uncorrected memory errors and errors that the driver reported")),
+    "embodied_inside_kg": maybe(number("Of it, what devices inside have as their own figures")),
+    "xid_errors": maybe(number("Errors that the driver reported, whoever caused them")),
+    "failures": maybe(number("Events that are the device's own, each once")),
+    "program_errors": maybe(number("Errors of those that programs mostly cause")),
     "busy_seconds": maybe(number("Seconds times utilisation")),
     "last_gap": text("Why it was not read when it was not read last"),
 }
@@ -146,21 +148,22 @@ class DevicesApi:
         """``?site=dub&model=H100&state=lost&after=&limit=``, or ``?device=`` for one."""
         if device := request.query.get("device", ""):
             row = await self._reader.ask(lifecycle.one, device)
-            return _json({"devices": [row], "next": None})
+            return answered({"devices": [row], "next": None})
         *asked, most = filters(request.query)
         rows = await self._reader.ask(lifecycle.register, *asked, most)
-        return _json({"devices": rows, "next": rows[-1]["device"] if len(rows) == most else None})
+        following = rows[-1]["device"] if len(rows) == most else None
+        return answered({"devices": rows, "next": following})
 
     async def tell(self, request: web.Request) -> web.Response:
         """One object or a list of them."""
-        said = _document(await self._unpacked(request, MOST_BYTES))
+        said = read_json(await self._unpacked(request, MOST_BYTES))
         told = from_documents(said if isinstance(said, list) else [said])
         kept = await self._clerk.ask(lifecycle.tell, told, time.time())
-        return _json({"accepted": kept})
+        return answered({"accepted": kept})
 
     async def drift(self, _request: web.Request) -> web.Response:
         """All models."""
-        return _json({"rows": await self._reader.ask(lifecycle.drift)})
+        return answered({"rows": await self._reader.ask(lifecycle.drift)})
 
 
 def filters(query: Mapping[str, str]) -> tuple[str, str, str, str, str, int]:
@@ -174,14 +177,3 @@ def filters(query: Mapping[str, str]) -> tuple[str, str, str, str, str, int]:
     if not limit.isdecimal() or not 0 < int(limit) <= MOST_ROWS:
         raise InvalidInput(f"limit={limit!r}: choose a whole number from 1 to {MOST_ROWS}", "limit")
     return site, model, state, kind, after, int(limit)
-
-
-def _document(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise InvalidInput(f"this is not JSON: {error}", "malformed") from error
-
-
-def _json(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

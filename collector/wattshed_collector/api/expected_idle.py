@@ -10,6 +10,8 @@ from wattshed_collector.openapi import Operation, Parameter, listed, number, rec
 from wattshed_collector.store import expected_idle
 from wattshed_collector.store.read import Reader
 
+from .documents import answered
+
 STATES = ("active", "to_come", "ended")
 _ENTRY = record(
     {
@@ -53,4 +55,4 @@ class ExpectedIdleApi:
         if every not in ("0", "1"):
             raise InvalidInput(f"all={every!r}: 0 or 1", "all")
         entries = await self._reader.ask(expected_idle.listed, every == "1")
-        return web.json_response({"entries": entries})
+        return answered({"entries": entries})

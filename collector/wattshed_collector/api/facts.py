@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -23,6 +22,7 @@ from wattshed_collector.openapi import (
 from wattshed_collector.store import factors, quarantine, tree_queries
 from wattshed_collector.store.read import Reader
 
+from .documents import answered
 from .window import LONGEST_S, asked_window
 
 QUARANTINED = {
@@ -124,26 +124,22 @@ class FactsApi:
         """Allocations in doubt that came within ``?since=24h&until=``, newest first."""
         since, until = asked_window(request, self._longest_seconds)
         rows = await self._reader.ask(quarantine.listed, since, until)
-        return _json({"window": {"start": since, "end": until}, "rows": rows})
+        return answered(_plain({"window": {"start": since, "end": until}, "rows": rows}))
 
     async def factors(self, request: web.Request) -> web.Response:
         """Every factor, by kind, site and time."""
-        return _json({"rows": await self._reader.ask(factors.listed)})
+        return answered(_plain({"rows": await self._reader.ask(factors.listed)}))
 
     async def tree(self, request: web.Request) -> web.Response:
         """Where each device hangs, and what was wrong with what was said of it."""
-        return _json({"rows": await self._reader.ask(tree_queries.tree)})
+        return answered(_plain({"rows": await self._reader.ask(tree_queries.tree)}))
 
     async def reconciliation(self, request: web.Request) -> web.Response:
         """What each outer meter measured beside what is inside of it, ``?since=24h&until=``."""
         since, until = asked_window(request, self._longest_seconds)
         hour = since - since % 3600
         rows = await self._reader.ask(tree_queries.reconciliation, hour, until)
-        return _json({"window": {"start": hour, "end": until}, "rows": rows})
-
-
-def _json(document: Any) -> web.Response:
-    return web.Response(text=json.dumps(_plain(document)), content_type="application/json")
+        return answered(_plain({"window": {"start": hour, "end": until}, "rows": rows}))
 
 
 def _plain(value: Any) -> Any:

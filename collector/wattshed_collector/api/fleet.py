@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Any
 
 from aiohttp import web
 
@@ -24,6 +22,7 @@ from wattshed_collector.openapi import (
 from wattshed_collector.store import fleet_queries
 from wattshed_collector.store.read import Reader
 
+from .documents import answered
 from .window import LONGEST_S, asked_window, window
 
 MOST_POINTS = 11_000
@@ -112,23 +111,24 @@ class FleetApi:
             raise InvalidInput(f"by={by!r}: choose one of {', '.join(fleet_queries.BY)}", "by")
         if "since" not in query and not device:
             rows = await self._reader.ask(fleet_queries.power_now, by)
-            return _json({"by": by, "rows": rows})
+            return answered({"by": by, "rows": rows})
         told = query.get("since", "1h"), query.get("until", "")
         since, until = window(*told, time.time(), self._longest_seconds)
         step = _step(query.get("step", "60"), since, until)
         span = {"start": since, "end": until, "step": step}
         if device:
             asked = fleet_queries.device_power, device, since, until, step
-            return _json({"device": device, "window": span, "rows": await self._reader.ask(*asked)})
+            rows = await self._reader.ask(*asked)
+            return answered({"device": device, "window": span, "rows": rows})
         rows = await self._reader.ask(fleet_queries.power, by, since, until, step)
-        return _json({"by": by, "window": span, "rows": rows})
+        return answered({"by": by, "window": span, "rows": rows})
 
     async def least_used(self, request: web.Request) -> web.Response:
         """The ``?limit=50`` devices of lowest mean utilisation in ``&since=24h&until=``."""
         since, until = asked_window(request, self._longest_seconds)
         most = _whole(request.query.get("limit", "50"), "limit", MOST_DEVICES)
         rows = await self._reader.ask(fleet_queries.least_used, since, until, most)
-        return _json({"window": {"start": since, "end": until}, "rows": rows})
+        return answered({"window": {"start": since, "end": until}, "rows": rows})
 
 
 def _step(told: str, since: int, until: int) -> int:
@@ -144,7 +144,3 @@ def _whole(told: str, name: str, most: int) -> int:
     if not told.isdecimal() or not 0 < int(told) <= most:
         raise InvalidInput(f"{name}={told!r}: choose a whole number from 1 to {most}", name)
     return int(told)
-
-
-def _json(document: Any) -> web.Response:
-    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Any
 
 from aiohttp import web
 
 from wattshed_collector import openapi, recompute
-from wattshed_collector.errors import InvalidInput
 from wattshed_collector.ledger_job import LedgerJob
 from wattshed_collector.openapi import (
     ADMIN,
@@ -28,6 +26,8 @@ from wattshed_collector.store.client import Client
 from wattshed_collector.store.policies import Rule
 from wattshed_collector.store.read import Reader
 from wattshed_exporter.model import IdlePolicy
+
+from .documents import answered, read_object
 
 _POLICY = {
     "since": whole("From which hour on, Unix seconds; 0: always"),
@@ -120,14 +120,15 @@ class LedgerApi:
         document["recomputing"] = self._progress and dict(
             zip(("done", "hours"), self._progress, strict=True)
         )
-        return _json(document)
+        return answered(document)
 
     async def recompute(self, request: web.Request) -> web.Response:
         """Recompute ``{"from", "to", "policy", "idle_below", "dry_run"}``; answers when done."""
-        asked = recompute.parse(await _document(request), time.time())
+        said = read_object(await request.read(), ", ".join(sorted(recompute.FIELDS)))
+        asked = recompute.parse(said, time.time())
         try:
             answer = self._job.ask(lambda ledger: recompute.answer(ledger, asked, self._advance))
-            return _json(await asyncio.wrap_future(answer))
+            return answered(await asyncio.wrap_future(answer))
         finally:
             self._progress = None
 
@@ -141,17 +142,3 @@ def state(client: Client) -> dict[str, Any]:
     listed = [{"since": start, **rule.parameters()} for start, rule in known]
     raw_days = ledger_state.raw_days(client)
     return {**ledger_state.read(client), "raw_days": raw_days, "policies": listed}
-
-
-async def _document(request: web.Request) -> dict[str, Any]:
-    try:
-        document = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise InvalidInput("the body is not JSON", "json") from None
-    if not isinstance(document, dict):
-        raise InvalidInput("the body is not a JSON object", "json")
-    return document
-
-
-def _json(document: Any) -> web.Response:
-    return web.json_response(document, dumps=lambda d: json.dumps(d, allow_nan=False))

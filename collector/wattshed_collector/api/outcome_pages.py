@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.instant import LATEST_S
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS, KEY, Asked, Record, per_outcome
 
-from .window import LATEST_S, LONGEST_S, window
+from .window import LONGEST_S, window
 
 STEPS = {"1m": 60, "1h": 3600, "1d": 86_400}
 FORMATS = ("json", "csv")

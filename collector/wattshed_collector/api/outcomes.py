@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from aiohttp import web
@@ -13,6 +12,7 @@ from wattshed_collector.store.outcome_queries import COLUMNS
 from wattshed_collector.store.read import Reader
 
 from . import outcome_pages
+from .documents import answered
 from .window import LONGEST_S
 
 _MEANINGS = {
@@ -105,7 +105,7 @@ class OutcomesApi:
         if question.format == "csv":
             answer = web.Response(text=outcome_pages.as_csv(page), content_type=openapi.CSV)
         else:
-            answer = web.Response(text=json.dumps(page, allow_nan=False), content_type=openapi.JSON)
+            answer = answered(page)
         if page["next"] is not None:
             following = request.rel_url.update_query(after=page["next"])
             answer.headers["Link"] = f'<{following}>; rel="next"'

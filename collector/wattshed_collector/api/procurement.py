@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import web
 
@@ -28,6 +26,8 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.procurement import Question
 from wattshed_collector.store.read import Reader
+
+from .documents import answered
 
 DEFAULT_SINCE = "30d"
 NUMBERS = (
@@ -54,7 +54,8 @@ _CARD = record(
         "utilization_ratio": maybe(number()),
         "watts_while_idle": maybe(number("Measured while charged as idle")),
         "idle_watts_learned": maybe(number("Of the device while nobody works on it")),
-        "failures": maybe(number("Uncorrected memory errors and XID; null: nobody counts them")),
+        "failures": maybe(number("Events that are the devices' own; null: nobody counts them")),
+        "program_errors": maybe(number("Errors that programs mostly cause; not in failures")),
         "failure_hours": number("Device hours of those that count them"),
         "failures_per_1000_hours": maybe(number()),
         "failures_low": maybe(number("Of the exact 95 % interval of a Poisson count")),
@@ -168,12 +169,12 @@ class ProcurementApi:
         """``?since=30d&site=dub``."""
         span = _window(request.query, time.time(), self._longest_seconds)
         site = request.query.get("site", "")
-        return _json(await self._reader.ask(procurement.scorecard, *span, site))
+        return answered(await self._reader.ask(procurement.scorecard, *span, site))
 
     async def replace(self, request: web.Request) -> web.Response:
         """``?model=NVIDIA A100-SXM4-80GB&with=NVIDIA H100 80GB HBM3&purchase_price=25000``."""
         question = asked(request.query, time.time(), self._longest_seconds)
-        return _json(await self._reader.ask(procurement.replace, question))
+        return answered(await self._reader.ask(procurement.replace, question))
 
 
 def asked(query: Mapping[str, str], now: float, longest_seconds: float = LONGEST_S) -> Question:
@@ -202,7 +203,3 @@ def _number(name: str, said: str) -> float:
     if not math.isfinite(value) or value < least or (is_rate and value == least) or value > 1e12:
         raise InvalidInput(f"{name}={said!r} cannot be", name)
     return value
-
-
-def _json(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, allow_nan=False), content_type="application/json")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS
 from wattshed_collector.store.read import Reader
 
+from .documents import answered
 from .window import LONGEST_S, window
 
 FORMATS = ("json", "csv")
@@ -128,8 +128,7 @@ class QualityApi:
         document: dict[str, Any] = {"view": view, "rows": answer.rows}
         if answer.window:
             document["window"] = dict(zip(("start", "end"), answer.window, strict=True))
-        text = json.dumps(document, allow_nan=False)
-        return web.Response(text=text, content_type="application/json")
+        return answered(document)
 
 
 def ask(

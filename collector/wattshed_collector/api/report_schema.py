@@ -31,10 +31,17 @@ _SPLIT: dict[str, Schema] = {
     "cost": maybe(number("null where a price is not known of all")),
     "currency": text(),
 }
+CARBON: dict[str, Schema] = {
+    "carbon_g": maybe(number("Grams of CO2 equivalent; null where it is not known of all")),
+    "carbon_methods": listed(text("factor, hourly or yearly")),
+    "carbon_sources": listed(text()),
+    "carbon_said": maybe(whole("When a source last said what counts here, Unix seconds")),
+    "carbon_reason": text("Why carbon_g is null"),
+}
 ENERGY = record(
-    {**{column: text() for column in _GROUPED}, **_SPLIT},
-    "The columns of the group, and those",
-    optional=_GROUPED,
+    {**{column: text() for column in _GROUPED}, **_SPLIT, **CARBON},
+    "The columns of the group, and those; of carbon where it was asked for",
+    optional=(*_GROUPED, *CARBON),
 )
 _WORKLOAD = record(
     {
@@ -87,6 +94,7 @@ REPORT = record(
         "mean_power_watts": number(),
         "live_power_watts": maybe(number()),
         "classes": record({name: number("Joules") for name in CLASSES}),
+        "carbon": record({**CARBON, "carbon_scope": text()}),
         "times": listed(whole("Unix seconds"), "When each step begins"),
         "power": by_name(listed(number()), "Watts by class, at each of times"),
         "workloads": listed(_WORKLOAD),

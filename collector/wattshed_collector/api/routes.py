@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from typing import Any
@@ -29,13 +28,14 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.present import page
 from wattshed_collector.report import Report
-from wattshed_collector.store import queries
+from wattshed_collector.store import energy_carbon, queries
 from wattshed_collector.store.budget import Budget, always_open
 from wattshed_collector.store.read import Reader
 from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter import __version__
 
+from .documents import TRUTHS, answered, flag_of
 from .report_schema import ENERGY, REPORT
 from .window import LONGEST_S, asked_window
 
@@ -73,8 +73,10 @@ OPERATIONS = (
                 {
                     "by": text("", *queries.GROUPS),
                     "window": openapi.WINDOW,
+                    "carbon_scope": text("With carbon=true"),
                     "rows": openapi.listed(ENERGY),
-                }
+                },
+                optional=("carbon_scope",),
             )
         },
         (
@@ -82,6 +84,7 @@ OPERATIONS = (
                                                  "default": "workload"}),
             SINCE,
             UNTIL,
+            Parameter("carbon", "Also what it emitted", text("", *TRUTHS)),
         ),
         refusals=(400,),
     ),
@@ -145,16 +148,24 @@ class Api:
 
     async def report(self, request: web.Request) -> web.Response:
         """The whole report as JSON: ``?since=24h&until=``."""
-        return _json(await self._report(request))
+        return answered(await self._report(request))
 
     async def energy(self, request: web.Request) -> web.Response:
-        """Joules grouped ``?by=workload|team|node|device|class|...&since=24h&until=``."""
+        """Joules grouped ``?by=workload|team|node|device|class|...&since=24h&until=``.
+
+        ``&carbon=true`` adds what they emitted, which costs a question more.
+        """
         by = request.query.get("by", "workload")
         if by not in queries.GROUPS:
             raise InvalidInput(f"by={by!r}: choose one of {', '.join(queries.GROUPS)}", "by")
         since, until = self._window(request)
         records = await self._reader.ask(queries.energy, by, since, until)
-        return _json({"by": by, "window": {"start": since, "end": until}, "rows": records})
+        document = {"by": by, "window": {"start": since, "end": until}}
+        if flag_of(request.query, "carbon"):
+            asked = energy_carbon.with_carbon, by, since, until, records
+            records = await self._reader.ask(*asked)
+            document["carbon_scope"] = energy_carbon.SCOPE
+        return answered({**document, "rows": records})
 
     async def details(self, request: web.Request) -> web.Response:
         """What ``?device=`` said beside its ticks in the last quarter of an hour."""
@@ -162,12 +173,12 @@ class Api:
         if not device:
             raise InvalidInput("device= is missing: name one, such as GPU-...", "device")
         rows = await self._reader.ask(queries.details, device)
-        return _json({"device": device, "rows": rows})
+        return answered({"device": device, "rows": rows})
 
     async def status(self, request: web.Request) -> web.Response:
         """What the collector does right now, without a query: it may be asked every second."""
         pulse, newest = self._writer.pulse, self._writer.pulse.newest_ms()
-        return _json(
+        return answered(
             {
                 "version": __version__,
                 "devices": pulse.devices(),
@@ -186,12 +197,12 @@ class Api:
     async def readyz(self, request: web.Request) -> web.Response:
         """200 while the store answers and input is taken."""
         if (refusal := self._closed()) is not None:
-            return _json({"error": str(refusal), "reason": refusal.reason}, status=503)
+            return answered({"error": str(refusal), "reason": refusal.reason}, status=503)
         async with self._probing:
             if time.monotonic() >= self._ready_until:
                 await self._reader.ask(queries.newest)
                 self._ready_until = time.monotonic() + READY_SECONDS
-        return _json({"status": "ready"})
+        return answered({"status": "ready"})
 
     async def _report(self, request: web.Request) -> Report:
         key = request.query.get("since", "24h"), request.query.get("until", "")
@@ -209,7 +220,7 @@ class Api:
 
 async def healthz(request: web.Request) -> web.Response:
     """200 while the process serves; says nothing of the store."""
-    return _json({"status": "ok"})
+    return answered({"status": "ok"})
 
 
 async def plotly(request: web.Request) -> web.StreamResponse:
@@ -225,15 +236,9 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
         response: web.StreamResponse = await handler(request)
         return response
     except InvalidInput as error:
-        return _json({"error": str(error)}, status=400)
+        return answered({"error": str(error)}, status=400)
     except StoreError as error:
-        answer = _json({"error": str(error)}, status=503)
+        answer = answered({"error": str(error)}, status=503)
         if isinstance(error, Retryable):
             answer.headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
         return answer
-
-
-def _json(document: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        text=json.dumps(document, allow_nan=False), status=status, content_type="application/json"
-    )

@@ -22,6 +22,7 @@ from wattshed_collector.openapi import (
 from wattshed_collector.store import metric_queries
 from wattshed_collector.store.read import Reader
 
+from .documents import answered
 from .window import LONGEST_S, window
 
 OPERATIONS = (
@@ -88,14 +89,14 @@ class SamplesApi:
         """Each metric with samples in ``?since=24h&until=``, its kind, unit and series."""
         since, until = self._window(request, "24h")
         rows = await self._reader.ask(metric_queries.names, since, until)
-        return web.json_response({"window": {"start": since, "end": until}, "rows": rows})
+        return answered({"window": {"start": since, "end": until}, "rows": rows})
 
     async def samples(self, request: web.Request) -> web.Response:
         """The samples of a metric in ``?since=1h&until=``, the newest first, at most 10,000."""
         metric = request.match_info["metric"]
         since, until = self._window(request, "1h")
         rows = await self._reader.ask(metric_queries.samples, metric, since, until)
-        return web.json_response(
+        return answered(
             {
                 "metric": metric,
                 "window": {"start": since, "end": until},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -23,6 +22,8 @@ from wattshed_collector.openapi import (
     whole,
 )
 from wattshed_collector.store.read import Reader
+
+from .documents import answered
 
 DEFAULT_SINCE = "7d"
 _GRAMS = maybe(number("null: a part is missing, reasons say which"))
@@ -101,9 +102,7 @@ class SciApi:
         now = int(time.time())
         question = asked(request.query, now, self._longest_seconds)
         document = await self._reader.ask(sci.answer, *question, now)
-        return web.Response(
-            text=json.dumps(document, allow_nan=False), content_type="application/json"
-        )
+        return answered(document)
 
 
 def asked(

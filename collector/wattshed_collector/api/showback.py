@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -24,6 +23,8 @@ from wattshed_collector.openapi import (
 from wattshed_collector.period import Period
 from wattshed_collector.store.read import Reader
 
+from .documents import answered
+
 _SHORT = {
     "joules": number("Of devices"),
     "device_seconds": number(),
@@ -43,6 +44,7 @@ _FULL = record(
         "carbon_g_by_method": by_name(number(), "factor, hourly or yearly"),
         "carbon_estimated_ratio": maybe(number("Of the grams, by what their source says")),
         "carbon_sources": listed(text()),
+        "carbon_said": maybe(whole("When a source last said what counts here, Unix seconds")),
         "unknown_joules": _UNKNOWN,
     }
 )
@@ -127,6 +129,8 @@ _DAY = record(
         "joules": number(),
         "device_seconds": number(),
         **{name: maybe(number()) for name in (*_AMOUNTS, *_GRAMS)},
+        "carbon_sources": listed(text()),
+        "carbon_said": maybe(whole("Unix seconds")),
         **{
             f"{name}_unknown_joules": number()
             for name in ("facility", "cost", "carbon", "market", "marginal")
@@ -162,6 +166,7 @@ OPERATIONS = (
                         }
                     ),
                     "team": maybe(text("What was asked for")),
+                    "carbon_scope": text("Of carbon_g everywhere in it"),
                     "fleet": _FULL,
                     "fleet_before": maybe(_FULL),
                     "teams": listed(_TEAM, "The one that was asked for, or all"),
@@ -193,9 +198,7 @@ class ShowbackApi:
         now = int(time.time())
         span, team = asked(request.query, now)
         document = await self._reader.ask(showback.build, span, team, now)
-        return web.Response(
-            text=json.dumps(document, allow_nan=False), content_type="application/json"
-        )
+        return answered(document)
 
 
 def asked(query: Mapping[str, str], now: int) -> tuple[Period, str | None]:

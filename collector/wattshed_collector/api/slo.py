@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
 from wattshed_collector import openapi, slo_report
@@ -21,6 +19,8 @@ from wattshed_collector.openapi import (
     whole,
 )
 from wattshed_collector.store.read import Reader
+
+from .documents import answered
 
 FORMATS = ("json", "csv")
 _BUDGET = record(
@@ -114,6 +114,4 @@ class SloApi:
             text = await self._reader.ask(slo_report.table, name)
             return web.Response(text=text, content_type="text/csv")
         document = await self._reader.ask(slo_report.build, name)
-        return web.Response(
-            text=json.dumps(document, allow_nan=False), content_type="application/json"
-        )
+        return answered(document)

@@ -21,6 +21,8 @@ from wattshed_collector.openapi import (
     whole,
 )
 
+from .documents import answered
+
 HEALTH = ("up", "down", "unknown")
 
 
@@ -79,4 +81,4 @@ class TargetsApi:
             for record in said["targets"]
             if job in ("", record["job"]) and health in ("", record["health"])
         ]
-        return web.json_response(said)
+        return answered(said)

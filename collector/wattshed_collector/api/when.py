@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -25,6 +24,8 @@ from wattshed_collector.openapi import (
 )
 from wattshed_collector.store.read import Reader
 from wattshed_collector.when import LONGEST_RUN_S, LONGEST_WAIT_S, SIGNALS, Question
+
+from .documents import answered
 
 _PIECE = record({"start": whole("Unix seconds"), "end": whole()})
 _PLAN = record(
@@ -109,10 +110,7 @@ class WhenApi:
         """The cheapest window; ``?duration=4h&deadline=12h&site=dub&signal=price``."""
         now = int(time.time())
         question = asked(request.query, now, self._forecast_age_s)
-        document = await self._reader.ask(when.answer, question, now)
-        return web.Response(
-            text=json.dumps(document, allow_nan=False), content_type="application/json"
-        )
+        return answered(await self._reader.ask(when.answer, question, now))
 
 
 def asked(query: Mapping[str, str], now: int, forecast_age_s: int = DAY_S) -> Question:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.instant import LATEST_S, of_text
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 GRAFANA_UNITS_S = UNITS_S | {"M": 30 * 86400, "y": 365 * 86400}
 LONGEST_S = 10 * 366 * 86400
-LATEST_S = 4_291_747_199
-"""The end of 2105: what the store's times can hold."""
 
 
 def window(
@@ -97,9 +95,8 @@ def _grafana_ms(text: str, now: float) -> int:
 
 def _instant(text: str, advice: str) -> int:
     try:
-        instant = datetime.fromisoformat(text)
+        return int(of_text(text))
     except ValueError:
         raise InvalidInput(
             f"{text!r} is not a time: {advice} such as 2026-01-31T08:00Z", "window"
         ) from None
-    return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())

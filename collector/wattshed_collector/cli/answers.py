@@ -27,7 +27,7 @@ from wattshed_collector.api.window import window
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.ledger import Ledger, NotLeader, Policy
 from wattshed_collector.report import Report
-from wattshed_collector.store import lease, ledger_state, queries
+from wattshed_collector.store import energy_carbon, lease, ledger_state, queries
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import Layout, await_migrated, migrate
 from wattshed_collector.store.queries import Record
@@ -48,7 +48,7 @@ class Answers(Protocol):
 
     def report(self, since: str, until: str) -> Report: ...
 
-    def energy(self, by: str, since: str, until: str) -> list[Record]: ...
+    def energy(self, by: str, since: str, until: str, *, carbon: bool = False) -> list[Record]: ...
 
     def per_outcome(self, query: Mapping[str, str]) -> Page: ...
 
@@ -66,8 +66,9 @@ class Remote:
     def report(self, since: str, until: str) -> Report:
         return cast(Report, self.get("/v1/report", since=since, until=until))
 
-    def energy(self, by: str, since: str, until: str) -> list[Record]:
-        answer = self.get("/v1/energy", by=by, since=since, until=until)
+    def energy(self, by: str, since: str, until: str, *, carbon: bool = False) -> list[Record]:
+        more = {"carbon": "true"} if carbon else {}
+        answer = self.get("/v1/energy", by=by, since=since, until=until, **more)
         return cast(list[Record], answer["rows"])
 
     def per_outcome(self, query: Mapping[str, str]) -> Page:
@@ -159,8 +160,12 @@ class Local:
     def report(self, since: str, until: str) -> Report:
         return report.build(self._client, *window(since, until, time.time()))
 
-    def energy(self, by: str, since: str, until: str) -> list[Record]:
-        return queries.energy(self._client, by, *window(since, until, time.time()))
+    def energy(self, by: str, since: str, until: str, *, carbon: bool = False) -> list[Record]:
+        span = window(since, until, time.time())
+        found = queries.energy(self._client, by, *span)
+        if not carbon:
+            return found
+        return energy_carbon.with_carbon(self._client, by, *span, found)
 
     def per_outcome(self, query: Mapping[str, str]) -> Page:
         question = outcome_pages.parse(list(query.items()), time.time())

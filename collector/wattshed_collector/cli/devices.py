@@ -41,7 +41,8 @@ SHOWN = (
     *("device", "kind", "node", "site", "model", "vendor", "serial", "driver", "firmware", "state"),
     *("age_years", "age_since", "lifetime_years", "embodied_kg", "embodied_low_kg"),
     *("embodied_high_kg", "embodied_method", "embodied_source", "embodied_reason"),
-    *("purchase_price", "currency", "xid_errors", "uncorrected_errors", "corrected_errors"),
+    *("embodied_inside_kg", "purchase_price", "currency", "failures", "program_errors"),
+    *("xid_errors", "uncorrected_errors", "corrected_errors"),
     *("throttled_seconds", "busy_seconds", "idle_seconds", "last_gap"),
 )
 DATES = ("commissioned", "first_seen", "last_seen", "warranty_end", "written_off")

@@ -125,6 +125,8 @@ def _print_card(card: dict[str, Any]) -> None:
         print(f"  failures     {card['failures']:.0f}, in 1000 hours "
               f"{card['failures_per_1000_hours']:.3g} ({card['failures_low']:.3g} to "
               f"{card['failures_high']:.3g})")  # fmt: skip
+    if card["program_errors"]:
+        print(f"  programs     {card['program_errors']:.0f} errors that are mostly theirs")
     if throttled is not None:
         print(f"  held down    {throttled:.1%} of the time")
     for row in card["outcomes"]:

@@ -46,6 +46,9 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         help="what to group by (default: %(default)s): %(choices)s",
         metavar="WHAT",
     )
+    energy.add_argument(
+        "--carbon", action="store_true", help="also what they emitted (location-based), and by whom"
+    )
     energy.add_argument("--json", action="store_true", help="print the rows as JSON")
     energy.set_defaults(run=run_energy)
 
@@ -75,7 +78,8 @@ def run_report(arguments: argparse.Namespace) -> None:
 def run_energy(arguments: argparse.Namespace) -> None:
     """Print joules per group."""
     with answers.opened(arguments) as ask:
-        records = ask.energy(arguments.by, arguments.since, arguments.until)
+        asked = arguments.by, arguments.since, arguments.until
+        records = ask.energy(*asked, carbon=arguments.carbon)
     if arguments.json:
         print(json.dumps(records, indent=2, allow_nan=False))
         return

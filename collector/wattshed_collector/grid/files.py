@@ -14,11 +14,11 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.instant import LATEST_S, unix_seconds
 
 from .series import Step, tidy, usual_length
 
@@ -26,7 +26,7 @@ FIELDS = frozenset({"start", "end", "value", "zone", "kind", "unit", "is_estimat
 KINDS = ("carbon", "carbon_marginal", "carbon_market", "price")
 DEFAULT_LENGTH_S = 3600
 PROBLEMS_TOLD = 20
-_LAST = 4_291_747_200
+_LAST = LATEST_S + 1
 """2106-01-01, in Unix seconds: no value is of later."""
 
 
@@ -153,13 +153,10 @@ def _instant(said: Any) -> int:
     if isinstance(said, bool) or said in (None, ""):
         raise ValueError("start is missing")
     try:
-        found = float(said)
-    except ValueError:
-        instant = datetime.fromisoformat(str(said))
-        found = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-    if not 0 <= found < _LAST:
-        raise ValueError(f"{said!r} is not a time between 1970 and 2105")
-    return int(found)
+        number = float(said)  # a cell of a table is a text, also of a number
+    except (ValueError, TypeError):
+        return int(unix_seconds(said))
+    return int(unix_seconds(number))
 
 
 def _unit(said: Any, kind: str) -> str:

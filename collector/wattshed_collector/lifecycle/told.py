@@ -11,10 +11,10 @@ import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.instant import unix_seconds
 
 WHEN = ("commissioned", "warranty_end")
 NUMBERS = (
@@ -24,7 +24,6 @@ NUMBERS = (
 TEXTS = ("currency", "embodied_source")
 WHO = ("device", "model")
 FIELDS = (*WHEN, *NUMBERS, *TEXTS)
-LATEST_S = 4_291_747_199
 LONGEST_YEARS = 100.0
 
 Value = float | int | str | None
@@ -124,15 +123,10 @@ def _quantity(name: str, said: Any) -> float:
 
 
 def _instant(name: str, said: Any) -> int:
-    if isinstance(said, str):
-        try:
-            at = datetime.fromisoformat(said)
-        except ValueError:
-            raise InvalidInput(f"{name}: {said!r} is no date such as 2024-03-01", name) from None
-        said = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said <= LATEST_S:
-        raise InvalidInput(f"{name} is no date between 1970 and 2105", name)
-    return int(said)
+    try:
+        return int(unix_seconds(said))
+    except ValueError as error:
+        raise InvalidInput(f"{name}: {error}", name) from None
 
 
 def _number(name: str, cell: str) -> Any:

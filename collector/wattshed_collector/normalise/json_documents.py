@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.expected_idle import LONGEST_S, Expected
 from wattshed_collector.factor import Factor
+from wattshed_collector.instant import unix_seconds
 from wattshed_collector.quality import BETTER, KINDS, Score
 from wattshed_exporter.model import Allocation, Batch, Doubtful, Workload
 from wattshed_exporter.outcome_document import Unreadable, items
@@ -26,8 +26,6 @@ from wattshed_exporter.semconv import WORKLOAD_ATTRIBUTES
 from .allocations import doubt
 
 METHOD = "api"
-LATEST_S = 4_291_747_199
-"""The end of 2105: what the store's hours can hold."""
 PROBLEMS_TOLD = 100
 ALLOCATION_FIELDS = frozenset(
     {"device", "workload", "start", "end", "share", "activity", "method", "revision"}
@@ -116,10 +114,10 @@ class Record:
     def seconds(self, name: str) -> float:
         said = self._said.get(name)
         try:
-            at = _unix_seconds(said)
-        except (ValueError, TypeError, OverflowError):
-            at = math.nan
-        if not 0 < at <= LATEST_S:
+            at = unix_seconds(said)
+        except ValueError:
+            at = 0.0
+        if not at > 0:
             hint = "must be a time such as 2026-01-31T08:00:00Z, or Unix seconds, before 2106"
             self.fail(name, hint if name in self._said else "is missing")
             return 0.0
@@ -281,12 +279,3 @@ def _workload(where: str, said: Any, record: Record, problems: list[str]) -> Wor
     key = described.text("key")
     texts = {name: described.text(name, "") for name in WORKLOAD_FIELDS & set(said)}
     return Workload(**{"key": key, "name": key, **texts})
-
-
-def _unix_seconds(said: Any) -> float:
-    if isinstance(said, str):
-        instant = datetime.fromisoformat(said)
-        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
-    if isinstance(said, bool):
-        raise TypeError(said)
-    return float(said)

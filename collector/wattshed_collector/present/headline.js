@@ -107,12 +107,21 @@ const headline = (() => {
                 report.workloads.length ? `${counted} with counted outcomes` : "none is known yet");
   }
 
+  // What the energy emitted, by whom that is known and since when, or why it is not.
+  function carbon({ carbon: told }) {
+    if (told.carbon_g === null) return `carbon not known: ${told.carbon_reason}`;
+    const said = told.carbon_said === null ? ""
+      : `, said ${new Date(told.carbon_said * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+    return `${units.grams(told.carbon_g)} CO2e ${told.carbon_scope} ` +
+      `(${told.carbon_methods.join(", ")}: ${told.carbon_sources.join(", ")}${said})`;
+  }
+
   function tiles(report, live) {
     const place = report.nodes.length === 1 ? "1 node" : `${report.nodes.length} nodes`;
     const meters = report.devices.length === 1 ? "1 device" : `${report.devices.length} devices`;
     byId("tiles").replaceChildren(
       tile("Energy", units.joules(report.total_joules), units.watt_hours(report.total_joules),
-           `${meters} on ${place}`),
+           `${meters} on ${place}`, carbon(report)),
       tile(live ? "Power now" : "Latest power", units.watts(report.live_power_watts), mean(report)),
       burned(report),
       workloads(report),

@@ -215,7 +215,8 @@
     const said = totals.carbon_sources.join("; ");
     const location = amount("Location-based", units.grams(totals.carbon_g), covers("carbon"),
       units.known(estimated) ? `${units.percent(estimated)} of it by values that their source calls estimated`
-        : "", said ? `by ${said}` : "");
+        : "", said ? `by ${said}` : "",
+      totals.carbon_said === null ? "" : `said last at ${stamp(totals.carbon_said)}`);
     if (totals.carbon_g > 0) location.append(methods());
     byId("emitted").replaceChildren(
       location,

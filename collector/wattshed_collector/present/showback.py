@@ -21,7 +21,8 @@ COLUMNS = (
     *("day", "team", "class", "joules", "device_seconds", "facility_joules"),
     *("facility_unknown_joules", "cost", "currency", "cost_unknown_joules", "carbon_g"),
     *("carbon_unknown_joules", "factor_g", "hourly_g", "yearly_g", "market_g"),
-    *("market_unknown_joules", "marginal_g", "marginal_unknown_joules"),
+    *("market_unknown_joules", "marginal_g", "marginal_unknown_joules", "carbon_scope"),
+    *("carbon_sources", "carbon_said"),
 )
 _LABELS = {words.key: words.label for words in CLASSES}
 
@@ -33,8 +34,16 @@ def as_csv(document: Record) -> str:
     writer.writerow(COLUMNS)
     for row in document["days"]:
         day = datetime.fromtimestamp(row["day"], UTC)
-        writer.writerow([f"{day:%Y-%m-%d}", *(row[name] for name in COLUMNS[1:])])
+        said = "" if row["carbon_said"] is None else _at(row["carbon_said"])
+        told = {"carbon_scope": document["carbon_scope"], "carbon_said": said}
+        told["carbon_sources"] = "; ".join(row["carbon_sources"])
+        cells = {**row, "day": f"{day:%Y-%m-%d}", **told}
+        writer.writerow([cells[name] for name in COLUMNS])
     return text.getvalue()
+
+
+def _at(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def print_showback(document: Record, console: Console) -> None:
@@ -68,8 +77,19 @@ def _amounts(name: str, totals: Record, before: Record | None) -> Text:
         f", carbon {units.grams(totals['carbon_g'])} (location-based)",
         f"\nmarket-based {units.grams(totals['carbon_market_g'])}",
         f", marginal {units.grams(totals['carbon_marginal_g'])}",
+        _known_by(totals),
         *((f"\n{line}", "yellow") for line in unknown(totals)),
     )
+
+
+def _known_by(totals: Record) -> str:
+    """Return by which methods and whom the grams are known, and when that was said last."""
+    if totals["carbon_g"] is None:
+        return ""
+    methods = ", ".join(totals["carbon_g_by_method"])
+    sources = "; ".join(map(clean, totals["carbon_sources"]))
+    said = "" if totals["carbon_said"] is None else f", said {_at(totals['carbon_said'])}"
+    return f"\ncarbon by {methods}: {sources}{said}"
 
 
 def unknown(totals: Record) -> Iterator[str]:

@@ -72,8 +72,9 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
     groups = GROUPS[by]
     is_priced = any(r.get("cost") is not None or r.get("facility_joules") for r in records)
     money = ("With PUE", "Cost") if is_priced else ()
-    shown = {} if by == "class" or money else _SHORT
-    extra = ("",) if len(groups) == 1 and not money else ()
+    emitted = ("Carbon", "By") if "carbon_g" in records[0] else ()
+    shown = {} if by == "class" or money or emitted else _SHORT
+    extra = ("",) if len(groups) == 1 and not (money or emitted) else ()
     columns = [_TITLES.get(column, column.replace("_", " ").capitalize()) for column in groups]
     total = sum(float(record["joules"]) for record in records)
     rows = [
@@ -84,11 +85,12 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
             Text(units.percent(_part(record["joules"], total))),
             *_parts(record, shown),
             *(_money(record) if money else ()),
+            *(_emitted(record) if emitted else ()),
         )
         for record in records
     ]
     names = len(groups)
-    titles = [*columns, "Energy", *extra, "Share", *shown.values(), *money]
+    titles = [*columns, "Energy", *extra, "Share", *shown.values(), *money, *emitted]
     built = table(width, titles, names, rows)
     console.print(built, crop=False)
 
@@ -96,6 +98,12 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
 def _money(record: Record) -> Iterator[Text]:
     yield Text(units.joules(record["facility_joules"]))
     yield Text(units.money(record["cost"], clean(record["currency"])))
+
+
+def _emitted(record: Record) -> Iterator[Text]:
+    yield Text(units.grams(record["carbon_g"]))
+    yield Text(clean(", ".join(record["carbon_methods"]) if record["carbon_g"] is not None
+                     else record["carbon_reason"]))  # fmt: skip
 
 
 def _headline(report: Report) -> Group:
@@ -111,9 +119,21 @@ def _headline(report: Report) -> Group:
         f", now {units.watts(report['live_power_watts'])}",
         f", {len(report['workloads'])} workloads\n",
         (f"{units.percent(_part(idle, total))} burned for nothing", "bold"),
-        f": {units.joules(idle, kwh=True)} idle",
+        f": {units.joules(idle, kwh=True)} idle\n",
+        _carbon(report["carbon"]),
     )
     return Group(Text(when, style="dim"), line, *_warnings(report))
+
+
+def _carbon(told: Record) -> str:
+    """Return a sentence on grams, who says so and when, or why they are not known."""
+    if told["carbon_g"] is None:
+        return f"carbon not known: {told['carbon_reason']}"
+    methods, sources = (", ".join(map(clean, told[f"carbon_{n}"])) for n in ("methods", "sources"))
+    at = told["carbon_said"]
+    said = "" if at is None else f", said {datetime.fromtimestamp(at).astimezone():%d %b %H:%M %Z}"
+    grams = units.grams(told["carbon_g"])
+    return f"carbon {grams} {told['carbon_scope']} ({methods}: {sources}{said})"
 
 
 def _warnings(report: Report) -> Iterator[Text]:

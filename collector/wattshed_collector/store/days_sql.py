@@ -6,6 +6,8 @@ A day is written whole, with one version, out of what its hours say then. Parame
 
 from __future__ import annotations
 
+from wattshed_collector.lifecycle import xid
+
 DUE = """
 SELECT toUnixTimestamp(day), max(said) AS newest
 FROM (
@@ -65,16 +67,68 @@ _GAINED = f"""
 """
 """How much counters grew, of each start of theirs; without a start only what followed the first."""
 
+_PROGRAM, _NOTICE = (
+    ", ".join(f"'{number}'" for number in xid.of_class(name)) for name in (xid.PROGRAM, xid.NOTICE)
+)
+_SIGHT = f"hour >= {_LO} - INTERVAL 1 DAY AND hour < {_HI}"
+_GRAVE = f"""
+    (metric = {_XID} OR (metric = {_ECC} AND JSONExtractString(labels, 'severity') = 'uncorrected'))
+"""
+_ERRORS = f"""
+    SELECT device_id, metric, hour, JSONExtractString(labels, 'xid') AS number,
+           sum(greatest(0, multiIf(
+               before >= 0, top - before,
+               start_ms >= ({{lo:Int64}} - 86400) * 1000 OR (metric = {_XID} AND hour > since), top,
+               top - earliest))) AS errors
+    FROM (
+        SELECT *, lagInFrame(top, 1, -1.) OVER (
+                   PARTITION BY device_id, metric, labels, start_ms ORDER BY hour
+                   ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS before
+        FROM (
+            SELECT device_id, metric, labels, start_ms, hour, max(highest) AS top,
+                   -(min(first).2) AS earliest
+            FROM activity_hour
+            WHERE {_SIGHT} AND {_GRAVE} AND device_id IN (
+                SELECT device_id FROM activity_hour WHERE {_SIGHT} AND {_GRAVE} AND highest > 0)
+            GROUP BY device_id, metric, labels, start_ms, hour
+        )
+    ) AS s
+    INNER JOIN (SELECT device_id, min(hour) AS since FROM activity_hour WHERE {_SIGHT}
+                GROUP BY device_id) AS seen ON seen.device_id = s.device_id
+    GROUP BY device_id, metric, hour, number
+"""
+"""By how much errors grew in each hour. A number of the driver's list has no series before it is
+first announced: where its device was heard of before that, all of it is new."""
+
+_EVENTS = f"""
+    SELECT device_id, sumIf(xids, hour >= {_LO}) AS xids, sumIf(program, hour >= {_LO}) AS program,
+           sumIf(if(own > 0, own, memory > 0 AND around = 0), hour >= {_LO}) AS failures
+    FROM (
+        SELECT device_id, hour, sumIf(errors, metric = {_XID}) AS xids,
+               sumIf(errors, metric = {_XID} AND number IN ({_PROGRAM})) AS program,
+               maxIf(errors, metric = {_XID} AND number NOT IN ({_PROGRAM}, {_NOTICE})) AS own,
+               sumIf(errors, metric = {_ECC}) AS memory,
+               max(own) OVER (PARTITION BY device_id ORDER BY toUnixTimestamp(hour)
+                              RANGE BETWEEN 3600 PRECEDING AND 3600 FOLLOWING) AS around
+        FROM ({_ERRORS}) GROUP BY device_id, hour
+    )
+    GROUP BY device_id
+"""
+"""Failures of a device: one event is told by several numbers and by the counter of memory errors,
+so that in an hour the device's most frequent number counts, and memory errors alone are one, unless
+the driver told of the device within an hour of them."""
+
 DEVICE_DAY = f"""
 INSERT INTO device_1d (t, device_id, joules, idle_joules, idle_seconds, seconds, facility_joules,
                        cost, currency, busy_seconds, used_seconds, celsius_seconds, warm_seconds,
                        most_celsius, idle_watts, throttled_seconds, corrected_errors,
-                       uncorrected_errors, xid_errors, version)
+                       uncorrected_errors, xid_errors, failures, program_errors, version)
 SELECT {_LO}, d.device_id, d.joules, d.idle_joules, d.idle_seconds, d.seconds, d.facility_joules,
        d.cost, d.currency, nullIf(r.known_s, 0) * 0 + r.busy, nullIf(r.known_s, 0),
        nullIf(r.warm_s, 0) * 0 + r.celsius_s, nullIf(r.warm_s, 0),
-       if(r.warm_s > 0, r.hottest, NULL), i.watts, e.throttled, e.corrected, e.uncorrected, e.xids,
-       {{version:UInt64}}
+       if(r.warm_s > 0, r.hottest, NULL), i.watts, e.throttled, e.corrected, e.uncorrected,
+       e.said * 0 + f.xids AS xids, e.counted * 0 + f.failures AS failures,
+       e.counted * 0 + f.program AS program, {{version:UInt64}}
 FROM (SELECT * FROM ({_CHARGED})
       UNION ALL SELECT 0, 0, 0, 0, 0, NULL, [], NULL, '') AS d
 LEFT JOIN ({_READ}) AS r ON r.device_id = d.device_id
@@ -86,9 +140,11 @@ LEFT JOIN (
     SELECT device_id, maxOrNullIf(gained, metric = {_THROTTLED}) AS throttled,
            sumOrNullIf(gained, metric = {_ECC} AND severity = 'corrected') AS corrected,
            sumOrNullIf(gained, metric = {_ECC} AND severity = 'uncorrected') AS uncorrected,
-           sumOrNullIf(gained, metric = {_XID}) AS xids
+           nullIf(countIf(metric = {_XID}), 0) AS said,
+           nullIf(countIf(metric = {_XID} OR severity = 'uncorrected'), 0) AS counted
     FROM ({_GAINED}) GROUP BY device_id
 ) AS e ON e.device_id = d.device_id
+LEFT JOIN ({_EVENTS}) AS f ON f.device_id = d.device_id
 """
 """Reasons of throttling overlap: what counts is the one that lasted longest."""
 

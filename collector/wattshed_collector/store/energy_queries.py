@@ -33,7 +33,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "model": ("ai_model", "precision"),
 }
 """What ``energy`` can be grouped by, and the columns that each group shows."""
-_OF_DEVICES = frozenset({"node", "device", "kind", "site"})
+OF_DEVICES = frozenset({"node", "device", "kind", "site"})
+"""Groups that are devices' own, and not of whom they were charged to."""
 
 MINUTES_UP_TO_S = 49 * 3600
 """Longest window of which the edges are answered from minutes; a longer one is of whole hours."""
@@ -42,13 +43,14 @@ HOUR_S, DAY_S = 3600, 86400
 SMALL = 400_000
 """Fewer rows by the hour and workload than this are summed by one thread."""
 
-_NAMES = {
+NAMES = {
     "workload": "name AS workload",
     "workload_kind": "kind AS workload_kind",
     "workload_key": "key AS workload_key",
     "ai_model": "model AS ai_model",
     "device": "key AS device",
 }
+"""What columns of groups are called in the tables of devices and workloads."""
 _CLASSES = ("active", "idle_held", "idle_unallocated", "overhead", "unattributed")
 _PARTS = "sum(e.joules) AS j, sum(e.seconds) AS s, " + ", ".join(
     f"sumIf(e.joules, class = '{name}') AS {name}" for name in ("active", "idle_held")
@@ -288,7 +290,7 @@ def _query(span: Span, told: Told, by: str) -> str:
         own = ", ".join(dict.fromkeys([key, "class"]))
         rows = f"SELECT {own}, {parts} FROM ({rows}) AS e GROUP BY {own}"
     columns = ", ".join(GROUPS[by])
-    names = "".join(f", {_NAMES.get(column, column)}" for column in GROUPS[by])
+    names = "".join(f", {NAMES.get(column, column)}" for column in GROUPS[by])
     join = (
         f"ANY LEFT JOIN (SELECT {table}_id AS id{names} FROM {table} FINAL) AS named "
         f"ON named.id = e.{key}"
@@ -303,11 +305,11 @@ def _key(by: str, span: Span, money: str) -> tuple[str, str]:
     """Return what rows are summed by, and the table that names it, "" where it is its own name."""
     if by == "class" or (by == "site" and not (span.minutes and money)):
         return by, ""
-    return ("device_id", "device") if by in _OF_DEVICES else ("workload_id", "workload")
+    return ("device_id", "device") if by in OF_DEVICES else ("workload_id", "workload")
 
 
 def _named(sums: str, table: str, columns: tuple[str, ...]) -> str:
-    names = "".join(f", {_NAMES.get(column, column)}" for column in columns)
+    names = "".join(f", {NAMES.get(column, column)}" for column in columns)
     return (
         f"SELECT * FROM ({sums}) AS sums LEFT JOIN "
         f"(SELECT {table}_id AS id{names} FROM {table} FINAL) AS named USING (id)"
@@ -333,12 +335,12 @@ def _edges(span: Span, told: Told, key: str, money: str) -> Iterator[str]:
         hours = range(since // HOUR_S * HOUR_S, until, HOUR_S)
         if not money and key != "device_id":
             for query in told.rows("workload_1m", "toStartOfHour(t)", hours, _what(key, "")):
-                yield f"{query} AND {_within(since, until)}"
+                yield f"{query} AND {within(since, until)}"
             continue
-        join = _rates(since, until) if money else ""
+        join = rates(since, until) if money else ""
         what = _what(key, _RATED if money else "")
         for query in told.rows("charge_1m", "toStartOfHour(t)", hours, what, join):
-            yield f"{query} AND {_within(since, until)} AND {COUNTED}"
+            yield f"{query} AND {within(since, until)} AND {COUNTED}"
 
 
 COUNTED = "m.device_id IN (SELECT device_id FROM device FINAL WHERE overlap != 'inner')"
@@ -348,14 +350,14 @@ if(isNull(cost), '', rate.currency) AS currency
 """
 
 
-def _rates(since: int, until: int) -> str:
+def rates(since: int, until: int) -> str:
     """A site's PUE and price are of whole hours: what they were, as the hour was charged."""
     return f"""
         LEFT JOIN (
             SELECT t AS hour, device_id AS of, any(h.facility_joules / h.joules) AS pue,
                    any(h.cost / h.joules) AS per_joule, max(currency) AS currency
             FROM v_charge_1h AS h
-            WHERE {_within(since // HOUR_S * HOUR_S, until)} AND h.joules != 0 GROUP BY hour, of
+            WHERE {within(since // HOUR_S * HOUR_S, until)} AND h.joules != 0 GROUP BY hour, of
         ) AS rate ON rate.hour = toStartOfHour(m.t) AND rate.of = m.device_id
         """
 
@@ -373,13 +375,14 @@ def _rolled_up(span: Span, told: Told, key: str, money: str) -> Iterator[str]:
     days = [day for day in range(*span.days, DAY_S) if day not in written]
     if days:
         but = "".join(f" AND t != {_time(day)}" for day in sorted(written))
-        yield f"{what} FROM workload_1d FINAL WHERE {_within(days[0], days[-1] + DAY_S)}{but}"
+        yield f"{what} FROM workload_1d FINAL WHERE {within(days[0], days[-1] + DAY_S)}{but}"
     whole = set(days)
     hours = [hour for hour in range(*span.hours, HOUR_S) if hour // DAY_S * DAY_S not in whole]
     yield from told.rows("workload_1h", "t", hours, what)
 
 
-def _within(since: int, until: int) -> str:
+def within(since: int, until: int) -> str:
+    """Return the condition that ``t`` lies in the window, Unix seconds."""
     return f"t >= {_time(since)} AND t < {_time(until)}"
 
 

@@ -95,7 +95,6 @@ WHOLE_VIEWS = frozenset(
         "v_device",
         "v_factor",
         "v_factor_1h",
-        "v_firmware_drift",
         "v_grid",
         "v_grid_1h",
         "v_grid_forecast",
@@ -116,11 +115,14 @@ WHOLE_VIEWS = frozenset(
     }
 )
 """Views over such tables alone; a view over any other is the union of the shards'."""
+UNITED_VIEWS = frozenset({"v_firmware_drift"})
+"""Views that compare devices of all shards: they read the twins, and no shard is asked for them."""
 
 _TABLE = re.compile(r"^CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?(\w+)")
 _NAMED = re.compile(
     r"^(?:CREATE (?:OR REPLACE )?(?:TABLE|VIEW)|ALTER TABLE) (?:IF NOT EXISTS )?(\w+)"
 )
+_READ = re.compile(r"\b(FROM|JOIN) ([a-z]\w*)")
 _ENGINE = re.compile(r"ENGINE = Replicated(\w*MergeTree)(?:\(([^()]*)\))?")
 _MUTATION = re.compile(r"^ALTER TABLE [^;]*?\b(UPDATE|DELETE WHERE|MATERIALIZE)\b", re.DOTALL)
 
@@ -182,8 +184,12 @@ class Layout:
         """Return what gives each table and view of ``statements`` its twin, once each, in order."""
         if not self.is_sharded:
             return []
-        found = (_NAMED.match(statement) for statement in statements)
-        return [self.twin(name) for name in dict.fromkeys(m[1] for m in found if m)]
+        named = ((_NAMED.match(statement), statement) for statement in statements)
+        found = {match[1]: statement for match, statement in named if match}
+        return [
+            self._united(name, statement) if name in UNITED_VIEWS else self.twin(name)
+            for name, statement in found.items()
+        ]
 
     def twin(self, name: str) -> str:
         """Return the statement that makes the twin of ``name`` anew; it holds no rows."""
@@ -195,6 +201,16 @@ class Layout:
             f"AS `{self.shard_database}`.{name} "
             f"ENGINE = Distributed({place}, '{name}'{f', {key}' if key else ''})"
         )
+
+    def _united(self, name: str, statement: str) -> str:
+        """Return the view itself, in the database of the twins and over them."""
+
+        def read(found: re.Match[str]) -> str:
+            known = found[2] in SHARDED or found[2] in WHOLE or found[2].startswith("v_")
+            return f"{found[1]} `{self.database}`.{found[2]}" if known else found[0]
+
+        text = statement.replace(f"VIEW {name}", f"VIEW `{self.database}`.{name}", 1)
+        return _READ.sub(read, text)
 
     def _replicated(self, statement: str) -> str:
         named = _TABLE.match(statement)

@@ -27,9 +27,9 @@ toUnixTimestamp(commissioned) AS commissioned, toUnixTimestamp(first_seen) AS fi
 toUnixTimestamp(last_seen) AS last_seen, age_years, age_since,
 toUnixTimestamp(warranty_end) AS warranty_end, purchase_price, currency, lifetime_years,
 toUnixTimestamp(written_off) AS written_off, embodied_kg, embodied_low_kg, embodied_high_kg,
-embodied_g_per_hour, embodied_method, embodied_source, embodied_reason, xid_errors,
-uncorrected_errors, corrected_errors, failures, throttled_seconds, busy_seconds, idle_seconds,
-seconds, joules, last_gap, toUnixTimestamp(last_gap_at) AS last_gap_at
+embodied_inside_kg, embodied_g_per_hour, embodied_method, embodied_source, embodied_reason,
+xid_errors, uncorrected_errors, corrected_errors, failures, program_errors, throttled_seconds,
+busy_seconds, idle_seconds, seconds, joules, last_gap, toUnixTimestamp(last_gap_at) AS last_gap_at
 """
 _REGISTER = f"""
 SELECT {_COLUMNS} FROM v_register

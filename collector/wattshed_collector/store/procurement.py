@@ -25,8 +25,9 @@ SELECT model, any(vendor) AS vendor, uniqExact(device_id) AS devices,
        sum(d.seconds) / 3600 AS device_hours, sum(d.joules) AS joules,
        sum(busy_seconds) / nullIf(sum(used_seconds), 0) AS utilization_ratio,
        sum(idle_joules) / nullIf(sum(idle_seconds), 0) AS watts_while_idle,
-       avg(idle_watts) AS idle_watts_learned, sumOrNull(grave_errors) AS failures,
-       sumIf(d.seconds, isNotNull(grave_errors)) / 3600 AS failure_hours,
+       avg(idle_watts) AS idle_watts_learned, sumOrNull(d.failures) AS failures,
+       sumOrNull(d.program_errors) AS program_errors,
+       sumIf(d.seconds, isNotNull(d.failures)) / 3600 AS failure_hours,
        sum(throttled_seconds) / nullIf(sumIf(d.seconds, isNotNull(throttled_seconds)), 0)
            AS throttled_ratio
 FROM (SELECT * FROM v_device_1d WHERE {_DAYS} AND {_COMPUTES} AND {_OWN}) AS d
@@ -65,9 +66,10 @@ _USE = f"""
 SELECT uniqExact(device_id) AS devices, sum(d.seconds) AS seconds, sum(d.joules) AS joules,
        if(countIf(isNull(d.facility_joules) AND d.joules > 0) > 0, NULL,
           sumOrNull(d.facility_joules)) AS facility_joules,
-       if(countIf(isNull(d.cost) AND d.joules > 0) > 0 OR uniqExact(d.currency) != 1, NULL,
+       arraySort(groupUniqArrayIf(toString(d.currency), isNotNull(d.cost))) AS currencies,
+       if(countIf(isNull(d.cost) AND d.joules > 0) > 0 OR length(currencies) != 1, NULL,
           sumOrNull(d.cost)) AS cost,
-       any(d.currency) AS currency
+       if(isNull(cost), '', currencies[1]) AS currency
 FROM (SELECT * FROM v_device_1d WHERE {_DAYS} AND model = {{model:String}} AND {_OWN}) AS d
 """
 _INTENSITY = f"""
@@ -92,10 +94,12 @@ INNER JOIN (
 WHERE {{ai_model:String}} IN ('', a.ai_model)
 """
 _TOLD = """
-SELECT avg(lifetime_years - age_years) AS remaining_years, max(embodied_kg) AS embodied_kg,
-       any(embodied_source) AS embodied_source, avg(purchase_price) AS purchase_price,
-       any(currency) AS currency
-FROM v_register WHERE model = {model:String} AND ({site:String} = '' OR site = {site:String})
+SELECT avg(lifetime_years - age_years) AS remaining_years, max(r.embodied_kg) AS embodied_kg,
+       argMax(r.embodied_source, r.embodied_kg) AS embodied_source,
+       arraySort(groupUniqArrayIf(r.currency, isNotNull(r.purchase_price))) AS currencies,
+       if(length(currencies) = 1, avg(r.purchase_price), NULL) AS purchase_price,
+       if(length(currencies) = 1, currencies[1], '') AS currency
+FROM v_register AS r WHERE model = {model:String} AND ({site:String} = '' OR site = {site:String})
 """
 _TOLD_OF_MODEL = """
 SELECT embodied_kg, embodied_source, purchase_price, currency FROM device_told FINAL
@@ -124,7 +128,11 @@ def supplies(client: Client, since: int, until: int, site: str = "") -> list[dic
 
 
 def use(client: Client, model: str, since: int, until: int, site: str = "") -> dict[str, Any]:
-    """Return what devices of a model drew, and what that cost. Joules and seconds."""
+    """Return what devices of a model drew, and what that cost. Joules and seconds.
+
+    Without one currency for all of it ``cost`` is None and ``currency`` ""; ``currencies`` are
+    those that there are.
+    """
     return client.records(_USE, {**_asked(since, until, site), "model": model})[0]
 
 
@@ -155,11 +163,14 @@ def joules_ratio(
 def told(client: Client, model: str, site: str = "") -> dict[str, Any]:
     """Return what is known of a model: remaining years of its devices, embodied carbon, price.
 
-    What is told of the model holds also where there is no device of it yet.
+    What is told of the model holds also where there is no device of it yet. Prices of several
+    ``currencies`` have no mean: then the price is None.
     """
     found = client.records(_TOLD, {"model": model, "site": site})[0]
     for row in client.records(_TOLD_OF_MODEL, {"model": model}):
         found |= {name: value for name, value in row.items() if value not in (None, "")}
+        if row["purchase_price"] is not None:
+            found["currencies"] = [row["currency"]]
     return found
 
 

@@ -38,7 +38,8 @@ SELECT team, class,
        sumIf(v.carbon_g, v.carbon_method = 'hourly') AS hourly_g,
        sumIf(v.carbon_g, v.carbon_method = 'yearly') AS yearly_g,
        sum(v.carbon_g * v.carbon_estimated_ratio) AS estimated_g,
-       groupUniqArrayIf(v.carbon_source, isNotNull(v.carbon_g)) AS sources
+       groupUniqArrayIf(v.carbon_source, isNotNull(v.carbon_g)) AS sources,
+       maxIf(toUnixTimestamp(v.carbon_said), isNotNull(v.carbon_g)) AS said
 FROM v_showback_1h AS v WHERE {_WINDOW}
 GROUP BY team, day, class, v.currency ORDER BY day, team, class, currency
 """
@@ -56,7 +57,7 @@ ORDER BY team, joules DESC, workload, currency LIMIT {MOST_WORKLOADS} BY team
 """
 _KNOWN = f"""
 SELECT w.team AS team, sum(c.own) AS known_seconds,
-       sum(c.own / c.whole * greatest(0, 3600 - c.whole)) AS unknown_seconds
+       sum(c.own / nullIf(c.whole, 0) * greatest(0, 3600 - c.whole)) AS unknown_seconds
 FROM (
     SELECT workload_id, sum(h.seconds) AS own, sum(own) OVER (PARTITION BY t, device_id) AS whole
     FROM v_charge_1h AS h

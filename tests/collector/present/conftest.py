@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -189,6 +189,7 @@ def fleet_report() -> Report:
         "power": {name: [step[name] for step in steps] for name in steps[0]},
         "workloads": [_workload(entry) for entry in WORKLOADS],
         "outcomes": [by_model(*entry) for entry in BY_MODEL],
+        "carbon": carbon(162_000.0, ("hourly", "yearly"), ("a service", "a table"), END - 4 * 3600),
         "teams": [{"team": team, **split(1e8, 0.7, 0.3, 0, DAY_S)} for team in teams],
         "nodes": [{"node": node, "site": site, **split(watts * boards * DAY_S, 0.7, 0.2, 0.06, 1)}
                   for node, site, boards, watts in NODES],
@@ -205,6 +206,23 @@ def fleet_report() -> Report:
             "residual_worst_ratio": 3.1e-15,
         },
     }  # fmt: skip
+
+
+def carbon(
+    grams: float | None,
+    methods: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    said: int | None = None,
+    reason: str = "",
+) -> dict[str, Any]:
+    return {
+        "carbon_g": grams,
+        "carbon_methods": [*methods],
+        "carbon_sources": [*sources],
+        "carbon_said": said,
+        "carbon_reason": reason,
+        "carbon_scope": "location-based, average",
+    }
 
 
 def host_report() -> Report:
@@ -227,6 +245,7 @@ def host_report() -> Report:
         "power": {"idle_unallocated": [29.1] * 5, "unattributed": [17.9] * 5},
         "workloads": [],
         "outcomes": [],
+        "carbon": carbon(None, reason="the site's PUE is not known"),
         "teams": [{"team": "", **parts}],
         "nodes": [{"node": "gateway", "site": "", **parts}],
         "devices": [{"device": device, "kind": "cpu", "node": "gateway", **parts}],

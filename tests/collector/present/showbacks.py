@@ -47,6 +47,7 @@ def row(team: str, day: int, kind: str, joules: float, grams: float | None = 310
         "yearly_g": None if hourly else carbon,
         "estimated_g": None if hourly is None else 0.07 * hourly,
         "sources": ["Electricity Maps" if hourly else "Ember and Energy Institute, 2025"],
+        "said": day + 7200 if hourly else None,
         **dict.fromkeys([f"{name}_unknown_joules" for name in UNKNOWN], 0.0),
         "carbon_unknown_joules": lacks,
         "marginal_unknown_joules": joules,

@@ -22,10 +22,17 @@ NOW = float(BASE + 5 * HOUR)
 MODELS = {"a": "NVIDIA A100-SXM4-80GB", "h": "NVIDIA H100 80GB HBM3", "x": "Novel X1"}
 
 
-def gpu(key: str, hours: int = 2, **more: Any) -> Batch:
-    device = Device(key, Kind.GPU, "n", "nvml", site="dub", **{"model": MODELS.get(key, "")} | more)
+def gpu(key: str, hours: int = 2, at_h: int = 0, kind: Kind = Kind.GPU, **more: Any) -> Batch:
+    device = Device(key, kind, "n", "nvml", site="dub", **{"model": MODELS.get(key, "")} | more)
     ticks = tuple(
-        Tick(key, (BASE + at) * 1000, 60_000, Method.INTEGRAL, 100.0, utilization_ratio=0.5)
+        Tick(
+            key,
+            (BASE + at_h * HOUR + at) * 1000,
+            60_000,
+            Method.INTEGRAL,
+            100.0,
+            utilization_ratio=0.5,
+        )
         for at in range(0, hours * HOUR + 1, 60)
     )
     return Batch(devices=(device,), ticks=ticks)
@@ -171,6 +178,45 @@ def test_who_does_not_run_what_most_of_its_model_run(bed: Bed) -> None:
     assert {(r["majority"], r["majority_devices"], r["devices"], r["versions"]) for r in rows} == {
         ("570.9", 2, 5, 4), ("96.00.A5.00.01", 1, 2, 2),
     }  # fmt: skip
+
+
+def test_what_was_taken_away_does_not_say_what_most_run(bed: Bed) -> None:
+    """Three old ones were read last two months before the others."""
+    away = -60 * 24
+    for key in ("old1", "old2", "old3"):
+        bed.write(gpu(key, 0, model="M", driver="1.0", at_h=away))
+    for key, driver in {"g1": "2.0", "g2": "2.0", "g3": "1.0"}.items():
+        bed.write(gpu(key, 0, model="M", driver=driver))
+    (row,) = lifecycle.drift(bed.client)
+    assert (row["version"], row["behind"], row["majority"]) == ("1.0", ["g3"], "2.0")
+    assert (row["majority_devices"], row["devices"]) == (2, 3)
+
+
+def test_what_is_told_of_a_board_is_of_what_is_on_it_as_well(bed: Bed) -> None:
+    """A board of 1,000 kg with an H100 of 164 and one that nobody lists: 836 are its own."""
+    lifecycle.put_table(bed.client, table(), NOW)
+    lifecycle.tell_all(bed.client, 5.0, NOW)
+    bed.write(
+        gpu("board", kind=Kind.BOARD, model="HGX"),
+        gpu("h", parent="board"),
+        gpu("x", parent="board"),
+    )
+    ledger = bed.ledger(now=lambda: NOW)
+    ledger.run()
+    ledger.sum_up()
+    hour = "SELECT sum(embodied_g) FROM v_embodied_1h WHERE t = fromUnixTimestamp({at:UInt32})"
+    own = amortised_g(164, 5, HOUR)
+    assert bed.client.rows(hour, {"at": BASE}) == [(pytest.approx(own),)]
+    assert of(bed, "board")["embodied_inside_kg"] is None
+    lifecycle.tell(bed.client, [Told("board", "", {"embodied_kg": 1000.0})], NOW)
+    told = of(bed, "board")
+    assert (told["embodied_kg"], told["embodied_inside_kg"]) == (1000.0, 164.0)
+    assert bed.client.rows(hour, {"at": BASE}) == [(pytest.approx(amortised_g(1000, 5, HOUR)),)]
+    assert of(bed, "h")["embodied_g_per_hour"] == pytest.approx(own)
+    # Less than what lies on it is nothing of its own, and never less than nothing.
+    lifecycle.tell(bed.client, [Told("board", "", {"embodied_kg": 100.0})], NOW)
+    assert of(bed, "board")["embodied_g_per_hour"] == 0.0
+    assert bed.client.rows(hour, {"at": BASE}) == [(pytest.approx(own),)]
 
 
 def test_bounds_of_nothing_are_not_known(bed: Bed) -> None:

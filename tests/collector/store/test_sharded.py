@@ -28,7 +28,14 @@ from wattshed_collector.store import (
 )
 from wattshed_collector.store.client import SESSION, Client
 from wattshed_collector.store.holders import recent_holders
-from wattshed_collector.store.layout import SHARDED, WHOLE, WHOLE_VIEWS, Layout, is_mutation
+from wattshed_collector.store.layout import (
+    SHARDED,
+    UNITED_VIEWS,
+    WHOLE,
+    WHOLE_VIEWS,
+    Layout,
+    is_mutation,
+)
 from wattshed_collector.store.ledger_state import is_divided, raw_days
 from wattshed_collector.store.marks import Marks
 from wattshed_collector.store.migrate import Migration, migrate, migrations, missing
@@ -145,7 +152,8 @@ def names(client: Client, like: str = "%") -> dict[str, str]:
 
 def test_everything_has_a_twin_but_the_materialized_views(node: Node) -> None:
     inside, outside = names(node.shard), names(node.outside)
-    assert set(outside.values()) == {"Distributed"}
+    assert {n for n, engine in outside.items() if engine == "View"} == UNITED_VIEWS
+    assert {engine for n, engine in outside.items() if n not in UNITED_VIEWS} == {"Distributed"}
     assert set(outside) == {n for n, engine in inside.items() if engine != "MaterializedView"}
     assert missing(node.shard) == []
     assert is_divided(node.outside)
@@ -323,6 +331,14 @@ class TestText:
             read = set(re.findall(r"\b(?:FROM|JOIN) (\w+)", text))
             parts = {n for n in read if n in SHARDED or (n in last and n not in WHOLE_VIEWS)}
             assert bool(parts) is (name not in WHOLE_VIEWS), name
+
+    def test_views_that_compare_devices_of_all_shards_read_the_twins(self) -> None:
+        statements = [s for m in migrations() for s in FLEET.twins(m.statements(FLEET))]
+        for name in UNITED_VIEWS:
+            text = [s for s in statements if f"`wattshed`.{name} " in s][-1]
+            assert text.startswith(f"CREATE OR REPLACE VIEW `wattshed`.{name} ON CLUSTER 'fleet'")
+            assert "FROM `wattshed`.latest" in text
+            assert not re.findall(r"\b(?:FROM|JOIN) [a-z]", text)
 
     @pytest.mark.parametrize(
         ("statement", "is_one"),

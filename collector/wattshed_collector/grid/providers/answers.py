@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from wattshed_collector.instant import of_text
+
 from . import ProviderError
 
 T = TypeVar("T")
@@ -24,8 +26,7 @@ def read(name: str, body: bytes, take: Callable[[Any], T]) -> T:
 
 def instant(text: str) -> int:
     """Return Unix seconds of ``2026-01-31T08:00Z`` and the like; UTC where no zone is named."""
-    found = datetime.fromisoformat(text)
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    return int(of_text(text))
 
 
 def iso(at_s: int) -> str:

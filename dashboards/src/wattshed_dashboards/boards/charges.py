@@ -26,6 +26,9 @@ LEDGER_NOTE = (
     "By the minute up to 25 hours, beyond by whole hours; the newest minutes are not charged yet."
 )
 COST_NOTE = "Nothing where a site has no price; without what its PUE adds."
+CURRENCY_NOTE = (
+    "Money of several currencies has no sum: it is left out then, and the currencies are named."
+)
 REASON_COLUMNS = {
     "unallocated": Column(color=Color.WARN),
     "held": Column(color=Color.IDLE),
@@ -38,3 +41,17 @@ REASONS = (
     "the same, and it draws 15 W or more above its bare idle, so that a context stays on it; "
     "expected: an entry of the register says that this is meant"
 )
+
+
+def in_one_currency(amount: str, of: str = "") -> str:
+    """Return ``amount`` as SQL, NULL where what is summed is of none or of several currencies.
+
+    ``of`` is the name of the rows' table with its point, where there are several.
+    """
+    return f"if(uniqExactIf({of}currency, isNotNull({of}cost)) = 1, {amount}, NULL)"
+
+
+def currencies(of: str = "") -> str:
+    """Return SQL that names the currencies of what is summed: the reason, where money is NULL."""
+    told = f"groupUniqArrayIf(toString({of}currency), isNotNull({of}cost))"
+    return f"arrayStringConcat(arraySort({told}), ' and ')"

@@ -7,6 +7,8 @@ from functools import partial
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
+from .charges import currencies
+
 _AT = where("site", "tier", "cluster", "node")
 _DAYS = f"FROM v_device_1d\nWHERE $__timeFilter(t) AND model != '' AND {_AT}"
 _TOKENS = (
@@ -88,13 +90,14 @@ ANSWER = Row(
             sql=f"SELECT {_HELD} AS held_down\n{_DAYS}",
         ),
         _stat(
-            "Grave errors",
-            "Uncorrected memory errors and errors that the driver reported (XID), of devices that "
+            "Failures",
+            "Errors that the driver reported (XID) and uncorrected memory errors that are the "
+            "device's own, each event once; what programs cause is not among them. Of devices that "
             "count them. Sum of v_device_1d.",
             unit="none",
             no_value="nobody counts them",
             steps=(Step(None, Color.GOOD), Step(1.0, Color.BAD)),
-            sql=f"SELECT sum(grave_errors) AS errors\n{_DAYS}",
+            sql=f"SELECT sum(failures) AS failed\n{_DAYS}",
         ),
         _stat(
             "Utilisation said",
@@ -169,9 +172,10 @@ WHO = Row(
         Panel(
             "Scorecard",
             "Each model of hardware: devices, energy, how much they were used, watts while idle "
-            "(measured) and as learned from the idle device, the hottest, time held down, errors, "
-            "and what tokens took and cost on it. Sums of v_device_1d; tokens of workloads on one "
-            "model of hardware, from v_outcome_1d. What it took to make them stands below.",
+            "(measured) and as learned from the idle device, the hottest, time held down, failures "
+            "(each event of the device once), errors that programs mostly cause, and what tokens "
+            "took and cost on it. Sums of v_device_1d; tokens of workloads on one model of "
+            "hardware, from v_outcome_1d. What it took to make them stands below.",
             Kind.TABLE,
             width=24,
             height=9,
@@ -185,20 +189,21 @@ WHO = Row(
                 "idle": Column("Idle energy", unit="percentunit"),
                 "hottest": Column("Hottest", unit="celsius", steps=_WARM),
                 "held_down": Column("Held down", unit="percentunit"),
-                "errors": Column("Grave errors", unit="none"),
+                "failed": Column("Failures", unit="none"),
+                "programs": Column("Errors of programs", unit="none"),
                 "joules_per_token": Column("Energy per token", unit="si:J/tok"),
                 "cost_per_million": Column("Cost of a million tokens", unit="short", decimals=3),
             },
             sql=f"""SELECT d.model AS model, devices, energy, d.used AS utilisation,
        d.watts AS idle_watts, d.learned AS learned_watts, idle, hottest, d.held AS held_down,
-       errors, o.each AS joules_per_token, o.paid AS cost_per_million, o.money AS currency
+       failed, programs, o.each AS joules_per_token, o.paid AS cost_per_million, o.money AS currency
 FROM (
     SELECT model, uniqExact(device_id) AS devices, sum(joules) / 3600 AS energy,
            {_UTILISATION} AS used, {_IDLE_WATTS} AS watts, avg(idle_watts) AS learned,
            {_IDLE} AS idle, max(most_celsius) AS hottest, {_HELD} AS held,
-           sum(grave_errors) AS errors {_DAYS} GROUP BY model
+           sum(failures) AS failed, sum(program_errors) AS programs {_DAYS} GROUP BY model
 ) AS d LEFT JOIN (
-    SELECT hardware, sum(loaded_joules) / sum(count) AS each, max(currency) AS money,
+    SELECT hardware, sum(loaded_joules) / sum(count) AS each, {currencies()} AS money,
            if(uniqExact(currency) = 1, sum(cost) / sum(count) * 1e6, NULL) AS paid
     {_TOKENS} GROUP BY hardware HAVING sum(count) > 0
 ) AS o ON o.hardware = d.model ORDER BY energy DESC LIMIT 100""",
@@ -223,15 +228,15 @@ FROM (
                 "apart": Column("Off the median", unit="percentunit", decimals=0, steps=_APART),
                 "celsius": Column("Temperature", unit="celsius"),
                 "warmer": Column("Warmer by", unit="celsius"),
-                "errors": Column("Grave errors", unit="none"),
+                "failed": Column("Failures", unit="none"),
             },
             sql=f"""SELECT device, node, model, driver, firmware, count() OVER m AS peers,
        w AS watts, median(w) OVER m AS usual_watts, watts / nullIf(usual_watts, 0) - 1 AS apart,
-       c AS celsius, c - median(c) OVER m AS warmer, grave AS errors
+       c AS celsius, c - median(c) OVER m AS warmer, broke AS failed
 FROM (
     SELECT device, node, model, driver, firmware,
            coalesce(min(idle_watts), {_IDLE_WATTS}) AS w,
-           sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS c, sum(grave_errors) AS grave
+           sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS c, sum(failures) AS broke
     {_DAYS} GROUP BY device, node, model, driver, firmware
 )
 WINDOW m AS (PARTITION BY model)
@@ -247,7 +252,8 @@ MADE = Row(
             "Embodied carbon by model",
             "Grams of CO2 equivalent that it took to make what computes: the part that is written "
             "off in the range (in equal parts over its lifetime, by seconds charged), what one "
-            "device is said to have taken, and what it cost. Told by an operator, else of the "
+            "device is said to have taken, and what it cost (nothing where prices are of several "
+            "currencies). Told by an operator, else of the "
             "built-in table, which says its source; nothing where nobody knows. Never part of "
             "operating carbon. From v_embodied_1d.",
             Kind.TABLE,
@@ -262,11 +268,15 @@ MADE = Row(
                 "most": Column("At most", unit="si:gCO2eq"),
                 "lifetime": Column("Lifetime in years", unit="none", decimals=1),
                 "price": Column("Price of one", unit="short"),
+                "priced_in": Column("Currency"),
             },
             sql=f"""SELECT model, uniqExact(device_id) AS devices, sum(embodied_g) AS written_off,
        avg(embodied_kg) * 1000 AS each, avg(embodied_low_kg) * 1000 AS least,
        avg(embodied_high_kg) * 1000 AS most, avg(lifetime_years) AS lifetime,
-       avg(purchase_price) AS price, any(currency) AS currency,
+       if(uniqExactIf(currency, isNotNull(purchase_price)) = 1, avg(purchase_price), NULL) AS price,
+       arrayStringConcat(arraySort(groupUniqArrayIf(toString(currency),
+                                                    isNotNull(purchase_price))), ' and ')
+           AS priced_in,
        any(if(embodied_reason = '', embodied_source, embodied_reason)) AS source
 FROM v_embodied_1d
 WHERE $__timeFilter(t) AND model != '' AND {_AT}
@@ -303,7 +313,7 @@ DETAIL = Row(
             "Drivers and firmware",
             "Devices of one model that run one driver and firmware, as they are described now, and "
             "what sets them apart from others of their model: idle watts against the mean of the "
-            "model, temperature, time held down, errors for 1,000 device days. From v_device_1d.",
+            "model, temperature, time held down, failures in 1,000 device days. From v_device_1d.",
             Kind.TABLE,
             width=24,
             height=8,
@@ -313,16 +323,16 @@ DETAIL = Row(
                 "apart": Column("Off the model", unit="percentunit", decimals=0, steps=_APART),
                 "celsius": Column("Temperature", unit="celsius"),
                 "held_down": Column("Held down", unit="percentunit"),
-                "errors_per_1000_days": Column("Errors in 1,000 days", unit="none", decimals=1),
+                "failures_per_1000_days": Column("Failures in 1,000 days", unit="none", decimals=1),
             },
             sql=f"""SELECT model, driver, firmware, devices, j / nullIf(s, 0) AS watts,
        watts / nullIf(sum(j) OVER m / nullIf(sum(s) OVER m, 0), 0) - 1 AS apart, celsius, held_down,
-       errors_per_1000_days
+       failures_per_1000_days
 FROM (
     SELECT model, driver, firmware, uniqExact(device_id) AS devices, sum(idle_joules) AS j,
            sum(idle_seconds) AS s, {_HELD} AS held_down,
            sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS celsius,
-           avg(grave_errors) * 1000 AS errors_per_1000_days
+           avg(failures) * 1000 AS failures_per_1000_days
     {_DAYS} GROUP BY model, driver, firmware
 )
 WINDOW m AS (PARTITION BY model)
@@ -345,11 +355,11 @@ ORDER BY abs(apart) DESC NULLS LAST, model LIMIT 100""",
                 "last_day": Column("Last", unit="dateTimeAsIso", width=160),
                 "energy": Column("Energy", unit="watth"),
                 "utilisation": Column("Utilisation", unit="percentunit"),
-                "errors": Column("Grave errors", unit="none"),
+                "failed": Column("Failures", unit="none"),
             },
             sql=f"""SELECT device, node, site, model, uniqExact(t) AS days, min(t) AS first_day,
        max(t) AS last_day, sum(joules) / 3600 AS energy, {_UTILISATION} AS utilisation,
-       sum(grave_errors) AS errors
+       sum(failures) AS failed
 {_DAYS}
 GROUP BY device, node, site, model ORDER BY last_day, device LIMIT 500""",
         ),

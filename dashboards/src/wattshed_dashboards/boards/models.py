@@ -7,6 +7,8 @@ from functools import partial
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
+from .charges import currencies
+
 JOULES_PER_TOKEN = "si:J/tok"
 _OF_WORKLOADS = where("site", "team", "workload", model="ai_model")
 _OF_MODEL = where(model="ai_model")
@@ -181,7 +183,7 @@ WHO = Row(
        q.metric AS metric, if(q.metric = '', NULL, q.score) AS score
 FROM (
     SELECT ai_model, precision, hardware, sum(count) AS made, sum(loaded_joules) AS joules,
-           if(uniqExact(currency) = 1, sum(cost), NULL) AS paid, max(currency) AS money
+           if(uniqExact(currency) = 1, sum(cost), NULL) AS paid, {currencies()} AS money
     {_TOKENS} GROUP BY ai_model, precision, hardware HAVING made > 0
 ) AS o
 LEFT JOIN (SELECT ai_model, precision, argMax(metric, at) AS metric, argMax(score, at) AS score

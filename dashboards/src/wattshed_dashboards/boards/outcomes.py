@@ -7,6 +7,8 @@ from functools import partial
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
+from .charges import currencies
+
 JOULES_PER_TOKEN = "si:J/tok"
 _CHOSEN = where("site", "team", "workload", model="ai_model")
 _MADE = f"FROM v_outcome_1h\nWHERE $__timeFilter(t) AND state = 'ok' AND {_CHOSEN}"
@@ -242,7 +244,7 @@ GROUP BY slo ORDER BY budget_left ASC NULLS LAST, slo LIMIT 100""",
        sum(before_joules) AS before,
        if(uniqExactIf(currency, loaded_joules > 0) = 1, sum(cost) / nullIf(outcomes, 0) * 1000,
           NULL) AS cost_of_1000,
-       max(currency) AS money
+       {currencies()} AS money
 FROM v_outcome_long
 WHERE step_s = if($__toTime - $__fromTime > 864000, 86400, 3600) AND $__timeFilter(t)
   AND state = 'ok' AND {_CHOSEN}

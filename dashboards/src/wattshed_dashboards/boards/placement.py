@@ -7,7 +7,7 @@ from functools import partial
 from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, Row, Step
 from wattshed_dashboards.variables import where
 
-from .charges import BY_CURRENCY
+from .charges import BY_CURRENCY, CURRENCY_NOTE, currencies, in_one_currency
 
 _AT = where("site")
 _SITES = f"FROM v_site_1h\nWHERE $__timeFilter(t) AND {_AT}"
@@ -17,6 +17,7 @@ _MADE = (
     f"WHERE $__timeFilter(o.t) AND o.state = 'ok' AND {where(site='o.site', tier='h.tier')}"
 )
 _SERVED = f"{_MADE} AND o.outcome IN ('inference', 'request')"
+_PAID_PER_KWH = "sum(cost) / nullIf(sumIf(joules, isNotNull(cost)) / 3.6e6, 0)"
 _SITE_NAME = "if(site = '', 'no site', site)"
 _TO_FLEET = Link("Its fleet", "wattshed-fleet", {"site": "site"})
 _CARBON = "si:gCO2eq"
@@ -178,8 +179,8 @@ WHO = Row(
             "What each site drew, paid and emitted. paid_over_mean compares the price per joule "
             "that was really paid with the plain mean of the site's hours: below 1 the work runs "
             "when energy is cheap; clean_over_mean says the same of carbon. carbon_by is how the "
-            "intensity is known (factor, hourly, yearly) and by whom. Sums of v_site_1h, means over"
-            f" its hours. {_HONEST}",
+            "intensity is known (factor, hourly, yearly) and by whom, said when they said it last. "
+            f"Sums of v_site_1h, means over its hours. {_HONEST}",
             Kind.TABLE,
             width=24,
             height=7,
@@ -196,18 +197,23 @@ WHO = Row(
                 "carbon": Column("Carbon", unit=_CARBON),
                 "clean_over_mean": Column("Carbon over mean", unit="percentunit", decimals=0),
                 "carbon_by": Column("Carbon by", width=260),
+                "said": Column("Said", unit="dateTimeAsIso", width=160),
             },
-            sql=f"""SELECT {_SITE_NAME} AS place, site, sum(j) / 3600 AS energy,
+            sql=f"""SELECT {_SITE_NAME} AS place, site,
+       arraySort(groupUniqArrayArray(paid_in)) AS units, sum(j) / 3600 AS energy,
        sum(f) / 3600 AS facility,
-       sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue, sum(c) AS paid, any(unit) AS currency,
+       sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue,
+       if(length(units) = 1, sum(c), NULL) AS paid, arrayStringConcat(units, ' and ') AS currency,
        paid / nullIf(sumIf(j, isNotNull(c)) / 3.6e6, 0) AS per_kwh,
        per_kwh / nullIf(avg(c / nullIf(j, 0)) * 3.6e6, 0) AS paid_over_mean, sum(g) AS carbon,
        carbon / nullIf(sumIf(f, isNotNull(g)) / 3.6e6, 0) / nullIf(avg(grid), 0) AS clean_over_mean,
-       arrayStringConcat(arraySort(groupUniqArrayIf(how, isNotNull(g))), ', ') AS carbon_by
+       arrayStringConcat(arraySort(groupUniqArrayIf(how, isNotNull(g))), ', ') AS carbon_by,
+       maxIf(told, isNotNull(g)) AS said
 FROM (
     SELECT t, site, sum(joules) AS j, sum(facility_joules) AS f, sum(cost) AS c,
-           max(currency) AS unit, sum(carbon_g) AS g, any(carbon_g_per_kwh) AS grid,
-           any(concat(carbon_method, ': ', carbon_source)) AS how
+           groupUniqArrayIf(currency, isNotNull(cost)) AS paid_in, sum(carbon_g) AS g,
+           any(carbon_g_per_kwh) AS grid,
+           any(concat(carbon_method, ': ', carbon_source)) AS how, any(carbon_said) AS told
     {_SITES} GROUP BY t, site
 )
 GROUP BY site ORDER BY energy DESC LIMIT 100""",
@@ -236,7 +242,8 @@ GROUP BY site ORDER BY energy DESC LIMIT 100""",
        o.ai_model AS ai_model, o.outcome AS outcome, sum(o.count) AS made,
        sum(o.loaded_joules) / nullIf(made, 0) AS each,
        if(uniqExactIf(o.currency, o.loaded_joules > 0) = 1,
-          sum(o.cost) / nullIf(made, 0) * 1000, NULL) AS cost_of_1000, any(o.currency) AS currency,
+          sum(o.cost) / nullIf(made, 0) * 1000, NULL) AS cost_of_1000,
+       {currencies("o.")} AS currency,
        sum(o.facility_joules / 3.6e6 * c.value AS g) / sumIf(o.count, isNotNull(g)) AS carbon_each,
        sum(o.loaded_joules) AS joules
 {
@@ -254,7 +261,8 @@ GROUP BY tier, site, hardware, ai_model, outcome ORDER BY joules DESC LIMIT 200"
             "Hour of the day",
             "Mean power of each hour of the day (UTC) beside the mean price and intensity of that "
             "hour: load that could move goes where both are low. Power from v_site_1h, price as "
-            "cost over energy; an hour without a price or an intensity is in neither mean.",
+            f"cost over energy; an hour without a price or an intensity is in neither mean. "
+            f"{CURRENCY_NOTE}",
             Kind.TABLE,
             width=12,
             height=9,
@@ -262,10 +270,12 @@ GROUP BY tier, site, hardware, ai_model, outcome ORDER BY joules DESC LIMIT 200"
                 "hour_of_day": Column("Hour (UTC)", unit="none"),
                 "power": Column("Power", unit="watt"),
                 "per_kwh": Column("Paid per kWh", unit="none", decimals=3),
+                "money": Column("Currency"),
                 "intensity": Column("Intensity", unit="suffix: g/kWh", decimals=0),
             },
             sql=f"""SELECT toHour(t) AS hour_of_day, sum(joules) / 3600 / uniqExact(t) AS power,
-       sum(cost) / nullIf(sumIf(joules, isNotNull(cost)) / 3.6e6, 0) AS per_kwh,
+       {in_one_currency(_PAID_PER_KWH)} AS per_kwh,
+       {currencies()} AS money,
        sum(carbon_g) / nullIf(sumIf(facility_joules, isNotNull(carbon_g)) / 3.6e6, 0) AS intensity
 {_SITES}
 GROUP BY hour_of_day ORDER BY hour_of_day LIMIT 24""",

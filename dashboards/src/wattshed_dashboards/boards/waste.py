@@ -6,7 +6,16 @@ from wattshed_dashboards.model import Board, Color, Column, Kind, Link, Panel, R
 from wattshed_dashboards.phrases import BY_STEP, HOUR_WATTS, WATT_HOURS
 from wattshed_dashboards.variables import where
 
-from .charges import BY_CURRENCY, COST_NOTE, GOOD_IS_LOW, REASON_COLUMNS, REASONS
+from .charges import (
+    BY_CURRENCY,
+    COST_NOTE,
+    CURRENCY_NOTE,
+    GOOD_IS_LOW,
+    REASON_COLUMNS,
+    REASONS,
+    currencies,
+    in_one_currency,
+)
 
 PLACE = where("site", "tier", "cluster")
 HERE = f"{PLACE} AND {where('team')}"
@@ -180,13 +189,12 @@ WHO = (
     Panel(
         "Who holds devices idle",
         "Idle joules of v_idle_1h by who holds the devices, and why: hours are those of devices, "
-        f"summed; power is the mean while idle, of one device. {REASONS}. {COST_NOTE} The 100 "
-        "largest.",
+        f"summed; power is the mean while idle, of one device. {REASONS}. {COST_NOTE} "
+        f"{CURRENCY_NOTE} The 100 largest.",
         Kind.TABLE,
         sql=f"""SELECT team, owner, workload, reason, uniq(device) AS devices, any(node) AS node,
   sum(seconds) / 3600 AS hours, sum(joules) / sum(seconds) AS power, {WATT_HOURS} AS energy,
-  if(uniqExactIf(currency, isNotNull(cost)) = 1, sum(cost), NULL) AS paid,
-  max(currency) AS money, max(t) AS last
+  {in_one_currency("sum(cost)")} AS paid, {currencies()} AS money, max(t) AS last
 {IDLE_OF} AND workload_key != ''
 GROUP BY team, owner, workload, reason ORDER BY energy DESC LIMIT 100""",
         width=24,
