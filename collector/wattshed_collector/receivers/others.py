@@ -29,6 +29,22 @@ MOST_NAME = 256
 TEXTS = ("metric", "labels", "kind", "unit")
 
 
+class Series:
+    """Some series by the hashes of their metrics and labels; asked in vain only once an hour."""
+
+    def __init__(self, hashes: Iterable[int]) -> None:
+        self._hashes = frozenset(hashes)
+        self._within: Set[int] | None = None
+
+    def are_within(self, known: Set[int]) -> bool:
+        """Return whether all are among those that are known, of which none is ever taken out."""
+        if self._within is not known:
+            if not self._hashes <= known:
+                return False
+            self._within = known
+        return True
+
+
 class Others:
     """Decides what of other metrics is kept; may be called from several threads."""
 
@@ -86,14 +102,15 @@ class Others:
                     kept.append(sample)
         return (rows(kept, sender),) if kept else ()
 
-    def admits(self, series: Set[int], span_ms: tuple[int, int], sender: str) -> bool:
-        """Return whether samples of these series (hashes of metric and labels) can all be kept,
-        the first and the last at these times: a sender has written to all of them this hour."""
+    def admits(self, series: Iterable[Series], span_ms: tuple[int, int], sender: str) -> bool:
+        """Return whether samples of these series can all be kept, the first and the last at these
+        times: a sender has written to all of them this hour."""
         now = self._now()
         if any(self._limits.doubt(ts_ms, now * 1000) for ts_ms in span_ms):
             return False
         with self._lock:
-            return series <= self._known(sender, now)
+            known = self._known(sender, now)
+            return all(some.are_within(known) for some in series)
 
     def _known(self, sender: str, now: float) -> set[int]:
         hour = int(now // HOUR_S)
