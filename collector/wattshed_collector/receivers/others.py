@@ -17,6 +17,7 @@ from operator import attrgetter
 import numpy as np
 
 from wattshed_collector.normalise.dialect import Sample
+from wattshed_collector.normalise.dialect import Series as PrometheusSeries
 from wattshed_collector.normalise.facts import Limits
 from wattshed_collector.normalise.other import Other, labels_text
 from wattshed_collector.store.insert import Column, Frame
@@ -105,12 +106,17 @@ class Others:
     def admits(self, series: Iterable[Series], span_ms: tuple[int, int], sender: str) -> bool:
         """Return whether samples of these series can all be kept, the first and the last at these
         times: a sender has written to all of them this hour."""
+        known = self.written(span_ms, sender)
+        return known is not None and all(some.are_within(known) for some in series)
+
+    def written(self, span_ms: tuple[int, int], sender: str) -> Set[int] | None:
+        """Return to which series (hashes of metric and labels) a sender has written this hour: a
+        set that only grows, another each hour. None where samples of these times are in doubt."""
         now = self._now()
         if any(self._limits.doubt(ts_ms, now * 1000) for ts_ms in span_ms):
-            return False
+            return None
         with self._lock:
-            known = self._known(sender, now)
-            return all(some.are_within(known) for some in series)
+            return self._known(sender, now)
 
     def _known(self, sender: str, now: float) -> set[int]:
         hour = int(now // HOUR_S)
@@ -137,13 +143,18 @@ def of_prometheus(
     """
     found: list[Other] = []
     for series, value, ts_ms in samples:
-        if series.text is None:
-            series.text = labels_text(_under(target or {}, series.labels)) or ""
-        if series.text:
-            found.append(Other(series.name, series.text, ts_ms, value))
+        if text := text_of(series, target):
+            found.append(Other(series.name, text, ts_ms, value))
         else:
             rejected["labels_too_long"] += 1
     return found
+
+
+def text_of(series: PrometheusSeries, target: Mapping[str, str] | None = None) -> str:
+    """Return the labels of a series as they are stored, "" where they are too long."""
+    if series.text is None:
+        series.text = labels_text(_under(target or {}, series.labels)) or ""
+    return series.text
 
 
 def _under(target: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:
