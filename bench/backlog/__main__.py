@@ -4,7 +4,8 @@ Each node of the backlog is a process of its own: the exporter's push side over 
 holds so many hours of eight GPUs read once a second, a request for each five seconds, as it keeps
 them while nobody answers. The collector is a process as well. Live machines push such a request
 every five seconds all the while; what counts of them is how long an answer takes. CPU is that of
-each process; the ledger does not run.
+each process; the ledger does not run. With ``--crowd`` as many nodes come back at once instead,
+each with a few requests; leaves with 1 where fewer readings are stored than were acknowledged.
 """
 
 from __future__ import annotations
@@ -22,31 +23,30 @@ from itertools import islice
 from pathlib import Path
 
 import wattshed_exporter
-from bench.backlog import node
+from bench.backlog import crowd, kept, node
+from bench.backlog.kept import BATCH_SECONDS, GPUS, READINGS, Request
 from bench.fleetgen import Fleet
-from bench.ingest import ours, push, scrape
+from bench.ingest import push, scrape
 from bench.ingest.__main__ import ONE_ADDRESS
 from bench.servers import Meter, collector
 from wattshed_collector.store.client import Store
 from wattshed_exporter.model import stable_id
-from wattshed_exporter.outputs.joined import gzipped
-from wattshed_exporter.outputs.protobuf import Encoder
 
-GPUS, BATCH_SECONDS = 8, 5
-READINGS = GPUS * BATCH_SECONDS
-"""Of a request; each is fifteen samples."""
 AWAY_HOURS = 72
 
-Request = tuple[bytes, int, int]
-"""A body, how many ticks it has and its newest time in milliseconds."""
 Processes = Sequence["subprocess.Popen[bytes]"]
 
 
-def main() -> None:
+def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory(prefix="wattshed-bench-", dir=options.folder) as name:
-        for what, number in measure(Path(name), options).items():
+        if options.crowd:
+            told = crowd.measure(Path(name), options.crowd, options.requests, options.seconds)
+        else:
+            told = measure(Path(name), options)
+        for what, number in told.items():
             print(f"  {what:46}{number:>12}")
+    return int(crowd.is_short(told))
 
 
 def arguments() -> argparse.Namespace:
@@ -59,6 +59,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=1, help="that were offline (1)")
     parser.add_argument("--live", type=int, default=20, help="machines that push live (20)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of draining at most (60)")
+    parser.add_argument("--crowd", type=int, default=0, help="nodes that come back at once")
+    parser.add_argument("--requests", type=int, default=12, help="of each of those (12)")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
     return parser.parse_args()
 
@@ -120,14 +122,10 @@ def _waited(answers: Sequence[float], machines: int) -> dict[str, object]:
 
 def requests(fleet: Fleet, number: int, first_ms: int) -> Iterator[Request]:
     """Give what the exporter of a node sends from ``first_ms`` on, as long as the fleet lasts."""
-    encoder = Encoder({"wattshed.node": ours.node_name(number)}, wattshed_exporter.__version__)
+    own = kept.encoder(number)
     for hour in fleet.each_hour():
-        said = ours.Node(fleet, hour, number)
         start_ms = first_ms + hour.index * 3_600_000
-        for at in range(0, 3600, BATCH_SECONDS):
-            reads = [said.batch(n, start_ms + n * 1000) for n in range(at, at + BATCH_SECONDS)]
-            ticks = sum(len(read.ticks) for read in reads)
-            yield gzipped(encoder.pieces(*reads)), ticks, reads[-1].ticks[-1].ts_ms
+        yield from kept.requests(fleet, hour, number, own, start_ms, 3600 // BATCH_SECONDS)
 
 
 def _live_bodies(fleet: Fleet, machine: int, now_ms: int, seconds: float) -> list[bytes]:
@@ -135,10 +133,10 @@ def _live_bodies(fleet: Fleet, machine: int, now_ms: int, seconds: float) -> lis
     return [body for body, *_ in islice(made, round(seconds) // BATCH_SECONDS + 1)]
 
 
-def fill(state: Path, kept: Iterator[Request]) -> None:
+def fill(state: Path, made: Iterator[Request]) -> None:
     """Keep requests as the exporter does while nobody answers."""
     store = node.spool(state)
-    for body, ticks, newest_ms in kept:
+    for body, ticks, newest_ms in made:
         store.put(body, ticks, newest_ms)
     level = store.level()
     size = level.size_bytes / level.bodies
@@ -186,4 +184,4 @@ def stored(folder: Path, fleet: Fleet, nodes: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

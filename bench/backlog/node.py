@@ -56,7 +56,7 @@ def peak_mb() -> float:
 
 def spool(state: Path) -> Disk:
     """Return the spool of an exporter in its state_dir, opened."""
-    store = Disk(state / "spool", SPOOL_BYTES, Memory(1 << 24, _lost), _lost)
+    store = Disk(state / "spool", SPOOL_BYTES, Memory(1 << 24, lost), lost)
     store.open()
     return store
 
@@ -70,7 +70,8 @@ def left(state: Path) -> int:
         store.close()
 
 
-def _lost(*told: object) -> None:
+def lost(*told: object) -> None:
+    """Say what a store lost, which none of these may."""
     raise RuntimeError(f"the spool lost something: {told}")
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from .machines import READING, Body, Readings
 
+FOR_GOOD = frozenset((400, 413, 415))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -61,6 +63,12 @@ class Book:
             self.refused[answer.status] += 1
             if answer.status in (429, 503) and answer.retry_after_seconds is None:
                 self.without_retry_after += 1
+
+    def settled_bodies(self) -> int:
+        """How many bodies nobody sends again: they were taken, or refused for good."""
+        with self._lock:
+            refused = sum(self.refused[status] for status in self.refused if status in FOR_GOOD)
+            return len(self._acknowledged) + refused
 
     def acknowledged_bodies(self) -> int:
         with self._lock:

@@ -10,10 +10,12 @@ from pathlib import Path
 from wattshed_collector.receivers.dead_letters import DeadLetters
 
 from .machines import Body, Machine, poisoned
-from .senders import Sender, done, sending
+from .senders import Sender, ended, sending
 from .trial import Row, Trial, hours_ago
 
 SENDERS = 4
+STANDSTILL_S = 60.0
+"""This is about counts, and takes as long as it takes; but nothing may stand still for so long."""
 LETTERS = "dead_letters_total"
 
 
@@ -25,7 +27,8 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
     collector = trial.start()
     senders = [Sender(islice(bodies, each), trial.book) for bodies in mixed]
     with sending(senders, trial.port) as threads:
-        trial.must(done(threads, 300), "the senders did not come to an end")
+        came = ended(threads, trial.book.settled_bodies, STANDSTILL_S)
+        trial.must(came, f"nothing was answered for good for {STANDSTILL_S:.0f} s")
     bad = sum(bodies.bad for bodies in mixed)
     refused = trial.book.refused[400]
     trial.must(bad > 0, "nothing was poisoned")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 
@@ -18,6 +18,7 @@ from .machines import Body
 
 TIMEOUT_S = 60.0
 RECONNECT_S = 0.02
+POLL_S = 0.2
 
 
 class Sender:
@@ -137,6 +138,21 @@ def finish(senders: Sequence[Sender], threads: Sequence[threading.Thread], secon
     for sender in senders:
         sender.enough.set()
     return done(threads, seconds)
+
+
+def ended(threads: Sequence[threading.Thread], moved: Callable[[], int], seconds: float) -> bool:
+    """Wait until the senders have nothing more; return whether they came to an end.
+
+    They may take as long as they like while ``moved`` grows, and no longer than ``seconds`` while
+    it does not.
+    """
+    last, until = moved(), time.monotonic() + seconds
+    while not done(threads, POLL_S):
+        if (now := moved()) != last:
+            last, until = now, time.monotonic() + seconds
+        elif time.monotonic() > until:
+            return False
+    return True
 
 
 def done(threads: Sequence[threading.Thread], seconds: float) -> bool:

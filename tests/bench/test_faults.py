@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from bench.faults.__main__ import main
 from bench.faults.audit import Counts, compared, gained
 from bench.faults.book import Answer, Book
 from bench.faults.machines import READING, Machine
+from bench.faults.senders import ended
 
 START_MS = 1_767_225_600_000
 
@@ -64,3 +67,24 @@ def test_the_cheapest_scenario_is_played(
     counts = row["found"]["counts"]
     assert counts["acknowledged"] == counts["stored"] > 500
     assert row["refused"]["400"] > 0
+
+
+def test_senders_may_be_slow_but_not_stand_still() -> None:
+    moves, stop = itertools.count(), threading.Event()
+    slow = threading.Thread(target=stop.wait, args=(0.5,))
+    slow.start()
+    assert ended([slow], lambda: next(moves), 0.25)  # twice as long as nothing may move
+    stuck = threading.Thread(target=stop.wait)
+    stuck.start()
+    assert not ended([stuck], lambda: 7, 0.05)
+    stop.set()
+    stuck.join()
+
+
+def test_what_may_be_sent_again_is_not_settled() -> None:
+    first, second = Machine("m", start_ms=START_MS, ticks=3).bodies(2)
+    book = Book()
+    for body, status in ((first, 503), (first, 503), (second, 400), (first, 200), (first, 200)):
+        book.trying(body)
+        book.answered(body, Answer(status, 1.0))
+    assert book.settled_bodies() == 2

@@ -2,36 +2,41 @@
 
 What the parser made of a body is kept beside the places of its numbers, resource by resource. One
 with the same bytes between its numbers is the same rows with other times and values. Only what was
-taken in whole is kept so; whatever is odd in any way goes to the parser again.
+taken in whole is kept so; whatever is odd in any way goes to the parser again. The texts of rows
+are places in a book that all of them share, so that a request of a thousand resources is one frame,
+and nobody looks at its texts again before they are written.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
-from wattshed_collector.normalise import otlp_scan as scan
+from wattshed_collector.normalise.otlp_places import Places, places, resource_of
 from wattshed_collector.normalise.slots import Odd
 from wattshed_collector.store.insert import Column, Frame
+from wattshed_collector.store.texts import encoded
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import Batch
 
+from .book import Book
 from .grid import NANOS_PER_MS, Times
-from .masks import Mask, Places, Words, words_of
-from .others import TABLE, TEXTS, Others
+from .masks import Mask, Words, words_of
+from .others import TABLE, TEXTS, Others, Series
 from .otlp_decoding import RECEIVER, Decoded, Decoder, Way
 from .parts import Floats
 from .resources import apart, together
 from .shelves import Layouts
 
-TEXT_BYTES = 16
-"""Of a row: its texts are shared."""
+SERIES_BYTES = 100
+"""Of a row: the hash of its series in a set."""
 SEEN = 50_000
 """Resources that are remembered: a body is kept when one of its length comes again."""
+MOST_BOOK_BYTES = 128 * 2**20
+"""Of the texts that are shared; beyond, all is forgotten that refers to them."""
 
 
 class Rows(Mask):
@@ -40,96 +45,128 @@ class Rows(Mask):
     Raises Odd where the numbers in the body are not those of the rows.
     """
 
-    def __init__(self, body: bytes, spots: scan.Spots, frame: Frame) -> None:
-        self.count = len(spots.times)
-        starts = [at for at in spots.starts if at]
-        super().__init__(body, np.array([*spots.times, *spots.values, *starts], np.intp))
-        self._integers: Places = np.array(spots.integers, np.intp)
-        self._texts = {name: frame.columns[name] for name in TEXTS}
-        said = (column.values.tolist() for column in self._texts.values())
+    def __init__(self, body: bytes, spots: Places, frame: Frame, book: Book) -> None:
+        self.count, self.distributions = len(spots.times), spots.distributions
+        super().__init__(body, np.array([*spots.times, *spots.values, *spots.beside], np.intp))
+        self._integers = np.array(spots.integers, np.intp)
+        said = [frame.columns[name].values.tolist() for name in TEXTS]
+        self.texts = book.texts
+        self.codes = np.stack([book.places(texts) for texts in said])
+        """Shape (len(TEXTS), rows)."""
         metrics, labels, *_ = said
-        self.series = frozenset(map(hash, zip(metrics, labels, strict=True)))
-        self.size += self.count * TEXT_BYTES * (len(TEXTS) + 1)
-        ts_ms, values = self._numbers(words_of(body)[self._places])
+        self.series = Series(map(hash, zip(metrics, labels, strict=True)))
+        self.size += self.codes.nbytes + SERIES_BYTES * self.count
+        ts_ms, values = self.numbers(words_of(body)[self._places])
         told = frame.columns["ts"].values, frame.columns["value"].values
-        if not (np.array_equal(ts_ms, told[0]) and np.array_equal(values, told[1])):
+        if not (np.array_equal(ts_ms // NANOS_PER_MS, told[0]) and np.array_equal(values, told[1])):
             raise Odd("the numbers are elsewhere")
 
-    def read(self, words: Words, others: Others, sender: str) -> Frame:
-        """Return the rows of a body that matches. Raises Odd where one of them is in doubt."""
-        ts_ms, values = self._numbers(words)
-        span_ms = int(ts_ms.min()), int(ts_ms.max())
-        if not np.isfinite(values).all() or not others.admits(self.series, span_ms, sender):
-            raise Odd("a number or a series that may not be kept")
-        return Frame(
-            TABLE,
-            {
-                **self._texts,
-                "sender": Column(np.full(self.count, sender, object)),
-                "ts": Column(ts_ms),
-                "value": Column(values),
-            },
-        )
-
-    def _numbers(self, words: Words) -> tuple[Times, Floats]:
+    def numbers(self, words: Words) -> tuple[Words, Floats]:
+        """Return the times in nanoseconds and the values of a body that matches."""
         said = words[self.count : 2 * self.count]
         values = said.view(np.float64)
         if len(self._integers):
             values = values.copy()
             values[self._integers] = said.view(np.int64)[self._integers]
-        return (words[: self.count] // NANOS_PER_MS).astype(np.int64), values
+        return words[: self.count], values
+
+
+class Known(NamedTuple):
+    """Rows that are known, and the numbers that a body says of them."""
+
+    rows: Rows
+    words: Words
 
 
 class KnownOthers:
     """Decodes protobuf bodies, what it does not know by ``parser``; from any thread."""
 
-    def __init__(self, parser: Decoder, others: Others, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        parser: Decoder,
+        others: Others,
+        telemetry: Telemetry,
+        most_book_bytes: int = MOST_BOOK_BYTES,
+    ) -> None:
         self._parser = parser
         self._others = others
         self._telemetry = telemetry
-        self._layouts: Layouts[Rows] = Layouts()
+        self._most_book_bytes = most_book_bytes
+        self._book, self._layouts = Book(), Layouts[Rows]()
         self._seen: set[int] = set()
         self._lock = threading.Lock()
 
     def at_once(self, body: bytes, sender: str) -> Decoded | None:
         """Return what a body says whose rows are all known, None for any other."""
-        parts = apart(body)
-        frames = [frame for part in parts if (frame := self._known(part, sender)) is not None]
-        if len(frames) < len(parts):
+        known: list[Known] = []
+        for part in apart(body):
+            found = self._find(part)
+            if found is None:
+                return None
+            known.append(found)
+        try:
+            frame = self._frame(known, sender)
+        except Odd:
             return None
         self._count(Way.LAYOUT)
-        return Batch(), tuple(frames)
+        return Batch(), (frame,)
 
     def decode(self, body: bytes, sender: str) -> Decoded:
         """Return what a request says. Raises InvalidInput."""
-        frames: list[Frame] = []
-        rest: list[bytes] = []
-        for part in apart(body):
-            frame = self._known(part, sender)
-            if frame is None:
-                rest.append(part)
-            else:
-                frames.append(frame)
-        known: Decoded = Batch(), tuple(frames)
+        parts = apart(body)
+        found = list(map(self._find, parts))
+        frames = self._frames(found, sender)
+        rest = [part for part, known in zip(parts, found, strict=True) if known is None]
         self._count(Way.PARSED if rest else Way.LAYOUT)
         if not rest:
-            return known
+            return Batch(), frames
         decoded = self._parser.decode(b"".join(rest), sender)
         self._learn(rest, decoded)
-        return together([known, decoded]) if frames else decoded
+        return together([(Batch(), frames), decoded]) if frames else decoded
+
+    def _frames(self, found: list[Known | None], sender: str) -> tuple[Frame, ...]:
+        """Return the rows that are known. What is in doubt of them is None in ``found`` then."""
+        known = [one for one in found if one is not None]
+        try:
+            return (self._frame(known, sender),) if known else ()
+        except Odd:
+            pass
+        frames: list[Frame] = []
+        for at, one in enumerate(found):
+            try:
+                frames += [self._frame([one], sender)] if one is not None else []
+            except Odd:
+                found[at] = None
+        return tuple(frames)
 
     def _count(self, way: Way) -> None:
         self._telemetry.count("bodies_total", receiver=RECEIVER, way=way)
 
-    def _known(self, body: bytes, sender: str) -> Frame | None:
+    def _find(self, body: bytes) -> Known | None:
         with self._lock:
             found = self._layouts.find(body)
-        if found is None:
-            return None
-        try:
-            return found[0].read(found[1], self._others, sender)
-        except Odd:
-            return None
+        return None if found is None else Known(*found)
+
+    def _frame(self, known: Sequence[Known], sender: str) -> Frame:
+        """Return the rows of several resources. Raises Odd where one of them is in doubt."""
+        texts = known[0].rows.texts
+        told = [rows.numbers(words) for rows, words in known]
+        nanos, values = (np.concatenate(said) for said in zip(*told, strict=True))
+        ts_ms: Times = (nanos // NANOS_PER_MS).astype(np.int64)
+        series = [rows.series for rows, _ in known]
+        span_ms = int(ts_ms.min()), int(ts_ms.max())
+        if not np.isfinite(values).all() or not self._others.admits(series, span_ms, sender):
+            raise Odd("a number or a series that may not be kept")
+        if any(rows.texts is not texts for rows, _ in known):
+            raise Odd("texts of two books")
+        if simplified := sum(rows.distributions for rows, _ in known):
+            self._telemetry.count("simplified_total", simplified, receiver=RECEIVER)
+        codes = np.concatenate([rows.codes for rows, _ in known], axis=1)
+        with self._lock:
+            who = self._book.place(sender) if self._book.texts is texts else None
+        columns = {name: Column(code, None, texts) for name, code in zip(TEXTS, codes, strict=True)}
+        columns["sender"] = _one_text(sender, who, texts, len(values))
+        return Frame(TABLE, {**columns, "ts": Column(ts_ms), "value": Column(values)})
 
     def _is_first(self, parts: Sequence[bytes]) -> bool:
         """Return whether none of them has the resource and the length of one that came before.
@@ -154,72 +191,44 @@ class KnownOthers:
         try:
             if self._is_first(parts):
                 return
-            found = list(_rows(parts, frame))
-        except (Odd, IndexError, DecodeError):
+            spots = list(map(places, parts))
+            with self._lock:
+                for rows in _rows(parts, spots, frame, self._writable()):
+                    self._layouts.keep(rows)
+        except Odd:
             return
-        with self._lock:
-            for rows in found:
-                self._layouts.keep(rows)
+
+    def _writable(self) -> Book:
+        if self._book.size > self._most_book_bytes:
+            self._book, self._layouts = Book(), Layouts()
+        return self._book
 
 
-def _rows(parts: Sequence[bytes], frame: Frame) -> Iterator[Rows]:
-    """Yield the rows of each part of a request. Raises Odd where they are not one row a point."""
-    spots = list(map(places, parts))
+def _rows(
+    parts: Sequence[bytes], spots: Sequence[Places], frame: Frame, book: Book
+) -> Iterator[Rows]:
+    """Yield the rows of each part of a request. Raises Odd where they are other ones."""
     if sum(len(part.times) for part in spots) != len(frame):
-        raise Odd("not a row a point")
+        raise Odd("other rows than there are numbers")
     at = 0
     for part, found in zip(parts, spots, strict=True):
         until = at + len(found.times)
         if until > at:
-            yield Rows(part, found, _cut(frame, at, until))
+            yield Rows(part, found, _cut(frame, at, until), book)
         at = until
 
 
 def _cut(frame: Frame, at: int, until: int) -> Frame:
-    return Frame(
-        frame.table, {name: Column(c.values[at:until]) for name, c in frame.columns.items()}
-    )
+    part = slice(at, until)
+    return Frame(frame.table, {name: column.at(part) for name, column in frame.columns.items()})
+
+
+def _one_text(text: str, place: int | None, texts: Sequence[bytes], count: int) -> Column:
+    if place is None:  # the book was closed meanwhile
+        return Column(np.zeros(count, np.int32), None, (encoded(text),))
+    return Column(np.full(count, place, np.int32), None, texts)
 
 
 def _mark(part: bytes) -> int:
     """Return what a request of one resource has in common with the next. Raises Odd."""
-    at, end = scan.inside(part, 0, len(part), scan.RESOURCE)
-    return hash((len(part), part[at : scan.inside(part, at, end, scan.RESOURCE)[1]]))
-
-
-def places(body: bytes) -> scan.Spots:
-    """Return where the numbers of a request stand, whatever its metrics. Raises Odd."""
-    spots = scan.Spots()
-    for resource in _fields(body, 0, len(body), scan.RESOURCE):
-        for scope in _fields(body, *resource, scan.SCOPE):
-            for metric in _fields(body, *scope, scan.METRIC):
-                for data in _fields(body, *metric, scan.GAUGE, scan.SUM):
-                    for point in _points(body, *data):
-                        _point(body, *point, spots)
-    return spots
-
-
-def _fields(body: bytes, at: int, end: int, *tags: int) -> Iterator[tuple[int, int]]:
-    """Yield where the content of each field of these tags begins and ends; others hold bytes."""
-    while at < end:
-        tag = body[at]
-        at, stop = scan.inside(body, at, end, tag)
-        if tag & 7 != scan.BYTES:
-            raise Odd("a field that is no message and no text")
-        if tag in tags:
-            yield at, stop
-        at = stop
-
-
-def _points(body: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the points that stand first in a gauge or a sum."""
-    while at < end and body[at] == scan.POINT:
-        at, stop = scan.inside(body, at, end, scan.POINT)
-        yield at, stop
-        at = stop
-
-
-def _point(body: bytes, at: int, end: int, spots: scan.Spots) -> None:
-    rest = NumberDataPoint.FromString(body[scan.numbers(body, at, end, spots) : end])
-    if rest.WhichOneof("value") or rest.time_unix_nano or rest.start_time_unix_nano:
-        raise Odd("numbers after the attributes")
+    return hash((len(part), resource_of(part)))

@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 Places = NDArray[np.intp]
 Words = NDArray[np.uint64]
-Key = tuple[int, bytes]
-"""The length of a body and what stands before its first number."""
+Key = tuple[int, bytes, bytes]
+"""The length of a body, what stands before its first number and what behind its last."""
+Ends = tuple[int, int]
+"""Where the first number of a body begins and its last one ends."""
+WIDTH = 8
 
 
 class Mask:
@@ -16,11 +19,10 @@ class Mask:
 
     def __init__(self, body: bytes, places: Places) -> None:
         self._places = places
-        self.first = int(places.min())
-        """Where the first number stands."""
+        self.ends: Ends = (int(places.min()), int(places.max()) + WIDTH)
         self.constant = bytearray(body)
         words_of(self.constant)[places] = 0
-        self.key: Key = (len(body), body[: self.first])
+        self.key: Key = key(body, self.ends)
         self.size = len(body) + places.nbytes
         """Bytes that are kept."""
         self.used_at = 0.0
@@ -32,6 +34,12 @@ class Mask:
         found = words[self._places]
         words[self._places] = 0
         return found if rest == self.constant else None
+
+
+def key(body: bytes, ends: Ends) -> Key:
+    """Return what bodies of one layout have in common at least."""
+    first, last = ends
+    return len(body), body[:first], body[last:]
 
 
 def words_of(body: bytes | bytearray) -> Words:

@@ -17,6 +17,7 @@ from operator import attrgetter
 import numpy as np
 
 from wattshed_collector.normalise.dialect import Sample
+from wattshed_collector.normalise.dialect import Series as PrometheusSeries
 from wattshed_collector.normalise.facts import Limits
 from wattshed_collector.normalise.other import Other, labels_text
 from wattshed_collector.store.insert import Column, Frame
@@ -27,6 +28,22 @@ MOST_NAMES = 50_000
 """Names of which it is remembered whether they are kept."""
 MOST_NAME = 256
 TEXTS = ("metric", "labels", "kind", "unit")
+
+
+class Series:
+    """Some series by the hashes of their metrics and labels; asked in vain only once an hour."""
+
+    def __init__(self, hashes: Iterable[int]) -> None:
+        self._hashes = frozenset(hashes)
+        self._within: Set[int] | None = None
+
+    def are_within(self, known: Set[int]) -> bool:
+        """Return whether all are among those that are known, of which none is ever taken out."""
+        if self._within is not known:
+            if not self._hashes <= known:
+                return False
+            self._within = known
+        return True
 
 
 class Others:
@@ -86,14 +103,20 @@ class Others:
                     kept.append(sample)
         return (rows(kept, sender),) if kept else ()
 
-    def admits(self, series: Set[int], span_ms: tuple[int, int], sender: str) -> bool:
-        """Return whether samples of these series (hashes of metric and labels) can all be kept,
-        the first and the last at these times: a sender has written to all of them this hour."""
+    def admits(self, series: Iterable[Series], span_ms: tuple[int, int], sender: str) -> bool:
+        """Return whether samples of these series can all be kept, the first and the last at these
+        times: a sender has written to all of them this hour."""
+        known = self.written(span_ms, sender)
+        return known is not None and all(some.are_within(known) for some in series)
+
+    def written(self, span_ms: tuple[int, int], sender: str) -> Set[int] | None:
+        """Return to which series (hashes of metric and labels) a sender has written this hour: a
+        set that only grows, another each hour. None where samples of these times are in doubt."""
         now = self._now()
         if any(self._limits.doubt(ts_ms, now * 1000) for ts_ms in span_ms):
-            return False
+            return None
         with self._lock:
-            return series <= self._known(sender, now)
+            return self._known(sender, now)
 
     def _known(self, sender: str, now: float) -> set[int]:
         hour = int(now // HOUR_S)
@@ -120,13 +143,18 @@ def of_prometheus(
     """
     found: list[Other] = []
     for series, value, ts_ms in samples:
-        if series.text is None:
-            series.text = labels_text(_under(target or {}, series.labels)) or ""
-        if series.text:
-            found.append(Other(series.name, series.text, ts_ms, value))
+        if text := text_of(series, target):
+            found.append(Other(series.name, text, ts_ms, value))
         else:
             rejected["labels_too_long"] += 1
     return found
+
+
+def text_of(series: PrometheusSeries, target: Mapping[str, str] | None = None) -> str:
+    """Return the labels of a series as they are stored, "" where they are too long."""
+    if series.text is None:
+        series.text = labels_text(_under(target or {}, series.labels)) or ""
+    return series.text
 
 
 def _under(target: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:

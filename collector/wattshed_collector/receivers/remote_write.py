@@ -34,7 +34,8 @@ from wattshed_exporter.model import Batch
 from . import remote_write_pb as pb
 from .body import TooLarge, UnknownEncoding
 from .intake import Arrival, Intake, Refusal
-from .others import Others, of_prometheus
+from .known_writes import STALE_BITS, KnownWrites
+from .others import Others, of_prometheus, text_of
 
 PROTOBUF, VERSION_1 = "application/x-protobuf", "prometheus.WriteRequest"
 RECEIVER = "remote_write"
@@ -50,8 +51,6 @@ MOST_LABEL_BYTES = 8192
 MOST_KNOWN = 100_000
 MOST_KNOWN_BYTES = 64 * 2**20
 """Of the labels of series that are remembered, twice at most."""
-STALE_BITS = 0x7FF0_0000_0000_0002
-"""The NaN by which Prometheus marks the end of a series."""
 
 
 class Read(NamedTuple):
@@ -64,6 +63,15 @@ class Read(NamedTuple):
     """How many samples are neither."""
 
 
+Noted = Callable[[bytes, bytes, str, str | None], None]
+"""Told of a series that is not about energy: its bytes, those of its labels, its name, and its
+labels as they are stored, None where it is not kept."""
+
+
+def _unnoted(series: bytes, labels: bytes, metric: str, text: str | None) -> None:
+    """Remember nothing."""
+
+
 class RequestReader:
     """Reads requests; remembers the series that are wanted.
 
@@ -74,7 +82,9 @@ class RequestReader:
         self,
         wants: Callable[[str], bool] = lambda name: False,
         counters: frozenset[str] = AUTOMATIC.counters,
+        noted: Noted = _unnoted,
     ) -> None:
+        self._noted = noted
         self._wants = wants
         self._read = counters | BY_METRIC.keys()
         self._read_bytes = frozenset(name.encode() for name in self._read)
@@ -103,6 +113,7 @@ class RequestReader:
             series = self._series(told)
             if series is None:
                 unwanted += len(message.samples)
+                self._noted(raw, _labels(told), "", None)
                 continue
             found = [
                 Sample(series, said.value, said.timestamp)
@@ -114,6 +125,8 @@ class RequestReader:
                 read.samples.extend(found)
             if not is_read or (series.name not in BY_METRIC and self._wants(series.name)):
                 read.others.extend(found)
+            if not is_read and (text := text_of(series)):
+                self._noted(raw, _labels(told), series.name, text)
         return read._replace(unwanted=unwanted)
 
     def _series(self, told: tuple[bytes, ...]) -> Series | None:
@@ -140,8 +153,13 @@ class RequestReader:
         return bool(name) and self._wants(name.decode(errors="replace"))
 
 
+def _labels(told: tuple[bytes, ...]) -> bytes:
+    """Return labels as they stand in a series."""
+    return b"".join(wire.message(1, label) for label in told)
+
+
 class RemoteWriteDecoder:
-    """Reads requests that were decompressed, of any exporter."""
+    """Reads requests that were decompressed, of any exporter; one at a time."""
 
     def __init__(
         self,
@@ -150,28 +168,35 @@ class RemoteWriteDecoder:
         others: Others,
         telemetry: Telemetry,
         interval_seconds: float,
+        known: KnownWrites | None = None,
     ) -> None:
         self._normaliser = normaliser
         self._foreign = foreign
         self._others = others
         self._telemetry = telemetry
-        self._requests = RequestReader(others.wants, foreign.produced.counters)
+        self.known = known or KnownWrites(others)
+        counters, noted = foreign.produced.counters, self.known.note
+        self._requests = RequestReader(others.wants, counters, noted)
         self._interval_ms = round(interval_seconds * 1000)
         self._origins: dict[str, Origin] = {}
 
     def decode(self, body: bytes, sender: str) -> tuple[Batch, tuple[Frame, ...]]:
         """Return what a request says. Raises InvalidInput where it is none."""
         rejected: Counter[str] = Counter()
+        known = self.known.take(body, sender, MOST_SAMPLES)
         try:
-            read = self._requests.read(body, rejected)
+            read = self._requests.read(known.rest, rejected)
         except wire.TooMany as error:
             raise TooLarge(str(error), "too_many_parts") from error
         except DecodeError as error:
             raise InvalidInput("the body is not a remote write request", "malformed") from error
         found, ignored = self._foreign.points(read.samples, self._origin(sender), rejected)
-        self._telemetry.count("ignored_total", ignored + read.unwanted, receiver=RECEIVER)
+        ignored += read.unwanted + known.unwanted
+        self._telemetry.count("ignored_total", ignored, receiver=RECEIVER)
         others = of_prometheus(read.others, rejected)
         frames = self._others.frame(others, sender, rejected)
+        if known.frame is not None:
+            frames = (known.frame, *frames)
         return self._normaliser.batch(found, rejected), frames
 
     def _origin(self, sender: str) -> Origin:

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from .masks import Key, Mask, Words
+from .masks import Ends, Key, Mask, Words, key
 
 M = TypeVar("M", bound=Mask)
 
@@ -23,7 +23,7 @@ STALE_SECONDS = 120.0
 """A layout that was of use since then does not make room for another: of a circle of senders that
 is a little too large, else none would find its own."""
 MOST_ALIKE = 8
-"""Layouts of one length and beginning."""
+"""Layouts of one length, beginning and end."""
 SEEN = 50_000
 
 
@@ -33,16 +33,16 @@ class Shelf(Generic[M]):
     def __init__(self) -> None:
         self.size = 0
         self._groups: OrderedDict[Key, list[M]] = OrderedDict()
-        self._firsts: dict[int, Counter[int]] = {}
-        """By length of a body where the first number stands, with so many groups."""
+        self._ends: dict[int, Counter[Ends]] = {}
+        """By length of a body between where its numbers stand, with so many groups."""
 
     def find(self, body: bytes) -> tuple[M, Words] | None:
         """Return the layout of a body and its numbers."""
-        for first in self._firsts.get(len(body), ()):
-            key = len(body), body[:first]
-            for layout in self._groups.get(key, ()):
+        for ends in self._ends.get(len(body), ()):
+            known = key(body, ends)
+            for layout in self._groups.get(known, ()):
                 if (words := layout.match(body)) is not None:
-                    self._groups.move_to_end(key)
+                    self._groups.move_to_end(known)
                     return layout, words
         return None
 
@@ -53,7 +53,7 @@ class Shelf(Generic[M]):
     def add(self, layout: M) -> None:
         alike = self._groups.setdefault(layout.key, [])
         if not alike:
-            self._firsts.setdefault(layout.key[0], Counter())[layout.first] += 1
+            self._ends.setdefault(layout.key[0], Counter())[layout.ends] += 1
         alike.append(layout)
         self.size += layout.size
 
@@ -65,12 +65,12 @@ class Shelf(Generic[M]):
         self.size -= layout.size
         if not alike:
             del self._groups[layout.key]
-            firsts = self._firsts[layout.key[0]]
-            firsts[layout.first] -= 1
-            if not firsts[layout.first]:
-                del firsts[layout.first]
-            if not firsts:
-                del self._firsts[layout.key[0]]
+            ends = self._ends[layout.key[0]]
+            ends[layout.ends] -= 1
+            if not ends[layout.ends]:
+                del ends[layout.ends]
+            if not ends:
+                del self._ends[layout.key[0]]
 
     def oldest(self) -> Iterator[list[M]]:
         """Give those of the key that was of use least lately, again and again while there are."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from wattshed_collector.store.insert import Column, Frame
+from wattshed_collector.store.insert import Frame
 from wattshed_collector.store.stacks import Rows, spread
 from wattshed_exporter.model import Batch, Device, Workload, stable_id
 
@@ -168,10 +168,7 @@ class _Kept:
             if rows.all():
                 kept.append(frame)
             elif rows.any():
-                columns = {
-                    name: Column(c.values[rows], None if c.present is None else c.present[rows])
-                    for name, c in frame.columns.items()
-                }
+                columns = {name: column.at(rows) for name, column in frame.columns.items()}
                 kept.append(Frame(frame.table, columns))
         return tuple(kept), dropped
 

@@ -12,6 +12,7 @@ from wattshed_collector.errors import Permanent
 
 from .insert import Column, Frame
 from .schema import KINDS, TABLES, Kind
+from .texts import encoded
 
 
 def frame(table: str, columns: Mapping[str, Sequence[Any]]) -> Frame:
@@ -86,11 +87,33 @@ def _joined(place: str, kind: Kind, name: str, frames: Sequence[Frame]) -> Colum
                 for part in parts
             ]
         )
+    if any(part.texts is not None for part in parts):
+        return _coded(parts, present)
     values = [part.values for part in parts]
     if kind.dtype is not None and len({array.dtype for array in values}) > 1:
         # Integers among floats would become floats, which do not hold all of them.
         values = [cast(place, array, kind.dtype) for array in values]
     return Column(np.concatenate(values), present)
+
+
+def _coded(parts: Sequence[Column], present: NDArray[np.bool_] | None) -> Column:
+    """Return parts some of which say places in texts as one that does."""
+    (texts, *others) = {id(part.texts): part.texts for part in parts}.values()
+    if texts is not None and not others:
+        return Column(np.concatenate([part.values for part in parts]), present, texts)
+    known: dict[bytes, int] = {}
+    places = [_places(part, known) for part in parts]
+    return Column(np.concatenate(places), present, list(known))
+
+
+def _places(part: Column, known: dict[bytes, int]) -> NDArray[np.int64]:
+    """Return where the texts of a part stand in ``known``, which takes in new ones."""
+    if part.texts is None:
+        told = map(encoded, part.values.tolist())
+        return np.array([known.setdefault(text, len(known)) for text in told], np.int64)
+    used, back = np.unique(part.values, return_inverse=True)
+    said = [known.setdefault(part.texts[at], len(known)) for at in used.tolist()]
+    return np.array(said, np.int64)[back]
 
 
 def _part(place: str, kind: Kind, column: None, rows: int) -> Column:

@@ -8,12 +8,14 @@ Source: https://clickhouse.com/docs/interfaces/specs/NativeFormat (revision 0, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .texts import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,25 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Values of one column, shape (rows,); ``present`` False is NULL, None: nothing is missing."""
+    """Values of one column, shape (rows,); ``present`` False is NULL, None: nothing is missing.
+
+    With ``texts`` (as ``texts.encoded`` writes them) the values are places in it, so that a text
+    which comes again and again is encoded once.
+    """
 
     values: NDArray[Any]
     present: NDArray[np.bool_] | None = None
+    texts: Sequence[bytes] | None = None
+
+    def said(self) -> list[Any]:
+        """Return the values, texts as they read; where nothing is said, any."""
+        values: list[Any] = self.values.tolist()
+        return values if self.texts is None else [plain(self.texts[at]) for at in values]
+
+    def at(self, rows: NDArray[Any] | slice) -> Column:
+        """Return the values of some rows."""
+        present = None if self.present is None else self.present[rows]
+        return Column(self.values[rows], present, self.texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wattshed_collector.errors import Permanent
 
+from . import texts
 from .frames import cast
 from .insert import Column, Frame, Insert
 from .schema import KINDS, TABLES, Kind
@@ -35,9 +36,9 @@ def encode(frame: Frame) -> Insert:
     types = TABLES[frame.table]
     if unknown := set(frame.columns) - set(types):
         raise Permanent(f"{frame.table} has no column {', '.join(sorted(unknown))}")
-    body = bytearray(_varint(len(frame.columns)) + _varint(len(frame)))
+    body = bytearray(texts.varint(len(frame.columns)) + texts.varint(len(frame)))
     for name, column in frame.columns.items():
-        body += _text(name) + _text(types[name])
+        body += texts.encoded(name) + texts.encoded(types[name])
         body += _bytes(f"{frame.table}.{name}", KINDS[types[name]], column)
     return Insert(frame.table, tuple(frame.columns), len(frame), bytes(body))
 
@@ -64,49 +65,48 @@ def _absent(column: Column) -> bytes:
 
 
 def _texts(name: str, kind: Kind, column: Column) -> bytes:
-    texts: list[str] = column.values.tolist()
-    if column.present is not None:
-        said = column.present.tolist()
-        texts = [text if known else "" for text, known in zip(texts, said, strict=True)]
     try:
+        if column.texts is not None and kind.dictionary and column.present is None:
+            return _used(kind, column.texts, column.values)
+        said = column.said()
+        if column.present is not None:
+            is_said = column.present.tolist()
+            said = [text if known else "" for text, known in zip(said, is_said, strict=True)]
         if kind.dictionary:
-            return _dictionary(kind, texts, column.present)
-        return (_absent(column) if kind.nullable else b"") + b"".join(map(_text, texts))
+            return _dictionary(kind, said, column.present)
+        return (_absent(column) if kind.nullable else b"") + b"".join(map(texts.encoded, said))
     except (AttributeError, UnicodeEncodeError) as error:
         raise Permanent(f"{name}: {error}") from error
 
 
-def _dictionary(kind: Kind, texts: Sequence[str], present: Array | None) -> bytes:
+def _dictionary(kind: Kind, said: Sequence[str], present: Array | None) -> bytes:
     places: dict[str, int] = {}
-    codes = np.array([places.setdefault(text, len(places)) for text in texts], np.int64)
-    keys = list(places)
+    codes = np.array([places.setdefault(text, len(places)) for text in said], np.int64)
+    return _coded(kind, list(map(texts.encoded, places)), codes, present)
+
+
+def _used(kind: Kind, known: Sequence[bytes], said: Array) -> bytes:
+    """Return a dictionary of those of the texts that are said; ``said`` are places in them."""
+    if not len(said):
+        return _coded(kind, [], said, None)
+    is_used = np.zeros(int(said.max()) + 1, np.bool_)
+    is_used[said] = True
+    codes = (np.cumsum(is_used) - 1)[said]
+    return _coded(kind, [known[at] for at in np.flatnonzero(is_used).tolist()], codes, None)
+
+
+def _coded(kind: Kind, keys: list[bytes], codes: Array, present: Array | None) -> bytes:
     if kind.nullable:  # the first key stands for NULL
-        keys.insert(0, "")
-        codes += 1
+        keys.insert(0, texts.encoded(""))
+        codes = codes + 1
         if present is not None:
             codes[~present] = 0
     width = next(n for n, dtype in enumerate(INDEXES) if len(keys) <= 256**dtype.itemsize)
     return b"".join(
         (
             struct.pack("<QQQ", 1, width | ADDITIONAL_KEYS, len(keys)),
-            *map(_text, keys),
+            *keys,
             struct.pack("<Q", len(codes)),
             codes.astype(INDEXES[width]).tobytes(),
         )
     )
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    return _varint(len(encoded)) + encoded
-
-
-def _varint(number: int) -> bytes:
-    if number < 128:
-        return bytes((number,))
-    said = bytearray()
-    while number > 127:
-        said.append(number & 127 | 128)
-        number >>= 7
-    said.append(number)
-    return bytes(said)

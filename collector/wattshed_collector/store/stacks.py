@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frames import joined
-from .insert import Column, Frame
+from .insert import Frame
 from .schema import TABLES
 
 Places = NDArray[np.intp]
@@ -111,12 +111,4 @@ def _in_order(parts: Sequence[Stacked]) -> Frame:
         return rows
     # Of two rows for one place in the store the later one counts.
     order = np.argsort(member, kind="stable")
-    return Frame(
-        rows.table,
-        {
-            name: Column(
-                column.values[order], None if column.present is None else column.present[order]
-            )
-            for name, column in rows.columns.items()
-        },
-    )
+    return Frame(rows.table, {name: column.at(order) for name, column in rows.columns.items()})

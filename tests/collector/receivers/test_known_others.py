@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from tests.fixtures.facts import facts
-from tests.fixtures.otlp_bodies import BASE_MS, CUMULATIVE, DELTA, NOW_S, told
+from tests.fixtures.facts import facts, rows
+from tests.fixtures.otlp_bodies import (
+    BASE_MS,
+    CUMULATIVE,
+    DELTA,
+    NOW_S,
+    as_collectors_write,
+    told,
+)
 
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
 from wattshed_collector.receivers.known_others import KnownOthers
 from wattshed_collector.receivers.others import Others
 from wattshed_collector.receivers.otlp_decoding import ProtobufDecoder
+from wattshed_collector.store.frames import joined
+from wattshed_collector.store.insert import Frame
+from wattshed_collector.store.native import encode
 from wattshed_collector.store.stacks import spread
 from wattshed_collector.telemetry import Telemetry
 
@@ -27,13 +38,14 @@ Values = Sequence[float]
 class Reader:
     """A decoder that knows what came before, and one that parses everything."""
 
-    def __init__(self, most_series: int = 1000) -> None:
+    def __init__(self, most_series: int = 1000, most_book_bytes: int = 10**6) -> None:
         self.now_s = float(NOW_S)
-        telemetry, foreign = Telemetry(), Foreign()
+        self.telemetry = telemetry = Telemetry()
+        foreign = Foreign()
         normaliser = Normaliser(Limits(), lambda: self.now_s)
         others = Others(("app.*",), most_series, Limits(), lambda: self.now_s)
         parser = ProtobufDecoder(normaliser, foreign, others, telemetry)
-        self.known = KnownOthers(parser, others, telemetry)
+        self.known = KnownOthers(parser, others, telemetry, most_book_bytes)
         self.parser = ProtobufDecoder(
             normaliser, foreign, Others(("app.*",), 1000, Limits(), lambda: self.now_s), telemetry
         )
@@ -107,7 +119,7 @@ def test_a_sender_has_its_own_series() -> None:
     found = reader.known.at_once(raw(body(6)), "two")
     assert found is not None
     (frame,) = spread(found[1])
-    assert set(frame.columns["sender"].values.tolist()) == {"two"}
+    assert {row[1] for row in map(ast.literal_eval, rows("metric_sample", [frame]))} == {"two"}
 
 
 def test_the_hours_bound_on_series_holds() -> None:
@@ -139,23 +151,107 @@ def test_what_is_no_number_goes_the_long_way(value: float) -> None:
     assert reader.knows(raw(body(5)))
 
 
-def test_a_delta_a_histogram_and_what_is_not_kept_are_never_known() -> None:
+def test_a_delta_and_what_is_not_kept_are_never_known() -> None:
     odd = body(1)
     odd.resource_metrics[0].scope_metrics[0].metrics[0].sum.aggregation_temporality = DELTA
-    wide = body(1)
-    wide.resource_metrics[0].scope_metrics[0].metrics.add(name="app.h").histogram.CopyFrom(
-        type(wide.resource_metrics[0].scope_metrics[0].metrics[0].histogram)(
-            aggregation_temporality=CUMULATIVE
-        )
-    )
-    wide.resource_metrics[0].scope_metrics[0].metrics[-1].histogram.data_points.add(
-        time_unix_nano=BASE_MS * 1_000_000, count=3, sum=4.0
-    )
     stranger = body(1)
     stranger.resource_metrics[0].scope_metrics[0].metrics[1].name = "else"
-    for request in (odd, wide, stranger):
+    for request in (odd, stranger):
         reader = Reader()
         assert [reader.knows(raw(request)) for _ in range(4)] == [False] * 4
+
+
+def distributions(at: int, *, bounds: int = 2, total: bool = True) -> ExportMetricsServiceRequest:
+    """A histogram and a summary of two points each, beside a gauge."""
+    request = body(at, (1.0,))
+    scope = request.resource_metrics[0].scope_metrics[0]
+    data = scope.metrics.add(name="app.took", unit="s").histogram
+    data.aggregation_temporality = CUMULATIVE
+    quantiles = scope.metrics.add(name="app.size", unit="By").summary
+    for number in range(1, 3):
+        when = {"time_unix_nano": (BASE_MS + at) * 1_000_000, "start_time_unix_nano": BASE_MS}
+        point = data.data_points.add(**when, count=at + number, min=0.5 * at, max=9.0 + at)
+        if total:
+            point.sum = 2.5 * at - 9.0
+        point.explicit_bounds.extend(range(bounds))
+        point.bucket_counts.extend([at] * (bounds + 1))
+        point.attributes.extend(told({"shard": number}))
+        other = quantiles.data_points.add(**when, count=at + number, sum=0.5 + at)
+        other.quantile_values.add(quantile=0.5, value=1.0 * at)
+        other.attributes.extend(told({"shard": number}))
+    return request
+
+
+@pytest.mark.parametrize("total", [True, False])
+def test_distributions_are_known_as_well(total: bool) -> None:
+    reader = Reader()
+    said = [raw(distributions(at, total=total)) for at in range(1, 6)]
+    assert [reader.knows(one) for one in said] == [False, False, True, True, True]
+    assert not reader.knows(raw(distributions(7, bounds=3, total=total)))
+    # Four points of each body, whichever of the two decoders read it.
+    asked = reader.telemetry.registry.get_sample_value
+    assert asked("wattshed_collector_simplified_total", {"receiver": "otlp"}) == 2 * 6 * 4
+
+
+def test_exemplars_and_exponential_histograms_are_never_known() -> None:
+    example, wide = distributions(3), distributions(3)
+    metrics = example.resource_metrics[0].scope_metrics[0].metrics
+    metrics[-2].histogram.data_points[0].exemplars.add(as_double=1.0)
+    data = wide.resource_metrics[0].scope_metrics[0].metrics.add(name="app.exp")
+    data.exponential_histogram.aggregation_temporality = CUMULATIVE
+    data.exponential_histogram.data_points.add(
+        time_unix_nano=BASE_MS * 1_000_000, count=3, sum=4.0, scale=2
+    )
+    for request in (example, wide):
+        reader = Reader()
+        assert [reader.knows(raw(request)) for _ in range(4)] == [False] * 4
+
+
+@pytest.mark.parametrize("make", [body, distributions])
+def test_the_order_of_fields_does_not_matter(
+    make: Callable[[int], ExportMetricsServiceRequest],
+) -> None:
+    reader = Reader()
+    said = [as_collectors_write(make(at)) for at in range(1, 6)]
+    assert said[0] != raw(make(1))
+    assert ExportMetricsServiceRequest.FromString(said[0]) == make(1)
+    assert [reader.knows(one) for one in said] == [False, False, True, True, True]
+
+
+def test_resources_of_one_length_that_stand_last_are_told_apart() -> None:
+    reader = Reader()
+    hosts = [f"n{number}" for number in range(10, 40)]
+    for at in range(3):
+        for host in hosts:
+            reader.knows(as_collectors_write(body(at, host=host)))
+    assert all(reader.knows(as_collectors_write(body(5, host=host))) for host in hosts)
+
+
+def test_one_resource_in_doubt_costs_the_others_nothing() -> None:
+    reader = Reader()
+    for at in range(3):
+        reader.knows(raw(body(at), body(at, host="n2")))
+    bad = raw(body(4, (1.0, math.nan, 2.0)), body(4, host="n2"))
+    batch, frames = reader.known.decode(bad, "")
+    assert batch.rejected == {"not_finite": 2}
+    assert sorted(map(len, spread(frames))) == [4, 6]
+    assert reader.knows(raw(body(5), body(5, host="n2")))
+
+
+def test_texts_are_shared_until_there_are_too_many() -> None:
+    reader = Reader(most_book_bytes=2000)
+    for at in range(3):
+        reader.knows(raw(body(at)), "one")
+    others = [raw(body(at, label=f"b{n}")) for n in range(4) for at in range(3)]
+    for one in others:
+        reader.knows(one, "one")
+    assert not reader.knows(raw(body(5)), "one")  # its texts were let go
+    assert reader.knows(raw(body(7)), "one")
+    found = reader.known.at_once(raw(body(8)), "one")
+    assert found is not None
+    (frame,) = found[1]
+    assert isinstance(frame, Frame)
+    assert encode(joined([frame, *spread(reader.parser.decode(others[-1], "one")[1])])).rows == 12
 
 
 def test_a_number_that_is_said_twice_in_a_point_is_never_known() -> None:

@@ -15,6 +15,7 @@ from wattshed_collector.store.frames import frame, joined
 from wattshed_collector.store.insert import Column, Frame
 from wattshed_collector.store.native import encode
 from wattshed_collector.store.schema import KINDS, TABLES
+from wattshed_collector.store.texts import encoded
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
@@ -83,6 +84,24 @@ def test_a_dictionary_of_any_width(bed: Bed, words: int) -> None:
         "count() FROM quarantine"
     )
     assert (wrong, rows) == (0, words)
+
+
+def test_texts_by_their_places_are_those_texts(bed: Bed) -> None:
+    said = ["a", "é" * 300, "", "a"]
+    same = [1] * 4
+    columns = {"start_ms": range(4), "end_ms": same, "device": said, "workload": said}
+    columns |= {"share": same, "method": said, "revision": same, "reason": said}
+    plain = frame("quarantine", columns)
+    texts = [encoded(text) for text in ("unused", "", "a", said[1])]
+    places = Column(np.array([2, 3, 1, 2], np.int32), None, texts)
+    coded = Frame("quarantine", {**plain.columns, "reason": places, "device": places})
+    other = Column(np.array([0, 1, 2, 0]), None, [encoded(text) for text in ("a", said[1], "")])
+    bed.client.command("TRUNCATE TABLE quarantine")
+    parts = coded, plain, Frame("quarantine", {**plain.columns, "reason": other}), coded
+    bed.client.insert_native(encode(joined(parts)))
+    bed.client.insert_native(encode(coded))
+    asked = "SELECT device, reason, count() FROM quarantine GROUP BY ALL ORDER BY device"
+    assert bed.client.rows(asked) == [("", "", 5), ("a", "a", 10), (said[1], said[1], 5)]
 
 
 def test_every_column_is_declared_as_the_store_has_it(bed: Bed) -> None:
