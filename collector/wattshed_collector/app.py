@@ -202,7 +202,7 @@ async def running(
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
         alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
-        telemetry.registry.register(alerts)
+        telemetry.signals.register(alerts)
         await stack.enter_async_context(_beside(alerts.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))
