@@ -114,7 +114,7 @@ KEEPALIVE_SECONDS = 75.0
 STOP_SECONDS = 1.0
 """That requests which are being answered have to end."""
 BACKLOG = 128
-CYCLES = 50_000, 20, 20
+CYCLES = 200_000, 20, 20
 """Objects more than before, after which cycles are looked for; see the gc module."""
 SETTLED_SECONDS = 30.0
 """Time after which the start, the first ledger runs and the first pages are behind us."""
@@ -202,7 +202,7 @@ async def running(
         objectives = _objectives(parts)
         await stack.enter_async_context(_beside(objectives.keep()))
         alerts = alert_watch.AlertWatch(parts.clerk, telemetry, alert_watch.signals())
-        telemetry.registry.register(alerts)
+        telemetry.signals.register(alerts)
         await stack.enter_async_context(_beside(alerts.keep()))
         url = await stack.enter_async_context(
             _served(app, config, guard, patience, Ends(gate, otlp, telemetry))

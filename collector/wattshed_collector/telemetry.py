@@ -241,6 +241,8 @@ class Telemetry:
 
     def __init__(self, span: Callable[..., AbstractContextManager[Any]] | None = None) -> None:
         self.registry = CollectorRegistry()
+        self.signals = CollectorRegistry()
+        """What only a scrape is told, because the store is asked for it as long as one asks."""
         ProcessCollector(registry=self.registry)
         registry, prefix = self.registry, PREFIX
         self._counters = {

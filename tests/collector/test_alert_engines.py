@@ -177,8 +177,8 @@ async def _page(bed: Bed) -> str:
     telemetry, reader = Telemetry(), Reader(bed.store.client)
     try:
         watch = AlertWatch(reader, telemetry, signals())
-        telemetry.registry.register(watch)
-        generate_latest(telemetry.registry)  # the store is asked once somebody scrapes
+        telemetry.signals.register(watch)
+        generate_latest(telemetry.signals)  # the store is asked once somebody scrapes
         await watch.once()
         numerics = NumericsWatch(reader, Quality(), telemetry)
         await reader.ask(numerics.look)
@@ -186,7 +186,8 @@ async def _page(bed: Bed) -> str:
         burning = slo_metrics.gauges(slo_queries.burn(bed.client), slo_queries.defined(bed.client))
         exposed.snapshot = slo_metrics.Snapshot(burning)
         telemetry.registry.register(exposed)
-        return generate_latest(telemetry.registry).decode()
+        told = telemetry.registry, telemetry.signals
+        return b"".join(map(generate_latest, told)).decode()
     finally:
         reader.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from wattshed_collector import alert_watch
 from wattshed_collector.alert_watch import AlertWatch
@@ -19,7 +20,9 @@ from wattshed_collector.config import Config
 from wattshed_collector.errors import Retryable
 from wattshed_collector.normalise import json_documents
 from wattshed_collector.normalise.json_documents import Problems
+from wattshed_collector.self_record import SelfRecord
 from wattshed_collector.store.read import Reader
+from wattshed_collector.store.write import Writer
 from wattshed_collector.telemetry import Telemetry
 from wattshed_exporter.model import (
     Allocation,
@@ -98,6 +101,18 @@ def test_the_store_is_asked_while_somebody_scrapes(bench: Bench) -> None:
     bench.after(300)
     assert len(bench.store.asked) == 6
     assert bench.shown()["wattshed_node_silence_seconds"] == []
+
+
+def test_what_the_collector_keeps_of_itself_asks_for_no_signal(bench: Bench) -> None:
+    bench.telemetry.signals.register(bench.watch)
+    writer = Writer(lambda: pytest.fail("nothing is written"))
+    assert list(SelfRecord(bench.telemetry, writer, "here:1", 60).samples())
+    writer.close()
+    bench.after(0)
+    assert bench.store.asked == []
+    generate_latest(bench.telemetry.signals)
+    bench.after(0)
+    assert len(bench.store.asked) == 2
 
 
 def test_a_view_that_fails_takes_its_own_series_alone(bench: Bench) -> None:

@@ -191,7 +191,8 @@ class Api:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The collector's own health for Prometheus."""
-        body = generate_latest(self._telemetry.registry)
+        told = self._telemetry.registry, self._telemetry.signals
+        body = b"".join(map(generate_latest, told))
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def readyz(self, request: web.Request) -> web.Response:

@@ -86,7 +86,8 @@ class KnownPage:
             batch, frames = self._normaliser.batch(found, rejected), ()
         rest = Counter(batch.rejected)
         rest["unknown_metric"] += self._unknown
-        frames += self._others.frames(self._samples(values, scraped_ms), self._state, rest)
+        if self._kept:
+            frames += self._others.frames(self._samples(values, scraped_ms), self._state, rest)
         if any(rest.values()):  # the same batch may be returned for many pages
             batch = replace(batch, rejected=dict(+rest))
         return Read(batch, frames, self._ignored)
@@ -111,15 +112,20 @@ class _Own:
     def __init__(self, page: OwnPage, shapes: Shapes) -> None:
         self._page = page
         self._shapes = shapes
-        self._times = sorted(line for line in {*page.reads, *page.starts} if line >= 0)
+        # As arrays: of a list each use would make one.
+        told = page.lines, page.reads, page.starts
+        self._lines, self._reads, self._starts = (np.array(places, np.intp) for places in told)
+        times = np.unique((self._reads, self._starts))
+        self._times = times[times >= 0]
         self._tables: Tables | None = None
 
     def read(self, numbers: Floats, scraped_ms: int, normaliser: Normaliser) -> _Said:
-        if not all(map(is_time, numbers[self._times].tolist())):
+        seconds = numbers[self._times]
+        if not all(map(is_time, seconds.tolist())):
             raise Odd("a time that is none")
         times = np.zeros(len(numbers) + 2, np.int64)
         times[SCRAPED], times[UNSAID] = scraped_ms, 0
-        times[self._times] = np.rint(numbers[self._times] * 1000)
+        times[self._times] = np.rint(seconds * 1000)
         if self._tables is None:
             self._learn(times)
         try:
@@ -134,15 +140,16 @@ class _Own:
         page = self._page
         begun = [line != UNSAID for line in page.starts]
         whole = [False] * len(begun)
-        told = structure(page.slots, times[page.reads].tolist(), begun, whole)
+        told = structure(page.slots, times[self._reads].tolist(), begun, whole)
         self._tables = Tables(self._shapes.of(told), page.slots)
 
     def _rows(
         self, numbers: Floats, times: Times, normaliser: Normaliser
     ) -> tuple[Batch, tuple[Numbers, ...]]:
         assert self._tables is not None
-        page = self._page
-        words = self._tables.shape.words(times[page.reads], numbers[page.lines], times[page.starts])
+        words = self._tables.shape.words(
+            times[self._reads], numbers[self._lines], times[self._starts]
+        )
         batch, _, rows = facts(self._tables, words, normaliser)
         return batch, rows
 
