@@ -30,8 +30,8 @@ demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
 env: ## Write .env and secrets for `docker compose up`; what is there is kept
 	@$(PYTHON) scripts/make_env.py $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests; three workers keep two cores busy
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.dev ## Run all tests; four workers keep two cores busy
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check .
