@@ -40,7 +40,8 @@ def pytest_collection() -> Generator[None, object, object]:
     """What collecting makes stays to the end: looking for garbage in it is a third of its time."""
     gc.disable()
     try:
-        return (yield)
+        with turns.compiled_once(HERE):
+            return (yield)
     finally:
         gc.freeze()
         gc.enable()
@@ -54,9 +55,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> turns.Files | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> turns.Files | None:
     """Deal out files, where that was asked for."""
-    return turns.Files(config) if config.getoption("dist") == "loadfile" else None
+    return turns.Files(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
