@@ -103,7 +103,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once; downloads about 330 MB)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt pip
-	@$(PIP) install -c constraints.txt -e '.[nvidia,collector,web,k8s]'
+	@$(PIP) install --no-compile -c constraints.txt -e '.[nvidia,collector,web,k8s]'
 	@touch $@
 
 $(PREVIEW): dashboards/preview/package-lock.json
@@ -112,5 +112,5 @@ $(PREVIEW): dashboards/preview/package-lock.json
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	@$(PIP) install -c constraints.txt --group dev
+	@$(PIP) install --no-compile -c constraints.txt --group dev
 	@touch $@
