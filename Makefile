@@ -30,8 +30,8 @@ demo: $(VENV)/.run ## The same, plus a simulated fleet with a day of history
 env: ## Write .env and secrets for `docker compose up`; what is there is kept
 	@$(PYTHON) scripts/make_env.py $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests; three workers keep two cores busy
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.dev ## Run all tests; four workers keep two cores busy
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, format and types
 	$(BIN)/ruff check .
@@ -103,7 +103,7 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once; downloads about 330 MB)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt pip
-	@$(PIP) install -c constraints.txt -e '.[nvidia,collector,web,k8s]'
+	@$(PIP) install --no-compile -c constraints.txt -e '.[nvidia,collector,web,k8s]'
 	@touch $@
 
 $(PREVIEW): dashboards/preview/package-lock.json
@@ -112,5 +112,5 @@ $(PREVIEW): dashboards/preview/package-lock.json
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	@$(PIP) install -c constraints.txt --group dev
+	@$(PIP) install --no-compile -c constraints.txt --group dev
 	@touch $@

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from tests.fixtures import turns
 from tests.fixtures.published import DATA
 from tests.fixtures.stores import Stores, in_memory
 
@@ -24,8 +25,8 @@ hypothesis.settings.load_profile("wattshed")
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 HERE = Path(__file__).parent
-EARLY = 0.8
-"""The part of a run in which the files that wait are begun: none of them is the last to end."""
+SHARING = pytest.StashKey[set[Path]]()
+"""The files whose tests take a store that is kept open for them."""
 
 
 def pytest_configure() -> None:
@@ -39,23 +40,24 @@ def pytest_collection() -> Generator[None, object, object]:
     """What collecting makes stays to the end: looking for garbage in it is a third of its time."""
     gc.disable()
     try:
-        return (yield)
+        with turns.compiled_once(HERE):
+            return (yield)
     finally:
         gc.freeze()
         gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Deal the files that wait for processes out among those that compute: no core idles then."""
-    waiting = {item.path for item in items if item.get_closest_marker("e2e")}
-    files = list(dict.fromkeys(item.path for item in items))
-    kinds = [[f for f in files if (f in waiting) is waits] for waits in (True, False)]
-    place = {
-        f: (n + 0.5) / len(kind) * until
-        for kind, until in zip(kinds, (EARLY, 1.0), strict=True)
-        for n, f in enumerate(kind)
-    }
-    items.sort(key=lambda item: place[item.path])
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin what waits or takes long early."""
+    items[:] = turns.order(items)
+    used = turns.fixtures(items)
+    config.stash[SHARING] = {file for file, names in used.items() if "shared_bed" in names}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> turns.Files | None:
+    """Deal out files, where that was asked for."""
+    return turns.Files(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +96,13 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with in_memory() as memory:
         yield Stores(shared / "stores", memory)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_engine(request: pytest.FixtureRequest, stores: Stores) -> None:
+    """Close the store that is kept open, but for those who take it."""
+    if request.path not in request.config.stash[SHARING]:
+        stores.let_go()
 
 
 @pytest.fixture(scope="session")

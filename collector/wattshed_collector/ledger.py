@@ -37,7 +37,7 @@ from .store.ledger_sql import (
     slices,
     steps,
 )
-from .store.marks import Marks
+from .store.marks import NO_NEWS, Marks
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.retention import drop_oldest
 from .store.shards import Shards
@@ -49,8 +49,10 @@ DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT = 6
 RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
-"""How far back dirty marks are taken for new: a mark is stamped before its block becomes visible.
-On a server, what becomes visible even later is found by ``Marks``."""
+"""How far back dirty marks are taken for new: a mark is stamped before its block becomes visible,
+and one covers what is written soon after it. On a server, what becomes visible even later is found
+by ``Marks``; in one process, what the last run computed is left alone until anything was written
+since it began."""
 
 Progress = Callable[[int, int], None]
 """Told how many hours are done, and of how many."""
@@ -123,6 +125,7 @@ class Ledger:
         self._slos = Slos(self._shards)
         self._days = Days(self._shards)
         self._too_old: set[int] = set()
+        self._written: int | None = None
         self._watermark_us, self._version = ledger_state.restore(client)
 
     @property
@@ -154,6 +157,7 @@ class Ledger:
             self._edges = ledger_edges.none()
             self._outcomes.forget()
             self._marks.forget()
+            self._written = None
             self._take_over()
         return True
 
@@ -200,6 +204,12 @@ class Ledger:
         since_us = max(0, min(self._watermark_us, started_us) - OVERLAP_US)
         news = self._marks.read(self._client, since_us)
         self._slos.refresh()
+        written = None
+        if news and not self._late_seconds:
+            written = ledger_state.written(self._client)
+            # Read once more, after that: marks of what came in between would else be done with.
+            is_old = written is not None and written == self._written
+            news = NO_NEWS if is_old else self._marks.read(self._client, since_us)
         if not news:
             self._marks.done(news.seen)
             self._follow()
@@ -212,7 +222,7 @@ class Ledger:
         others = sorted(hour for hour in told.difference(hours) if hour >= self.oldest)
         self._set_against(others)
         # Only now: what a failed run has seen is news to the next one.
-        self._watermark_us, self._edges = started_us, edges
+        self._watermark_us, self._edges, self._written = started_us, edges, written
         self._marks.done(news.seen)
         self._outcomes.done(self._version)
         ledger_state.save(self._client, self._watermark_us, settled_ms, self._version)

@@ -1,7 +1,7 @@
 """A real embedded store for the tests, and the ledger written down once more in Python.
 
-The engine takes one folder per process at a time, so the store lives as long as one test module
-and each test starts from empty tables.
+The engine takes one folder per process at a time. Modules that come one after the other share a
+store, unless one leaves other tables behind, and each test starts from empty ones.
 """
 
 from __future__ import annotations
@@ -102,6 +102,11 @@ DERIVED = (
 KEEP_ALL = Layout(raw_days=0, minute_days=0)
 HELD = "SELECT DISTINCT table FROM system.parts WHERE database = currentDatabase() AND active"
 """Tables with rows; to empty the others would take half a millisecond each."""
+MADE = """
+SELECT count(), sum(cityHash64(database, name, create_table_query)) FROM system.tables
+WHERE database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema')
+"""
+"""What tables there are, and how they were made."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -117,6 +122,7 @@ class Bed:
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
         self.client: Client = self.store.client()
+        self._given = {table for (table,) in self.client.rows(HELD)}
 
     def close(self) -> None:
         self.client.close()
@@ -125,6 +131,13 @@ class Bed:
     def clean(self) -> None:
         held = {table for (table,) in self.client.rows(HELD)}
         for table in held.intersection((*FACTS, *DERIVED)):
+            self.client.command(f"TRUNCATE TABLE {table}")
+
+    def renew(self) -> None:
+        """Make it what it was when it was opened, whatever was done with it."""
+        used, self.client = self.client, self.store.client()
+        used.close()
+        for table in {table for (table,) in self.client.rows(HELD)} - self._given:
             self.client.command(f"TRUNCATE TABLE {table}")
 
     def writer(self, **how: float) -> Writer:
@@ -164,13 +177,46 @@ class Bed:
         return {(t, d, str(m), str(r)): (joules, seconds) for t, d, m, r, joules, seconds in rows}
 
 
+class Beds:
+    """Gives one module after another a bed: the same, where it is as it was at first.
+
+    To open a store takes half a second, and who wants another one calls ``stores.let_go``.
+    """
+
+    def __init__(self, stores: Stores, folder: Callable[[], Path]) -> None:
+        self._stores, self._folder = stores, folder
+        self._bed: Bed | None = None
+        self._made: list[tuple[Any, ...]] = []
+
+    def take(self) -> Bed:
+        if self._stores.kept and self._bed is not None:
+            self._stores.kept.clear()
+            self._bed.renew()
+            return self._bed
+        folder = self._folder()
+        self._stores.prepare(folder, KEEP_ALL, by_link=True)
+        self._bed = Bed(folder)
+        self._made = self._bed.client.rows(MADE)
+        return self._bed
+
+    def give_back(self, bed: Bed) -> None:
+        if bed.client.rows(MADE) == self._made:
+            self._stores.kept.append(bed.close)
+        else:
+            bed.close()
+
+
+@pytest.fixture(scope="session")
+def beds(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beds]:
+    yield Beds(stores, lambda: tmp_path_factory.mktemp("store"))
+    stores.let_go()
+
+
 @pytest.fixture(scope="module")
-def shared_bed(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    folder = tmp_path_factory.mktemp("store")
-    stores.prepare(folder, KEEP_ALL, by_link=True)
-    bed = Bed(folder)
+def shared_bed(beds: Beds) -> Iterator[Bed]:
+    bed = beds.take()
     yield bed
-    bed.close()
+    beds.give_back(bed)
 
 
 @pytest.fixture

@@ -327,10 +327,31 @@ class TestWatermark:
         assert rows == [(1,)]
 
     def test_a_mark_of_the_last_half_minute_is_read_again(self, bed: Bed) -> None:
-        bed.write(of("d", [counter(0, 0), counter(MINUTE, 10**6)]))
-        ledger = bed.ledger()
-        assert ledger.run() == ledger.run() == [BASE // 1000]
+        writer, began = bed.writer(mark_seconds=3600.0), time.time()
+        ledger = bed.ledger(now=lambda: began)  # the half minute lasts, however slow this is
+        for n in range(3):
+            writer.submit(of("d", [counter(n * MINUTE, n * 10**6)])).result(120)
+            assert ledger.run() == [BASE // 1000]
+        writer.close()
+        assert bed.client.rows("SELECT count() FROM dirty WHERE NOT only_outcomes") == [(1,)]
+        assert total(bed.charged()) == pytest.approx(2.0)
         assert bed.ledger().run() == [BASE // 1000]
+
+    def test_what_was_computed_is_left_alone_until_anything_is_written(self, bed: Bed) -> None:
+        bed.write(of("d", [counter(0, 0), counter(MINUTE, 10**6)]))
+        began = time.time()
+        ledger = bed.ledger(now=lambda: began)
+        assert ledger.run() == [BASE // 1000]
+        charged = bed.client.rows("SELECT max(version) FROM charge_1m")
+        assert ledger.run() == ()
+        assert bed.client.rows("SELECT max(version) FROM charge_1m") == charged
+        bed.client.command("OPTIMIZE TABLE tick FINAL")
+        assert ledger.run() == ()
+        bed.say(Allocation("d", "a", BASE, BASE + MINUTE))  # marks nothing, but may matter
+        assert ledger.run() == [BASE // 1000]
+        bed.client.insert("dirty", {"hour": [BASE // 1000]})
+        assert ledger.run() == [BASE // 1000]
+        assert ledger.run() == ()
 
     def test_a_clock_that_is_set_back_stops_nothing(self, bed: Bed) -> None:
         bed.write(of("d", [counter(0, 0), counter(MINUTE, 10**6)]))

@@ -10,15 +10,17 @@ from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.fixtures.stores import Stores
 
-from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.receivers import mlperf
-from wattshed_collector.store.client import Store
-from wattshed_collector.validate import FOREVER, Answer, answer, chunks, validate, write
+from wattshed_collector.validate import Answer, answer, chunks, validate, write
 from wattshed_exporter.model import Batch
+
+if TYPE_CHECKING:
+    from tests.collector.conftest import Beds
 
 LLAMA = "mlperf-inference/h200x8_llama2-70b_server"
 INFERENCE = (
@@ -40,23 +42,19 @@ Charge = Callable[[mlperf.Result, Iterable[Iterable[Batch]]], Answer]
 
 
 @pytest.fixture(scope="module")
-def charge(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Charge:
-    """Do what ``validate`` does in a store of its own, whatever is delivered, charged each time."""
+def charge(beds: Beds) -> Charge:
+    """Do what ``validate`` does in an empty store, whatever is delivered, charged each time."""
 
     def charge(result: mlperf.Result, deliveries: Iterable[Iterable[Batch]]) -> Answer:
-        folder = tmp_path_factory.mktemp("validate")
-        stores.prepare(folder, FOREVER)
-        store = Store(folder)
-        client = store.client()
+        bed = beds.take()
         try:
-            ledger = Ledger(client, Policy(raw_days=0))
+            ledger = bed.ledger()
             for batches in deliveries:
-                write(store, batches, ledger)
-                assert client.rows("SELECT sum(joules) > 0 FROM charge_1h FINAL") == [(True,)]
-            return answer(client, result)
+                write(bed.store, batches, ledger)
+                assert bed.client.rows("SELECT sum(joules) > 0 FROM charge_1h FINAL") == [(True,)]
+            return answer(bed.client, result)
         finally:
-            client.close()
-            store.close()
+            beds.give_back(bed)
 
     return charge
 
@@ -198,9 +196,12 @@ def test_a_throw_away_store_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     validated: Callable[[str], Answer],
+    stores: Stores,
 ) -> None:
+    expected = validated(INFERENCE[-1])
+    stores.let_go()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    alike(validate(data / INFERENCE[-1]), validated(INFERENCE[-1]))
+    alike(validate(data / INFERENCE[-1]), expected)
     assert list(tmp_path.iterdir()) == []
 
 

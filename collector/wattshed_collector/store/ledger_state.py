@@ -59,6 +59,23 @@ GROUP BY hour
 and how many rows that are: so a reader can tell whether a version is still whole."""
 
 
+_OWN = (
+    *READ, "device_1d", "ledger_hour", "ledger_open", "ledger_state", "outcome_1d", "outcome_1h",
+    "outcome_1m", "outcome_kind", "outcome_reach", "piece", "reconcile_1h", "slo_1h", "slo_1m",
+    "slo_member", "slo_reach", "tick_beside", "tick_day", "tick_hour", "tree",
+)  # fmt: skip
+"""The tables that the ledger writes; where another does as well (``tick_hour``, by its view), it
+writes facts or marks with them."""
+_WRITTEN = """
+SELECT countIf(table = 'dirty'), sum(cityHash64(table, partition_id, newest)) FROM (
+    SELECT table, partition_id, max(max_block_number) AS newest FROM system.parts
+    WHERE database = currentDatabase() AND active AND table NOT IN {own:Array(String)}
+    GROUP BY table, partition_id
+)
+"""
+"""Each insert takes a number above those before it in its partition, and a merge keeps it."""
+
+
 class State(TypedDict):
     """Times in Unix seconds, None where there is none yet.
 
@@ -91,6 +108,16 @@ def clock_us(client: Client) -> int:
     """Return the time (Unix microseconds) by the store's own clock."""
     ((now_us,),) = client.rows("SELECT toUnixTimestamp64Micro(now64(6))")
     return int(now_us)
+
+
+def written(client: Client) -> int | None:
+    """Return a number that is another where anything but the ledger's own rows was written
+    meanwhile; None where there are no marks in this database: what has some is elsewhere.
+
+    Of the engine in this process alone: a replica shows late what another node has taken.
+    """
+    ((marks, found),) = client.rows(_WRITTEN, {"own": list(_OWN)})
+    return int(found) if marks else None
 
 
 def restore(client: Client) -> tuple[int, int]:

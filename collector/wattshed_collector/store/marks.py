@@ -38,6 +38,9 @@ class News:
         return bool(self.touched or self.told)
 
 
+NO_NEWS = News(frozenset(), frozenset(), {})
+
+
 class Marks:
     """Remembers what was seen; ``late_seconds`` 0: stamps tell everything, as in one process."""
 

@@ -125,8 +125,10 @@ def collector(
 
 def _is_charged(running: Running) -> bool:
     """Whether the last that was sent is set against all of the energy."""
+    if (running.get("/v1/ledger").json["settled"] or 0) < BASE + HOUR:
+        return False  # the other question is dear, and to ask it holds up what it is about
     told = running.get(f"/v1/outcomes?by=workload_key&outcome=step&{SINCE}").json["rows"]
-    return len(told) == 2 and running.get("/v1/ledger").json["settled"] >= BASE + HOUR
+    return len(told) == 2
 
 
 def rows(collector: Running, query: str) -> list[dict[str, Any]]:
