@@ -316,10 +316,8 @@ class Ledger:
 
     def statements(self, lo: int, hi: int) -> Sequence[str]:
         """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
-        ((has_no_outer, has_no_factor),) = self._client.rows(
-            WITHOUT, {"lo": lo * 1000, "hi": hi * 1000}
-        )
-        return needed(bool(has_no_outer), bool(has_no_factor))
+        ((*is_without,),) = self._client.rows(WITHOUT, {"lo": lo * 1000, "hi": hi * 1000})
+        return needed(*map(bool, is_without))
 
     def check(self, hours: Sequence[int]) -> None:
         """Raise InvalidInput where raw rows of ``hours`` may be gone: half of an hour is not it."""

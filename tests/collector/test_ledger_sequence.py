@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from wattshed_collector.factor import Factor
+from wattshed_collector.grid import series
 from wattshed_collector.ledger import OVERLAP_US, Ledger, Policy
-from wattshed_collector.store import factors
+from wattshed_collector.store import factors, grid
 from wattshed_collector.store.policies import HostRemainder, Override
 from wattshed_exporter.model import (
     Allocation,
@@ -105,6 +106,13 @@ def said(where: str, first: int, last: int, activity: float | None, revision: in
     return Batch(workloads=(Workload("w", "w", team="t"),), allocations=(allocation,))
 
 
+def priced(zone: str, start_s: int, length_s: int, value: float | None) -> grid.Told:
+    at = BASE_S + start_s
+    return grid.Told(
+        "price", zone, "EUR/kWh", "a file", BASE_S, [series.Step(at, at + length_s, value)]
+    )
+
+
 Step = Callable[[Site], object]
 KEYS = st.sampled_from(sorted(WATTS))
 STEPS: st.SearchStrategy[tuple[str, Step]] = st.one_of(
@@ -168,6 +176,27 @@ STEPS: st.SearchStrategy[tuple[str, Step]] = st.one_of(
         st.sampled_from(["", "oslo"]),
         st.sampled_from([-60, 1800, 3600]),
         st.sampled_from([None, 1.5, 2.0]),
+    ),
+    st.builds(
+        lambda zone, start, minutes, value: (
+            f"price in {zone} {start} {minutes} {value}",
+            lambda place: grid.put(
+                place.bed.client, [priced(zone, 60 * start, 60 * minutes, value)], time.time()
+            ),
+        ),
+        st.sampled_from(["NO1", "NO1", "NO2"]),
+        st.sampled_from([-30, 0, 60, 90]),
+        st.sampled_from([30, 60, 180]),
+        st.sampled_from([None, 1.5, 2.0]),
+    ),
+    st.builds(
+        lambda zone: (
+            f"lies in {zone}",
+            lambda place: grid.put_zones(
+                place.bed.client, {"oslo": (zone, None, "")}, BASE_S + 5000.0
+            ),
+        ),
+        st.sampled_from(["NO1", "NO2", ""]),
     ),
     st.just(("restart", Site.restart)),
 )

@@ -13,7 +13,7 @@ from wattshed_collector.grid import files
 from wattshed_collector.grid.series import Step, mean
 from wattshed_collector.store import factors, grid, worth
 from wattshed_collector.store.grid import Told
-from wattshed_collector.store.rate_sql import RATES
+from wattshed_collector.store.rate_sql import EVEN_RATES, RATES, WITHOUT
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ HOUR = 3600
 BASE = 1_768_435_200
 """2026-01-15T00:00:00Z"""
 DAY = 24 * HOUR
-RATE = f"""
-WITH {RATES.rstrip().rstrip(",")}
-SELECT site, toUnixTimestamp(hour), pue, per_joule * 3.6e6, currency FROM rate ORDER BY site, hour
-"""
 Cost = tuple[float | None, str]
 
 
@@ -69,9 +65,14 @@ def costs(bed: Bed, site: str) -> list[Cost]:
     return [(None if cost is None else round(cost, 12), str(money)) for _, cost, money in rows]
 
 
-def rates(bed: Bed, hours: int) -> dict[tuple[str, int], tuple[Any, ...]]:
+def rates(bed: Bed, rule: str, hours: int) -> dict[tuple[str, int], tuple[Any, ...]]:
+    """PUE, money per kWh and its currency by site and hour."""
     asked = {"lo": BASE * 1000, "hi": (BASE + hours * HOUR) * 1000}
-    return {(site, hour): tuple(rest) for site, hour, *rest in bed.client.rows(RATE, asked)}
+    sql = (
+        f"WITH {rule.rstrip().rstrip(',')} "
+        "SELECT site, toUnixTimestamp(hour), pue, per_joule * 3.6e6, currency FROM rate"
+    )
+    return {(site, hour): tuple(rest) for site, hour, *rest in bed.client.rows(sql, asked)}
 
 
 def test_days_and_nights_cost_the_same_told_as_a_file_and_as_factors(
@@ -190,12 +191,42 @@ def test_what_is_charged_is_what_when_and_shifted_say(
     factors.put(bed.client, prices, float(BASE))
     where = worth.place(bed.client, "a", "")
     steps = worth.actual(bed.client, "price", where, BASE, BASE + 3 * HOUR).steps
-    found = rates(bed, 3)
+    found = rates(bed, RATES, 3)
     for hour in range(BASE, BASE + 3 * HOUR, HOUR):
         value = mean(steps, hour, hour + HOUR).value
         _, charged, money = found.get(("a", hour), (None, None, ""))
         assert charged == (None if value is None else pytest.approx(value, rel=1e-12, abs=1e-12))
         assert money == ("" if value is None else "EUR")
+
+
+def test_where_nothing_changes_within_an_hour_its_beginning_is_its_mean(bed: Bed) -> None:
+    bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml", site="a"),)))
+    said = [
+        Factor("price", "", BASE - 7, 200.0, "EUR/MWh"),
+        Factor("price", "a", BASE + HOUR, 0.3, "EUR/kWh"),
+        Factor("price", "a", BASE + 2 * HOUR, None),
+        Factor("price", "", BASE + 3 * HOUR, 0.5, "EUR"),
+        Factor("pue", "a", BASE + HOUR, 1.3),
+        Factor("pue", "", BASE + 2 * HOUR, 1.5),
+    ]
+    factors.put(bed.client, said, float(BASE))
+    asked = {"lo": BASE * 1000, "hi": (BASE + 4 * HOUR) * 1000}
+    without = f"WITH {WITHOUT} SELECT has_no_factor, is_even"
+    assert bed.client.rows(without, asked) == [(0, 1)]
+    found = rates(bed, RATES, 4)
+    assert found == {
+        ("a", BASE): (None, pytest.approx(0.2), "EUR"),
+        ("a", BASE + HOUR): (1.3, pytest.approx(0.3), "EUR"),
+        ("a", BASE + 2 * HOUR): (1.3, pytest.approx(0.2), "EUR"),
+        ("a", BASE + 3 * HOUR): (1.3, None, ""),
+    }
+    assert rates(bed, EVEN_RATES, 4) == {
+        key: tuple(pytest.approx(x) if isinstance(x, float) else x for x in row)
+        for key, row in found.items()
+    }
+    factors.put(bed.client, [Factor("pue", "", BASE + HOUR + 1, 1.5)], float(BASE))
+    assert bed.client.rows(without, asked) == [(0, 0)]
+    assert bed.client.rows(without, {**asked, "hi": asked["lo"] + 3_600_000}) == [(0, 1)]
 
 
 def marked(bed: Bed) -> set[int]:

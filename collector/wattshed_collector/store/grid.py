@@ -105,7 +105,7 @@ def put_zones(
     ``said_s`` by site since when that could be said (Unix seconds).
 
     A site that lay nowhere until now lies there since ever, any other from ``now_s`` on. What is
-    known is not written again. Charged hours that prices of the zone tell from then on are marked.
+    known is not written again. Charged hours that may cost something else by it are marked.
     """
     known = told_zones(client)
     found = [
@@ -120,7 +120,7 @@ def put_zones(
         hour
         for one in news
         if one.site not in known or known[one.site].zone != one.zone
-        for hour in grid_hours.priced(client, one.zone, one.since_s)
+        for hour in grid_hours.moved(client, one.zone, one.since_s)
     }
     ledger_state.mark_dirty(client, hours)
     columns: dict[str, list[Any]] = {

@@ -52,12 +52,13 @@ def repriced(client: Client, zone: str, steps: Sequence[Step], unit: str) -> set
     }
 
 
-def priced(client: Client, zone: str, since_s: int) -> set[int]:
-    """Return the charged hours from ``since_s`` on of which a price of ``zone`` says anything."""
+def moved(client: Client, zone: str, since_s: int) -> set[int]:
+    """Return the charged hours that may cost something else where a site lies in ``zone`` from
+    ``since_s`` on: of since ever those of which a price of the zone says anything."""
     first, end = _charged(client)
     first = max(first, -(-since_s // HOUR_S) * HOUR_S)
-    if first >= end:
-        return set()
+    if since_s or first >= end:
+        return set(range(first, end, HOUR_S))
     rows = client.rows(_PRICES, {"zone": zone, "since": first, "until": end})
     spans = ((max(start, first), min(until, end)) for start, until, _, _ in rows)
     return {hour for span in spans for hour in _hours(*span)}

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from . import rate_sql
 from .pieces_sql import BESIDE, DAY_HI, DAY_LO, HI, LO, MINE, PIECES, STANDING
-from .rate_sql import HAS_NONE, RATES
+from .rate_sql import EVEN_RATES, RATES
 from .tree_sql import RECONCILE, REMAINDER
 
 _UNKNOWN = "('before_start', 'counter_changed', 'counter_fell', 'no_data')"
@@ -185,7 +186,8 @@ of which a run has written each row once."""
 ROLL_UP = f"""
 INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, facility_joules, cost,
                        currency, version)
-WITH {RATES}
+WITH
+{RATES}
 hourly AS (
     SELECT toStartOfHour(t) AS hour, device_id, workload_id, class,
            sum(c.joules) AS joules, sum(c.seconds) AS seconds
@@ -200,6 +202,9 @@ LEFT JOIN (SELECT device_id, toString(site) AS site FROM device FINAL) AS d
 LEFT JOIN rate AS r ON r.site = d.site AND r.hour = h.hour
 """
 
+ROLL_UP_EVEN = ROLL_UP.replace(RATES, EVEN_RATES)
+"""The same where no PUE or price changes within an hour."""
+
 ROLL_UP_PLAIN = f"""
 INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, version)
 SELECT toStartOfHour(t) AS hour, device_id, workload_id, class, sum(c.joules), sum(c.seconds),
@@ -207,7 +212,7 @@ SELECT toStartOfHour(t) AS hour, device_id, workload_id, class, sum(c.joules), s
 FROM charge_1m AS c FINAL WHERE {IN_MINUTES} AND {MINE}
 GROUP BY hour, device_id, workload_id, class
 """
-"""The same where there is no factor, and thus nothing of a site stands beside its joules."""
+"""The same where there is neither, and thus nothing of a site stands beside its joules."""
 
 _WHOLE = "if(countIf(isNull({0}) AND joules > 0) > 0, NULL, sumOrNull({0}))"
 """A sum of what is known for all of it, else NULL."""
@@ -270,24 +275,24 @@ RECOMPUTE: tuple[str, ...] = (
 )
 """Run in this order with one version, which is used for nothing else; a repeat changes nothing."""
 
-WITHOUT = (
-    """
+WITHOUT = f"""
+WITH {rate_sql.WITHOUT}
 SELECT (SELECT count() FROM tree WHERE role IN ('outer', 'aside')) = 0
-           AND (SELECT count() FROM reconcile_1h WHERE t >= LO AND t < HI) = 0,
-       HAS_NONE
-""".replace("HAS_NONE", HAS_NONE)
-    .replace("LO", LO)
-    .replace("HI", HI)
-)
-"""Whether no meter contains others in these hours, nor did when they were last computed; and
-whether no joule has a PUE or a price."""
+           AND (SELECT count() FROM reconcile_1h WHERE t >= {LO} AND t < {HI}) = 0,
+       has_no_factor, is_even
+"""
+"""Whether no meter contains others in these hours, nor did when they were last computed; and of
+factors and prices as in ``rate_sql``."""
 
 
-def needed(has_no_outer: bool, has_no_factor: bool) -> tuple[str, ...]:
+def needed(has_no_outer: bool, has_no_factor: bool, is_even: bool = True) -> tuple[str, ...]:
     """Return what must run of RECOMPUTE: the rest would write nothing, or nothing more."""
     left_out = {RECONCILE, REMAINDER} if has_no_outer else set()
     chosen = (statement for statement in RECOMPUTE if statement not in left_out)
-    return tuple(ROLL_UP_PLAIN if has_no_factor and s == ROLL_UP else s for s in chosen)
+    rolled_up = ROLL_UP
+    if is_even:
+        rolled_up = ROLL_UP_PLAIN if has_no_factor else ROLL_UP_EVEN
+    return tuple(rolled_up if s == ROLL_UP else s for s in chosen)
 
 
 TICKS = f"""

@@ -77,8 +77,49 @@ rate AS (
 ),
 """
 
-HAS_NONE = """
-(SELECT count() FROM factor WHERE kind IN ('pue', 'price')) = 0
-    AND (SELECT count() FROM grid WHERE kind = 'price') = 0
+EVEN_RATES = """
+rate AS (
+    SELECT s.site AS site, s.hour AS hour,
+           argMaxIf(tuple(f.value), f.start_ts, f.kind = 'pue' AND f.site = s.site).1 AS own_pue,
+           argMaxIf(tuple(f.value), f.start_ts, f.kind = 'pue' AND f.site = '').1 AS any_pue,
+           argMaxIf(tuple(f.value, f.unit), f.start_ts, f.kind = 'price' AND f.site = s.site)
+               AS own_price,
+           argMaxIf(tuple(f.value, f.unit), f.start_ts, f.kind = 'price' AND f.site = '')
+               AS any_price,
+           ifNull(own_pue, any_pue) AS pue,
+           if(isNotNull(own_price.1), own_price, any_price) AS price,
+           splitByChar('/', toString(price.2)) AS unit,
+           price.1 / transform(unit[2], ['J', 'Wh', 'kWh', 'MWh'],
+                               [1., 3.6e3, 3.6e6, 3.6e9]::Array(Nullable(Float64)), NULL)
+               AS per_joule,
+           if(isNull(per_joule), '', unit[1]) AS currency
+    FROM (
+        SELECT DISTINCT toString(d.site) AS site,
+               arrayJoin(range(toUInt64({lo:Int64}), toUInt64({hi:Int64}), 3600000)) AS hour_ms,
+               toDateTime(intDiv(hour_ms, 1000), 'UTC') AS hour
+        FROM device AS d FINAL
+    ) AS s
+    CROSS JOIN (
+        SELECT * FROM factor FINAL
+        WHERE kind IN ('pue', 'price') AND start_ts < fromUnixTimestamp64Milli({hi:Int64}, 'UTC')
+    ) AS f
+    WHERE f.start_ts <= s.hour AND f.site IN ('', s.site)
+    GROUP BY site, hour
+),
 """
-"""Whether no site has a PUE or a price, nor any zone a series of prices."""
+"""The same where ``is_even``, for half of the planning: an hour's mean is what holds at its
+beginning."""
+
+WITHOUT = """
+(
+    SELECT (count() = 0,
+            countIf(start_ts > fromUnixTimestamp64Milli({lo:Int64}, 'UTC')
+                    AND start_ts < fromUnixTimestamp64Milli({hi:Int64}, 'UTC')
+                    AND toUnixTimestamp(start_ts) % 3600 != 0) = 0)
+    FROM factor WHERE kind IN ('pue', 'price')
+) AS are_factors,
+are_factors.1 AS has_no_factor,
+are_factors.2 AND (SELECT count() FROM grid WHERE kind = 'price') = 0 AS is_even
+"""
+"""``has_no_factor``: no site has a PUE or a price. ``is_even``: no zone has a series of prices, and
+no factor begins within one of the hours."""
