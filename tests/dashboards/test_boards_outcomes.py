@@ -311,6 +311,29 @@ def test_without_an_intensity_there_is_no_carbon(client: Client) -> None:
     ]
 
 
+def test_money_of_two_currencies_is_never_summed(client: Client) -> None:
+    """A site that pays in both in one hour, and whose other hours pay in one of them."""
+    client.command(
+        "INSERT INTO workload_1h (t, workload_id, class, site, currency, joules, seconds, "
+        "facility_joules, cost, version) SELECT t, 0, 'unattributed', 'mixed', "
+        "arrayJoin(['EUR', 'USD']), 3.6e6, 1, 3.6e6, 5.0, version "
+        "FROM (SELECT * FROM ledger_hour ORDER BY t LIMIT 1)"
+    )
+    try:
+        sites = {row["site"]: row for row in ask(client, panel(placement.BOARD, "Sites"), {})}
+        hours = ask(client, panel(placement.BOARD, "Hour of the day"), {"site": ["mixed"]})
+    finally:
+        client.command(
+            "ALTER TABLE workload_1h DELETE WHERE site = 'mixed' SETTINGS mutations_sync = 1"
+        )
+    assert (sites["mixed"]["paid"], sites["mixed"]["per_kwh"]) == (None, None)
+    assert sites["mixed"]["currency"] == "EUR and USD"
+    assert (sites["dublin"]["paid"], sites["dublin"]["currency"]) == (
+        pytest.approx(KWH * PRICE), "EUR",
+    )  # fmt: skip
+    assert [(row["per_kwh"], row["money"]) for row in hours] == [(None, "EUR and USD")]
+
+
 def test_devices_are_held_against_their_kind(client: Client) -> None:
     cards = {r["model"]: r for r in ask(client, panel(lifecycle.BOARD, "Scorecard"), {})}
     assert cards["H100"]["energy"] == pytest.approx(500 * HOURS)

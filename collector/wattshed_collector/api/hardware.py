@@ -6,7 +6,8 @@ from aiohttp import web
 
 from wattshed_collector.store.read import Reader
 
-from .devices import DevicesApi, Unpacked
+from .devices import DevicesApi
+from .documents import Unpacked
 from .procurement import ProcurementApi
 from .sci import SciApi
 

@@ -29,18 +29,27 @@ const panels = (() => {
     const all = frames.fields(panel, answer).filter(visible);
     const wanted = panel.options.reduceOptions.fields ? all : all.filter(isNumber);
     const shown = wanted.length ? wanted : all;
-    body.replaceChildren(element("div", { class: shown.length > 1 ? "stats" : "stats one" },
-      shown.map((field) => figure(field, answer, range, shown.length > 1))));
+    const figures = panel.options.reduceOptions.values ? ofEachRow(all, answer, range)
+      : shown.map((field) => figure(field, answer, range, lastKnown(field.values),
+                                    shown.length > 1 ? field.title : ""));
+    body.replaceChildren(element("div", { class: figures.length > 1 ? "stats" : "stats one" },
+                                 figures));
   }
 
-  function figure(field, answer, range, isNamed) {
-    const row = lastKnown(field.values);
+  // A number for each row, such as money by currency, called by the texts beside it.
+  function ofEachRow(all, answer, range) {
+    const names = all.filter(({ kind }) => kind === "text");
+    return all.filter(isNumber).flatMap((field) => field.values.map((_, row) =>
+      figure(field, answer, range, row, names.map(({ values }) => values[row]).join(", "))));
+  }
+
+  function figure(field, answer, range, row, title) {
     const value = field.values[row] ?? null;
     const said = frames.text(field, value);
     const big = element("div", { class: value === null ? "big unknown" : "big" },
                         said || "no data");
     if (value !== null) big.style.color = frames.valueColor(field.settings, value);
-    const name = isNamed ? element("div", { class: "sub" }, field.title) : [];
+    const name = title ? element("div", { class: "sub" }, title) : [];
     return element("div", {}, linked(big, field.settings.links, answer, row, range), name);
   }
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from wattshed_collector.config import Config, Ledger
 from wattshed_collector.report import CLASSES
+from wattshed_collector.store.energy_carbon import NO_PUE
 from wattshed_collector.store.queries import GROUPS
 from wattshed_collector.telemetry import COUNTERS, GAUGES
 from wattshed_exporter import __version__
@@ -152,6 +153,21 @@ def test_energy_by_everything(collector: Running, by: str, expected: dict[Any, f
         assert (row.pop("facility_joules"), row["cost"], row["currency"]) == (None, None, "")
         classes = [v for k, v in row.items() if k.endswith("_joules")]
         assert sum(classes) == pytest.approx(row["joules"], rel=1e-9)
+
+
+def test_carbon_is_told_where_it_is_asked_for(collector: Running) -> None:
+    plain = collector.get("/v1/energy?by=team&since=1h").json
+    told = collector.get("/v1/energy?by=team&since=1h&carbon=true").json
+    assert told["carbon_scope"] == "location-based, average"
+    assert "carbon_scope" not in plain
+    for row, before in zip(told["rows"], plain["rows"], strict=True):
+        assert (row.pop("carbon_g"), row.pop("carbon_reason")) == (None, NO_PUE)
+        assert [row.pop(f"carbon_{name}") for name in ("methods", "sources", "said")] == [
+            [], [], None,
+        ]  # fmt: skip
+        assert row == before
+    answer = collector.get("/v1/energy?carbon=perhaps")
+    assert (answer.status, "choose one of true, false" in answer.json["error"]) == (400, True)
 
 
 def test_hours_say_the_same_as_minutes(collector: Running) -> None:

@@ -63,6 +63,13 @@ def test_the_fleet_is_all_there(reports: Reports) -> None:
         assert words in out
 
 
+def test_grams_say_who_says_so_or_why_there_are_none(reports: Reports) -> None:
+    told = " ".join(shown(reports["fleet"]()).split())
+    assert "carbon 162 kg location-based, average (hourly, yearly: a service, a table, said" in told
+    told = " ".join(shown(reports["host"]()).split())
+    assert "carbon not known: the site's PUE is not known" in told
+
+
 def test_what_is_not_known_reads_unknown(reports: Reports) -> None:
     report = reports["fleet"]()
     report["live_power_watts"] = None

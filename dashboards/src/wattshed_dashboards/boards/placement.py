@@ -188,10 +188,12 @@ WHO = Row(
             columns={
                 "place": Column("Site", link=_TO_FLEET),
                 "site": Column(is_hidden=True),
+                "units": Column(is_hidden=True),
                 "energy": Column("Devices", unit="watth"),
                 "facility": Column("With PUE", unit="watth"),
                 "pue": Column("PUE", unit="none", decimals=2),
                 "paid": Column("Cost", unit="short", decimals=2),
+                "currency": Column("Currency"),
                 "per_kwh": Column("Per kWh", unit="none", decimals=3),
                 "paid_over_mean": Column("Paid over mean", unit="percentunit", decimals=0),
                 "carbon": Column("Carbon", unit=_CARBON),
