@@ -70,7 +70,7 @@ def main() -> int:
     else:
         print(conditions(), _scrape_table(scraped) if scraped else "", sep="\n")
         print(*(_push_table(name, found) for name, found in rows.items()), sep="\n")
-    return int(any(row.is_short for found in rows.values() for row in found))
+    return int(any(row.is_off for found in rows.values() for row in found))
 
 
 def arguments() -> argparse.Namespace:
