@@ -111,7 +111,7 @@ async def test_a_body_in_chunks_is_refused_as_soon_as_there_is_no_room(bed: Bed)
         stream.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n" % LEAST_ENTRY_BYTES + bytes(LEAST_ENTRY_BYTES) + b"\r\n"
         stream.write(4 * chunk)  # and no last one
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(10):
             assert b" 503 " in await reader.readline()
         stream.close()
     assert budget.used_bytes == 1
