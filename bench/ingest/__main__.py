@@ -46,7 +46,7 @@ QUICK = {
     "agents": 5,
 }
 ONE_ADDRESS = "--requests.concurrent=0", "--requests.concurrent-per-sender=0"
-"""Here all senders share an address, of which a collector takes 256 requests at once."""
+"""Here all senders share an address, of which a collector takes 4,096 requests at once."""
 GOALS = "C1", "C2", "C2b"
 BATCHED = 30
 """Ticks of a request of the second row: what Prometheus itself sends of a series at once."""
