@@ -100,4 +100,5 @@ def filled(numbers: range, each: int, first_ms: int) -> list[Memory]:
 
 if __name__ == "__main__":
     url, *numbers, most = sys.argv[1:]
-    main(url, *map(int, numbers), float(most))
+    first, count, each, first_ms = map(int, numbers)
+    main(url, first, count, each, first_ms, float(most))

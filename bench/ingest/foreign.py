@@ -17,8 +17,8 @@ from bench.ingest import collectors, push
 from bench.ingest.rows import LEARNING, Row, counted, measured
 from bench.peers import Peer
 from bench.servers import collector
+from wattshed_collector.self_record import RECORDED
 from wattshed_collector.store.client import Client
-from wattshed_collector.telemetry import PREFIX
 
 ALL = "--other-metrics.prometheus=*", "--other-metrics.max-series=10000000"
 Starts = tuple[Callable[[Path], AbstractContextManager[Peer | None]], ...]
@@ -82,6 +82,6 @@ def _ours(
 
 def _rows(client: Client) -> int:
     """Count what came; the collector's own numbers are in the same table."""
-    sql = "SELECT count() FROM metric_sample FINAL WHERE NOT startsWith(metric, {own:String})"
-    ((found,),) = client.rows(sql, {"own": PREFIX})
+    sql = "SELECT count() FROM metric_sample FINAL WHERE NOT has({own:Array(String)}, metric)"
+    ((found,),) = client.rows(sql, {"own": list(RECORDED)})
     return int(found)

@@ -34,7 +34,7 @@ class Row:
     stored: int | None = None
 
     @property
-    def is_short(self) -> bool:
+    def is_off(self) -> bool:
         """Whether the store holds other than what was sent."""
         return self.stored is not None and self.stored != self.sent
 

@@ -145,28 +145,35 @@ def _progress(
     from wattshed_collector.receivers.files.lines import size
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name may hold brackets
         BarColumn(),
         DownloadColumn(),
         TextColumn("{task.fields[rows]:,} rows"),
-        TextColumn("[yellow]{task.fields[bad]}", markup=True),
+        TextColumn("{task.fields[bad]}", style="yellow", markup=False),
     )
     with bars.shown(*columns) as progress:
         task = progress.add_task(Path(file).name, total=size(file), rows=0, bad="")
 
+        def say(count: int) -> None:
+            bad = ", ".join(f"{n} {reason}" for reason, n in tally.counts.items())
+            progress.update(task, completed=lines.bytes_read, rows=count, bad=bad)
+
         def shown(told: Iterator[Told]) -> Iterator[Told]:
+            count = 0
             for count, one in enumerate(told, 1):
                 yield one
                 if count % 500 == 0:
-                    bad = ", ".join(f"{n} {reason}" for reason, n in tally.counts.items())
-                    progress.update(task, completed=lines.bytes_read, rows=count, bad=bad)
+                    say(count)
+            say(count)
 
         yield shown
 
 
 def _advancing(folder: str, portions: list[Any]) -> Iterator[Any]:
+    from rich.markup import escape
+
     with bars.shown() as progress:
-        yield from progress.track(portions, description=Path(folder).name)
+        yield from progress.track(portions, description=escape(Path(folder).name))
 
 
 def _summary(job: Job, done: Done, tally: Tally, limits: Limits) -> int:

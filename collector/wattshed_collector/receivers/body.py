@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 
 import zstandard
@@ -27,8 +28,18 @@ class UnknownEncoding(InvalidInput):
     """The content encoding is none that we read."""
 
 
-async def read(request: web.Request, limit: int) -> bytes:
-    """Return the body as sent; raises TooLarge before more than ``limit`` bytes are held."""
+def _unbounded(size: int) -> None:
+    """Let a body grow up to its limit."""
+
+
+async def read(
+    request: web.Request, limit: int, grown: Callable[[int], object] = _unbounded
+) -> bytes:
+    """Return the body as sent; raises TooLarge before more than ``limit`` bytes are held.
+
+    ``grown`` is told how many are held whenever more came, and may raise: a body in chunks does
+    not say beforehand how long it is.
+    """
     if (request.content_length or 0) > limit:
         raise TooLarge(_too_large(request.content_length or 0, limit), "body_too_large")
     body = bytearray()
@@ -37,6 +48,7 @@ async def read(request: web.Request, limit: int) -> bytes:
             body += chunk
             if len(body) > limit:
                 raise TooLarge(_too_large(len(body), limit), "body_too_large")
+            grown(len(body))
     except (ConnectionError, web.RequestPayloadError, HttpProcessingError) as error:
         raise InvalidInput(f"the body broke off: {error}", "broken_off") from error
     return bytes(body)

@@ -152,9 +152,9 @@ class Arrival(Received):
     """Of a body, as sent."""
 
     async def read(self) -> bytes:
-        """Read the body, as sent; raises TooLarge, and InvalidInput where it breaks off."""
-        self.body = await body.read(self.request, self.most_bytes)
-        self.holds(len(self.body))
+        """Read the body, as sent, holding room as it comes. Raises TooLarge, Busy, and InvalidInput
+        where it breaks off."""
+        self.body = await body.read(self.request, self.most_bytes, self.holds)
         return self.body
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from wattshed_collector.normalise import wire
@@ -111,7 +112,7 @@ class KnownWrites:
                     numbers.extend([number] * len(said))
                     places.extend(said)
                 at = end
-        except wire.DecodeError:
+        except DecodeError:
             return nothing
         if at != len(request) or len(numbers) + unwanted > most:
             return nothing

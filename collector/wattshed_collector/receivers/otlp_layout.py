@@ -1,10 +1,10 @@
 """OTLP bodies whose layout is known: their numbers are gathered, and nothing is parsed.
 
 All numbers of a data point are eight bytes wide, so two bodies of one sender that hold the same
-series differ in nothing else. The first body of a layout is scanned; the bytes between the numbers
-are kept, and a body that has the same ones at the same places is read by array operations. What is
-odd in any way is parsed by the stock library and goes point by point, so that every way ends in
-the same rows.
+series differ in nothing else. The first body of a layout is scanned, put in order where a Collector
+in between wrote it in an order of its own; the bytes between the numbers are kept, and a body that
+has the same ones at the same places is read by array operations. What is odd in any way is parsed
+by the stock library and goes point by point, so that every way ends in the same rows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from wattshed_collector.normalise.facts import Normaliser
 from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.normalise.otlp_order import ordered
 from wattshed_collector.normalise.otlp_scan import Scanner, Spots
 from wattshed_collector.normalise.slots import Moved, Odd
 from wattshed_collector.store.stacks import Numbers
@@ -149,7 +150,7 @@ class LayoutDecoder:
 
     def _learn(self, body: bytes) -> Reading:
         with self._scanning:
-            spots = self._scanner.scan(body)
+            spots = self._scan(body)
             if not spots.slots:
                 raise Odd("no points")
             layout = Layout(body, spots, self._shapes)
@@ -158,3 +159,11 @@ class LayoutDecoder:
         with self._lock:
             self._layouts.keep(layout)
         return layout.read(words, self._normaliser)
+
+    def _scan(self, body: bytes) -> Spots:
+        try:
+            return self._scanner.scan(body)
+        except Odd:
+            if (found := ordered(body)) is None:
+                raise
+        return found.spots(self._scanner.scan(found.body))

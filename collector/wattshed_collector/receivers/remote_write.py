@@ -10,7 +10,6 @@ come in any order and again: each is a row of its own key.
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from .body import TooLarge, UnknownEncoding
 from .intake import Arrival, Intake, Refusal
 from .known_writes import STALE_BITS, KnownWrites
 from .others import Others, of_prometheus, text_of
+from .turns import Turns
 
 PROTOBUF, VERSION_1 = "application/x-protobuf", "prometheus.WriteRequest"
 RECEIVER = "remote_write"
@@ -231,7 +231,7 @@ class RemoteWriteReceiver:
         self._intake = intake
         self._decoder = decoder
         # Parts of one scrape are read in the order in which they are written.
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/api/v1/write", self.write)]
@@ -243,7 +243,7 @@ class RemoteWriteReceiver:
     async def _take(self, arrival: Arrival) -> web.Response:
         _check_headers(arrival.request)
         await arrival.read()
-        async with self._turn:
+        async with self._turns.turn(arrival.turn):
             batch, frames = await self._intake.decoded(self._decode, arrival)
             queued = self._intake.submit(arrival, batch, frames)
         await self._intake.durable(queued)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +98,24 @@ async def test_room_is_held_while_a_request_is_read_and_no_longer(bed: Bed) -> N
     writer.close()
     told = {"receiver": "echo", "code": "503"}
     assert telemetry.registry.get_sample_value("wattshed_collector_requests_total", told) == 1
+
+
+async def test_a_body_in_chunks_is_refused_as_soon_as_there_is_no_room(bed: Bed) -> None:
+    budget, writer = Budget(4 * LEAST_ENTRY_BYTES), bed.writer()
+    intake = Intake("echo", Means(writer, Telemetry(), Ingest(), budget=budget))
+    app = web.Application(middlewares=[_gate])
+    app.add_routes([web.post("/", Echo(intake, budget).take)])
+    budget.take("somebody", 1)
+    async with TestServer(app) as server:
+        reader, stream = await asyncio.open_connection("127.0.0.1", server.port)
+        stream.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunk = b"%x\r\n" % LEAST_ENTRY_BYTES + bytes(LEAST_ENTRY_BYTES) + b"\r\n"
+        stream.write(4 * chunk)  # and no last one
+        async with asyncio.timeout(10):
+            assert b" 503 " in await reader.readline()
+        stream.close()
+    assert budget.used_bytes == 1
+    writer.close()
 
 
 async def test_a_body_that_cannot_be_read_for_a_reason_that_nobody_knows_is_poison(

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from tests.fixtures.facts import facts
 from tests.fixtures.otlp_bodies import (
     BASE_MS,
@@ -18,6 +22,7 @@ from tests.fixtures.otlp_bodies import (
     Both,
     Numbers,
     Series,
+    as_collectors_write,
     body,
     frames,
     numbers,
@@ -45,6 +50,10 @@ def short_way(reader: Both, raw: bytes) -> dict[str, Any] | str:
         return error.reason
 
 
+def reordered(raw: bytes) -> bytes:
+    return as_collectors_write(ExportMetricsServiceRequest.FromString(raw))
+
+
 def ticks(said: Decoded) -> int:
     batch, rows = said
     return len(batch.ticks) + sum(len(part) for part in spread(rows) if part.table == "tick")
@@ -55,10 +64,12 @@ class TestEqual:
     @given(st.data())
     def test_bodies_of_one_layout(self, data: st.DataObject) -> None:
         layout = data.draw(st.lists(series, min_size=1, max_size=12))
+        forwarded = data.draw(st.booleans())
         fast, slow = Both(), Both()
         for number in range(4):
             said = data.draw(st.lists(numbers, min_size=len(layout), max_size=len(layout)))
             raw = body(layout, said, BASE_MS + 5000 * number)
+            raw = reordered(raw) if forwarded else raw
             assert short_way(fast, raw) == long_way(slow, raw)
 
     @settings(max_examples=50, deadline=None)
@@ -77,9 +88,11 @@ class TestEqual:
             cut = broken[: data.draw(st.integers(0, len(raw)))] if at % 5 == 0 else broken
             assert short_way(fast, cut) == long_way(slow, cut)
 
-    def test_every_number_of_a_real_frame_may_change(self) -> None:
+    @pytest.mark.parametrize("forwarded", [False, True])
+    def test_every_number_of_a_real_frame_may_change(self, *, forwarded: bool) -> None:
+        """A Collector in between writes fields in an order of its own."""
         fast, slow = Both(), Both()
-        bodies = frames(6)
+        bodies = [reordered(raw) if forwarded else raw for raw in frames(6)]
         ways = []
         for raw in bodies:
             ways.append(fast.way(raw))

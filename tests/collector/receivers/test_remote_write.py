@@ -22,7 +22,8 @@ from tests.fixtures.prompb import request, time_series
 
 from wattshed_collector.config import Config, Ingest, Ledger
 from wattshed_collector.normalise.dialect import Sample, Series
-from wattshed_collector.receivers.remote_write import STALE_BITS, RequestReader, is_stale
+from wattshed_collector.receivers.known_writes import STALE_BITS
+from wattshed_collector.receivers.remote_write import RequestReader, is_stale
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Answer, Running

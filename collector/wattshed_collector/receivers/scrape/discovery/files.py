@@ -69,6 +69,8 @@ def _read(
         return stamp, list(groups(_parsed(file), "__meta_filepath", file))
     except (OSError, ValueError) as error:
         return stamp, error
+    except RecursionError:
+        return stamp, ValueError("is nested too deeply")
 
 
 def _parsed(file: str) -> Any:

@@ -107,7 +107,10 @@ class Kubernetes:
                 except Failed as error:
                     failing(error.reason, self._said(error))
                     rest = self._longer()
-                except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                except (RecursionError, ValueError) as error:
+                    failing("malformed", self._said(error))
+                    rest = self._longer()
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
                     failing("unreachable", self._said(error))
                     rest = self._longer()
                 await asyncio.sleep(max(0.0, rest))
@@ -124,7 +127,7 @@ class Kubernetes:
         while True:
             answer = await self._get(session, query)
             seen |= await asyncio.to_thread(self._all, answer.get("items") or [])
-            metadata = answer.get("metadata") or {}
+            metadata = _metadata(answer)
             more = metadata.get("continue")
             if not more:
                 break
@@ -170,7 +173,7 @@ class Kubernetes:
             self._tell(name, self._read(value), put)
         elif kind == "DELETED" and name is not None:
             self._tell(name, [], put)
-        version = (value.get("metadata") or {}).get("resourceVersion")
+        version = _metadata(value).get("resourceVersion")
         self._version = str(version or self._version)
 
     def _read(self, value: Json) -> list[dict[str, str]]:
@@ -227,6 +230,11 @@ class Kubernetes:
 
     def _said(self, error: Exception) -> str:
         return f"{self._url}{self._path}: {error or type(error).__name__}"
+
+
+def _metadata(value: Json) -> Json:
+    told = value.get("metadata")
+    return told if isinstance(told, dict) else {}
 
 
 def _in_cluster(environ: Mapping[str, str]) -> str:

@@ -99,6 +99,19 @@ async def test_a_watch_follows_pods_through_whatever_servers_do() -> None:
             assert lists[0]["fieldSelector"] == "spec.nodeName=n1"
 
 
+async def test_events_that_make_no_sense_end_nothing() -> None:
+    with kube.serving(Kube()) as api:
+        api.put(meter("u1", "one"))
+        async with following(api) as seen:
+            await seen.until(lambda: api.watches == 1)
+            api.say(b'{"type": "MODIFIED", "object": {"metadata": [1]}}\n')
+            api.say(b'{"type": "BOOKMARK", "object": {"metadata": "x"}}\n')
+            api.say(b"[" * 100_000 + b"\n")
+            await seen.until(lambda: "malformed" in seen.failures)
+            api.put(meter("u2", "two", "10.0.0.2"))
+            await seen.until(lambda: len(seen.known) == 2)
+
+
 async def test_the_token_is_read_anew_and_only_sent_over_tls(
     certificates: Path, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ async def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
         '[{"targets": [1]}]',
         '[{"labels": {"a": 1}}]',
         "\xff",
+        "[" * 100_000,
     ],
 )
 async def test_a_broken_file_changes_nothing(tmp_path: Path, content: str) -> None:
