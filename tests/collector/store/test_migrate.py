@@ -93,6 +93,7 @@ def test_numbers_count_up_from_one() -> None:
         "advice",
         "lifecycle",
         "showback",
+        "grid_more",
     ]
 
 
