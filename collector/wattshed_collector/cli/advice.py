@@ -92,7 +92,7 @@ def run_show(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(row, indent=2, allow_nan=False))
         return
-    for line in _lines(row):
+    for line in lines(row):
         print(line)
 
 
@@ -160,7 +160,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _lines(row: dict[str, Any]) -> list[str]:
+def lines(row: Mapping[str, Any]) -> list[str]:
+    """Return what ``show`` prints of a row of ``GET /v1/advice``."""
     of = ", ".join(filter(None, (row["team"], row["owner"], row["site"])))
     joules = "facility joules" if row["are_facility_joules"] else "joules of devices, no PUE known"
     found = [
@@ -183,7 +184,7 @@ def _lines(row: dict[str, Any]) -> list[str]:
     return [*found, "", row["evidence"]]
 
 
-def _factors(row: dict[str, Any]) -> list[str]:
+def _factors(row: Mapping[str, Any]) -> list[str]:
     """Return what money and grams are, and by which factor."""
     found = []
     if row["cost_per_month"] is not None:
@@ -201,7 +202,7 @@ def _said(source: str, at: int | None) -> str:
     return f"{source or 'source not known'}{when}"
 
 
-def _checked(check: dict[str, Any]) -> str:
+def _checked(check: Mapping[str, Any]) -> str:
     if check["expected_g"] is not None:
         saved, promised, unit = check["saved_g"], check["expected_g"] / 1000, "kg CO2e"
         known = None if saved is None else saved / 1000

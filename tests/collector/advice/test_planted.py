@@ -14,6 +14,7 @@ from tests.collector.advice.charged import BARE, BASE, DAY, HOUR, IDLE, WATTS, C
 
 from wattshed_collector import advice_book
 from wattshed_collector.advice.model import MONTH_S, Kind, State
+from wattshed_collector.cli.advice import lines
 from wattshed_collector.grid.policies import Action, Decision, Policy
 from wattshed_collector.grid.series import Step
 from wattshed_collector.store import advice as store
@@ -264,3 +265,19 @@ def test_savings_of_parts_of_a_time_sum_to_those_of_the_whole(
             if whole[amount] is not None:
                 total = sum(part[name][amount] or 0.0 for part in parts)
                 assert total == pytest.approx(whole[amount], rel=1e-6, abs=1e-3), (name, amount)
+
+
+def test_the_command_line_shows_factor_age_and_scope_and_who_said_what(
+    found: dict[str, Any], done: dict[str, Any]
+) -> None:
+    said = {"state_at": BASE, "said_by": "ada", "claimed_by": "root", "note": "so"}
+    for kind in (Kind.BATCH, Kind.OTHER_ZONE):
+        name = f"{kind}-mended"
+        shown = lines({**found[name], **said, "verification": done[name]})
+        (carbon,) = (line for line in shown if line.startswith("carbon"))
+        assert "location-based; hourly of a test, said 20" in carbon
+        assert "said by     ada (claimed by root): so" in shown
+        (since,) = (line for line in shown if line.startswith("since"))
+        assert since.endswith("promised: verified")
+        assert ("kg CO2e saved" in since) == (kind == Kind.OTHER_ZONE)
+        assert any(line.startswith("money") for line in shown) == (kind == Kind.BATCH)
