@@ -40,14 +40,18 @@ FROM (
 ) AS h
 INNER JOIN (
     SELECT r.workload_id AS workload_id, groupUniqArray(r.device_id) AS devices,
-           groupUniqArrayArray(arrayFilter(
-               e -> e.3 != r.workload_id AND e.2 >= r.first AND e.1 <= r.last + {{wait:UInt32}},
-               d.held)) AS others
-    FROM (SELECT * FROM ({_HELD}) WHERE workload_id IN ({_CAN_WAIT})) AS r
+           groupUniqArrayIf((d.first, d.last, d.workload_id),
+                            d.workload_id != r.workload_id AND d.last >= r.first
+                            AND d.first <= r.last + {{wait:UInt32}}) AS others
+    FROM (
+        SELECT *, arrayJoin(range(intDiv(first, 86400),
+                                  intDiv(last + {{wait:UInt32}}, 86400) + 1)) AS day
+        FROM ({_HELD}) WHERE workload_id IN ({_CAN_WAIT})
+    ) AS r
     INNER JOIN (
-        SELECT device_id, groupArray((first, last, workload_id)) AS held
-        FROM ({_HELD}) GROUP BY device_id
-    ) AS d ON d.device_id = r.device_id
+        SELECT *, arrayJoin(range(intDiv(first, 86400), intDiv(last, 86400) + 1)) AS day
+        FROM ({_HELD})
+    ) AS d ON d.device_id = r.device_id AND d.day = r.day
     GROUP BY workload_id
 ) AS c ON c.workload_id = h.workload_id
 INNER JOIN v_workload AS w ON w.workload_id = h.workload_id
