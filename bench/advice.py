@@ -91,6 +91,10 @@ INSERT INTO ledger_hour (t, version)
 SELECT toDateTime({lo:UInt32} + number * 3600, 'UTC'), 1 FROM numbers({hours:UInt64})
 """
 ONCE = (
+    """INSERT INTO device_limit (device_id, bound, since_ts, limit_uw)
+SELECT number + 1, 'requested', toDateTime64({since:UInt32}, 3, 'UTC'), 400e6
+FROM numbers({devices:UInt64})
+""",
     """INSERT INTO outcome_kind (workload_id, kind, model, is_made, version)
 SELECT number + 1, arrayJoin(['token_out', 'request']), '', 1, 1
 FROM numbers(intDiv({devices:UInt64}, 8)) WHERE number % 5 < 2""",

@@ -6,17 +6,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from .advice.model import State
+from . import decide
+from .advice.model import Measure, State
 from .advice.rates import Span
 from .advice.rules import find
-from .advice.verify import verify
+from .advice.verify import After, Verification, verify, verify_grams
 from .errors import CollectorError, InvalidInput
 from .store import advice as kept
+from .store import advice_measures as measures
 from .store import ledger_state
+from .store.advice import Saying, Wanted
+from .store.advice_measures import LATEST_S, Window
 from .store.client import Client
 from .store.read import Reader
+
+Record = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -52,53 +59,90 @@ def last_week(client: Client) -> Span | None:
     return Span(since, until) if until - since >= LEAST_S else None
 
 
-def listed(
-    client: Client, states: Sequence[str] = (), team: str = "", kind: str = ""
-) -> dict[str, Any]:
-    """Return the document of ``GET /v1/advice``: rows, and what those that are open come to."""
-    rows = [_checked(client, row) for row in kept.listed(client, states, team, kind)]
-    still = [row for row in rows if row["state"] in (State.OPEN, State.ACCEPTED)]
-    done = [row["verification"] for row in rows if row["verification"] is not None]
+def listed(client: Client, wanted: Wanted) -> Record:
+    """Return a page of ``GET /v1/advice`` and what all that is wanted comes to; ``next`` is that
+    of the following page, None where there is no more."""
+    more = 1 if wanted.limit else 0
+    rows = kept.listed(client, replace(wanted, limit=wanted.limit + more))
+    is_last = not wanted.limit or len(rows) <= wanted.limit
+    rows = rows if is_last else rows[: wanted.limit]
+    is_done = not wanted.states or State.DONE in wanted.states
+    done = kept.listed(client, replace(wanted, states=(State.DONE,), limit=0, after=None))
+    checks = checked(client, done) if is_done else {}
     return {
-        "advice": rows,
-        "open_joules_per_month": sum(row["joules_per_month"] for row in still),
-        "saved_joules": sum(check["saved_joules"] or 0.0 for check in done),
+        "advice": [{**row, "verification": checks.get(row["id"])} for row in rows],
+        "open_joules_per_month": kept.total(client, wanted),
+        "saved_joules": sum(check["saved_joules"] or 0.0 for check in checks.values()),
+        "saved_g": sum(check["saved_g"] or 0.0 for check in checks.values()),
+        "next": None if is_last else (rows[-1]["joules_per_month"], rows[-1]["id"]),
     }
 
 
-def one(client: Client, id: str) -> dict[str, Any]:
+def within(client: Client, since_s: int, until_s: int) -> list[Record]:
+    """Return all advice; what is done with what was measured of it in [since_s, until_s)."""
+    rows = kept.listed(client, Wanted())
+    checks = checked(client, rows, since_s, until_s)
+    return [{**row, "verification": checks.get(row["id"])} for row in rows]
+
+
+def one(client: Client, id: str) -> Record:
     """Return one advice. Raises InvalidInput where there is none of that id."""
     row = kept.one(client, id)
     if row is None:
         raise InvalidInput(f"there is no advice {id!r}; `wattshed advice list` shows them", "id")
-    return _checked(client, row)
+    return {**row, "verification": checked(client, [row]).get(id)}
 
 
-def say(
-    client: Client, id: str, state: State, said_by: str, note: str, now_s: int
-) -> dict[str, Any]:
+def say(client: Client, id: str, said: Saying, now_s: int) -> Record:
     """Keep what somebody says of an advice, and return it as it then stands."""
-    kept.say(client, one(client, id), state, said_by, note, now_s)
+    kept.say(client, one(client, id), said, now_s)
     return one(client, id)
 
 
-def _checked(client: Client, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Beside advice that is done stands what was measured since."""
-    if row["state"] != State.DONE:
-        return {**row, "verification": None}
-    measured = kept.after(client, row, row["state_at"])
-    found = verify(row["joules_per_unit"], row["joules_per_month"], measured)
-    return {
-        **row,
-        "verification": {
-            "verdict": str(found.verdict),
-            "seconds": found.seconds,
-            "expected_joules": found.expected_joules,
-            "saved_joules": found.saved_joules,
-            "saved_joules_per_month": found.saved_joules_per_month,
-            "ratio": found.ratio,
-        },
-    }
+def checked(
+    client: Client, rows: Sequence[Mapping[str, Any]], since_s: int = 0, until_s: int = LATEST_S
+) -> dict[str, Record]:
+    """Return by id what was measured in [since_s, until_s) of what of ``rows`` is done."""
+    done = [row for row in rows if row["state"] == State.DONE]
+    if not done:
+        return {}
+    asked = measures.windows(client, done, since_s, until_s)
+    found = measures.after(client, asked) | _waited(client, asked)
+    return {w.id: _document(_verified(w.advice, found[w.id])) for w in asked}
+
+
+def _waited(client: Client, asked: Sequence[Window]) -> dict[str, After]:
+    """Return what jobs saved that a policy held, of advice that is measured so."""
+    members = [w for w in asked if w.advice["measure"] == Measure.GRAMS_HELD and w.seconds > 0]
+    if not members:
+        return {}
+    since, until = min(w.since_s for w in members), max(w.until_s for w in members)
+    jobs = decide.saved(client, since, until)["jobs"]
+    whose = measures.workloads_of(client, [job["job"] for job in jobs])
+    return {w.id: After(w.seconds, saved_g=_grams(w, jobs, whose)) for w in members}
+
+
+def _grams(window: Window, jobs: Sequence[Record], whose: Mapping[str, str]) -> float | None:
+    """Return None where no job of the workload was held, or none of them is known."""
+    known = [
+        job["saved"]
+        for job in jobs
+        if whose.get(job["job"]) == window.advice["workload"]
+        and window.since_s <= job["asked"] < window.until_s
+        and job["unit"] == "g"
+        and job["saved"] is not None
+    ]
+    return sum(known) if known else None
+
+
+def _verified(row: Mapping[str, Any], after: After) -> Verification:
+    if row["measure"] in (Measure.GRAMS_HELD, Measure.GRAMS_ELSEWHERE):
+        return verify_grams(row["g_per_month"] or 0.0, after)
+    return verify(row["joules_per_unit"], row["joules_per_month"], after)
+
+
+def _document(found: Verification) -> Record:
+    return {**asdict(found), "verdict": str(found.verdict)}
 
 
 class AdviceJob:

@@ -37,7 +37,7 @@ _IDLE = ("workload", *(f"idle_held_{name}" for name in ("joules", "seconds", "co
 _NOT_OF_DAYS = ("sources", "said", "estimated_g")
 _SAVED = (
     *("verdict", "seconds", "expected_joules", "saved_joules", "saved_joules_per_month"),
-    "ratio",
+    *("ratio", "expected_g", "saved_g"),
 )
 
 
@@ -104,8 +104,9 @@ class Found:
     """What the store says, by which a document is made; rows of ``store.showback``.
 
     ``until_s`` is up to when the period is charged, ``before_until_s`` where the one before it is
-    cut, ``first_s`` from when on anything is known. ``advice`` are records of ``advice_book``,
-    ``jobs`` of ``decide.saved`` with their team, ``coverage`` known and unknown seconds by team.
+    cut, ``first_s`` from when on anything is known. ``advice`` are records of
+    ``advice_book.within`` the period, ``jobs`` of ``decide.saved`` with their team, ``coverage``
+    known and unknown seconds by team.
     """
 
     until_s: int
@@ -135,7 +136,7 @@ def find(client: Client, period: Period, now_s: int) -> Found:
     first = extent[0] if extent else now_s
     window = client, period.start_s, until
     earlier = asked.in_all(client, period.before_s, before_until)
-    advice = advice_book.listed(client)["advice"]
+    advice = advice_book.within(client, period.start_s, until)
     if until == period.start_s:
         return Found(until, before_until, first, earlier=earlier, advice=advice)
     return Found(
@@ -307,7 +308,7 @@ def _open(advice: Iterable[Record]) -> list[Record]:
 
 
 def _done(advice: Iterable[Record], period: Period) -> list[Record]:
-    """What was done before the period ended, with what was measured from then until now."""
+    """What was done before the period ended, with what was measured of it within the period."""
     return [
         {
             **{name: row[name] for name in ("id", "kind", "title", "are_facility_joules")},

@@ -64,6 +64,7 @@ FACTS = (
 )
 DERIVED = (
     "latest",
+    "device_limit",
     "device_work",
     "tick_hour",
     "dirty",

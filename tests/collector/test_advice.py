@@ -10,12 +10,15 @@ import pytest
 
 from wattshed_collector import advice_book
 from wattshed_collector.advice.model import MONTH_S, State
-from wattshed_collector.api.advice import asked, spoken
+from wattshed_collector.api import tokens
+from wattshed_collector.api.advice import asked, following, spoken
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.expected_idle import Expected
 from wattshed_collector.factor import Factor
-from wattshed_collector.store import advice as store
+from wattshed_collector.store import advice_measures as measures
 from wattshed_collector.store import expected_idle, factors
+from wattshed_collector.store.advice import Saying, Wanted
+from wattshed_collector.store.advice_measures import Window
 from wattshed_exporter.model import (
     Allocation,
     Batch,
@@ -38,6 +41,7 @@ BASE = int(time.time()) // HOUR * HOUR - 60 * HOUR
 Hour = tuple[float, float]
 """Watts and utilisation."""
 IDLE, WORK = (CONTEXT, 0.0), (BUSY, 0.9)
+DONE = Wanted(("done",))
 
 
 class Plan:
@@ -88,7 +92,7 @@ class Plan:
 
     def found(self) -> dict[str, Any]:
         advice_book.look(self.bed.client, BASE + 59 * HOUR)
-        rows = advice_book.listed(self.bed.client)["advice"]
+        rows = advice_book.listed(self.bed.client, Wanted())["advice"]
         return {row["workload"]: row for row in rows}
 
 
@@ -166,11 +170,11 @@ def test_a_planted_fix_is_measured(plan: Plan) -> None:
     plan.charge()
     assert plan.found().keys() == all_of.keys()
     for row in plan.found().values():
-        advice_book.say(client, row["id"], State.DONE, "ada", "", BASE + 24 * HOUR - 60)
+        advice_book.say(client, row["id"], Saying(State.DONE, "ada"), BASE + 24 * HOUR - 60)
     for name, hours in all_of.items():
         plan.hold(name, hours)
     plan.charge()
-    found = {row["workload"]: row for row in advice_book.listed(client, ["done"])["advice"]}
+    found = {row["workload"]: row for row in advice_book.listed(client, DONE)["advice"]}
     checks = {name: row["verification"] for name, row in found.items()}
     per_hour = found["same"]["joules_per_unit"]
     assert checks["released"]["verdict"] == "verified"
@@ -189,10 +193,10 @@ def test_a_device_that_is_not_measured_any_more_saves_nothing(plan: Plan) -> Non
         plan.hold(name, always(IDLE, 24))
     plan.charge()
     for row in plan.found().values():
-        advice_book.say(client, row["id"], State.DONE, "ada", "", BASE + 24 * HOUR - 60)
+        advice_book.say(client, row["id"], Saying(State.DONE, "ada"), BASE + 24 * HOUR - 60)
     plan.hold("heard", always(IDLE, 52))
     plan.charge()
-    rows = advice_book.listed(client, ["done"])["advice"]
+    rows = advice_book.listed(client, DONE)["advice"]
     checks = {row["workload"]: row["verification"] for row in rows}
     assert checks["heard"]["seconds"] == 28 * HOUR
     assert (checks["silent"]["verdict"], checks["silent"]["saved_joules"]) == ("unknown", None)
@@ -203,24 +207,25 @@ def test_what_people_say(plan: Plan) -> None:
     plan.charge()
     client, now = plan.bed.client, int(time.time())
     row = plan.found()["notebook"]
-    said = advice_book.say(client, row["id"], State.DISMISSED, "ada", "wanted", now)
+    said = advice_book.say(client, row["id"], Saying(State.DISMISSED, "ada", "", "wanted"), now)
     assert (said["state"], said["said_by"], said["note"]) == ("dismissed", "ada", "wanted")
+    assert said["claimed_by"] == ""
     assert said["verification"] is None
     # Found again, it stays dismissed; taken back, it is open.
     assert plan.found()["notebook"]["state"] == "dismissed"
-    assert advice_book.listed(client, ["open"])["advice"] == []
-    assert advice_book.listed(client)["open_joules_per_month"] == 0
-    advice_book.say(client, row["id"], State.OPEN, "ada", "", now + 1)
+    assert advice_book.listed(client, Wanted(("open",)))["advice"] == []
+    assert advice_book.listed(client, Wanted())["open_joules_per_month"] == 0
+    advice_book.say(client, row["id"], Saying(State.OPEN, "ada"), now + 1)
     assert advice_book.one(client, row["id"])["state"] == "open"
     with pytest.raises(InvalidInput, match="no advice 'x'"):
-        advice_book.say(client, "x", State.DONE, "", "", now)
+        advice_book.say(client, "x", Saying(State.DONE), now)
 
 
 def test_what_is_not_found_again_expires(plan: Plan) -> None:
     plan.hold("notebook", always(IDLE))
     plan.charge()
     advice_book.look(plan.bed.client, int(time.time()) - 4 * 86400)
-    (row,) = advice_book.listed(plan.bed.client)["advice"]
+    (row,) = advice_book.listed(plan.bed.client, Wanted())["advice"]
     assert row["state"] == "expired"
     assert plan.found()["notebook"]["state"] == "open"
 
@@ -243,7 +248,40 @@ def test_of_hardly_anything_nothing_is_said(plan: Plan) -> None:
 )
 def test_what_is_said_wrongly(said: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
-        spoken(said)
+        spoken(said, "")
+
+
+def test_who_is_authenticated_says_it_whatever_the_caller_writes() -> None:
+    id, saying = spoken({"id": "a", "state": "done", "by": "root", "note": "so"}, "ada")
+    assert (id, saying) == ("a", Saying(State.DONE, "ada", "root", "so"))
+
+
+def test_pages_go_on_where_they_ended(plan: Plan) -> None:
+    for name in "abc":
+        plan.hold(name, always(IDLE))
+    plan.charge()
+    plan.found()
+    client = plan.bed.client
+    seen: list[dict[str, Any]] = []
+    query = {"limit": "2", "state": "open"}
+    totals: set[float] = set()
+    for rows, is_last in ((2, False), (1, True)):
+        wanted = asked(query)
+        page = advice_book.listed(client, wanted)
+        token = following(wanted, page)
+        assert (len(page["advice"]), token is None) == (rows, is_last)
+        seen += page["advice"]
+        totals.add(page["open_joules_per_month"])
+        query["after"] = token or query["after"]
+    assert sorted(row["workload"] for row in seen) == ["a", "b", "c"]
+    assert list(totals) == [pytest.approx(sum(row["joules_per_month"] for row in seen))]
+    with pytest.raises(InvalidInput, match="another question"):
+        asked({**query, "team": "x"})
+    for wrong in ("x", tokens.token(tokens.digest(asked({}).where), ["a", 1])):
+        with pytest.raises(InvalidInput, match="after="):
+            asked({"after": wrong})
+    with pytest.raises(InvalidInput, match="limit="):
+        asked({"limit": "0"})
 
 
 def test_what_is_asked_wrongly() -> None:
@@ -268,7 +306,7 @@ def test_what_is_done_stays_as_it_was_promised(plan: Plan) -> None:
     plan.charge()
     client = plan.bed.client
     row = plan.found()["notebook"]
-    advice_book.say(client, row["id"], State.DONE, "ada", "", BASE + 58 * HOUR)
+    advice_book.say(client, row["id"], Saying(State.DONE, "ada"), BASE + 58 * HOUR)
     factors.put(client, [Factor("pue", "dub", BASE, 1.5)], time.time())
     plan.charge()
     # What is left is found again with the PUE; what was promised was of devices.
@@ -301,5 +339,6 @@ def test_outcomes_whose_facility_joules_nobody_knows_save_nothing(plan: Plan) ->
     )
     told = {"measure": "joules_per_outcome", "workload": "chat", "outcome": "step", "site": "dub"}
     for is_facility, units, joules in ((True, 5.0, 15.0), (False, 10.0, 20.0)):
-        after = store.after(client, {**told, "are_facility_joules": is_facility}, BASE)
+        row = {**told, "id": "a", "state_at": BASE, "are_facility_joules": is_facility}
+        after = measures.after(client, [Window(row, BASE, BASE + 9 * HOUR)])["a"]
         assert (after.units, after.joules) == (units, joules)

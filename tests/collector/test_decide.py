@@ -208,6 +208,12 @@ def test_what_waiting_saved_by_the_tariff_of_the_site(bed: Bed) -> None:
     (row,) = decide.saved(bed.client, BASE - HOUR, BASE + HOUR)["jobs"]
     assert (row["cost"], row["cost_at_once"]) == (pytest.approx(0.075), pytest.approx(0.3))
     assert (row["unit"], row["source"], row["site"]) == ("EUR", "contract", "dub")
+    # Money is of the devices' joules, as the ledger charges it, whatever the PUE.
+    factors.put(bed.client, [Factor("pue", "", BASE - HOUR, 1.5)], float(BASE))
+    bed.ledger(now=lambda: BASE + 24.0 * HOUR).run()
+    (again,) = decide.saved(bed.client, BASE - HOUR, BASE + HOUR)["jobs"]
+    for name in ("cost", "cost_at_once", "joules", "are_facility_joules"):
+        assert again[name] == row[name]
 
 
 def test_who_asked_about_a_zone_is_not_told_of_a_site(bed: Bed) -> None:

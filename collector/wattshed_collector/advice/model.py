@@ -52,8 +52,23 @@ class Measure(StrEnum):
     """Joules above bare idle of the workload's held and unused devices, per hour."""
     JOULES_PER_OUTCOME = "joules_per_outcome"
     """Loaded joules of the workloads, per outcome."""
-    NONE = "none"
-    """What is saved are no joules."""
+    GRAMS_HELD = "grams_held"
+    """Grams that jobs of the workload saved which a policy held, against running at once."""
+    GRAMS_ELSEWHERE = "grams_elsewhere"
+    """Grams of what the workload draws at other sites, against the same joules at its old one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How a factor is known: its ``method``, who said it, and when the oldest part of it was said
+    (Unix seconds; None: not known)."""
+
+    method: str = ""
+    source: str = ""
+    said_s: int | None = None
+
+
+UNKNOWN = Known()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +92,8 @@ class Advice:
     """``subject`` names whom it is about and, with ``kind``, which advice it is for ever.
 
     Joules are those of the facility where ``are_facility_joules``, else of the devices. Money and
-    grams are None where no price or intensity is known. ``evidence`` is a statement over the public
+    grams (location-based) are None where no price or intensity is known; ``price`` and ``carbon``
+    say how those were. ``evidence`` is a statement over the public
     views that shows it; ``numbers`` are what the size was computed from.
     """
 
@@ -96,7 +112,9 @@ class Advice:
     are_facility_joules: bool = False
     cost_per_month: float | None = None
     currency: str = ""
+    price: Known = UNKNOWN
     g_per_month: float | None = None
+    carbon: Known = UNKNOWN
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property

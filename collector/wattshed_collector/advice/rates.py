@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from wattshed_collector.store.client import Client
 
-from .model import MONTH_S
+from .model import MONTH_S, UNKNOWN, Known
 
 _HOURS = """
 SELECT site, toUnixTimestamp(t), sum(v.joules),
@@ -16,12 +16,24 @@ SELECT site, toUnixTimestamp(t), sum(v.joules),
        if(uniqExactIf(v.currency, isNotNull(v.cost)) = 1, sum(v.cost), NULL),
        sumIf(v.joules, isNotNull(v.cost)), maxIf(v.currency, isNotNull(v.cost)),
        sumOrNull(v.carbon_g), sumIf(v.facility_joules, isNotNull(v.carbon_g)),
-       any(v.carbon_g_per_kwh)
+       any(v.carbon_g_per_kwh), any(v.zone), any(v.carbon_method), any(v.carbon_source),
+       toUnixTimestamp(any(v.carbon_said))
 FROM v_site_1h AS v
 WHERE t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
   AND v.joules > 0
 GROUP BY site, t ORDER BY site, t
 """
+
+_WITHIN = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
+_TOLD = f"""
+SELECT site, toUnixTimestamp(t), 'factor', source, toUnixTimestamp(said_ts) FROM v_factor_1h
+WHERE kind = 'price' AND {_WITHIN}
+"""
+_SERIES = f"""
+SELECT zone, toUnixTimestamp(t), 'hourly', source, toUnixTimestamp(said_ts) FROM v_grid_1h
+WHERE kind = 'price' AND {_WITHIN}
+"""
+"""Prices as an operator told them of a site, and as a series of its zone, where he did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +65,22 @@ class Rate:
     cost: float | None = None
     currency: str = ""
     grams: float | None = None
+    price: Known = UNKNOWN
+    carbon: Known = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What joules of devices come to in a month, with the PUE where it is known."""
+    """What joules of devices come to in a month, with the PUE where it is known. Money is that of
+    the devices' own joules, as in the ledger; grams are those of the facility's."""
 
     joules: float
     are_facility: bool
     cost: float | None
     currency: str
     grams: float | None
+    price: Known = UNKNOWN
+    carbon: Known = UNKNOWN
 
 
 Rates = Mapping[str, Rate]
@@ -84,12 +101,24 @@ class Hour:
     grams: float | None
     clean_joules: float | None
     g_per_kwh: float | None
+    carbon: Known = UNKNOWN
+    price: Known = UNKNOWN
 
 
 def hours(client: Client, span: Span) -> list[Hour]:
     """Return the hours of each site within ``span``."""
     asked = {"since": span.since_s, "until": span.until_s}
-    return [Hour(*row) for row in client.rows(_HOURS, asked)]
+    told, series = _known(client, _TOLD, asked), _known(client, _SERIES, asked)
+    found = []
+    for *row, zone, method, source, said in client.rows(_HOURS, asked):
+        site, at = row[:2]
+        price = told.get((site, at)) or series.get((zone, at), UNKNOWN)
+        found.append(replace(Hour(*row), carbon=Known(method, source, said), price=price))
+    return found
+
+
+def _known(client: Client, sql: str, asked: Mapping[str, int]) -> dict[tuple[str, int], Known]:
+    return {(place, at): Known(*said) for place, at, *said in client.rows(sql, asked)}
 
 
 def rates(known: Iterable[Hour]) -> dict[str, Rate]:
@@ -114,6 +143,19 @@ def _rate(known: Sequence[Hour]) -> Rate:
         cost,
         max(moneys) if cost is not None else "",
         _ratio((hour.grams, hour.clean_joules) for hour in known),
+        together(hour.price for hour in known if cost is not None and hour.cost is not None),
+        together(hour.carbon for hour in known if hour.grams is not None),
+    )
+
+
+def together(known: Iterable[Known]) -> Known:
+    """Return how several factors are known together: the oldest said time, if each has one."""
+    every = set(known)
+    said = [one.said_s for one in every if one.said_s is not None]
+    return Known(
+        ", ".join(sorted({one.method for one in every} - {""})),
+        ", ".join(sorted({one.source for one in every} - {""})),
+        min(said) if said and len(said) == len(every) else None,
     )
 
 
@@ -135,4 +177,6 @@ def size(joules: float, site: str, span: Span, known: Rates) -> Size:
         None if rate.cost is None else month * rate.cost,
         rate.currency,
         None if facility is None or rate.grams is None else facility * rate.grams,
+        rate.price,
+        rate.carbon,
     )

@@ -34,7 +34,9 @@ def advice_of(
         are_facility_joules=big.are_facility,
         cost_per_month=big.cost,
         currency=big.currency,
+        price=big.price,
         g_per_month=big.grams,
+        carbon=big.carbon,
         confidence=round(
             sure * look.span.confidence * (UNSURE if swap.is_clear is None else 1.0), 2
         ),

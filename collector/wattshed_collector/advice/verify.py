@@ -27,17 +27,20 @@ class Verdict(StrEnum):
 class After:
     """What was measured in ``seconds`` since: ``joules`` for ``units`` (hours or outcomes).
 
-    None: the store cannot tell. Units are those that count for the baseline.
+    None: the store cannot tell. Units are those that count for the baseline. ``saved_g`` stands
+    alone where what is promised are grams.
     """
 
     seconds: float
-    units: float
-    joules: float | None
+    units: float = 0.0
+    joules: float | None = None
+    saved_g: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """``saved_joules`` since it was done; ``ratio`` of what was promised for that time."""
+    """What was saved within ``seconds``, in joules or in grams alone; ``ratio`` of what was
+    promised for that time. Amounts of times that follow each other sum to those of the whole."""
 
     verdict: Verdict
     seconds: float
@@ -45,6 +48,9 @@ class Verification:
     saved_joules: float | None
     saved_joules_per_month: float | None
     ratio: float | None
+    expected_g: float | None = None
+    saved_g: float | None = None
+    saved_g_per_month: float | None = None
 
 
 def verify(joules_per_unit: float, joules_per_month: float, after: After) -> Verification:
@@ -61,6 +67,25 @@ def verify(joules_per_unit: float, joules_per_month: float, after: After) -> Ver
         saved,
         saved * MONTH_S / after.seconds,
         ratio,
+    )
+
+
+def verify_grams(g_per_month: float, after: After) -> Verification:
+    """Set the grams that were saved, of no joules, against the promise."""
+    expected, saved = g_per_month * after.seconds / MONTH_S, after.saved_g
+    if saved is None or after.seconds <= 0:
+        return Verification(Verdict.UNKNOWN, after.seconds, 0.0, None, None, None, expected)
+    ratio = saved / expected if expected > 0 else None
+    return Verification(
+        _verdict(after, saved, ratio),
+        after.seconds,
+        0.0,
+        None,
+        None,
+        ratio,
+        expected,
+        saved,
+        saved * MONTH_S / after.seconds,
     )
 
 

@@ -12,11 +12,13 @@ from itertools import groupby
 
 from wattshed_collector.store.client import Client
 
-from .model import LEAST_JOULES_PER_MONTH
-from .rates import Rates, Size, Span, size
+from .model import LEAST_JOULES_PER_MONTH, UNKNOWN
+from .rates import Rates, Size, Span, size, together
 
 LEAST_RATIO = 0.05
 """Of what the dearer way takes; less is within what two loads differ by."""
+CACHED = "token_in_cached"
+"""What a cache spared; nothing was made of it."""
 _MADE = """
 SELECT o.workload, o.workload_kind, any(o.team), any(o.owner), o.ai_model, o.precision,
        o.batch_class, o.phase, o.hardware, o.site, any(h.tier), o.outcome,
@@ -25,7 +27,7 @@ SELECT o.workload, o.workload_kind, any(o.team), any(o.owner), o.ai_model, o.pre
 FROM (
     SELECT * FROM v_outcome_1h
     WHERE t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
-      AND outcome NOT IN ('', 'token_in_cached') AND isNotNull(loaded_joules)
+      AND outcome != '' AND isNotNull(loaded_joules)
 ) AS o
 LEFT JOIN v_hardware AS h ON h.site = o.site AND h.hardware = o.hardware
 WHERE o.ai_model NOT IN ('', 'several') AND o.hardware != ''
@@ -155,6 +157,8 @@ def sized(swap: Swap, span: Span, known: Rates) -> Size | None:
         _less(was.cost, then.cost) if is_one_money else None,
         was.currency if is_one_money else "",
         _less(was.grams, then.grams),
+        together((was.price, then.price)) if is_one_money else UNKNOWN,
+        together((was.carbon, then.carbon)),
     )
 
 

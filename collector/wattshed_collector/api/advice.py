@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -25,11 +27,16 @@ from wattshed_collector.openapi import (
     text,
     whole,
 )
+from wattshed_collector.security.keys import IDENTITY
+from wattshed_collector.store.advice import Saying, Wanted
 from wattshed_collector.store.read import Reader
 
+from . import tokens
 from .documents import Unpacked, answered, read_object
 
 MOST_BYTES = 64 * 1024
+DEFAULT_ROWS, MOST_ROWS = 1000, 10_000
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": DEFAULT_ROWS}
 EXPIRED = "expired"
 STATES = (*State, EXPIRED)
 _VERIFICATION = record(
@@ -40,6 +47,9 @@ _VERIFICATION = record(
         "saved_joules": maybe(number("Against the same hours or outcomes as before")),
         "saved_joules_per_month": maybe(number()),
         "ratio": maybe(number("Of what was promised")),
+        "expected_g": maybe(number("Where what is promised are grams and no joules")),
+        "saved_g": maybe(number()),
+        "saved_g_per_month": maybe(number()),
     }
 )
 _ADVICE = record(
@@ -50,7 +60,13 @@ _ADVICE = record(
         "are_facility_joules": flag("With the PUE"),
         "cost_per_month": maybe(number("null: no price is known")),
         "currency": text(),
+        "cost_source": text("Who said the price"),
+        "cost_said": maybe(whole("When the oldest price was said; null: not known")),
         "g_per_month": maybe(number("Grams of CO2 equivalent; null: not known")),
+        "carbon_scope": text("", "location-based", ""),
+        "carbon_method": text("factor, hourly or yearly, or several of them with commas"),
+        "carbon_source": text("Who said the intensity"),
+        "carbon_said": maybe(whole("When the oldest of it was said; null: not known")),
         "confidence": number("0 to 1"),
         "effort": text("", *Effort),
         "evidence": text("A statement over the public views that shows it"),
@@ -63,7 +79,8 @@ _ADVICE = record(
         "expires": whole("When it is not open any more, unless it is found again"),
         "state": text("", *STATES),
         "state_at": whole("0: nobody said anything"),
-        "said_by": text(),
+        "said_by": text('Who was authenticated; "": nobody'),
+        "claimed_by": text("What the caller wrote of himself"),
         "note": text(),
         "verification": maybe(_VERIFICATION),
     }
@@ -76,9 +93,11 @@ OPERATIONS = (
         {
             openapi.JSON: record(
                 {
-                    "advice": listed(_ADVICE, "At most 1000"),
-                    "open_joules_per_month": number("Of what is open or accepted"),
-                    "saved_joules": number("Measured since, of what is done"),
+                    "advice": listed(_ADVICE),
+                    "open_joules_per_month": number("Of all that is open or accepted"),
+                    "saved_joules": number("Measured since, of all that is done"),
+                    "saved_g": number("The same of advice that promises grams and no joules"),
+                    "next": maybe(text("What after= is for the next page; null: no more")),
                 }
             )
         },
@@ -86,6 +105,9 @@ OPERATIONS = (
             Parameter("state", "Only these, separated by commas; all, where it is not said"),
             Parameter("team", "Only of this team"),
             Parameter("kind", "", text("", *Kind)),
+            Parameter("id", "Only this one"),
+            Parameter("limit", "Rows of a page", _LIMIT),
+            Parameter("after", "What the page before said as next"),
         ),
         refusals=(400,),
     ),
@@ -101,7 +123,7 @@ OPERATIONS = (
                         {
                             "id": text(),
                             "state": text("", *State),
-                            "by": text("Who says so, where nobody is authenticated"),
+                            "by": text("Kept as claimed_by; said_by is who is authenticated"),
                             "note": text(),
                         },
                         optional=("by", "note"),
@@ -129,7 +151,14 @@ class AdviceApi:
 
     async def listed(self, request: web.Request) -> web.Response:
         """``?state=open,accepted&team=assist``."""
-        return answered(await self._reader.ask(advice_book.listed, *asked(request.query)))
+        wanted = asked(request.query)
+        page = await self._reader.ask(advice_book.listed, wanted)
+        answer = {**page, "next": following(wanted, page)}
+        response = answered(answer)
+        if answer["next"] is not None:
+            url = request.rel_url.update_query(after=answer["next"])
+            response.headers["Link"] = f'<{url}>; rel="next"'
+        return response
 
     async def say(self, request: web.Request) -> web.Response:
         """One thing said of one advice, or ``{"look": true}``."""
@@ -138,27 +167,51 @@ class AdviceApi:
         now = int(time.time())
         if said == {"look": True}:
             return answered({"found": await self._clerk.ask(advice_book.look, now)})
-        id, state, by, note = spoken(said)
-        return answered(await self._clerk.ask(advice_book.say, id, state, by, note, now))
+        id, saying = spoken(said, request[IDENTITY].name)
+        return answered(await self._clerk.ask(advice_book.say, id, saying, now))
 
 
-def asked(query: Mapping[str, str]) -> tuple[list[str], str, str]:
-    """Return states, team and kind. Raises InvalidInput."""
-    states = [state for state in query.get("state", "").split(",") if state]
+def asked(query: Mapping[str, str]) -> Wanted:
+    """Return what a request wants. Raises InvalidInput."""
+    states = tuple(state for state in query.get("state", "").split(",") if state)
     kind = query.get("kind", "")
     if unknown := sorted(set(states) - set(STATES)):
         raise InvalidInput(f"state={','.join(unknown)}: choose of {', '.join(STATES)}", "state")
     if kind and kind not in [str(known) for known in Kind]:
         raise InvalidInput(f"kind={kind!r}: choose one of {', '.join(Kind)}", "kind")
-    return states, query.get("team", ""), kind
+    limit = tokens.rows_of_page(query.get("limit", str(DEFAULT_ROWS)), MOST_ROWS)
+    wanted = Wanted(states, query.get("team", ""), kind, query.get("id", ""), limit)
+    token = query.get("after", "")
+    return replace(wanted, after=_place(tokens.read(token, _digest(wanted)))) if token else wanted
 
 
-def spoken(said: Mapping[str, Any]) -> tuple[str, State, str, str]:
-    """Return id, state, who says so and a note. Raises InvalidInput."""
+def following(wanted: Wanted, page: Mapping[str, Any]) -> str | None:
+    """Return what ``after=`` is for the page that follows, None where there is none."""
+    return None if page["next"] is None else tokens.token(_digest(wanted), page["next"])
+
+
+def _digest(wanted: Wanted) -> str:
+    return tokens.digest(wanted.where)
+
+
+def _place(values: Sequence[Any]) -> tuple[float, str]:
+    """Return where a page begins. Raises InvalidInput."""
+    match values:
+        case [float() | int() as joules, str() as id] if math.isfinite(joules):
+            return float(joules), id
+    raise InvalidInput(tokens.NO_TOKEN, "after")
+
+
+def spoken(said: Mapping[str, Any], by: str) -> tuple[str, Saying]:
+    """Return of which advice what is said, ``by`` whom that is authenticated ("": nobody).
+
+    Raises InvalidInput.
+    """
     if unknown := sorted(set(said) - {"id", "state", "by", "note"}):
         raise InvalidInput(f"{', '.join(unknown)} is not known", "malformed")
     if not all(isinstance(value, str) for value in said.values()) or not said.get("id"):
         raise InvalidInput("write an object with id, state, by and note, all texts", "malformed")
     if said.get("state") not in [str(state) for state in State]:
         raise InvalidInput(f"state must be one of {', '.join(State)}", "malformed")
-    return said["id"], State(said["state"]), said.get("by", ""), said.get("note", "")
+    note = said.get("note", "")
+    return said["id"], Saying(State(said["state"]), by, said.get("by", ""), note)

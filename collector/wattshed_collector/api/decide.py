@@ -56,7 +56,9 @@ _JOB = record(
         "asked": whole("Unix seconds"),
         "shift_seconds": whole("From then to its first joule"),
         "joules": number(),
-        "are_facility_joules": flag("With the PUE, which is known for all of them"),
+        "are_facility_joules": flag(
+            "With the PUE, which is known for all of them; never of a price"
+        ),
         "cost": maybe(number("Grams or money of these joules")),
         "cost_at_once": maybe(number("Had they been drawn from when it first asked")),
         "saved": maybe(number()),

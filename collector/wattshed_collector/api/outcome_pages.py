@@ -6,11 +6,8 @@ A page ends with a token that says where the next one begins. The token holds th
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +18,8 @@ from wattshed_collector.instant import LATEST_S
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS, KEY, Asked, Record, per_outcome
 
+from . import tokens
+from .tokens import NO_TOKEN
 from .window import LONGEST_S, window
 
 STEPS = {"1m": 60, "1h": 3600, "1d": 86_400}
@@ -32,7 +31,6 @@ MOST_STEPS = 11_000
 QUESTION = ("by", "since", "until", "outcome", "step", "limit", "after", "format")
 """What may be asked beside ``COLUMNS``, each of which is a filter."""
 MINUTE_S = 60
-NO_TOKEN = "after= is not what a page said as next"
 
 VALUES: Mapping[str, str] = {
     "count": "count",
@@ -91,8 +89,8 @@ def parse(
     where = {name: told[name] for name in COLUMNS if name in told}
     outcomes = tuple(dict.fromkeys(_names(said, "outcome")))
     times = told.get("since", DEFAULT_SINCE), told.get("until", "")
-    digest = _digest([*times, step, by, outcomes, where])
-    limit = _limit(told.get("limit", str(DEFAULT_ROWS)))
+    digest = tokens.digest([*times, step, by, outcomes, where])
+    limit = tokens.rows_of_page(told.get("limit", str(DEFAULT_ROWS)), MOST_ROWS)
     form = told.get("format", "json")
     if form not in FORMATS:
         raise InvalidInput(f"format={form!r}: choose one of {', '.join(FORMATS)}", "format")
@@ -178,27 +176,16 @@ def _step(told: str) -> int:
     return STEPS[told] if told else 0
 
 
-def _limit(told: str) -> int:
-    is_whole = told.isascii() and told.isdecimal() and len(told) <= len(str(MOST_ROWS))
-    if not is_whole or not 0 < int(told) <= MOST_ROWS:
-        raise InvalidInput(f"limit={told!r}: choose a whole number from 1 to {MOST_ROWS}", "limit")
-    return int(told)
-
-
 def _minutes(since: int, until: int) -> tuple[int, int]:
     """Return the window whose minutes begin in [since, until), from minute to minute."""
     start, end = (-(-second // MINUTE_S) * MINUTE_S for second in (since, until))
     return (start, end) if start < end else (start - MINUTE_S, end)
 
 
-def _digest(question: object) -> str:
-    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _token(question: Question, last: Record) -> str:
     asked = question.asked
-    said = [question.digest, asked.since, asked.until, *(last[name] for name in asked.key)]
-    return base64.urlsafe_b64encode(json.dumps(said, ensure_ascii=False).encode()).decode()
+    key = (last[name] for name in asked.key)
+    return tokens.token(question.digest, [asked.since, asked.until, *key])
 
 
 def _types(asked: Asked) -> list[type]:
@@ -207,14 +194,9 @@ def _types(asked: Asked) -> list[type]:
 
 def _read(token: str, digest: str) -> list[Any]:
     """Return window and key of a token. Raises InvalidInput where it is none of this question's."""
-    try:
-        said = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        asked, start, end, *key = said
-        json.dumps(key, ensure_ascii=False).encode()  # half a character cannot be asked for
-    except (ValueError, TypeError, RecursionError):
-        raise InvalidInput(NO_TOKEN, "after") from None
-    if asked != digest:
-        raise InvalidInput("after= belongs to another question: ask what its page asked", "after")
-    if not all(type(second) is int for second in (start, end)) or not 0 < start < end <= LATEST_S:
+    values = tokens.read(token, digest)
+    if [type(second) for second in values[:2]] != [int, int]:
         raise InvalidInput(NO_TOKEN, "after")
-    return [start, end, *key]
+    if not 0 < values[0] < values[1] <= LATEST_S:
+        raise InvalidInput(NO_TOKEN, "after")
+    return values

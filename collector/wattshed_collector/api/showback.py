@@ -90,11 +90,13 @@ _DONE = record(
         **{name: text() for name in ("id", "kind", "title", "verdict")},
         "are_facility_joules": flag(),
         "done": whole("Unix seconds"),
-        "seconds": number("Measured since"),
+        "seconds": number("Measured of the period since then"),
         "expected_joules": number("What was promised for that time"),
-        "saved_joules": maybe(number()),
+        "saved_joules": maybe(number("Within the period: those of its days sum to it")),
         "saved_joules_per_month": maybe(number()),
         "ratio": maybe(number()),
+        "expected_g": maybe(number("Of advice that promises grams and no joules")),
+        "saved_g": maybe(number()),
     }
 )
 _TEAM = record(
@@ -107,7 +109,7 @@ _TEAM = record(
         "waste": listed(record({"workload": text(), **_IDLE}), "The 20 largest"),
         "outcomes": listed(_OUTCOME),
         "advice": listed(_ADVICE, "Open now"),
-        "done": listed(_DONE, "Before the period ended; measured until now"),
+        "done": listed(_DONE, "Before the period ended; measured within it"),
         "shifted": record(
             {"held": whole("Jobs"), "saved_by_unit": by_name(number()), "unknown": whole("Jobs")}
         ),

@@ -7,10 +7,11 @@ in a file, in ``WATTSHED_TOKEN``, or, for whoever owns the data folder, in there
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Key:
     return Key(
         _token(environ.get("WATTSHED_TOKEN_FILE", ""), environ), environ.get("WATTSHED_CA_FILE", "")
     )
+
+
+def user(name: Callable[[], str] = getpass.getuser) -> str:
+    """Return what the system calls whoever runs this, "" where it has no name for them."""
+    try:
+        return name()
+    except (OSError, KeyError, ImportError):  # a container's user of whom no passwd knows
+        return ""
 
 
 def _token(file: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import time
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from wattshed_collector import advice_book
 from wattshed_collector.advice.model import Kind, State
-from wattshed_collector.api.advice import STATES
+from wattshed_collector.api import advice as api
+from wattshed_collector.api.advice import MOST_ROWS, STATES
 from wattshed_collector.errors import InvalidInput
 
-from . import answers
+from . import access, answers
 
 Subparsers = argparse._SubParsersAction
 
@@ -70,7 +73,8 @@ def _part(
 
 def run_list(arguments: argparse.Namespace) -> None:
     """Print advice, the largest first."""
-    document = _listed(arguments, arguments.state, arguments.team, arguments.kind)
+    asked = {"state": arguments.state, "team": arguments.team, "kind": arguments.kind}
+    document = _listed(arguments, {name: said for name, said in asked.items() if said})
     if arguments.json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif not document["advice"]:
@@ -81,21 +85,21 @@ def run_list(arguments: argparse.Namespace) -> None:
 
 def run_show(arguments: argparse.Namespace) -> None:
     """Print one advice."""
-    rows = _listed(arguments, "", "", "")["advice"]
-    row = next((row for row in rows if row["id"] == arguments.id), None)
+    rows = _listed(arguments, {"id": arguments.id})["advice"]
+    row = rows[0] if arguments.id and rows else None
     if row is None:
         raise InvalidInput(f"there is no advice {arguments.id!r}", "id")
     if arguments.json:
         print(json.dumps(row, indent=2, allow_nan=False))
         return
-    for line in _lines(row):
+    for line in lines(row):
         print(line)
 
 
 def run_say(arguments: argparse.Namespace) -> None:
     """Say it, and print how the advice stands then."""
     document = {"id": arguments.id, "state": str(arguments.state), "note": arguments.note}
-    answer = answers.running(arguments).post("/v1/advice", {**document, "by": getpass.getuser()})
+    answer = answers.running(arguments).post("/v1/advice", {**document, "by": access.user()})
     print(json.dumps(answer) if arguments.json else f"{arguments.id} is {answer['state']}")
 
 
@@ -109,13 +113,17 @@ def run_find(arguments: argparse.Namespace) -> None:
     print(json.dumps({"found": found}) if arguments.json else f"{found} found")
 
 
-def _listed(arguments: argparse.Namespace, state: str, team: str, kind: str) -> dict[str, Any]:
+def _listed(arguments: argparse.Namespace, query: Mapping[str, str]) -> dict[str, Any]:
+    """Return all pages as one."""
     if remote := answers.connect(arguments):
-        asked = {"state": state, "team": team, "kind": kind}
-        told: dict[str, Any] = remote.get("/v1/advice", **{k: v for k, v in asked.items() if v})
-        return told
+        asked = {**query, "limit": str(MOST_ROWS)}
+        page = whole = cast(dict[str, Any], remote.get("/v1/advice", **asked))
+        while page["next"] is not None:
+            page = cast(dict[str, Any], remote.get("/v1/advice", **asked, after=page["next"]))
+            whole["advice"] += page["advice"]
+        return {**whole, "next": None}
     with answers.existing(arguments.data) as (_, client):
-        return advice_book.listed(client, [s for s in state.split(",") if s], team, kind)
+        return advice_book.listed(client, replace(api.asked(query), limit=0))
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -134,6 +142,8 @@ def _print(document: dict[str, Any]) -> None:
     console.print(f"open: {document['open_joules_per_month'] / 3.6e6:.1f} kWh a month")
     if document["saved_joules"]:
         console.print(f"saved, as measured: {document['saved_joules'] / 3.6e6:.1f} kWh")
+    if document["saved_g"]:
+        console.print(f"saved by waiting or elsewhere: {document['saved_g'] / 1000:.1f} kg CO2e")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -150,7 +160,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _lines(row: dict[str, Any]) -> list[str]:
+def lines(row: Mapping[str, Any]) -> list[str]:
+    """Return what ``show`` prints of a row of ``GET /v1/advice``."""
     of = ", ".join(filter(None, (row["team"], row["owner"], row["site"])))
     joules = "facility joules" if row["are_facility_joules"] else "joules of devices, no PUE known"
     found = [
@@ -158,14 +169,45 @@ def _lines(row: dict[str, Any]) -> list[str]:
         f"of          {of}",
         f"because     {row['reason']}",
         f"saves       {row['joules_per_month'] / 3.6e6:.1f} kWh a month ({joules})",
+        *_factors(row),
         f"sure        {row['confidence']:.0%}, effort {row['effort']}",
         f"checked by  {row['measure'].replace('_', ' ')} of "
         + " and ".join(row["workload"].splitlines()),
     ]
+    if row["state_at"]:
+        claimed = f" (claimed by {row['claimed_by']})" if row["claimed_by"] else ""
+        note = f": {row['note']}" if row["note"] else ""
+        found.append(f"said by     {row['said_by'] or 'nobody known'}{claimed}{note}")
     if check := row["verification"]:
-        saved = check["saved_joules"]
-        told = "not known" if saved is None else f"{saved / 3.6e6:.2f} kWh saved"
-        promised = f"{check['expected_joules'] / 3.6e6:.2f} kWh promised"
-        found.append(f"since       {told}, {promised}: {check['verdict'].replace('_', ' ')}")
+        found.append(f"since       {_checked(check)}: {check['verdict'].replace('_', ' ')}")
     found += [f"{name:28} {value:.6g}" for name, value in sorted(row["numbers"].items())]
     return [*found, "", row["evidence"]]
+
+
+def _factors(row: Mapping[str, Any]) -> list[str]:
+    """Return what money and grams are, and by which factor."""
+    found = []
+    if row["cost_per_month"] is not None:
+        money = f"{row['cost_per_month']:.2f} {row['currency']} a month, of the devices' joules"
+        found.append(f"money       {money}; {_said(row['cost_source'], row['cost_said'])}")
+    if row["g_per_month"] is not None:
+        grams = f"{row['g_per_month'] / 1000:.2f} kg CO2e a month, {row['carbon_scope']}"
+        known = _said(f"{row['carbon_method']} of {row['carbon_source']}", row["carbon_said"])
+        found.append(f"carbon      {grams}; {known}")
+    return found
+
+
+def _said(source: str, at: int | None) -> str:
+    when = "" if at is None else f", said {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{source or 'source not known'}{when}"
+
+
+def _checked(check: Mapping[str, Any]) -> str:
+    if check["expected_g"] is not None:
+        saved, promised, unit = check["saved_g"], check["expected_g"] / 1000, "kg CO2e"
+        known = None if saved is None else saved / 1000
+    else:
+        saved, promised, unit = check["saved_joules"], check["expected_joules"] / 3.6e6, "kWh"
+        known = None if saved is None else saved / 3.6e6
+    told = "not known" if known is None else f"{known:.2f} {unit} saved"
+    return f"{told}, {promised:.2f} {unit} promised"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import time
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from wattshed_collector.api.window import length_seconds
 from wattshed_collector.errors import StoreError
 
-from . import answers
+from . import access, answers
 
 Subparsers = argparse._SubParsersAction
 
@@ -61,7 +60,7 @@ def run_add(arguments: argparse.Namespace) -> None:
     """Say it, and print under which id."""
     until = arguments.until or time.time() + length_seconds(arguments.length, "for")
     document = {name: getattr(arguments, name) for name in MATCHED if getattr(arguments, name)}
-    document |= {"until": until, "reason": arguments.reason, "by": getpass.getuser()}
+    document |= {"until": until, "reason": arguments.reason, "by": access.user()}
     (made,) = _remote(arguments).post("/v1/expected-idle", document)["ids"]
     print(json.dumps({"id": made}) if arguments.json else f"expected under {made}")
 

@@ -228,7 +228,7 @@
   }
 
   function teams() {
-    const verified = (team) => sum(team.done.filter((row) => row.verdict === "verified")
+    const verified = (team) => sum(team.done.filter((row) => row.verdict === "verified" && row.expected_g === null)
       .map((row) => row.saved_joules));
     fill("team-table", ["Team", "Energy>", "Share>", "Against before>", "Cost>", "Carbon>",
                         "Held idle>", "Saved, verified>", "Device time known>"], told.teams, (team) => {
@@ -268,10 +268,15 @@
     });
   }
 
+  // Joules, or grams where none are promised.
+  function was(row, what) {
+    return row.expected_g === null ? kwh(row[`${what}_joules`]) : units.grams(row[`${what}_g`]);
+  }
+
   function done() {
     fill("done-table", heads("Advice", "Done", "Saved>", "Promised for that time>", "Verdict"),
          all("done"), (row) => [cell(row.title, "title"), ...of(row), cell(day(row.done)),
-           number(kwh(row.saved_joules)), number(kwh(row.expected_joules)),
+           number(was(row, "saved")), number(was(row, "expected")),
            cell(row.verdict.replaceAll("_", " "), row.verdict === "verified" ? "verified" : undefined)]);
     const held = sum(told.teams.map((team) => team.shifted.held));
     const saved = {};

@@ -202,10 +202,17 @@ def _advice(team: Record) -> Iterator[tuple[Text, ...]]:
 
 def _done(team: Record) -> Iterator[tuple[Text, ...]]:
     for row in team["done"]:
+        is_grams = row["expected_g"] is not None
         yield (
             named(row["title"]),
-            Text(units.watt_hours(row["saved_joules"])),
-            Text(units.watt_hours(row["expected_joules"])),
+            Text(
+                units.grams(row["saved_g"]) if is_grams else units.watt_hours(row["saved_joules"])
+            ),
+            Text(
+                units.grams(row["expected_g"])
+                if is_grams
+                else units.watt_hours(row["expected_joules"])
+            ),
             Text(row["verdict"].replace("_", " ")),
         )
 

@@ -1,62 +1,66 @@
-"""Advice as it was found last, what people said of it, and what was measured since it was done."""
+"""Advice as it was found last, and what people said of it.
+
+Rows come the largest first, in pages: a page goes on behind the joules and id of the last one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from wattshed_collector.advice.model import Advice, Measure, State
-from wattshed_collector.advice.verify import After
+from wattshed_collector.advice.model import Advice, State
 
-from . import ledger_state
 from .client import Client
 from .versions import following
 
-HOUR_S = 3600
 COLUMNS = """
 id, kind, subject, title, reason, site, team, owner, joules_per_month, are_facility_joules,
-cost_per_month, currency, g_per_month, confidence, effort, evidence, measure, joules_per_unit,
-workload, outcome, numbers, toUnixTimestamp(found) AS found, toUnixTimestamp(expires) AS expires,
-state, toUnixTimestamp(state_at) AS state_at, said_by, note
+cost_per_month, currency, cost_source, toUnixTimestamp(cost_said) AS cost_said, g_per_month,
+carbon_scope, carbon_method, carbon_source, toUnixTimestamp(carbon_said) AS carbon_said, confidence,
+effort, evidence, measure, joules_per_unit, workload, outcome, numbers,
+toUnixTimestamp(found) AS found, toUnixTimestamp(expires) AS expires,
+state, toUnixTimestamp(state_at) AS state_at, said_by, claimed_by, note
 """
-_LISTED = f"""
-SELECT {COLUMNS} FROM v_advice
-WHERE ({{states:Array(String)}} = [] OR state IN {{states:Array(String)}})
-  AND ({{team:String}} = '' OR team = {{team:String}})
-  AND ({{kind:String}} = '' OR kind = {{kind:String}})
-ORDER BY joules_per_month DESC, id LIMIT {{most:UInt32}}
+_WHERE = """
+({states:Array(String)} = [] OR state IN {states:Array(String)})
+  AND ({team:String} = '' OR team = {team:String})
+  AND ({kind:String} = '' OR kind = {kind:String})
+  AND ({id:String} = '' OR id = {id:String})
 """
-_ONE = f"SELECT {COLUMNS} FROM v_advice WHERE id = {{id:String}}"
-_IN = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
-_HERE = "({site:String} = '' OR site = {site:String})"
-_FACILITY = "if({is_facility:UInt8}, facility_joules / nullIf(joules, 0), 1)"
-_MEASURED_HOURS = f"""
-    SELECT round(sum(seconds) / 3600 / (SELECT uniqExact(device_id) FROM held), 6) FROM v_charge_1h
-    WHERE device_id IN held AND {_IN}"""
-"""Hours in which the devices that the workload held in the week before were measured: an hour of
-which nothing is known is none in which anything was saved."""
-AFTER: Mapping[str, str] = {
-    Measure.IDLE_ABOVE_BARE: f"""
-WITH held AS (
-    SELECT DISTINCT device_id FROM v_charge_1h
-    WHERE workload_id IN (SELECT workload_id FROM v_workload WHERE workload = {{workload:String}})
-      AND device_id IN (SELECT device_id FROM v_device WHERE kind IN ('gpu', 'module') AND {_HERE})
-      AND t >= fromUnixTimestamp({{since:UInt32}}) - INTERVAL 7 DAY
-      AND t < fromUnixTimestamp({{since:UInt32}})
-)
-SELECT ({_MEASURED_HOURS}), if(countIf(isNull(spent)) > 0, NULL, ifNull(sum(spent), 0)) FROM (
-    SELECT above_bare_joules * {_FACILITY} AS spent FROM v_idle_1h
-    WHERE workload = {{workload:String}} AND class = 'idle_held' AND kind IN ('gpu', 'module')
-      AND reason != 'expected' AND joules > 0 AND {_HERE} AND {_IN}
-)""",
-    Measure.JOULES_PER_OUTCOME: f"""
-SELECT sum(count), sumOrNull(if({{is_facility:UInt8}}, facility_joules, loaded_joules))
-FROM v_outcome_1h
-WHERE workload IN splitByChar(char(10), {{workload:String}}) AND outcome = {{outcome:String}}
-  AND {_HERE} AND {_IN} AND isNotNull(loaded_joules)
-  AND (NOT {{is_facility:UInt8}} OR isNotNull(facility_joules))""",
-}
-"""Units and joules of a baseline's workload in full hours, by measure."""
+_FOLLOWS = """
+  AND (joules_per_month < {joules:Float64}
+       OR (joules_per_month = {joules:Float64} AND id > {last:String}))
+"""
+_TOTAL = f"""
+SELECT sum(joules_per_month) FROM v_advice
+WHERE state IN ('open', 'accepted') AND {_WHERE}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which advice: of these ``states`` (all, where there are none), of a team, kind or id.
+
+    At most ``limit`` rows (0: all), of those behind ``after``: joules a month and id of a row.
+    """
+
+    states: tuple[str, ...] = ()
+    team: str = ""
+    kind: str = ""
+    id: str = ""
+    limit: int = 0
+    after: tuple[float, str] | None = None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Return the parameters of what is asked, whatever the page."""
+        return {
+            "states": list(self.states),
+            "team": self.team,
+            "kind": self.kind,
+            "id": self.id,
+        }
 
 
 def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> None:
@@ -79,6 +83,11 @@ def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> 
         "workload": [one.baseline.workload for one in found],
         "outcome": [one.baseline.outcome for one in found],
         "numbers": [dict(one.numbers) for one in found],
+        "cost_source": [one.price.source for one in found],
+        "cost_said_ts": [one.price.said_s for one in found],
+        "carbon_method": [one.carbon.method for one in found],
+        "carbon_source": [one.carbon.source for one in found],
+        "carbon_said_ts": [one.carbon.said_s for one in found],
         "found_ts": [now_s] * len(found),
         "expires_ts": [expires_s] * len(found),
         "version": [following(client, "advice", now_s)] * len(found),
@@ -86,31 +95,51 @@ def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> 
     client.insert("advice", columns)
 
 
-def say(
-    client: Client, advice: Mapping[str, Any], state: State, said_by: str, note: str, now_s: int
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """That an advice is in ``state``. ``said_by`` is who was authenticated, "" nobody;
+    ``claimed_by`` what the caller wrote of himself."""
+
+    state: State
+    said_by: str = ""
+    claimed_by: str = ""
+    note: str = ""
+
+
+def say(client: Client, advice: Mapping[str, Any], said: Saying, now_s: int) -> None:
     """Keep what somebody said of ``advice``, a row of ``one``; its promise is kept with it."""
-    client.insert(
-        "advice_state",
-        {
-            "id": [advice["id"]],
-            "at_ts": [now_s],
-            "state": [str(state)],
-            "said_by": [said_by],
-            "note": [note],
-            "joules_per_month": [advice["joules_per_month"]],
-            "joules_per_unit": [advice["joules_per_unit"]],
-            "version": [following(client, "advice_state", now_s)],
-        },
+    row = {
+        "id": advice["id"],
+        "at_ts": now_s,
+        "state": str(said.state),
+        "said_by": said.said_by,
+        "claimed_by": said.claimed_by,
+        "note": said.note,
+        **{name: advice[name] for name in ("joules_per_month", "joules_per_unit", "g_per_month")},
+        "version": following(client, "advice_state", now_s),
+    }
+    client.insert("advice_state", {name: [value] for name, value in row.items()})
+
+
+def listed(client: Client, wanted: Wanted) -> list[dict[str, Any]]:
+    """Return a page of advice, the largest first; times are Unix seconds."""
+    asked = wanted.where
+    follows = ""
+    if wanted.after is not None:
+        asked["joules"], asked["last"] = wanted.after
+        follows = _FOLLOWS
+    limit = f"LIMIT {wanted.limit:d}" if wanted.limit else ""
+    return client.records(
+        f"SELECT {COLUMNS} FROM v_advice WHERE {_WHERE}{follows} "
+        f"ORDER BY joules_per_month DESC, id {limit}",
+        asked,
     )
 
 
-def listed(
-    client: Client, states: Sequence[str] = (), team: str = "", kind: str = "", most: int = 1000
-) -> list[dict[str, Any]]:
-    """Return advice, the largest first; times are Unix seconds."""
-    asked = {"states": list(states), "team": team, "kind": kind, "most": most}
-    return client.records(_LISTED, asked)
+def total(client: Client, wanted: Wanted) -> float:
+    """Return the joules a month of all that is open or accepted, whatever the page."""
+    ((joules,),) = client.rows(_TOTAL, wanted.where)
+    return float(joules)
 
 
 def done(client: Client) -> set[str]:
@@ -120,25 +149,4 @@ def done(client: Client) -> set[str]:
 
 def one(client: Client, id: str) -> dict[str, Any] | None:
     """Return the advice of that id, None where there is none."""
-    return next(iter(client.records(_ONE, {"id": id})), None)
-
-
-def after(client: Client, advice: Mapping[str, Any], since_s: int) -> After:
-    """Return what was measured in the full hours since ``since_s`` that are charged."""
-    since = -(-since_s // HOUR_S) * HOUR_S
-    until = int(ledger_state.read(client)["settled"] or 0) // HOUR_S * HOUR_S
-    if until <= since or advice["measure"] == Measure.NONE:
-        return After(float(max(0, until - since)), 0.0, None)
-    asked = {
-        "since": since,
-        "until": until,
-        "workload": advice["workload"],
-        "outcome": advice["outcome"],
-        "site": advice["site"],
-        "is_facility": int(advice["are_facility_joules"]),
-    }
-    ((units, joules),) = client.rows(AFTER[advice["measure"]], asked)
-    if advice["measure"] == Measure.JOULES_PER_OUTCOME:
-        return After(float(until - since), float(units), joules)
-    hours = float(units or 0.0)
-    return After(hours * HOUR_S, hours, joules if hours else None)
+    return next(iter(listed(client, Wanted(id=id))), None) if id else None

@@ -11,6 +11,7 @@ from .client import Client
 from .versions import following
 from .worth import Place
 
+MONEY = "price"
 MOST_JOBS = 500
 FORGOTTEN_S = 6 * 3600
 """Who does not come back for so long after it was to ask again does not wait any more: it ran
@@ -33,7 +34,8 @@ GROUP BY job, first ORDER BY first DESC, job LIMIT {most:UInt32}
 @dataclass(frozen=True, slots=True)
 class Held:
     """A job that was held once. ``joules`` are those of the run that followed, by full minute (Unix
-    seconds); of the facility where the site's PUE is known for all of them, else of the devices."""
+    seconds). Where the signal is a price they are those of the devices, which is what the ledger
+    charges a price on; else of the facility, where the site's PUE is known for all of them."""
 
     job: str
     asked_s: int
@@ -95,7 +97,8 @@ def held(client: Client, since_s: int, until_s: int) -> Iterator[Held]:
     """Give what ran after a hold whose job asked first in [since_s, until_s), the newest 500."""
     asked = {"since": since_s, "until": until_s, "most": MOST_JOBS}
     for job, first, *where, policy, signal, minutes in client.rows(_HELD, asked):
-        are_facility = all(facility is not None for _, _, facility in minutes)
+        is_known = all(facility is not None for _, _, facility in minutes)
+        are_facility = is_known and signal != MONEY
         joules: dict[int, float] = {}
         for minute, own, facility in minutes:  # one has a row of each shard
             joules[minute] = joules.get(minute, 0.0) + (facility if are_facility else own)

@@ -28,6 +28,7 @@ SHARDED = {
     "charge_1m": _BY_DEVICE,
     "detail": _BY_DEVICE,
     "device_1d": _BY_DEVICE,
+    "device_limit": _BY_DEVICE,
     "device_work": _BY_DEVICE,
     "dirty": "cityHash64(hour)",
     "idle_hour": _BY_DEVICE,

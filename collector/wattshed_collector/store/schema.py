@@ -174,6 +174,13 @@ DEVICE_WORK: Types = {
     "device_id": "UInt64",
     **dict.fromkeys(("activity", "worked"), "SimpleAggregateFunction(max, UInt64)"),
 }
+DEVICE_LIMIT: Types = {
+    "device_id": "UInt64",
+    "bound": WORD,
+    "since_ts": TIME,
+    "limit_uw": "UInt64",
+    "version": TIME_US,
+}
 TABLES: Mapping[str, Types] = {
     "dirty": {"hour": HOUR, "only_outcomes": "UInt8"},
     "device": DEVICE,
@@ -187,6 +194,7 @@ TABLES: Mapping[str, Types] = {
     "tick": TICK,
     "latest": LATEST,
     "device_work": DEVICE_WORK,
+    "device_limit": DEVICE_LIMIT,
 }
 """In the order in which they are written: what others refer to comes first."""
 

@@ -9,6 +9,8 @@ from typing import Protocol
 from .client import Client
 from .held import Held, Key, stored
 from .insert import Insert
+from .limits import Changes
+from .limits import stored as stored_limits
 
 MARK_SECONDS = 10.0
 """A third of what the ledger looks back (``ledger.OVERLAP_US``)."""
@@ -26,6 +28,9 @@ class Sink(Protocol):
 
     def stored(self, keys: Sequence[Key]) -> dict[Key, Held] | None:
         """Say what the store holds of some allocations, None where that cannot be told now."""
+
+    def limits(self) -> Changes | None:
+        """Say which power limits the store holds, None where that cannot be told now."""
 
 
 class Straight:
@@ -66,6 +71,9 @@ class Straight:
 
     def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
         return stored(self._client(), keys)
+
+    def limits(self) -> Changes:
+        return stored_limits(self._client())
 
 
 def mark_again(insert: Callable[[Insert], None], inserts: Sequence[Insert]) -> None:

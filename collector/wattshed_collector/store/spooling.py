@@ -21,6 +21,8 @@ from .client import Client
 from .faults import SCHEMA_CODES, code_of
 from .held import Held, Key, stored
 from .insert import Insert
+from .limits import Changes
+from .limits import stored as stored_limits
 from .sink import MARK_SECONDS, MARKS, mark_again
 from .spool import Kept, Spool
 
@@ -47,6 +49,11 @@ class Connection:
     def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
         found: dict[Key, Held] = {}
         self._with(lambda client: found.update(stored(client, keys)))
+        return found
+
+    def limits(self) -> Changes:
+        found: Changes = {}
+        self._with(lambda client: found.update(stored_limits(client)))
         return found
 
     def close(self) -> None:
@@ -120,6 +127,14 @@ class Spooling:
             return None  # the store has yet to be given what waits
         try:
             return self._direct.stored(keys)
+        except Retryable:
+            return None
+
+    def limits(self) -> Changes | None:
+        if not self.spool.empty:
+            return None
+        try:
+            return self._direct.limits()
         except Retryable:
             return None
 

@@ -20,6 +20,7 @@ WRITES = (
     "decision",
     "detail",
     "device",
+    "device_limit",
     "device_told",
     "device_work",
     "dirty",

@@ -29,6 +29,7 @@ from .dimensions import Dimensions, News
 from .frames import frame
 from .insert import Frame
 from .latest import Latest, newest
+from .limits import Limits
 from .native import encode
 from .pace import Pace
 from .pulse import Pulse
@@ -104,6 +105,7 @@ class Writer:
         self._dimensions = Dimensions(self._ids)
         self._latest = Latest(latest_seconds)
         self._working = Working(WORKING_EVERY * latest_seconds)
+        self._limits = Limits()
         self.pulse = Pulse(self._ids)
         self._client: Client | None = None
         self._closing = threading.Event()
@@ -216,7 +218,11 @@ class Writer:
             inserts.append(encode(self._latest.with_waiting(last)))
         if working := self._working.due(facts):
             inserts.append(encode(working))
+        if limits := self._limits.changes(facts, self._sink.limits):
+            inserts.append(encode(limits))
         self._sink.write(inserts)
+        if limits:
+            self._limits.remember(limits)
         if working:
             self._working.written()
         else:

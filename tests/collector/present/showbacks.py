@@ -126,6 +126,8 @@ def advice(team: str, title: str, state: str, kwh: float, saved: float | None = 
             "saved_joules": saved * 3.6e6 * 20 / 30,
             "saved_joules_per_month": saved * 3.6e6,
             "ratio": saved / kwh,
+            "expected_g": None,
+            "saved_g": None,
         }
     return {
         "id": title[:8],

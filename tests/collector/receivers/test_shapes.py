@@ -17,6 +17,7 @@ from wattshed_collector.security.tenancy import Tenancy
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.held import Held, Key
 from wattshed_collector.store.insert import Frame, Insert
+from wattshed_collector.store.limits import Changes
 from wattshed_collector.store.native import encode
 from wattshed_collector.store.rows import Ids, tables
 from wattshed_collector.store.schema import TABLES
@@ -122,6 +123,9 @@ class Keeping:
         self.rows.update({insert.table: insert.rows for insert in inserts})
 
     def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return {}
+
+    def limits(self) -> Changes:
         return {}
 
 

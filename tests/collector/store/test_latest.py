@@ -15,6 +15,7 @@ from wattshed_collector.store.frames import frame
 from wattshed_collector.store.held import Held, Key
 from wattshed_collector.store.insert import Frame, Insert
 from wattshed_collector.store.latest import Latest, find_again, merged, newest
+from wattshed_collector.store.limits import Changes
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Batch
 
@@ -117,6 +118,9 @@ class Failing:
         self.written.append(tables)
 
     def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return {}
+
+    def limits(self) -> Changes:
         return {}
 
 

@@ -94,6 +94,7 @@ def test_numbers_count_up_from_one() -> None:
         "lifecycle",
         "showback",
         "grid_more",
+        "advice_more",
     ]
 
 

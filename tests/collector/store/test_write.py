@@ -14,6 +14,7 @@ from wattshed_collector.store.client import Client
 from wattshed_collector.store.frames import frame
 from wattshed_collector.store.held import Held, Key
 from wattshed_collector.store.insert import Insert
+from wattshed_collector.store.limits import Changes
 from wattshed_collector.store.pace import SAVED_SECONDS
 from wattshed_collector.store.queue import BULKY_ROWS, Busy
 from wattshed_collector.store.rows import Ids, tick_columns
@@ -60,6 +61,9 @@ class Refusing:
             raise self._error
 
     def stored(self, keys: Sequence[Key]) -> dict[Key, Held]:
+        return {}
+
+    def limits(self) -> Changes:
         return {}
 
 

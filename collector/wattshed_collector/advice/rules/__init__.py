@@ -9,7 +9,17 @@ from wattshed_collector.advice.model import Advice
 from wattshed_collector.advice.rates import Span
 from wattshed_collector.store.client import Client
 
-from . import batch, idle, other_hour, placement, power_cap, precision
+from . import (
+    batch,
+    cache,
+    idle,
+    other_hour,
+    other_zone,
+    placement,
+    power_cap,
+    precision,
+    smaller,
+)
 
 Rule = Callable[[Look], Iterable[Advice]]
 RULES: tuple[Rule, ...] = (
@@ -17,8 +27,11 @@ RULES: tuple[Rule, ...] = (
     precision.find,
     batch.find,
     placement.find,
+    smaller.find,
+    cache.find,
     power_cap.find,
     other_hour.find,
+    other_zone.find,
 )
 
 
@@ -33,11 +46,15 @@ def alone(found: Iterable[Advice]) -> list[Advice]:
     """Return of the advice about one subject the one that saves most joules.
 
     The others are about the same joules; once that is done they are found again with their size.
-    What saves no joules but grams stands beside it.
+    Beside it stands what saves no joules: the one that saves most grams.
     """
-    kept: dict[tuple[str, str], Advice] = {}
+    kept: dict[tuple[str, bool], Advice] = {}
     for advice in found:
-        key = advice.subject, "" if advice.joules_per_month else advice.kind
-        if key not in kept or kept[key].joules_per_month < advice.joules_per_month:
+        key = advice.subject, advice.joules_per_month > 0
+        if key not in kept or _size(kept[key]) < _size(advice):
             kept[key] = advice
     return list(kept.values())
+
+
+def _size(advice: Advice) -> tuple[float, float]:
+    return advice.joules_per_month, advice.g_per_month or 0.0

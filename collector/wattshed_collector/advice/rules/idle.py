@@ -93,7 +93,9 @@ def _advice(row: dict[str, Any], idle_ratio: float, look: Look) -> Advice:
         are_facility_joules=big.are_facility,
         cost_per_month=big.cost,
         currency=big.currency,
+        price=big.price,
         g_per_month=big.grams,
+        carbon=big.carbon,
         confidence=round(span.confidence, 2),
         effort=Effort.LOW,
         evidence=stated(

@@ -1,8 +1,9 @@
 """Training that ran under several power limits of the same hardware, where a lower one took less.
 
 Only what the fleet measured is a point of a curve: runs of one name, model, precision and size of
-batches. Services have none: their pace is that of their users. A device's limit is the newest that
-is known of it.
+batches, in the hours in which each of their GPUs had one limit from end to end, the same. Hours in
+which a limit changed are no part of a point, and neither are those before it was first said.
+Services have none: their pace is that of their users.
 """
 
 from __future__ import annotations
@@ -27,46 +28,55 @@ from wattshed_collector.advice.ways import LEAST_RATIO
 
 MOST_SLOWDOWN = 0.1
 SURE = 0.8
-_RUNS = """
+_IN = "t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})"
+_MADE = f"""
+    SELECT t, workload_id, outcome, sum(v.count) AS made, sum(v.loaded_joules) AS loaded
+    FROM v_outcome_1h AS v
+    WHERE {_IN} AND outcome != '' AND isNotNull(v.loaded_joules)
+      AND workload_kind IN ('training', 'batch')
+    GROUP BY t, workload_id, outcome
+"""
+_RUNS = f"""
 SELECT r.workload, any(r.team), any(r.owner), r.ai_model, r.precision, r.batch_class, c.site,
        c.hardware, o.outcome, c.limit_watts, sum(o.made) AS made, sum(c.joules), sum(c.seconds),
        sum(o.loaded)
 FROM (
-    SELECT h.workload_id AS workload_id, any(d.site) AS site, any(d.hardware) AS hardware,
-           any(d.power_limit_watts) AS limit_watts, sum(h.joules) AS joules,
-           sum(h.seconds) AS seconds
+    SELECT h.workload_id AS workload_id, h.t AS t, any(d.site) AS site,
+           any(d.hardware) AS hardware, sum(h.joules) AS joules, sum(h.seconds) AS seconds,
+           groupUniqArray(arrayMap(l -> l.3, arrayFilter(
+               l -> l.1 < h.at + 3600 AND l.2 > h.at, d.held))) AS limits,
+           limits[1][1] AS limit_watts
     FROM (
-        SELECT device_id, workload_id, joules, seconds FROM v_charge_1h
-        WHERE t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
-          AND class = 'active' AND workload_id IN (
-              SELECT workload_id FROM v_workload WHERE workload_kind IN ('training', 'batch'))
+        SELECT t, toUnixTimestamp(t) AS at, device_id, workload_id, joules, seconds
+        FROM v_charge_1h
+        WHERE {_IN} AND class = 'active' AND workload_id IN (SELECT workload_id FROM ({_MADE}))
     ) AS h
     INNER JOIN (
-        SELECT device_id, site, model AS hardware, ifNull(power_limit_watts, 0) AS power_limit_watts
-        FROM v_device WHERE kind IN ('gpu', 'module')
+        SELECT device_id, any(k.site) AS site, any(k.model) AS hardware,
+               groupArray((toUnixTimestamp(p.t), toUnixTimestamp(p.until), p.limit_watts)) AS held
+        FROM v_device AS k
+        INNER JOIN v_power_limit AS p ON p.device_id = k.device_id
+        WHERE k.kind IN ('gpu', 'module') AND k.model != ''
+        GROUP BY device_id
     ) AS d ON d.device_id = h.device_id
-    GROUP BY workload_id
-    HAVING uniqExact(d.power_limit_watts, d.hardware, d.site) = 1 AND limit_watts > 0
-       AND hardware != ''
+    GROUP BY workload_id, t
+    HAVING uniqExact(d.site, d.hardware) = 1 AND length(limits) = 1 AND length(limits[1]) = 1
 ) AS c
 INNER JOIN v_workload AS r ON r.workload_id = c.workload_id
-INNER JOIN (
-    SELECT workload_id, outcome, sum(v.count) AS made, sum(v.loaded_joules) AS loaded
-    FROM v_outcome_1h AS v
-    WHERE t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
-      AND outcome != '' AND isNotNull(v.loaded_joules)
-      AND workload_kind IN ('training', 'batch')
-    GROUP BY workload_id, outcome HAVING made > 0
-) AS o ON o.workload_id = c.workload_id
+INNER JOIN ({_MADE}) AS o ON o.workload_id = c.workload_id AND o.t = c.t
 GROUP BY r.workload, r.ai_model, r.precision, r.batch_class, c.site, c.hardware, o.outcome,
          c.limit_watts
+HAVING made > 0
 """
-EVIDENCE = """SELECT d.power_limit_watts AS limit_watts, w.workload_key AS run,
+"""Hours of runs whose GPUs are of one model and had one limit, the same, from end to end."""
+EVIDENCE = """SELECT p.limit_watts AS limit_watts, w.workload_key AS run,
        sum(c.joules) AS joules, sum(c.seconds) AS device_seconds
 FROM v_charge_1h AS c
+INNER JOIN v_power_limit AS p ON p.device_id = c.device_id
 INNER JOIN v_device AS d ON d.device_id = c.device_id
 INNER JOIN v_workload AS w ON w.workload_id = c.workload_id
 WHERE w.workload = {workload} AND c.class = 'active' AND d.kind IN ('gpu', 'module')
+  AND c.t >= toStartOfHour(p.t) AND c.t + INTERVAL 1 HOUR <= p.until
   AND c.t >= toDateTime({since}, 'UTC') AND c.t < toDateTime({until}, 'UTC')
 GROUP BY limit_watts, run ORDER BY limit_watts, run"""
 
@@ -151,7 +161,9 @@ def _advice(look: Look, runs: Sequence[Ran]) -> Advice | None:
         are_facility_joules=big.are_facility,
         cost_per_month=big.cost,
         currency=big.currency,
+        price=big.price,
         g_per_month=big.grams,
+        carbon=big.carbon,
         confidence=round(SURE * look.span.confidence, 2),
         effort=Effort.LOW,
         evidence=stated(
