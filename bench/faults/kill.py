@@ -1,4 +1,7 @@
-"""kill -9 at random points: while it starts, while it takes in, while the ledger runs."""
+"""kill -9 at random points: while it starts, while it takes in, while the ledger runs.
+
+Machines send readings and programs say what they produced, both until they are acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ import time
 from pathlib import Path
 
 from .machines import Machine
+from .produced import Program
 from .senders import Sender, finish, sending
 from .trial import Row, Trial, hours_ago, until
 
 SENDERS = 4
+PROGRAMS = 2
 START_SHARE = 0.15
 """Of the lives so many are ended before they serve."""
 
@@ -20,7 +25,9 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
     rounds = min(rounds, 3) if quick else rounds
     trial, dice = Trial("kill -9", folder, ledger_seconds=0.5), random.Random(1)
     machines = [Machine(f"kill-{n}", start_ms=hours_ago(6)) for n in range(SENDERS)]
+    programs = [Program(f"kill-{n}", start_ms=hours_ago(8)) for n in range(PROGRAMS)]
     senders = [Sender(machine, trial.book) for machine in machines]
+    senders += [Sender(program, trial.said, pause_seconds=0.02) for program in programs]
     early = 0
     with sending(senders, trial.port) as threads:
         for _ in range(rounds):
@@ -29,8 +36,10 @@ def run(folder: Path, *, rounds: int = 100, quick: bool = False) -> list[Row]:
         trial.must(finish(senders, threads, 180), "not everything could be delivered in the end")
         trial.settle(last)
     trial.must(trial.book.unanswered > 0, "no delivery was interrupted")
+    trial.must(trial.said.repeated > 0, "no outcomes had to be said again")
     trial.notes.append(f"{early} killed while they started, {trial.book.unanswered} cut off")
-    return [trial.row(f"{rounds} times on one store, {SENDERS} senders")]
+    done = f"{rounds} times on one store, {SENDERS} senders of readings, {PROGRAMS} of outcomes"
+    return [trial.row(done)]
 
 
 def _life(trial: Trial, dice: random.Random) -> bool:

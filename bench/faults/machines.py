@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -37,6 +37,10 @@ class Body:
     readings: Readings
     incredible: int = 0
     is_poison: bool = False
+    path: str = "/v1/metrics"
+    headers: Mapping[str, str] = field(
+        default_factory=lambda: {"Content-Type": "application/x-protobuf"}
+    )
 
 
 class Machine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,13 +94,12 @@ class Sender:
         self._connection = None
 
     def _post(self, body: Body, connection: HTTPConnection) -> Answer:
-        headers = {"Content-Type": "application/x-protobuf"}
-        data = body.data
+        headers, data = dict(body.headers), body.data
         if self._compresses:
             headers["Content-Encoding"], data = "gzip", gzip.compress(data, 1)
         self._book.trying(body)
         try:
-            connection.request("POST", "/v1/metrics", data, headers)
+            connection.request("POST", body.path, data, headers)
             answer = read(connection.getresponse())
         except (OSError, HTTPException):
             self._book.broke_off()
@@ -114,6 +114,8 @@ def read(response: HTTPResponse) -> Answer:
     data, later = response.read(), response.getheader("Retry-After")
     if response.status != 200:
         return Answer(response.status, None if later is None else float(later))
+    if response.getheader("Content-Type", "").startswith("application/json"):
+        return Answer(200, rejected=sum(json.loads(data)["rejected"].values()))
     told = ExportMetricsServiceResponse.FromString(data)
     return Answer(200, rejected=told.partial_success.rejected_data_points)
 

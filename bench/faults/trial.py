@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .audit import Found, audit
+from . import produced
+from .audit import Counts, Found, audit
 from .book import Book
 from .collector import Collector
 
@@ -41,6 +42,8 @@ class Row:
     seconds: float
     notes: list[str]
     problems: list[str]
+    outcomes: produced.Made | None = None
+    """What became of what programs said, where any did."""
 
 
 @dataclass
@@ -57,6 +60,8 @@ class Trial:
     data: str = ""
     engine: Path | None = None
     book: Book = field(default_factory=Book)
+    said: Book = field(default_factory=Book)
+    """That of programs, which say what they produced."""
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     truths: dict[int, float] = field(default_factory=dict)
@@ -119,8 +124,12 @@ class Trial:
 
     def row(self, done: str) -> Row:
         """Look at the store and say what came of it all."""
-        found = audit(self.engine or self.store / "chdb", self.book, self.truths)
+        folder = self.engine or self.store / "chdb"
+        found = audit(folder, self.book, self.truths)
         self._judge(found)
+        made = produced.audit(folder, self.said) if self.said.tries else None
+        if made is not None:
+            self._judge_outcomes(made)
         book = self.book
         refused = {str(status): count for status, count in sorted(book.refused.items())}
         if book.unanswered:
@@ -138,13 +147,12 @@ class Trial:
             seconds=time.monotonic() - self.began,
             notes=self.notes,
             problems=self.problems,
+            outcomes=made,
         )
 
     def _judge(self, found: Found) -> None:
-        counts, balance = asdict(found.counts), found.balance
-        self.must(counts["acknowledged"] > 0, "nothing was acknowledged")
-        for name in ("lost", "doubled", "altered", "unasked"):
-            self.must(counts[name] == 0, f"{counts[name]} samples {name}")
+        balance = found.balance
+        self._judge_counts(found.counts, "samples")
         self.must(balance.residual <= TOLERANCE, f"the residual is {balance.residual:.1e}")
         self.must(balance.off <= TOLERANCE, f"energy is off by {balance.off:.1e}")
         if self.checks_holders:
@@ -152,8 +160,26 @@ class Trial:
         self.must(self.book.without_retry_after == 0, "refusals without Retry-After")
         told = self.book.rejected
         self.must(told == self.expected_rejections, f"{told} points rejected")
-        strange = {str(s) for s in self.book.refused} - self.allowed
+        strange = {str(s) for s in (*self.book.refused, *self.said.refused)} - self.allowed
         self.must(not strange, f"refused with {', '.join(sorted(strange))}")
+
+    def _judge_counts(self, found: Counts, what: str) -> None:
+        counts = asdict(found)
+        self.must(counts["acknowledged"] > 0, f"no {what} were acknowledged")
+        for name in ("lost", "doubled", "altered", "unasked"):
+            self.must(counts[name] == 0, f"{counts[name]} {what} {name}")
+
+    def _judge_outcomes(self, made: produced.Made) -> None:
+        counts, book = made.counts, self.said
+        self._judge_counts(counts, "readings of outcomes")
+        self.must(made.off <= TOLERANCE, f"outcomes counted are off by {made.off:.1e}")
+        self.must(book.rejected == 0, f"{book.rejected} outcomes rejected")
+        self.notes.append(
+            f"/v1/outcomes: {book.tries} documents sent, {book.acknowledged_tries} acknowledged, "
+            f"{book.repeated} repeated, {book.unanswered} cut off; of {counts.acknowledged} "
+            f"acknowledged readings {counts.stored} stored, {counts.lost} lost, "
+            f"{counts.doubled} doubled; {made.counted:.0f} counted, off by {made.off:.1e}"
+        )
 
 
 def until(holds: Callable[[], bool], seconds: float, step: float = 0.01) -> bool:

@@ -217,10 +217,9 @@ class Ledger:
         self._shards.sync()
         edges, hours, settled_ms = self._charged_hours(news.touched)
         told = self._outcomes.hours(news.told, news.touched, settled_ms)
-        self._recompute(hours)
+        others = {hour for hour in told.difference(hours) if hour >= self.oldest}
         # What was charged again has its outcomes already.
-        others = sorted(hour for hour in told.difference(hours) if hour >= self.oldest)
-        self._set_against(others)
+        self._set_against(sorted(others - self._recompute(hours, others=others)))
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges, self._written = started_us, edges, written
         self._marks.done(news.seen)
@@ -341,18 +340,32 @@ class Ledger:
             oldest = max(oldest, int(self._now()) - (kept - 1) * DAY_S)
         return -(-oldest // HOUR_S) * HOUR_S
 
-    def _recompute(self, wanted: Sequence[int], progress: Progress | None = None) -> None:
+    def _recompute(
+        self,
+        wanted: Sequence[int],
+        progress: Progress | None = None,
+        others: Set[int] = frozenset(),
+    ) -> set[int]:
+        """Charge the hours ``wanted``; return which of ``others`` have their outcomes as well.
+
+        Those are hours before others: planning a statement costs as much as what it computes.
+        """
+        joined: set[int] = set()
         self._must_lead()
         version = self._next_version()
         ledger_state.begin(self._client, version)
         with self._lease.kept() if self._lease else nullcontext():
             for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
                 self._must_lead()
-                self._write(lo, hi, rule, version)
+                first = lo - HOUR_S if lo - HOUR_S in others else lo
+                joined.add(first)
+                self._write(lo, hi, rule, version, first)
                 if progress:
                     progress(done, len(wanted))
+        return joined
 
-    def _write(self, lo: int, hi: int, rule: Rule, version: int) -> None:
+    def _write(self, lo: int, hi: int, rule: Rule, version: int, first: int) -> None:
+        """Charge the hours of [lo, hi), and set what was produced since ``first`` against them."""
         with ledger_state.unmerged(self._shards):
             self._open_hours(lo, hi, version)
             for statement, part in steps(self.statements(lo, hi), self.slices(lo, hi)):
@@ -360,8 +373,8 @@ class Ledger:
                 self.compute((statement,), lo, hi, rule, version, (part,))
             self._shards.sync(ledger_state.READ)
             self._must_lead()
-            self._outcomes.compute(lo, hi, version)
-            self._slos.compute(lo, hi, version)
+            self._outcomes.compute(first, hi, version)
+            self._slos.compute(first, hi, version)
             self.compute((ledger_state.FINISH,), lo, hi, rule, version)
 
     def _set_against(self, hours: Sequence[int]) -> None:

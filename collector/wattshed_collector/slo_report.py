@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .errors import InvalidInput
@@ -42,9 +42,8 @@ def build(client: Client, name: str = "") -> Record:
     return {"slos": slos}
 
 
-def table(client: Client, name: str = "") -> str:
-    """Return the burn table as CSV, a line per objective and pair of windows."""
-    rows = slo_queries.burn(client, name)
+def as_csv(rows: Iterable[Record]) -> str:
+    """Return rows of ``slo_queries.burn`` as CSV, a line per objective and pair of windows."""
     columns = ("slo", "owner", "outcome", "sli", *OF_PAIR, *(f"budget_{c}" for c in OF_BUDGET))
     text = io.StringIO()
     writer = csv.DictWriter(text, (*columns, *OF_WINDOW), lineterminator="\n")

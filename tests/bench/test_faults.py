@@ -13,6 +13,7 @@ from bench.faults.__main__ import main
 from bench.faults.audit import Counts, compared, gained
 from bench.faults.book import Answer, Book
 from bench.faults.machines import READING, Machine
+from bench.faults.produced import Program, grown
 from bench.faults.senders import ended
 
 START_MS = 1_767_225_600_000
@@ -39,6 +40,19 @@ def test_a_machine_knows_what_its_counters_gained() -> None:
     assert len(joules) == 2
     assert all(11 * 50 <= told < 11 * 150 for told in joules.values())
     assert gained(np.empty(0, READING)) == {}
+
+
+def test_a_program_knows_what_its_documents_say() -> None:
+    bodies = [body for body, _ in zip(Program("p", start_ms=START_MS), range(3), strict=False)]
+    items = [json.loads(body.data) for body in bodies]
+    assert [("Idempotency-Key" in body.headers) for body in bodies] == [True, False, True]
+    assert [("id" in said[0]) for said in items] == [False, True, False]
+    found = np.concatenate([body.readings for body in bodies])
+    assert len(np.unique(found[["device", "ts"]])) == len(found) == 3 * 9
+    steps = [said[-1]["total"] for said in items]
+    increments = [item["count"] for said in items for item in said[:-1]]
+    assert grown(found[::-1]) == sum(increments) + steps[-1] - steps[0]
+    assert grown(np.empty(0, READING)) == 0
 
 
 def test_what_is_lost_doubled_altered_or_made_up_is_found() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from wattshed_collector import advice_book
 from wattshed_collector.advice.model import MONTH_S, State
-from wattshed_collector.api import tokens
+from wattshed_collector.api import pages
 from wattshed_collector.api.advice import asked, following, spoken
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.expected_idle import Expected
@@ -277,7 +277,7 @@ def test_pages_go_on_where_they_ended(plan: Plan) -> None:
     assert list(totals) == [pytest.approx(sum(row["joules_per_month"] for row in seen))]
     with pytest.raises(InvalidInput, match="another question"):
         asked({**query, "team": "x"})
-    for wrong in ("x", tokens.token(tokens.digest(asked({}).where), ["a", 1])):
+    for wrong in ("x", pages.token(pages.digest(asked({}).where), ["a", 1])):
         with pytest.raises(InvalidInput, match="after="):
             asked({"after": wrong})
     with pytest.raises(InvalidInput, match="limit="):

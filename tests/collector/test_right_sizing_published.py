@@ -73,7 +73,7 @@ def charged(shared_bed: Bed, runs: list[Trained], results: dict[str, mlperf.Resu
 
 
 def _at(batch: Batch, system: str) -> Batch:
-    """Return a result at ``BASE``, by the name of what hangs on the meter, which says only its own.
+    """Return a result at ``BASE``, by its system's name, which not each of these folders describes.
 
     They are years apart, and hours between them would be computed for nothing.
     """

@@ -35,6 +35,12 @@ def test_kill_in_the_middle_of_ingest(tmp_path: Path) -> None:
     assert row.found.balance.joules > 0
     assert row.found.balance.off <= 1e-9
     assert row.repeated > 0
+    assert row.outcomes is not None
+    made = row.outcomes.counts
+    assert made.acknowledged == made.stored > ROUNDS * kill.PROGRAMS
+    assert (made.lost, made.doubled, made.altered, made.unasked) == (0, 0, 0, 0)
+    assert row.outcomes.counted > 0
+    assert row.outcomes.off <= 1e-9
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

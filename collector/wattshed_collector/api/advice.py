@@ -31,12 +31,10 @@ from wattshed_collector.security.keys import IDENTITY
 from wattshed_collector.store.advice import Saying, Wanted
 from wattshed_collector.store.read import Reader
 
-from . import tokens
+from . import pages
 from .documents import Unpacked, answered, read_object
 
 MOST_BYTES = 64 * 1024
-DEFAULT_ROWS, MOST_ROWS = 1000, 10_000
-_LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": DEFAULT_ROWS}
 EXPIRED = "expired"
 STATES = (*State, EXPIRED)
 _VERIFICATION = record(
@@ -97,7 +95,7 @@ OPERATIONS = (
                     "open_joules_per_month": number("Of all that is open or accepted"),
                     "saved_joules": number("Measured since, of all that is done"),
                     "saved_g": number("The same of advice that promises grams and no joules"),
-                    "next": maybe(text("What after= is for the next page; null: no more")),
+                    "next": pages.NEXT,
                 }
             )
         },
@@ -106,8 +104,8 @@ OPERATIONS = (
             Parameter("team", "Only of this team"),
             Parameter("kind", "", text("", *Kind)),
             Parameter("id", "Only this one"),
-            Parameter("limit", "Rows of a page", _LIMIT),
-            Parameter("after", "What the page before said as next"),
+            pages.LIMIT,
+            pages.AFTER,
         ),
         refusals=(400,),
     ),
@@ -153,12 +151,8 @@ class AdviceApi:
         """``?state=open,accepted&team=assist``."""
         wanted = asked(request.query)
         page = await self._reader.ask(advice_book.listed, wanted)
-        answer = {**page, "next": following(wanted, page)}
-        response = answered(answer)
-        if answer["next"] is not None:
-            url = request.rel_url.update_query(after=answer["next"])
-            response.headers["Link"] = f'<{url}>; rel="next"'
-        return response
+        further = following(wanted, page)
+        return pages.linked(answered({**page, "next": further}), request, further)
 
     async def say(self, request: web.Request) -> web.Response:
         """One thing said of one advice, or ``{"look": true}``."""
@@ -179,19 +173,19 @@ def asked(query: Mapping[str, str]) -> Wanted:
         raise InvalidInput(f"state={','.join(unknown)}: choose of {', '.join(STATES)}", "state")
     if kind and kind not in [str(known) for known in Kind]:
         raise InvalidInput(f"kind={kind!r}: choose one of {', '.join(Kind)}", "kind")
-    limit = tokens.rows_of_page(query.get("limit", str(DEFAULT_ROWS)), MOST_ROWS)
+    limit = pages.limit(query.get("limit", str(pages.DEFAULT_ROWS)))
     wanted = Wanted(states, query.get("team", ""), kind, query.get("id", ""), limit)
     token = query.get("after", "")
-    return replace(wanted, after=_place(tokens.read(token, _digest(wanted)))) if token else wanted
+    return replace(wanted, after=_place(pages.read(token, _digest(wanted)))) if token else wanted
 
 
 def following(wanted: Wanted, page: Mapping[str, Any]) -> str | None:
     """Return what ``after=`` is for the page that follows, None where there is none."""
-    return None if page["next"] is None else tokens.token(_digest(wanted), page["next"])
+    return None if page["next"] is None else pages.token(_digest(wanted), page["next"])
 
 
 def _digest(wanted: Wanted) -> str:
-    return tokens.digest(wanted.where)
+    return pages.digest(wanted.where)
 
 
 def _place(values: Sequence[Any]) -> tuple[float, str]:
@@ -199,7 +193,7 @@ def _place(values: Sequence[Any]) -> tuple[float, str]:
     match values:
         case [float() | int() as joules, str() as id] if math.isfinite(joules):
             return float(joules), id
-    raise InvalidInput(tokens.NO_TOKEN, "after")
+    raise InvalidInput(pages.NO_TOKEN, "after")
 
 
 def spoken(said: Mapping[str, Any], by: str) -> tuple[str, Saying]:

@@ -1,8 +1,4 @@
-"""Energy per outcome as it is asked and answered: grouping, filters, window, pages, CSV.
-
-A page ends with a token that says where the next one begins. The token holds the window as well:
-"the last 24 hours" of the first page are those of all of them.
-"""
+"""Energy per outcome as it is asked and answered: grouping, filters, window, pages, CSV."""
 
 from __future__ import annotations
 
@@ -11,21 +7,17 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.instant import LATEST_S
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS, KEY, Asked, Record, per_outcome
 
-from . import tokens
-from .tokens import NO_TOKEN
+from . import pages
 from .window import LONGEST_S, window
 
 STEPS = {"1m": 60, "1h": 3600, "1d": 86_400}
-FORMATS = ("json", "csv")
 DEFAULT_BY, DEFAULT_SINCE = "workload", "24h"
-DEFAULT_ROWS, MOST_ROWS = 1000, 10_000
 MOST_STEPS = 11_000
 """Of one series: what Prometheus gives as well."""
 QUESTION = ("by", "since", "until", "outcome", "step", "limit", "after", "format")
@@ -89,18 +81,16 @@ def parse(
     where = {name: told[name] for name in COLUMNS if name in told}
     outcomes = tuple(dict.fromkeys(_names(said, "outcome")))
     times = told.get("since", DEFAULT_SINCE), told.get("until", "")
-    digest = tokens.digest([*times, step, by, outcomes, where])
-    limit = tokens.rows_of_page(told.get("limit", str(DEFAULT_ROWS)), MOST_ROWS)
-    form = told.get("format", "json")
-    if form not in FORMATS:
-        raise InvalidInput(f"format={form!r}: choose one of {', '.join(FORMATS)}", "format")
+    digest = pages.digest([*times, step, by, outcomes, where])
+    limit = pages.limit(told.get("limit", str(pages.DEFAULT_ROWS)))
+    form = pages.form(told.get("format", "json"))
     if token := told.get("after", ""):
-        start, end, *key = _read(token, digest)
+        start, end, key = pages.read_window(token, digest)
     else:
-        start, end, *key = _minutes(*window(*times, now, longest_seconds))
+        (start, end), key = _minutes(*window(*times, now, longest_seconds)), []
     asked = Asked(by, start, end, outcomes, where, step)
     if token and [type(value) for value in key] != _types(asked):
-        raise InvalidInput(NO_TOKEN, "after")
+        raise InvalidInput(pages.NO_TOKEN, "after")
     if step and (end - start) // step > MOST_STEPS:
         raise InvalidInput(
             f"step={told['step']!r} gives more than {MOST_STEPS} points: ask for a shorter window "
@@ -151,19 +141,15 @@ def _finite(value: float | None) -> float | None:
     return value if value is None or math.isfinite(value) else None
 
 
-def _once(said: Iterable[tuple[str, str]]) -> dict[str, str]:
-    told: dict[str, str] = {}
-    for name, value in said:
+def _once(said: Sequence[tuple[str, str]]) -> dict[str, str]:
+    for name, _ in said:
         if name not in QUESTION and name not in COLUMNS:
             raise InvalidInput(
                 f"{name!r} is not known: ask with {', '.join(QUESTION)}, and filter by "
                 f"{', '.join(COLUMNS)}",
                 "parameter",
             )
-        if name in told and name not in ("by", "outcome"):
-            raise InvalidInput(f"{name}= is said twice", name)
-        told[name] = value
-    return told
+    return pages.once(said, ("by", "outcome"))
 
 
 def _names(said: Iterable[tuple[str, str]], name: str) -> list[str]:
@@ -184,19 +170,9 @@ def _minutes(since: int, until: int) -> tuple[int, int]:
 
 def _token(question: Question, last: Record) -> str:
     asked = question.asked
-    key = (last[name] for name in asked.key)
-    return tokens.token(question.digest, [asked.since, asked.until, *key])
+    key = asked.since, asked.until, *(last[name] for name in asked.key)
+    return pages.token(question.digest, key)
 
 
 def _types(asked: Asked) -> list[type]:
     return [int if column == "t_s" else str for column in asked.key]
-
-
-def _read(token: str, digest: str) -> list[Any]:
-    """Return window and key of a token. Raises InvalidInput where it is none of this question's."""
-    values = tokens.read(token, digest)
-    if [type(second) for second in values[:2]] != [int, int]:
-        raise InvalidInput(NO_TOKEN, "after")
-    if not 0 < values[0] < values[1] <= LATEST_S:
-        raise InvalidInput(NO_TOKEN, "after")
-    return values

@@ -11,7 +11,7 @@ from wattshed_collector.openapi import SINCE, UNTIL, Operation, Parameter, liste
 from wattshed_collector.store.outcome_queries import COLUMNS
 from wattshed_collector.store.read import Reader
 
-from . import outcome_pages
+from . import outcome_pages, pages
 from .documents import answered
 from .window import LONGEST_S
 
@@ -53,10 +53,9 @@ PAGE = record(
             }
         ),
         "rows": listed(record(ROW, "The columns asked for, and those", optional=("t_s", *COLUMNS))),
-        "next": openapi.maybe(openapi.text("What after= is for the next page; null: no more")),
+        "next": pages.NEXT,
     }
 )
-_LIMIT = {"type": "integer", "minimum": 1, "maximum": outcome_pages.MOST_ROWS}
 PARAMETERS = (
     Parameter("by", f"Columns to group by, with commas between: {', '.join(COLUMNS)}",
               {"type": "string", "default": outcome_pages.DEFAULT_BY}, example="team,ai_model"),
@@ -66,10 +65,9 @@ PARAMETERS = (
               "said", example="token_out,request"),
     Parameter("step", "Length of a step, for a series in time",
               openapi.text("", *outcome_pages.STEPS)),
-    Parameter("limit", "Rows of a page", {**_LIMIT, "default": outcome_pages.DEFAULT_ROWS}),
-    Parameter("after", "What the page before said as next; the window is that of its page"),
-    Parameter("format", "JSON, or CSV with a header, whose Link header names the next page",
-              openapi.text("", *outcome_pages.FORMATS)),
+    pages.LIMIT,
+    pages.AFTER,
+    pages.FORMAT,
     *(Parameter(column, f"Only what has this {column}") for column in COLUMNS),
 )  # fmt: skip
 
@@ -106,7 +104,4 @@ class OutcomesApi:
             answer = web.Response(text=outcome_pages.as_csv(page), content_type=openapi.CSV)
         else:
             answer = answered(page)
-        if page["next"] is not None:
-            following = request.rel_url.update_query(after=page["next"])
-            answer.headers["Link"] = f'<{following}>; rel="next"'
-        return answer
+        return pages.linked(answer, request, page["next"])

@@ -2,58 +2,108 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
 from wattshed_collector import openapi
-from wattshed_collector.errors import InvalidInput
-from wattshed_collector.openapi import SINCE, UNTIL, WINDOW, Operation, Parameter, record, text
+from wattshed_collector.openapi import (
+    SINCE,
+    UNTIL,
+    WINDOW,
+    Operation,
+    Parameter,
+    Schema,
+    flag,
+    listed,
+    maybe,
+    number,
+    record,
+    text,
+    whole,
+)
+from wattshed_collector.quality import BETTER, KINDS
 from wattshed_collector.store import quality
-from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS
 from wattshed_collector.store.read import Reader
 
+from . import pages, quality_pages
 from .documents import answered
-from .window import LONGEST_S, window
+from .quality_pages import NAMED
+from .window import LONGEST_S
 
-FORMATS = ("json", "csv")
-TIMES = frozenset({"since", "until"})
-NAMED = {
-    "scores": frozenset({"metric"}),
-    "drift": frozenset({"metric"}),
-    "pareto": TIMES | {"metric", "outcome", "basis", *COLUMNS},
-    "cache": TIMES | {"by"},
-}
-"""What each view can be asked."""
-MEASURED = ("score", "better", "at_s", "kind", "samples", "note", "measurements")
-CALIBRATED = (
-    *("better", "calibrated_at_s", "calibration_score", "latest_at_s", "latest_score"),
-    *("scores_since", "change_ratio", "drift_ratio", "days_since_calibration", "state"),
+_BETTER = text("Which direction is", *BETTER)
+_KEY: dict[str, Schema] = {name: text() for name in quality.KEY}
+_SCORE = record(
+    {
+        **_KEY,
+        "score": number("The latest"),
+        "better": _BETTER,
+        "at_s": number("When it was measured, Unix seconds"),
+        "kind": text("", *KINDS),
+        "samples": maybe(whole("How many it is a mean of")),
+        "note": text(),
+        "measurements": whole("How many there are of this key"),
+    },
+    "view=scores: the latest of each key",
 )
-COMPARED = (
-    *("outcome", "count", "active_joules", "loaded_joules", "before_joules"),
-    *("joules_per_outcome_active", "joules_per_outcome_loaded", "uncertainty_joules"),
-    *("active_uncertainty_joules", "low", "high", "active_low", "active_high", "state"),
-    *("metric", "score", "better", "scored_at_s", "verdict", "saved_joules_per_outcome"),
-    *("is_clear", *(f"best_{column}" for column in quality.WAY)),
+_CALIBRATION = record(
+    {
+        **_KEY,
+        "better": _BETTER,
+        "calibrated_at_s": maybe(number("Unix seconds")),
+        "calibration_score": maybe(number()),
+        "latest_at_s": maybe(number("Unix seconds; null where there is no score since")),
+        "latest_score": maybe(number()),
+        "scores_since": whole(),
+        "change_ratio": maybe(number("Of the calibrated score, with the sign of the change")),
+        "drift_ratio": maybe(number("How much worse, 0 where it is better")),
+        "days_since_calibration": maybe(number()),
+        "state": text("", "ok", "drifted", "stale", "uncalibrated"),
+    },
+    "view=drift: each calibration, the worst first",
 )
-AVOIDED = (
-    *("method", "cached_tokens", "computed_tokens", "output_tokens", "active_joules"),
-    *("least_avoided_joules", "most_avoided_joules", "blended_joules"),
+_VERDICTS = "front", "dominated", "no_score", "no_joules", "mixed"
+_WAY = record(
+    {
+        **{name: text() for name in quality.WAY},
+        "outcome": text(),
+        "count": number(),
+        **{
+            name: maybe(number())
+            for name in (
+                *("active_joules", "loaded_joules", "before_joules"),
+                *("joules_per_outcome_active", "joules_per_outcome_loaded"),
+                *("uncertainty_joules", "active_uncertainty_joules"),
+                *("low", "high", "active_low", "active_high"),
+            )
+        },
+        "state": text("As of /v1/outcomes", "ok", "no_energy", "no_outcome"),
+        "metric": text(),
+        "score": maybe(number("null where nobody gave one")),
+        "better": text('"" where there is no score', *BETTER, ""),
+        "scored_at_s": maybe(number("Unix seconds")),
+        "verdict": text("", *_VERDICTS),
+        "saved_joules_per_outcome": maybe(number("What the best way takes less")),
+        "is_clear": maybe(flag("Whether the two stay apart within their uncertainties")),
+        **{f"best_{name}": text('"" where none is better') for name in quality.WAY},
+    },
+    "view=pareto: each way to serve, the cheapest first",
 )
-HEADERS = {
-    "scores": (*quality.KEY, *MEASURED),
-    "drift": (*quality.KEY, *CALIBRATED),
-    "pareto": (*quality.WAY, *COMPARED),
-    "cache": AVOIDED,
-}
-"""Names of each view's columns, of ``cache`` those after the groups: CSV without rows has them."""
+_JOULES = maybe(number("null where it is not known"))
+_AVOIDED = record(
+    {
+        **{name: text() for name in quality.OF_CACHE},
+        "method": text("", "prefill", "range", "unknown"),
+        **{name: number() for name in ("cached_tokens", "computed_tokens", "output_tokens")},
+        "active_joules": _JOULES,
+        "least_avoided_joules": _JOULES,
+        "most_avoided_joules": _JOULES,
+        "blended_joules": _JOULES,
+    },
+    "view=cache: the columns asked for, and those",
+    optional=quality.OF_CACHE,
+)
 
 OPERATIONS = (
     Operation(
@@ -63,8 +113,9 @@ OPERATIONS = (
         {
             openapi.JSON: record(
                 {
-                    "view": text(),
-                    "rows": openapi.listed({"type": "object"}, "By view: docs/QUALITY.md"),
+                    "view": text("", *NAMED),
+                    "rows": listed({"anyOf": [_SCORE, _CALIBRATION, _WAY, _AVOIDED]}),
+                    "next": pages.NEXT,
                     "window": WINDOW,
                 },
                 optional=("window",),
@@ -73,30 +124,22 @@ OPERATIONS = (
         },
         (
             Parameter("view", "What is asked", {**text("", *NAMED), "default": "scores"}),
-            Parameter("format", "JSON or CSV", text("", *FORMATS)),
             Parameter("metric", "Scores of this metric; pareto needs one"),
             Parameter("outcome", "pareto: the kind of outcome, which it needs"),
-            Parameter("basis", "pareto: which joules", text("", "loaded", "active")),
+            Parameter("basis", "pareto: which joules", text("", *quality.BASES)),
             Parameter("by", "cache: columns to group by, with commas between"),
             SINCE,
             UNTIL,
-            *(
-                Parameter(column, f"pareto: only what has this {column}")
-                for column in COLUMNS
-                if column != "outcome"
-            ),
+            pages.LIMIT,
+            pages.AFTER,
+            pages.FORMAT,
+            *(Parameter(column, f"pareto: only what has this {column}") for column in COLUMNS),
         ),
         refusals=(400,),
+        note="pareto and cache are about a window, scores and drift about all time. What each view "
+        "means: docs/QUALITY.md.",
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Rows, and the window in Unix seconds that they are about, () where that is all time."""
-
-    rows: list[dict[str, Any]]
-    window: tuple[int, ...] = ()
 
 
 class QualityApi:
@@ -110,67 +153,13 @@ class QualityApi:
         return [web.get("/v1/quality", self.quality)]
 
     async def quality(self, request: web.Request) -> web.Response:
-        """``?view=scores|drift|pareto|cache``, as JSON or ``&format=csv``.
-
-        ``scores`` and ``drift`` take ``metric=``; ``pareto`` needs ``outcome=`` and ``metric=``
-        and takes ``basis=loaded|active``, a window, and columns that must be equal, such as
-        ``team=``; ``cache`` takes ``by=workload,hardware`` and a window of whole hours.
-        """
-        query = dict(request.query)
-        view, form = query.pop("view", "scores"), query.pop("format", "json")
-        if form not in FORMATS:
-            raise InvalidInput(f"format={form!r}: choose one of {', '.join(FORMATS)}", "format")
-        answer = await self._reader.ask(ask, view, query, self._longest_seconds)
-        if form == "csv":
-            groups = _groups(query) if view == "cache" else ()
-            names = (*groups, *HEADERS[view])
-            return web.Response(text=_csv(names, answer.rows), content_type="text/csv")
-        document: dict[str, Any] = {"view": view, "rows": answer.rows}
-        if answer.window:
-            document["window"] = dict(zip(("start", "end"), answer.window, strict=True))
-        return answered(document)
-
-
-def ask(
-    client: Client, view: str, query: Mapping[str, str], longest_seconds: float = LONGEST_S
-) -> Answer:
-    """Return what ``view`` says to ``query``. Raises InvalidInput."""
-    if view not in NAMED:
-        raise InvalidInput(f"view={view!r}: choose one of {', '.join(NAMED)}", "view")
-    for name in sorted(set(query) - NAMED[view]):
-        known = ", ".join(sorted(NAMED[view]))
-        raise InvalidInput(f"{view} is not asked by {name!r} but by {known}", "query")
-    if view == "scores":
-        return Answer(quality.scores(client, query.get("metric", "")))
-    if view == "drift":
-        return Answer(quality.numerics(client, query.get("metric", "")))
-    told = query.get("since", "24h"), query.get("until", "")
-    span = window(*told, time.time(), longest_seconds)
-    return _pareto(client, query, span) if view == "pareto" else _cache(client, query, span)
-
-
-def _pareto(client: Client, query: Mapping[str, str], span: tuple[int, int]) -> Answer:
-    for name in ("outcome", "metric"):
-        if not query.get(name):
-            raise InvalidInput(f"{name}= is missing: pareto compares by both", name)
-    where = {name: query[name] for name in query if name in COLUMNS}
-    told = query["outcome"], query["metric"], *span, query.get("basis", "loaded"), where
-    return Answer(quality.pareto(client, *told), span)
-
-
-def _cache(client: Client, query: Mapping[str, str], span: tuple[int, int]) -> Answer:
-    hours = span[0] - span[0] % quality.HOUR_S, span[1]
-    return Answer(quality.cache_effect(client, _groups(query), *hours), hours)
-
-
-def _groups(query: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(filter(None, query.get("by", "workload").split(","))))
-
-
-def _csv(names: Sequence[str], rows: list[dict[str, Any]]) -> str:
-    """Return a line of names and one per row (RFC 4180); what is not known is empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names)
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+        """A page of ``?view=scores|drift|pareto|cache``, as JSON or CSV."""
+        said = list(request.query.items())
+        question = quality_pages.parse(said, time.time(), self._longest_seconds)
+        page = await self._reader.ask(quality_pages.answer, question)
+        if question.format == "csv":
+            told = quality_pages.as_csv(question, page)
+            answer = web.Response(text=told, content_type=openapi.CSV)
+        else:
+            answer = answered(page)
+        return pages.linked(answer, request, page["next"])

@@ -1,11 +1,19 @@
-"""``/v1/slo``: objectives for energy per outcome, what is left of their budgets, what burns."""
+"""``/v1/slo``: objectives for energy per outcome, what is left of their budgets, what burns.
+
+A page is of whole objectives, in the order of their names: in CSV each has a line for every pair of
+windows.
+"""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
 from wattshed_collector import openapi, slo_report
-from wattshed_collector.errors import InvalidInput
 from wattshed_collector.openapi import (
     Operation,
     Parameter,
@@ -18,11 +26,12 @@ from wattshed_collector.openapi import (
     text,
     whole,
 )
+from wattshed_collector.store import slo_queries
+from wattshed_collector.store.client import Client
 from wattshed_collector.store.read import Reader
 
-from .documents import answered
+from . import pages
 
-FORMATS = ("json", "csv")
 _BUDGET = record(
     {
         "unit": text("outcomes or joules"),
@@ -85,14 +94,53 @@ OPERATIONS = (
         "GET",
         "/v1/slo",
         "Objectives for energy per outcome: what is left of their budgets, what burns",
-        {openapi.JSON: record({"slos": listed(_SLO)}), openapi.CSV: text()},
+        {
+            openapi.JSON: record({"slos": listed(_SLO), "next": pages.NEXT}),
+            openapi.CSV: text("A line for each pair of windows"),
+        },
         (
             Parameter("name", "One objective, with who spent most"),
-            Parameter("format", "CSV has a line for each pair of windows", text("", *FORMATS)),
+            pages.LIMIT,
+            pages.AFTER,
+            pages.FORMAT,
         ),
         refusals=(400,),
+        note="A page is of whole objectives, in the order of their names.",
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """At most ``limit`` objectives that follow the key ``after``; with ``name`` that one."""
+
+    name: str
+    digest: str
+    limit: int
+    after: tuple[Any, ...]
+    format: str
+
+
+def parse(query: Mapping[str, str]) -> Question:
+    """Read the parameters of a request. Raises InvalidInput with what may be asked."""
+    name, form = query.get("name", ""), pages.form(query.get("format", "json"))
+    asked, token = pages.digest(["slo", name]), query.get("after", "")
+    limit = pages.limit(query.get("limit", str(pages.DEFAULT_ROWS)))
+    return Question(name, asked, limit, tuple(pages.read(token, asked) if token else ()), form)
+
+
+def answer(client: Client, question: Question) -> tuple[str, str | None]:
+    """Return a page as JSON or CSV, and what ``after`` is for the next one."""
+    name, is_csv = question.name, question.format == "csv"
+    rows = slo_queries.burn(client, name) if is_csv else slo_report.build(client, name)["slos"]
+    names = dict.fromkeys(row["slo"] for row in rows)
+    found, last = pages.cut(names, lambda name: (name,), question.limit, question.after)
+    following = None if last is None else pages.token(question.digest, last)
+    on_page = set(found)
+    shown = [row for row in rows if row["slo"] in on_page]
+    if is_csv:
+        return slo_report.as_csv(shown), following
+    return json.dumps({"slos": shown, "next": following}, allow_nan=False), following
 
 
 class SloApi:
@@ -105,13 +153,8 @@ class SloApi:
         return [web.get("/v1/slo", self.slo)]
 
     async def slo(self, request: web.Request) -> web.Response:
-        """All objectives, or the one of ``?name=`` with who spent most; ``?format=csv`` gives a
-        line per pair of windows."""
-        name, wanted = request.query.get("name", ""), request.query.get("format", "json")
-        if wanted not in FORMATS:
-            raise InvalidInput(f"format={wanted!r}: choose one of {', '.join(FORMATS)}", "format")
-        if wanted == "csv":
-            text = await self._reader.ask(slo_report.table, name)
-            return web.Response(text=text, content_type="text/csv")
-        document = await self._reader.ask(slo_report.build, name)
-        return answered(document)
+        """A page of objectives, or the one of ``?name=`` with who spent most."""
+        question = parse(pages.once(request.query.items()))
+        text, following = await self._reader.ask(answer, question)
+        kind = openapi.CSV if question.format == "csv" else openapi.JSON
+        return pages.linked(web.Response(text=text, content_type=kind), request, following)

@@ -13,7 +13,8 @@ from typing import Any, cast
 from wattshed_collector import advice_book
 from wattshed_collector.advice.model import Kind, State
 from wattshed_collector.api import advice as api
-from wattshed_collector.api.advice import MOST_ROWS, STATES
+from wattshed_collector.api.advice import STATES
+from wattshed_collector.api.pages import MOST_ROWS
 from wattshed_collector.errors import InvalidInput
 
 from . import access, answers

@@ -22,7 +22,8 @@ from urllib.request import Request, urlopen
 
 from wattshed_collector import address, report
 from wattshed_collector.api import outcome_pages
-from wattshed_collector.api.outcome_pages import MOST_ROWS, Page
+from wattshed_collector.api.outcome_pages import Page
+from wattshed_collector.api.pages import MOST_ROWS
 from wattshed_collector.api.window import window
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.ledger import Ledger, NotLeader, Policy
@@ -73,11 +74,15 @@ class Remote:
 
     def per_outcome(self, query: Mapping[str, str]) -> Page:
         """Return all pages of the parameters ``query`` as one."""
+        return cast(Page, self.whole("/v1/outcomes", "rows", query))
+
+    def whole(self, path: str, rows: str, query: Mapping[str, str]) -> Any:
+        """Return all pages of an answer as one, whose list is named ``rows``."""
         asked = {**query, "limit": str(MOST_ROWS)}
-        page = whole = cast(Page, self.get("/v1/outcomes", **asked))
+        page = whole = self.get(path, **asked)
         while page["next"] is not None:
-            page = cast(Page, self.get("/v1/outcomes", **asked, after=page["next"]))
-            whole["rows"] += page["rows"]
+            page = self.get(path, **asked, after=page["next"])
+            whole[rows] += page[rows]
         return {**whole, "next": None}
 
     def get(self, path: str, **query: str) -> Any:

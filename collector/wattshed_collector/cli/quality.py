@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from . import answers
@@ -230,7 +231,7 @@ class RemoteScores:
         self._remote = remote
 
     def rows(self, view: str, query: dict[str, str]) -> Rows:
-        return list(self._remote.get("/v1/quality", view=view, **query)["rows"])
+        return list(self._remote.whole("/v1/quality", "rows", {"view": view, **query})["rows"])
 
     def record(self, document: Any) -> int:
         return int(self._remote.post("/v1/quality", document)["accepted"])
@@ -243,9 +244,10 @@ class LocalScores:
         self._client = client
 
     def rows(self, view: str, query: dict[str, str]) -> Rows:
-        from wattshed_collector.api.quality import ask
+        from wattshed_collector.api import quality_pages
 
-        return ask(self._client, view, query).rows
+        question = quality_pages.parse([("view", view), *query.items()], time.time())
+        return quality_pages.answer(self._client, replace(question, limit=0))["rows"]
 
     def record(self, document: Any) -> int:
         from wattshed_collector.normalise import json_documents

@@ -150,7 +150,8 @@ def _rates(slo: dict[str, Any]) -> str:
 
 def _ask(arguments: argparse.Namespace, name: str = "") -> dict[str, Any]:
     if remote := answers.connect(arguments):
-        return dict(remote.get("/v1/slo", **({"name": name} if name else {})))
+        whole = remote.whole("/v1/slo", "slos", {"name": name} if name else {})
+        return {"slos": whole["slos"]}
     from wattshed_collector import slo_report
 
     with answers.existing(arguments.data) as (store, client):

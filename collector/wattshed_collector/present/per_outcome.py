@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from . import units
-from .layout import WIDTH, clean, table
+from .layout import WIDTH, clean, named, table
+
+PRODUCED = 17
+"""Widest text about what was produced."""
+MODELS = 20
+"""Rows of the table by model."""
 
 NOTHING = (
     "Nothing was produced or charged in this window: ask for a longer one with --since, or see "
@@ -20,6 +26,8 @@ STATES = {
     "no_energy": "no joules are known of it",
     "no_outcome": "never produced anything",
 }
+
+_OUTCOMES = {"token_in": "tokens in", "token_out": "tokens out"}
 
 
 def print_page(page: Mapping[str, Any], console: Console) -> None:
@@ -42,6 +50,49 @@ def print_page(page: Mapping[str, Any], console: Console) -> None:
     console.print(
         "Active, loaded, +-: joules per outcome; before: joules before the first outcome."
     )
+
+
+def by_model(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    """Return a table of rows of ``outcome_pages`` by AI model and precision.
+
+    The joules of a model stand in the rows of each kind that it produces, so what is left out is
+    told as how many rows, and not as a sum.
+    """
+    columns = ("AI model", "Produced", "Energy", "Active", "Loaded", "+-", "Before")
+    told = [_model(row) for row in rows[:MODELS]]
+    if len(rows) > MODELS:
+        rest = Text(f"{len(rows) - MODELS} others", style="dim")
+        told.append((rest, *[Text("")] * (len(columns) - 1)))
+    return table(width, columns, 1, told)
+
+
+def _model(row: Mapping[str, Any]) -> tuple[Text, ...]:
+    model = named(" ".join(filter(None, (row["ai_model"], row["precision"]))))
+    loaded, before = row["loaded_joules"], row["before_joules"]
+    was_before = Text(units.joules(before) if before else "")
+    if row["state"] == "no_outcome":
+        none = Text("none counted", style="dim italic")
+        return model, none, Text(units.joules(loaded)), *[Text("")] * 3, was_before
+    made = Text(produced(row["outcome"], row["count"]))
+    if row["state"] == "no_energy":
+        return model, made, Text(units.UNKNOWN, style="dim italic"), *[Text("")] * 4
+    doubt = row["uncertainty_joules"]
+    off = doubt / loaded if doubt is not None and loaded else None
+    figures = (
+        units.joules(loaded),
+        units.joules(row["joules_per_outcome_active"]),
+        units.joules(row["joules_per_outcome_loaded"]),
+        units.percent(off),
+    )
+    return model, made, *map(Text, figures), was_before
+
+
+def produced(kind: str, amount: float) -> str:
+    """Return how many of what, at most ``PRODUCED`` wide."""
+    plural = "" if amount == 1 else "s"
+    name = _OUTCOMES.get(kind) or clean(kind).replace("_", " ") + plural
+    text = f"{units.count(amount)} {name}"
+    return text if len(text) <= PRODUCED else text[: PRODUCED - 1] + "…"
 
 
 def _row(names: list[str], row: Mapping[str, Any]) -> list[Text]:

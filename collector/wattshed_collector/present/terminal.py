@@ -19,6 +19,7 @@ from wattshed_collector.store.queries import GROUPS
 
 from . import CLASSES, CONSERVED_RATIO, IDLE_CLASSES, METHODS, units
 from .layout import WIDTH, clean, named, table
+from .per_outcome import by_model, produced
 
 Record = dict[str, Any]
 
@@ -35,14 +36,10 @@ BESIDE_BAR = 42
 ROWS = 20
 HIGH_IDLE_RATIO = 0.3
 
-PRODUCED = 17
-"""Widest text about what was produced."""
-
 _START = (
     "Start an exporter on each server (`make up` starts one here, `make demo` adds a simulated "
     "fleet), or ask for a longer window with --since."
 )
-_OUTCOMES = {"token_in": "tokens in", "token_out": "tokens out"}
 _TITLES = {"ai_model": "AI model"}
 _SHORT = {"active": "Active", "idle_held": "Held", "idle_unallocated": "Nobody"}
 
@@ -55,6 +52,8 @@ def print_report(report: Report, console: Console) -> None:
         parts += ["", _classes(report, width)]
         if report["workloads"]:
             parts += ["", _workloads(report["workloads"], width)]
+        if report["outcomes"]:
+            parts += ["", by_model(report["outcomes"], width)]
         parts += ["", _nodes(report["nodes"], width), ""]
         if report["outer_meters"]:
             parts += [_outer_meters(report["outer_meters"], width), ""]
@@ -178,13 +177,6 @@ def _workload(record: Record) -> tuple[Text, ...]:
         lines((units.joules(cost["active"]) for cost in costs), units.UNKNOWN),
         lines((units.joules(cost["loaded"]) for cost in costs), units.UNKNOWN),
     )
-
-
-def produced(kind: str, amount: float) -> str:
-    plural = "" if amount == 1 else "s"
-    name = _OUTCOMES.get(kind) or clean(kind).replace("_", " ") + plural
-    text = f"{units.count(amount)} {name}"
-    return text if len(text) <= PRODUCED else text[: PRODUCED - 1] + "…"
 
 
 def lines(texts: Iterable[str], none: str) -> Text:

@@ -12,7 +12,8 @@ from wattshed_collector.validate import Answer, Counted, RunAnswer
 
 from . import units
 from .layout import WIDTH, clean, named, table
-from .terminal import lines, produced
+from .per_outcome import produced
+from .terminal import lines
 
 
 def print_answer(answer: Answer, console: Console) -> None:

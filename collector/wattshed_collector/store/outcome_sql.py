@@ -38,10 +38,13 @@ _IN_HOURS = f"t >= {LO} AND t < {HI}"
 
 SEEN = f"""
 INSERT INTO outcome_reach (span, hour, {_STREAM}, first, last)
-SELECT of.1, of.2, {_STREAM}, min(o.ts), max(o.ts)
-FROM outcome AS o ARRAY JOIN [(3600, toStartOfHour(ts)), (86400, toStartOfDay(ts))] AS of
-WHERE toUnixTimestamp(toStartOfHour(ts)) IN {{hours:Array(UInt32)}}
-GROUP BY of, {_STREAM}
+SELECT of.1, of.2, {_STREAM}, earliest, latest
+FROM (
+    SELECT toStartOfHour(ts) AS at, {_STREAM}, min(ts) AS earliest, max(ts) AS latest
+    FROM outcome WHERE toUnixTimestamp(toStartOfHour(ts)) IN {{hours:Array(UInt32)}}
+    GROUP BY at, {_STREAM}
+)
+ARRAY JOIN [(3600, at), (86400, toDateTime(toStartOfDay(at), 'UTC'))] AS of
 """
 """Finds the first and the last reading of each counter in some hours."""
 
@@ -73,7 +76,11 @@ WITH edge AS (
 seen AS (
     SELECT toStartOfHour(ts) AS hour, cityHash64({_STREAM}) AS stream, ts AS at,
            max(toUnixTimestamp64Micro(ingested_at)) AS came
-    FROM outcome WHERE toUnixTimestamp(toStartOfHour(ts)) IN {{hours:Array(UInt32)}}
+    FROM outcome
+    WHERE toUnixTimestamp(toStartOfHour(ts)) IN {{hours:Array(UInt32)}}
+      AND ({_STREAM}, ts) IN (
+          SELECT {_STREAM}, arrayJoin([first, last]) FROM outcome_reach
+          WHERE span = 3600 AND toUnixTimestamp(hour) IN {{hours:Array(UInt32)}})
     GROUP BY hour, stream, at
 )
 SELECT toUnixTimestamp(hour), stream, toUnixTimestamp64Milli(any(from_ts)),

@@ -79,16 +79,18 @@ FROM (
     WHERE {_HOURS} AND site IN (SELECT site FROM v_device WHERE model = {{model:String}})
 )
 """
+_SERVED = f"""
+{_HOURS} AND state = 'ok' AND outcome = {{outcome:String}} AND ai_model NOT IN ('', 'several')
+  AND NOT startsWith(workload_key, {{result:String}})
+"""
 _BOTH = f"""
 SELECT sum(a.made * b.each) / sum(a.made * a.each) AS ratio, groupArray(a.ai_model) AS ai_models
 FROM (SELECT ai_model, sum(count) AS made, sum(loaded_joules) / made AS each FROM v_outcome_1h
-      WHERE {_HOURS} AND state = 'ok' AND outcome = {{outcome:String}}
-        AND hardware = {{model:String}} AND ai_model NOT IN ('', 'several')
+      WHERE {_SERVED} AND hardware = {{model:String}}
       GROUP BY ai_model HAVING made > 0) AS a
 INNER JOIN (
     SELECT ai_model, sum(count) AS made, sum(loaded_joules) / made AS each FROM v_outcome_1h
-    WHERE {_HOURS} AND state = 'ok' AND outcome = {{outcome:String}}
-      AND hardware = {{other:String}} AND ai_model NOT IN ('', 'several')
+    WHERE {_SERVED} AND hardware = {{other:String}}
     GROUP BY ai_model HAVING made > 0
 ) AS b ON b.ai_model = a.ai_model
 WHERE {{ai_model:String}} IN ('', a.ai_model)
@@ -100,6 +102,7 @@ SELECT avg(lifetime_years - age_years) AS remaining_years, max(r.embodied_kg) AS
        if(length(currencies) = 1, avg(r.purchase_price), NULL) AS purchase_price,
        if(length(currencies) = 1, currencies[1], '') AS currency
 FROM v_register AS r WHERE model = {model:String} AND ({site:String} = '' OR site = {site:String})
+  AND r.source != {mlperf:String}
 """
 _TOLD_OF_MODEL = """
 SELECT embodied_kg, embodied_source, purchase_price, currency FROM device_told FINAL
@@ -166,7 +169,7 @@ def told(client: Client, model: str, site: str = "") -> dict[str, Any]:
     What is told of the model holds also where there is no device of it yet. Prices of several
     ``currencies`` have no mean: then the price is None.
     """
-    found = client.records(_TOLD, {"model": model, "site": site})[0]
+    found = client.records(_TOLD, {"model": model, "site": site, "mlperf": MLPERF})[0]
     for row in client.records(_TOLD_OF_MODEL, {"model": model}):
         found |= {name: value for name, value in row.items() if value not in (None, "")}
         if row["purchase_price"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -28,20 +29,28 @@ def test_it_is_asked_over_http_and_by_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "slos.yaml"
-    file.write_text(json.dumps({"slos": [LEAST]}))
+    file.write_text(json.dumps({"slos": [LEAST, {**LEAST, "name": "c"}]}))
     config = Config(listen="127.0.0.1:0", data=str(tmp_path / "data"), slo=SloFile(file=file))
     with collect(config) as running:
         end = time.monotonic() + 120
         while not running.get("/v1/slo").json["slos"] and time.monotonic() < end:
             time.sleep(0.05)
-        (slo,) = running.get("/v1/slo").json["slos"]
+        first = running.get("/v1/slo?limit=1")
+        (slo,) = first.json["slos"]
         assert (slo["slo"], slo["is_burning"]) == ("a", False)
         assert slo["budget"]["left_ratio"] is None
+        following = re.fullmatch(r'<(.*)>; rel="next"', first.headers["Link"])
+        assert following
+        rest = running.get(following[1]).json
+        assert ([slo["slo"] for slo in rest["slos"]], rest["next"]) == (["c"], None)
+        assert running.get("/v1/slo?limit=0").status == 400
         assert running.get("/v1/slo?name=a").json["slos"][0]["workloads"] == []
         assert running.get("/v1/slo?name=b").status == 400
-        head, *lines = running.get("/v1/slo?format=csv").body.decode().splitlines()
+        table = running.get("/v1/slo?format=csv&limit=1")
+        head, *lines = table.body.decode().splitlines()
         assert head.startswith("slo,owner,outcome,sli,severity,factor,")
         assert len(lines) == len(BURNS)
+        assert "Link" in table.headers
         url = ["--url", running.url]
         assert _status("slo", "check", *url) == 0
         assert _status("slo", "check", "b", *url) == _status("slo", "explain", "b", *url) == 2

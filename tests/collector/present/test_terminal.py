@@ -70,6 +70,25 @@ def test_grams_say_who_says_so_or_why_there_are_none(reports: Reports) -> None:
     assert "carbon not known: the site's PUE is not known" in told
 
 
+def test_models_stand_by_what_an_outcome_of_theirs_takes(reports: Reports) -> None:
+    lines = shown(reports["fleet"]()).splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("AI model"))
+    table = lines[start : start + 8]
+    assert table[0].split()[2:] == ["Produced", "Energy", "Active", "Loaded", "+-", "Before"]
+    told = [" ".join(line.split()) for line in table[2:]]
+    assert told[0] == "llama-3.1-70b fp8 740 M tokens in 142 MJ 154 mJ 192 mJ 2 % 1.42 MJ"
+    assert told[2].endswith("91.0 k images 17.7 MJ 156 J 195 J 50 % 177 kJ")
+    assert told[3].endswith("none counted 10.2 MJ 102 kJ")
+    assert told[4].endswith("2.70 M inferences 1.40 MJ 415 mJ 519 mJ unknown 14.0 kJ")
+    assert told[5].endswith("230 k inferences unknown")
+
+
+def test_many_models_end_in_how_many_more_there_are(reports: Reports) -> None:
+    report = reports["fleet"]()
+    report["outcomes"] = [report["outcomes"][0]] * 27
+    assert "7 others" in shown(report)
+
+
 def test_what_is_not_known_reads_unknown(reports: Reports) -> None:
     report = reports["fleet"]()
     report["live_power_watts"] = None
@@ -79,6 +98,7 @@ def test_what_is_not_known_reads_unknown(reports: Reports) -> None:
 def test_a_plain_host_has_no_table_of_workloads(reports: Reports) -> None:
     out = shown(reports["host"]())
     assert "Workload" not in out
+    assert "AI model" not in out
     assert "No power meter: 14.1 kJ is estimated from utilisation, ±50 %." in out
     assert "Unattributed" in out
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from wattshed_collector.api.quality import HEADERS
+from wattshed_collector.api import quality_pages
+from wattshed_collector.api.quality import OPERATIONS
+from wattshed_collector.api.quality_pages import HEADERS, Page
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.openapi import JSON
 from wattshed_collector.quality import Score
 from wattshed_collector.store import quality
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Outcome, Tick, Workload
@@ -123,3 +128,83 @@ def test_what_cannot_be_asked_is_refused(hour: Bed) -> None:
         quality.pareto(hour.client, "token_out", "rouge-l", *WINDOW, "idle")
     with pytest.raises(InvalidInput, match="'pod'"):
         quality.pareto(hour.client, "token_out", "rouge-l", *WINDOW, where={"pod": "x"})
+
+
+DESCRIBED = Draft202012Validator(dict(OPERATIONS[0].answers[JSON]))
+
+
+def told(bed: Bed, *said: tuple[str, str]) -> Page:
+    question = quality_pages.parse(said, BASE + 2 * HOUR)
+    page = quality_pages.answer(bed.client, question)
+    DESCRIBED.validate(json.loads(json.dumps(page)))
+    head, *lines = quality_pages.as_csv(question, page).splitlines()
+    assert head.split(",")[: len(question.groups)] == list(question.groups)
+    assert len(lines) == len(page["rows"])
+    return page
+
+
+HOURS = ("since", "2026-01-15T10:00Z"), ("until", "2026-01-15T12:00Z")
+WAYS = ("view", "pareto"), ("outcome", "token_out"), ("metric", "rouge-l"), *HOURS
+VIEWS = (
+    (("view", "scores"),),
+    (("view", "drift"), ("metric", "loss")),
+    (("view", "pareto"), ("outcome", "token_out"), ("metric", "rouge-l"), *HOURS),
+    (
+        ("view", "pareto"),
+        ("outcome", "token_out"),
+        ("metric", "rouge-l"),
+        ("basis", "active"),
+        *HOURS,
+    ),
+    (("view", "cache"), ("by", "workload,hardware"), *HOURS),
+)
+
+
+@pytest.mark.parametrize("said", VIEWS, ids=lambda said: said[0][1])
+def test_each_view_is_paged(hour: Bed, said: tuple[tuple[str, str], ...]) -> None:
+    calibrated = [
+        Score("m", str(n), "loss", 1.0, "lower", 1000 * n, "calibration") for n in range(3)
+    ]
+    since = [Score("m", str(n), "loss", 1 + n / 10, "lower", 9000) for n in range(2)]
+    quality.put(hour.client, [*calibrated, *since], 1.0)
+    whole = told(hour, *said)
+    assert whole["next"] is None
+    assert len(whole["rows"]) >= 3
+    found: list[dict[str, Any]] = []
+    after: str | None = ""
+    while after is not None:
+        page = told(hour, *said, ("limit", "2"), ("after", after))
+        assert page.get("window") == whole.get("window")
+        found += page["rows"]
+        after = page["next"]
+    assert _timeless(found) == _timeless(whole["rows"])
+
+
+def _timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How old a calibration is differs from one question to the next."""
+    return [{k: v for k, v in row.items() if k != "days_since_calibration"} for row in rows]
+
+
+def test_a_page_of_another_question_is_none_of_this_one(hour: Bed) -> None:
+    token = told(hour, ("limit", "1"))["next"]
+    assert token
+    for said in ((("view", "drift"),), (("metric", "rouge-l"),), WAYS):
+        with pytest.raises(InvalidInput, match="belongs to another question"):
+            quality_pages.parse((*said, ("after", token)), BASE)
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ((("view", "colours"),), "view='colours': choose one of scores, drift, pareto, cache"),
+        ((("view", "drift"), ("by", "team")), "drift is not asked by 'by' but by metric, view"),
+        ((("limit", "0"),), "limit='0': choose a whole number from 1 to 10000"),
+        ((("format", "xml"),), "format='xml': choose one of json, csv"),
+        ((("metric", "a"), ("metric", "b")), "metric= is said twice"),
+        ((("view", "cache"), ("since", "soon")), "'soon' is not a time"),
+    ],
+)
+def test_what_cannot_be_asked_says_what_can(said: tuple[tuple[str, str], ...], says: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        quality_pages.parse(said, BASE)
+    assert says in str(refused.value)

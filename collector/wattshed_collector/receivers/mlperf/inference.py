@@ -34,6 +34,7 @@ from .model import (
     wrong,
 )
 from .ptd import Session, read_session
+from .system import hardware
 
 RULE = "MLPerf Inference power (power_check.py)"
 
@@ -69,7 +70,7 @@ def read(directory: Path) -> Result:
     _note_dirt(log, detail, notes)
     name, model = label(directory, scenario)
     key = f"{Kind.INFERENCE}/{name}/{log.mark}"
-    device = _analyser(f"{key}/wall", name, session)
+    device = _wall(f"{key}/wall", name, session, hardware(directory, notes))
     ticks = power_ticks(device.key, in_order(readings))
     ends = {device.key: (ticks[0].ts_ms, ticks[-1].ts_ms)}
     held = hold(key, name, window, outcomes, ends, kind="inference", model=model)
@@ -134,16 +135,15 @@ def _note_dirt(log: PowerLog, detail: Detail, notes: list[str]) -> None:
         notes.append(f"LoadGen calls the result {validity.value}")
 
 
-def _analyser(key: str, node: str, session: Session) -> Device:
+def _wall(key: str, node: str, session: Session, measured: str) -> Device:
+    """Return the whole system as the analyser measures it: its model is what hangs on the meter."""
     return Device(
         key=key,
         kind=Meter.HOST,
         node=node,
         source=SOURCE,
-        name="power analyser",
-        vendor=session.vendor,
-        model=session.model,
-        serial=session.serial,
+        name=session.meter or "power analyser",
+        model=measured,
         scope="wall",
         method=Method.INTEGRAL,
         uncertainty_ratio=session.uncertainty,

@@ -23,13 +23,14 @@ DRIFT_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What to add to each log's stamps for UTC, and what the meter says of itself."""
+    """What to add to each log's stamps for UTC, and what the meter says of itself.
+
+    ``meter`` is its maker, model and serial number.
+    """
 
     power_shift_ms: int = 0
     load_shift_ms: int = 0
-    vendor: str = ""
-    model: str = ""
-    serial: str = ""
+    meter: str = ""
     uncertainty: float = REQUIRED_UNCERTAINTY
 
 
@@ -41,13 +42,10 @@ def read_session(directory: Path, first_ms: int, notes: list[str]) -> Session:
         return Session()
     server = _read(path)
     shift = _power_shift(path, server, first_ms, notes)
-    vendor, model, serial = _identity(server)
     return Session(
         power_shift_ms=shift,
         load_shift_ms=shift + _between_clocks(directory, server) if shift else 0,
-        vendor=vendor,
-        model=model,
-        serial=serial,
+        meter=_identity(server),
         uncertainty=_uncertainty(server),
     )
 
@@ -108,13 +106,13 @@ def _replies(server: dict[str, Any], command: str) -> list[str]:
     ]
 
 
-def _identity(server: dict[str, Any]) -> tuple[str, str, str]:
+def _identity(server: dict[str, Any]) -> str:
     """The Identify reply ends in the meter's own ``vendor;model;serial;firmware``."""
     for reply in _replies(server, "Identify"):
         parts = reply.rpartition(",")[2].split(";")
         if len(parts) >= 3:
-            return parts[0], parts[1], parts[2]
-    return "", "", ""
+            return " ".join(parts[:3])
+    return ""
 
 
 def _uncertainty(server: dict[str, Any]) -> float:

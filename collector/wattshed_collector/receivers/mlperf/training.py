@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wattshed_exporter.model import Device, Method, Tick
@@ -32,6 +32,7 @@ from .model import (
     read_json,
     wrong,
 )
+from .system import hardware
 from .training_logs import NodeLog, Performance, read_node, read_performance, read_switch
 
 RULE = "MLPerf Training energy (result_summarizer)"
@@ -59,14 +60,14 @@ def read(directory: Path) -> Result:
     notes: list[str] = []
     submitted = [_submitted(path, directory, notes) for path in _paired(directory, notes)]
     _note_dirt(submitted, notes)
-    place = directory.resolve()
+    place, measured = directory.resolve(), hardware(directory, notes)
     devices: list[Device] = []
     ticks: list[Tick] = []
     held: list[Held] = []
     for one in submitted:
         prefix = f"{Kind.TRAINING}/{place.parent.name}/{place.name}/{one.performance.path.stem}"
         meters = dict(_meters(one, prefix))
-        devices += (device for device, _ in meters.values())
+        devices += (replace(device, model=measured) for device, _ in meters.values())
         ticks += (tick for _, series in meters.values() for tick in series)
         ends = {key: (series[0].ts_ms, series[-1].ts_ms) for key, (_, series) in meters.items()}
         held.append(_hold(one, prefix, ends))
