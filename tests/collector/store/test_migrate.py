@@ -95,6 +95,7 @@ def test_numbers_count_up_from_one() -> None:
         "showback",
         "grid_more",
         "advice_more",
+        "lifecycle_more",
     ]
 
 
