@@ -188,7 +188,6 @@ WHO = Row(
             columns={
                 "place": Column("Site", link=_TO_FLEET),
                 "site": Column(is_hidden=True),
-                "units": Column(is_hidden=True),
                 "energy": Column("Devices", unit="watth"),
                 "facility": Column("With PUE", unit="watth"),
                 "pue": Column("PUE", unit="none", decimals=2),
@@ -201,24 +200,20 @@ WHO = Row(
                 "carbon_by": Column("Carbon by", width=260),
                 "said": Column("Said", unit="dateTimeAsIso", width=160),
             },
-            sql=f"""SELECT {_SITE_NAME} AS place, site,
-       arraySort(groupUniqArrayArray(paid_in)) AS units, sum(j) / 3600 AS energy,
-       sum(f) / 3600 AS facility,
-       sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue,
-       if(length(units) = 1, sum(c), NULL) AS paid, arrayStringConcat(units, ' and ') AS currency,
+            sql=f"""SELECT {_SITE_NAME} AS place, site, sum(j) / 3600 AS energy,
+       sum(f) / 3600 AS facility, sum(f) / nullIf(sumIf(j, isNotNull(f)), 0) AS pue,
+       arrayStringConcat(arraySort(groupUniqArrayArray(paid_in)), ' and ') AS currency,
+       if(position(currency, ' ') = 0, sum(c), NULL) AS paid,
        paid / nullIf(sumIf(j, isNotNull(c)) / 3.6e6, 0) AS per_kwh,
        per_kwh / nullIf(avg(c / nullIf(j, 0)) * 3.6e6, 0) AS paid_over_mean, sum(g) AS carbon,
        carbon / nullIf(sumIf(f, isNotNull(g)) / 3.6e6, 0) / nullIf(avg(grid), 0) AS clean_over_mean,
        arrayStringConcat(arraySort(groupUniqArrayIf(how, isNotNull(g))), ', ') AS carbon_by,
        maxIf(told, isNotNull(g)) AS said
-FROM (
-    SELECT t, site, sum(joules) AS j, sum(facility_joules) AS f, sum(cost) AS c,
-           groupUniqArrayIf(currency, isNotNull(cost)) AS paid_in, sum(carbon_g) AS g,
-           any(carbon_g_per_kwh) AS grid,
-           any(concat(carbon_method, ': ', carbon_source)) AS how, any(carbon_said) AS told
-    {_SITES} GROUP BY t, site
-)
-GROUP BY site ORDER BY energy DESC LIMIT 100""",
+FROM (SELECT t, site, sum(joules) AS j, sum(facility_joules) AS f, sum(cost) AS c,
+             groupUniqArrayIf(currency, isNotNull(cost)) AS paid_in, sum(carbon_g) AS g,
+             any(concat(carbon_method, ': ', carbon_source)) AS how, any(carbon_said) AS told,
+             any(carbon_g_per_kwh) AS grid
+      {_SITES} GROUP BY t, site) GROUP BY site ORDER BY energy DESC LIMIT 100""",
         ),
         Panel(
             "Outcomes by tier and site",
