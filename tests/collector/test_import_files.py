@@ -125,7 +125,7 @@ def test_a_terminal_sees_bytes_rows_and_reasons(folder: Path, tmp_path: Path) ->
     os.close(ours)
     assert process.returncode == 0
     assert "power.csv" in shown
-    assert "1,500 rows" in shown
+    assert "1,561 rows" in shown  # all of them: the last state is shown as well
     assert "1 not_a_number" in shown
     assert f"{file.stat().st_size / 1000:.1f}" in shown
 

@@ -181,7 +181,7 @@ def test_72_hours_offline_end_in_the_same_ledger(tmp_path: Path, stores: Stores)
     offline.kill()
 
     with collector(tmp_path / "offline") as url:
-        first = Exporter(url, state, rate=4.0)  # the fifth request holds sixteen
+        first = Exporter(url, state, rate=1.0)  # the fifth request holds sixteen
         assert first.line()[0] == "kept"
         time.sleep(1.0)
         first.kill()

@@ -41,6 +41,10 @@ RANK = 1
 """Of OTLP among the ways by which a counter of outcomes comes."""
 INTERVAL_MS = 60_000
 """Between two exports of metrics, unless an SDK is told otherwise."""
+UNREADABLE = (
+    *(json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError),
+    OverflowError,  # of an integer that no double holds
+)
 NAME = "an OTLP ExportMetricsServiceRequest"
 
 
@@ -156,7 +160,7 @@ def _request(raw: bytes, max_bytes: int) -> ExportMetricsServiceRequest:
     request = ExportMetricsServiceRequest()
     try:
         json_format.ParseDict(_document(raw, max_bytes), request, ignore_unknown_fields=True)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"the body is not {NAME} in JSON: {error}", "malformed") from error
     return request
 

@@ -149,6 +149,9 @@ class TestJson:
             b'{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "\\ud800"}]}]}]}',
             b'{"resourceMetrics": [null]}',
             b'{"resourceMetrics": [{"schemaUrl": 7}]}',
+            json.dumps(
+                document({"name": "large", "gauge": {"dataPoints": [number(10**400)]}})
+            ).encode(),
         ],
     )
     def test_what_is_no_request_is_told_in_json(self, collector: Running, body: bytes) -> None:
