@@ -366,7 +366,8 @@ def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
     kept = parts.config.other_metrics
     others = Others(kept.otlp, kept.max_series, parts.limits)
     protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
-    known = KnownOthers(protobuf, others, intake.telemetry)
+    counters = parts.foreign.produced.counters
+    known = KnownOthers(protobuf, others, counters, intake.telemetry)
     layouts = LayoutDecoder(parts.normaliser, parts.foreign, known, intake.telemetry)
     return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
 

@@ -102,6 +102,8 @@ class KnownWrites:
                     return nothing
                 size, at = wire.varint(request, at + 1)
                 end = at + size
+                if end > len(request):
+                    return nothing
                 first, said = _samples(request, at, end)
                 number = known.get(request[at:first])
                 if number is None or not said:
@@ -114,7 +116,7 @@ class KnownWrites:
                 at = end
         except DecodeError:
             return nothing
-        if at != len(request) or len(numbers) + unwanted > most:
+        if len(numbers) + unwanted > most:
             return nothing
         if not numbers:
             return Found(None, unwanted, b"".join(rest))

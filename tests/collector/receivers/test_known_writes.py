@@ -164,3 +164,6 @@ def test_a_request_beyond_the_limit_is_left_alone() -> None:
     assert both.decoder.known.take(raw, "", 11) == (None, 0, raw)
     for cut in (raw[:-1], raw + b"\x0a", raw + b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"):
         assert both.decoder.known.take(cut, "", 100).rest == cut
+    for size in range(1, len(raw)):  # wherever it breaks off
+        cut = raw[:size]
+        assert both.decoder.known.take(cut, "", 100) == (None, 0, cut)
