@@ -93,7 +93,7 @@ class KnownWrites:
         """Return what of a request is known; nothing where it has more than ``most`` samples."""
         nothing = Found(None, 0, request)
         numbers, places, rest = array("i"), array("q"), list[bytes]()
-        unwanted = at = 0
+        unwanted, at = array("q"), 0
         known = self._known.numbers
         try:
             while at < len(request):
@@ -109,19 +109,21 @@ class KnownWrites:
                 if number is None or not said:
                     rest.append(request[begin:end])
                 elif number == UNWANTED:
-                    unwanted += len(said)
+                    unwanted.extend(said)
                 else:
                     numbers.extend([number] * len(said))
                     places.extend(said)
                 at = end
         except DecodeError:
             return nothing
-        if len(numbers) + unwanted > most:
+        if len(numbers) + len(unwanted) > most:
+            return nothing
+        if unwanted and _times(words_of(request), np.array(unwanted)) is None:
             return nothing
         if not numbers:
-            return Found(None, unwanted, b"".join(rest))
+            return Found(None, len(unwanted), b"".join(rest))
         frame = self._frame(request, np.array(numbers), np.array(places), sender)
-        return nothing if frame is None else Found(frame, unwanted, b"".join(rest))
+        return nothing if frame is None else Found(frame, len(unwanted), b"".join(rest))
 
     def knows(self, labels: bytes) -> bool:
         """Return whether a series is remembered by these bytes."""
@@ -153,8 +155,8 @@ class KnownWrites:
     ) -> Frame | None:
         """Return the rows of known series, None where one of them is in doubt."""
         words = words_of(request)
-        times = words[np.where(places > 0, places + VALUE_TO_TIME, -places)] >> np.uint64(16)
-        if ((times & ALL_MORE) != MORE).any():
+        times = _times(words, places)
+        if times is None:
             return None
         said = np.where(places > 0, words[places], np.uint64(0))
         is_value = said != STALE_BITS
@@ -227,6 +229,13 @@ def _samples(request: bytes, at: int, end: int) -> tuple[int, list[int]]:
         else:
             said.reverse()
             return end, said
+
+
+def _times(words: Words, places: Numbers) -> Words | None:
+    """Return the six bytes of the time of each sample, None where those of one are no whole
+    number."""
+    times = words[np.where(places > 0, places + VALUE_TO_TIME, -places)] >> np.uint64(16)
+    return times if ((times & ALL_MORE) == MORE).all() else None
 
 
 def _time(times: Words) -> Numbers:
