@@ -93,7 +93,7 @@ class KnownWrites:
         """Return what of a request is known; nothing where it has more than ``most`` samples."""
         nothing = Found(None, 0, request)
         numbers, places, rest = array("i"), array("q"), list[bytes]()
-        unwanted, at = array("q"), 0
+        unwanted, at = list[int](), 0
         known = self._known.numbers
         try:
             while at < len(request):
@@ -109,7 +109,7 @@ class KnownWrites:
                 if number is None or not said:
                     rest.append(request[begin:end])
                 elif number == UNWANTED:
-                    unwanted.extend(said)
+                    unwanted += said
                 else:
                     numbers.extend([number] * len(said))
                     places.extend(said)
@@ -118,7 +118,7 @@ class KnownWrites:
             return nothing
         if len(numbers) + len(unwanted) > most:
             return nothing
-        if unwanted and _times(words_of(request), np.array(unwanted)) is None:
+        if unwanted and _times(words_of(request), np.array(unwanted, np.int64)) is None:
             return nothing
         if not numbers:
             return Found(None, len(unwanted), b"".join(rest))
