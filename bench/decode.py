@@ -68,7 +68,7 @@ class Reader:
         self.telemetry = Telemetry()
         others = Others((), 0, Limits())
         self.parser = ProtobufDecoder(normaliser, foreign, others, self.telemetry)
-        known = KnownOthers(self.parser, others, self.telemetry)
+        known = KnownOthers(self.parser, others, foreign.produced.counters, self.telemetry)
         self.layouts = LayoutDecoder(normaliser, foreign, known, self.telemetry)
         self.pages = Pages(normaliser, foreign)
         self.known = KnownPages(self.pages, normaliser, foreign)

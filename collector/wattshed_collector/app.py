@@ -85,6 +85,7 @@ from .receivers.scrape import Scraper
 from .receivers.scrape.known_pages import KnownPages
 from .receivers.scrape.other_samples import OtherSamples
 from .receivers.scrape.pages import Pages
+from .receivers.turns import Turns
 from .security.guard import Guard
 from .security.tenancy import Tenancy
 from .self_record import SelfRecord
@@ -342,6 +343,7 @@ def _receive(app: web.Application, parts: Parts, threads: ThreadPoolExecutor) ->
         threads,
         parts.budget,
         parts.tenancy,
+        Turns(DECODING_THREADS),
     )
     otlp = _otlp(parts, Intake("otlp", means))
     app.add_routes(otlp.routes())
@@ -366,7 +368,8 @@ def _otlp(parts: Parts, intake: Intake) -> OtlpReceiver:
     kept = parts.config.other_metrics
     others = Others(kept.otlp, kept.max_series, parts.limits)
     protobuf = ProtobufDecoder(parts.normaliser, parts.foreign, others, intake.telemetry)
-    known = KnownOthers(protobuf, others, intake.telemetry)
+    counters = parts.foreign.produced.counters
+    known = KnownOthers(protobuf, others, counters, intake.telemetry)
     layouts = LayoutDecoder(parts.normaliser, parts.foreign, known, intake.telemetry)
     return OtlpReceiver(intake, layouts, JsonDecoder(protobuf, parts.config.ingest.max_json_bytes))
 

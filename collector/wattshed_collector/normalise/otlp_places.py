@@ -40,21 +40,22 @@ Field = tuple[int, int, int, int]
 class Places:
     """The rows that a body becomes, by where their numbers stand in its bytes.
 
-    ``integers`` are those among the rows whose value is an integer; ``beside`` are numbers that are
-    in no row, and change as well.
+    ``integers`` are those among the rows whose value is an integer, ``counts`` those whose value is
+    one without a sign; ``beside`` are numbers that are in no row, and change as well.
     """
 
     times: list[int] = field(default_factory=list)
     values: list[int] = field(default_factory=list)
     integers: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
     beside: list[int] = field(default_factory=list)
     distributions: int = 0
     """Points of which rows hold less than they say."""
 
-    def add(self, time: int, value: int, *, whole: bool) -> None:
-        """Note a row."""
-        if whole:
-            self.integers.append(len(self.values))
+    def add(self, time: int, value: int, among: list[int] | None = None) -> None:
+        """Note a row; ``among`` which its value is, None where that is a float."""
+        if among is not None:
+            among.append(len(self.values))
         self.times.append(time)
         self.values.append(value)
 
@@ -95,7 +96,8 @@ def _metric(body: bytes, at: int, end: int, found: Places) -> None:
         found.beside += told.pop(START, [])
         if kind in NUMBERS:
             whole = INTEGER in told
-            found.add(time, _one(told, INTEGER if whole else DOUBLE), whole=whole)
+            value = _one(told, INTEGER if whole else DOUBLE)
+            found.add(time, value, found.integers if whole else None)
             if whole and DOUBLE in told:
                 raise Odd("two values")
         else:
@@ -105,15 +107,15 @@ def _metric(body: bytes, at: int, end: int, found: Places) -> None:
 
 def _distribution(kind: int, time: int, told: dict[int, list[int]], found: Places) -> None:
     found.distributions += 1
-    found.add(time, _one(told, COUNT), whole=True)
+    found.add(time, _one(told, COUNT), found.counts)
     if TOTAL in told or kind == SUMMARY:
-        found.add(time, _one(told, TOTAL), whole=False)
+        found.add(time, _one(told, TOTAL))
     if kind == HISTOGRAM:
         found.beside += [*told.get(LEAST, ()), *told.get(LARGEST, ())]
 
 
-def _told(body: bytes, at: int, end: int, exemplars: int) -> dict[int, list[int]]:
-    """Return where the numbers of a point stand, by field."""
+def _told(body: bytes, at: int, end: int, exemplars: int = 0) -> dict[int, list[int]]:
+    """Return where the numbers of a point stand, or of a quantile, by field."""
     told: dict[int, list[int]] = {}
     for number, kind, start, _ in _fields(body, at, end):
         if kind == FIXED64:
@@ -134,7 +136,8 @@ def _spread(body: bytes, kind: int, at: int, end: int) -> Iterator[int]:
     """Yield where the counts of buckets stand, or the values of quantiles."""
     for start, stop in _messages(body, at, end, BUCKETS):
         if kind == SUMMARY:
-            yield from (at for n, _, at, _ in _fields(body, start, stop) if n == QUANTILE_VALUE)
+            told = _told(body, start, stop)
+            yield from told.get(QUANTILE_VALUE, ())
         elif (stop - start) % WIDTH:
             raise Odd("counts that are not eight bytes wide")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import getsizeof
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from wattshed_collector.store.texts import encoded
 
 Codes = NDArray[np.int32]
 
-ENTRY_BYTES = 250
-"""What a text takes beside its characters."""
+ENTRY_BYTES = 150
+"""What a text takes in the list and the dictionary, beside itself and its bytes."""
 
 
 class Book:
@@ -22,7 +23,7 @@ class Book:
         self.texts: list[bytes] = []
         """As they are written into a column."""
         self.size = 0
-        """Bytes that it takes in memory, as an estimate from above."""
+        """Bytes that it takes in memory."""
         self._places: dict[str, int] = {}
 
     def places(self, texts: Iterable[str]) -> Codes:
@@ -33,6 +34,7 @@ class Book:
         found = self._places.get(text)
         if found is None:
             found = self._places[text] = len(self.texts)
-            self.texts.append(encoded(text))
-            self.size += ENTRY_BYTES + 8 * len(text)
+            said = encoded(text)
+            self.texts.append(said)
+            self.size += ENTRY_BYTES + getsizeof(text) + getsizeof(said)
         return found

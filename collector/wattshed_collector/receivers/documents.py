@@ -240,7 +240,7 @@ async def document(intake: Intake, arrival: Arrival, load: Callable[..., T], *ar
     def decoded() -> T:
         return load(arrival.unpacked(intake.limits.max_json_bytes), *arguments)
 
-    return await intake.decoded(decoded)
+    return await intake.decoded(arrival.turn, decoded)
 
 
 def refused(refusal: Refusal) -> web.Response:

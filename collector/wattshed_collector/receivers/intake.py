@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -35,6 +35,7 @@ from wattshed_exporter.model import Batch
 from . import body
 from .dead_letters import DeadLetters, Letter
 from .tenant import mine
+from .turns import Turns
 from .wake import Wake
 
 log = logging.getLogger(__name__)
@@ -174,9 +175,9 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What all receivers work with. ``threads`` decode, the event loop's own where there are none;
-    ``budget`` bounds what is held in memory, ``letters`` keeps what can never be taken, ``tenancy``
-    knows what is whose."""
+    """What all receivers work with. ``threads`` decode, the event loop's own where there are none,
+    for senders by ``turns``, which has a seat for each thread; ``budget`` bounds what is held in
+    memory, ``letters`` keeps what can never be taken, ``tenancy`` knows what is whose."""
 
     writer: Writer
     telemetry: Telemetry
@@ -185,6 +186,7 @@ class Means:
     threads: Executor | None = None
     budget: Budget | None = None
     tenancy: Tenancy | None = None
+    turns: Turns | None = None
 
 
 class Intake:
@@ -232,12 +234,17 @@ class Intake:
         """Count an answer."""
         self.telemetry.count("requests_total", receiver=self.receiver, code=str(status))
 
-    async def decoded(self, decode: Callable[..., T], *arguments: Any) -> T:
-        """Run ``decode`` on one of the threads, whose number bounds the memory that it takes.
+    async def decoded(self, turn: str, decode: Callable[..., T], *arguments: Any) -> T:
+        """Run ``decode`` on one of the threads, whose number bounds the memory that it takes, when
+        it is the turn of that sender.
 
         Raises InvalidInput also where it fails in a way that it does not know itself: the same
         body would fail the same way each time, and hold up whatever waits behind it.
         """
+        async with self._seat(turn):
+            return await self._run(decode, *arguments)
+
+    async def _run(self, decode: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
         with self.telemetry.span("parse"):
             try:
@@ -279,6 +286,12 @@ class Intake:
     async def store(self, arrival: Received, batch: Batch, frames: tuple[Rows, ...] = ()) -> Queued:
         """Queue, wait and count: ``submit`` and ``durable`` in one."""
         return await self.durable(self.submit(arrival, batch, frames))
+
+    def _seat(self, turn: str) -> AbstractAsyncContextManager[None]:
+        turns = self._means.turns
+        # A line for each receiver: who has its turn at one of them may not wait behind all that the
+        # same sender has waiting at another.
+        return nullcontext() if turns is None else turns.turn(f"{self.receiver} {turn}")
 
     def _room(self, arrival: Arrival) -> AbstractContextManager[Entry | None]:
         budget = self._means.budget

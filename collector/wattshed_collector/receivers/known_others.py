@@ -10,7 +10,7 @@ and nobody looks at its texts again before they are written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +34,8 @@ from .shelves import Layouts
 SERIES_BYTES = 100
 """Of a row: the hash of its series in a set."""
 SEEN = 50_000
-"""Resources that are remembered: a body is kept when one of its length comes again."""
+"""Resources that are remembered, twice at most: a body is kept when one of its length comes
+again."""
 MOST_BOOK_BYTES = 128 * 2**20
 """Of the texts that are shared; beyond, all is forgotten that refers to them."""
 
@@ -49,6 +50,7 @@ class Rows(Mask):
         self.count, self.distributions = len(spots.times), spots.distributions
         super().__init__(body, np.array([*spots.times, *spots.values, *spots.beside], np.intp))
         self._integers = np.array(spots.integers, np.intp)
+        self._counts = np.array(spots.counts, np.intp)
         said = [frame.columns[name].values.tolist() for name in TEXTS]
         self.texts = book.texts
         self.codes = np.stack([book.places(texts) for texts in said])
@@ -65,9 +67,10 @@ class Rows(Mask):
         """Return the times in nanoseconds and the values of a body that matches."""
         said = words[self.count : 2 * self.count]
         values = said.view(np.float64)
-        if len(self._integers):
+        if len(self._integers) or len(self._counts):
             values = values.copy()
             values[self._integers] = said.view(np.int64)[self._integers]
+            values[self._counts] = said[self._counts]
         return words[: self.count], values
 
 
@@ -79,21 +82,27 @@ class Known(NamedTuple):
 
 
 class KnownOthers:
-    """Decodes protobuf bodies, what it does not know by ``parser``; from any thread."""
+    """Decodes protobuf bodies, what it does not know by ``parser``; from any thread.
+
+    ``counters`` count outcomes, whether they are kept beside or not: the parser always has them,
+    because what they say may be told by later requests alone.
+    """
 
     def __init__(
         self,
         parser: Decoder,
         others: Others,
+        counters: Set[str],
         telemetry: Telemetry,
         most_book_bytes: int = MOST_BOOK_BYTES,
     ) -> None:
         self._parser = parser
         self._others = others
+        self._counters = counters
         self._telemetry = telemetry
         self._most_book_bytes = most_book_bytes
         self._book, self._layouts = Book(), Layouts[Rows]()
-        self._seen: set[int] = set()
+        self._seen, self._seen_before = set[int](), set[int]()
         self._lock = threading.Lock()
 
     def at_once(self, body: bytes, sender: str) -> Decoded | None:
@@ -175,9 +184,9 @@ class KnownOthers:
         """
         marks = set(map(_mark, parts))
         with self._lock:
-            is_first = marks.isdisjoint(self._seen)
+            is_first = marks.isdisjoint(self._seen) and marks.isdisjoint(self._seen_before)
             if len(self._seen) > SEEN:
-                self._seen.clear()
+                self._seen, self._seen_before = set(), self._seen
             self._seen |= marks
         return is_first
 
@@ -188,12 +197,16 @@ class KnownOthers:
         (frame,) = frames
         if not isinstance(frame, Frame) or frame.table != TABLE:
             return
+        if not self._counters.isdisjoint(frame.columns["metric"].values.tolist()):
+            return
         try:
             if self._is_first(parts):
                 return
             spots = list(map(places, parts))
-            with self._lock:
-                for rows in _rows(parts, spots, frame, self._writable()):
+            for part, found, cut in _cut(parts, spots, frame):
+                # One by one, because the event loop waits for the lock as well.
+                with self._lock:
+                    rows = Rows(part, found, cut, self._writable())
                     self._layouts.keep(rows)
         except Odd:
             return
@@ -204,23 +217,20 @@ class KnownOthers:
         return self._book
 
 
-def _rows(
-    parts: Sequence[bytes], spots: Sequence[Places], frame: Frame, book: Book
-) -> Iterator[Rows]:
-    """Yield the rows of each part of a request. Raises Odd where they are other ones."""
+def _cut(
+    parts: Sequence[bytes], spots: Sequence[Places], frame: Frame
+) -> Iterator[tuple[bytes, Places, Frame]]:
+    """Yield the parts of a request that have rows, each with its own. Raises Odd where there are
+    other ones."""
     if sum(len(part.times) for part in spots) != len(frame):
         raise Odd("other rows than there are numbers")
     at = 0
     for part, found in zip(parts, spots, strict=True):
         until = at + len(found.times)
         if until > at:
-            yield Rows(part, found, _cut(frame, at, until), book)
+            own = {name: column.at(slice(at, until)) for name, column in frame.columns.items()}
+            yield part, found, Frame(frame.table, own)
         at = until
-
-
-def _cut(frame: Frame, at: int, until: int) -> Frame:
-    part = slice(at, until)
-    return Frame(frame.table, {name: column.at(part) for name, column in frame.columns.items()})
 
 
 def _one_text(text: str, place: int | None, texts: Sequence[bytes], count: int) -> Column:

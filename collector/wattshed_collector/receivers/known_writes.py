@@ -93,7 +93,7 @@ class KnownWrites:
         """Return what of a request is known; nothing where it has more than ``most`` samples."""
         nothing = Found(None, 0, request)
         numbers, places, rest = array("i"), array("q"), list[bytes]()
-        unwanted = at = 0
+        unwanted, at = list[int](), 0
         known = self._known.numbers
         try:
             while at < len(request):
@@ -102,24 +102,28 @@ class KnownWrites:
                     return nothing
                 size, at = wire.varint(request, at + 1)
                 end = at + size
+                if end > len(request):
+                    return nothing
                 first, said = _samples(request, at, end)
                 number = known.get(request[at:first])
                 if number is None or not said:
                     rest.append(request[begin:end])
                 elif number == UNWANTED:
-                    unwanted += len(said)
+                    unwanted += said
                 else:
                     numbers.extend([number] * len(said))
                     places.extend(said)
                 at = end
         except DecodeError:
             return nothing
-        if at != len(request) or len(numbers) + unwanted > most:
+        if len(numbers) + len(unwanted) > most:
+            return nothing
+        if unwanted and _times(words_of(request), np.array(unwanted, np.int64)) is None:
             return nothing
         if not numbers:
-            return Found(None, unwanted, b"".join(rest))
+            return Found(None, len(unwanted), b"".join(rest))
         frame = self._frame(request, np.array(numbers), np.array(places), sender)
-        return nothing if frame is None else Found(frame, unwanted, b"".join(rest))
+        return nothing if frame is None else Found(frame, len(unwanted), b"".join(rest))
 
     def knows(self, labels: bytes) -> bool:
         """Return whether a series is remembered by these bytes."""
@@ -151,8 +155,8 @@ class KnownWrites:
     ) -> Frame | None:
         """Return the rows of known series, None where one of them is in doubt."""
         words = words_of(request)
-        times = words[np.where(places > 0, places + VALUE_TO_TIME, -places)] >> np.uint64(16)
-        if ((times & ALL_MORE) != MORE).any():
+        times = _times(words, places)
+        if times is None:
             return None
         said = np.where(places > 0, words[places], np.uint64(0))
         is_value = said != STALE_BITS
@@ -225,6 +229,13 @@ def _samples(request: bytes, at: int, end: int) -> tuple[int, list[int]]:
         else:
             said.reverse()
             return end, said
+
+
+def _times(words: Words, places: Numbers) -> Words | None:
+    """Return the six bytes of the time of each sample, None where those of one are no whole
+    number."""
+    times = words[np.where(places > 0, places + VALUE_TO_TIME, -places)] >> np.uint64(16)
+    return times if ((times & ALL_MORE) == MORE).all() else None
 
 
 def _time(times: Words) -> Numbers:

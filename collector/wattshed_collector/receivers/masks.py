@@ -12,6 +12,8 @@ Key = tuple[int, bytes, bytes]
 Ends = tuple[int, int]
 """Where the first number of a body begins and its last one ends."""
 WIDTH = 8
+OBJECT_BYTES = 1600
+"""What a layout takes beside its bytes and numbers: it and its arrays, and its place on a shelf."""
 
 
 class Mask:
@@ -23,8 +25,9 @@ class Mask:
         self.constant = bytearray(body)
         words_of(self.constant)[places] = 0
         self.key: Key = key(body, self.ends)
-        self.size = len(body) + places.nbytes
-        """Bytes that are kept."""
+        known = sum(map(len, self.key[1:]))
+        self.size = OBJECT_BYTES + len(body) + known + places.nbytes
+        """Bytes that are kept, those of the key beside those of the body."""
         self.used_at = 0.0
 
     def match(self, body: bytes) -> Words | None:

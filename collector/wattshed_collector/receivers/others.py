@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from math import isfinite
 from operator import attrgetter
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -30,19 +31,24 @@ MOST_NAME = 256
 TEXTS = ("metric", "labels", "kind", "unit")
 
 
+class Written(set[int]):
+    """The series to which a sender has written in an hour, by their hashes; it only grows."""
+
+
 class Series:
     """Some series by the hashes of their metrics and labels; asked in vain only once an hour."""
 
     def __init__(self, hashes: Iterable[int]) -> None:
         self._hashes = frozenset(hashes)
-        self._within: Set[int] | None = None
+        # Weakly: what is remembered for days would keep the series of its last hour alive.
+        self._within: ReferenceType[Written] | None = None
 
-    def are_within(self, known: Set[int]) -> bool:
-        """Return whether all are among those that are known, of which none is ever taken out."""
-        if self._within is not known:
+    def are_within(self, known: Written) -> bool:
+        """Return whether all are among those that are known."""
+        if self._within is None or self._within() is not known:
             if not self._hashes <= known:
                 return False
-            self._within = known
+            self._within = ref(known)
         return True
 
 
@@ -62,7 +68,7 @@ class Others:
         self._now = now
         self._lock = threading.Lock()
         self._wanted: dict[str, bool] = {}
-        self._series: dict[str, set[int]] = {}
+        self._series: dict[str, Written] = {}
         self._hour = 0
 
     def __bool__(self) -> bool:
@@ -91,16 +97,17 @@ class Others:
         kept: list[Other] = []
         with self._lock:
             known = self._known(sender, now)
-            for sample in samples:
-                reason = self._limits.doubt(sample.ts_ms, now * 1000)
-                if not isfinite(sample.value):
-                    reason = "not_finite"
-                elif not reason and hash(sample[:2]) not in known:
+        for sample in samples:
+            reason = self._limits.doubt(sample.ts_ms, now * 1000)
+            if not isfinite(sample.value):
+                reason = "not_finite"
+            elif not reason and hash(sample[:2]) not in known:
+                with self._lock:  # not for longer, because the event loop waits for it as well
                     reason = self._new(sample, known)
-                if reason:
-                    rejected[reason] += 1
-                else:
-                    kept.append(sample)
+            if reason:
+                rejected[reason] += 1
+            else:
+                kept.append(sample)
         return (rows(kept, sender),) if kept else ()
 
     def admits(self, series: Iterable[Series], span_ms: tuple[int, int], sender: str) -> bool:
@@ -109,7 +116,7 @@ class Others:
         known = self.written(span_ms, sender)
         return known is not None and all(some.are_within(known) for some in series)
 
-    def written(self, span_ms: tuple[int, int], sender: str) -> Set[int] | None:
+    def written(self, span_ms: tuple[int, int], sender: str) -> Written | None:
         """Return to which series (hashes of metric and labels) a sender has written this hour: a
         set that only grows, another each hour. None where samples of these times are in doubt."""
         now = self._now()
@@ -118,19 +125,20 @@ class Others:
         with self._lock:
             return self._known(sender, now)
 
-    def _known(self, sender: str, now: float) -> set[int]:
+    def _known(self, sender: str, now: float) -> Written:
         hour = int(now // HOUR_S)
         if hour != self._hour:
             self._series.clear()
             self._hour = hour
-        return self._series.setdefault(sender, set())
+        return self._series.setdefault(sender, Written())
 
     def _new(self, sample: Other, known: set[int]) -> str:
         if not sample.metric or len(sample.metric) > MOST_NAME:
             return "bad_name"
-        if len(known) >= self._max_series:
+        series = hash(sample[:2])
+        if series not in known and len(known) >= self._max_series:
             return "too_many_series"
-        known.add(hash(sample[:2]))
+        known.add(series)
         return ""
 
 

@@ -147,7 +147,7 @@ class OtlpReceiver:
             self._end(received, self._counted(answer), answered)
 
     async def _decoded(self, received: Received) -> Answer:
-        found = await self._intake.decoded(self._decode, self._protobuf, received)
+        found = await self._decoded_by(self._protobuf, received)
         return self._counted(_answer(await self._intake.store(received, *found), PROTOBUF))
 
     def _refuse(self, received: Received, refused: Refusal, answered: Answered) -> None:
@@ -197,7 +197,7 @@ class OtlpReceiver:
         await arrival.read()
         found = self._at_once(arrival) if decoder is self._protobuf else None
         if found is None:
-            found = await self._intake.decoded(self._decode, decoder, arrival)
+            found = await self._decoded_by(decoder, arrival)
         return _answer(await self._intake.store(arrival, *found), kind).response()
 
     def _at_once(self, received: Received) -> Decoded | None:
@@ -213,6 +213,9 @@ class OtlpReceiver:
             except TooLarge:
                 return None
             return self._protobuf.at_once(raw, received.sender)
+
+    async def _decoded_by(self, decoder: Decoder, received: Received) -> Decoded:
+        return await self._intake.decoded(received.turn, self._decode, decoder, received)
 
     def _decode(self, decoder: Decoder, received: Received) -> Decoded:
         raw = received.unpacked(self._intake.limits.max_decoded_bytes)

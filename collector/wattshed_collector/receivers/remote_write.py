@@ -244,7 +244,7 @@ class RemoteWriteReceiver:
         _check_headers(arrival.request)
         await arrival.read()
         async with self._turns.turn(arrival.turn):
-            batch, frames = await self._intake.decoded(self._decode, arrival)
+            batch, frames = await self._intake.decoded(arrival.turn, self._decode, arrival)
             queued = self._intake.submit(arrival, batch, frames)
         await self._intake.durable(queued)
         return web.Response(status=204)

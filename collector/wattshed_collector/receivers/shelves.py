@@ -24,6 +24,9 @@ STALE_SECONDS = 120.0
 is a little too large, else none would find its own."""
 MOST_ALIKE = 8
 """Layouts of one length, beginning and end."""
+MOST_ENDS = 128
+"""Places where the numbers of bodies of one length begin and end: each of them is looked at for
+each body of that length. Of one that writes the same many metrics there is one."""
 SEEN = 50_000
 
 
@@ -49,6 +52,11 @@ class Shelf(Generic[M]):
     def alike(self, layout: M) -> Sequence[M]:
         """Return the layouts of the same key."""
         return self._groups.get(layout.key, ())
+
+    def is_crowded(self, layout: M) -> bool:
+        """Return whether there are too many of its length already that are made otherwise."""
+        ends = self._ends.get(layout.key[0], ())
+        return len(ends) >= MOST_ENDS and layout.ends not in ends
 
     def add(self, layout: M) -> None:
         alike = self._groups.setdefault(layout.key, [])
@@ -141,6 +149,8 @@ class Layouts(Generic[M]):
         most = self._most_bytes // NEW_SHARE
         if layout.size > most:
             return
+        if self._new.is_crowded(layout):
+            return
         for group in self._new.oldest():
             if self._new.size + layout.size <= most:
                 break
@@ -148,6 +158,8 @@ class Layouts(Generic[M]):
         self._new.add(layout)
 
     def _make_room(self, layout: M) -> bool:
+        if self._known.is_crowded(layout):
+            return False
         stale = self._monotonic() - STALE_SECONDS
         alike = self._known.alike(layout)
         if len(alike) >= MOST_ALIKE:

@@ -1,4 +1,4 @@
-"""One at a time, and senders by turns: who asks often waits behind who asks now and then."""
+"""So many at a time, and senders by turns: who asks often waits behind who asks now and then."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """A lock that is given to each sender that waits in turn; for one event loop."""
+    """``seats`` that are given to each sender that waits in turn; for one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, seats: int = 1) -> None:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._taken = False
+        self._free = seats
 
     @asynccontextmanager
     async def turn(self, sender: str) -> AsyncIterator[None]:
         """Wait for a turn, and have it for the length of the block."""
-        if self._taken:
+        if self._free:
+            self._free -= 1
+        else:
             given = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(sender, deque()).append(given)
             try:
@@ -27,7 +29,6 @@ class Turns:
                 if not given.cancelled():  # it was given in the same moment
                     self._next()
                 raise
-        self._taken = True
         try:
             yield
         finally:
@@ -44,4 +45,4 @@ class Turns:
             if not given.done():
                 given.set_result(None)
                 return
-        self._taken = False
+        self._free += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from wattshed_collector.config import Ingest
 from wattshed_collector.errors import InvalidInput, Permanent, Retryable, StoreError
 from wattshed_collector.receivers.body import TooLarge, UnknownEncoding
 from wattshed_collector.receivers.intake import Arrival, Intake, Means, Refusal, refusal
+from wattshed_collector.receivers.turns import Turns
 from wattshed_collector.security.keys import IDENTITY
 from wattshed_collector.security.rules import Identity, Role
 from wattshed_collector.security.tenancy import Tenancy
@@ -118,13 +121,33 @@ async def test_a_body_in_chunks_is_refused_as_soon_as_there_is_no_room(bed: Bed)
     writer.close()
 
 
+async def test_one_that_sends_much_has_the_threads_in_turn_with_others(bed: Bed) -> None:
+    writer, seen, hold = bed.writer(), list[str](), threading.Event()
+
+    def decode(who: str) -> None:
+        hold.wait()
+        seen.append(who)
+
+    with ThreadPoolExecutor(2) as threads:
+        means = Means(writer, Telemetry(), Ingest(), threads=threads, turns=Turns(2))
+        intake = Intake("echo", means)
+        senders = "a" * 10 + "b"
+        waiting = [asyncio.create_task(intake.decoded(who, decode, who)) for who in senders]
+        await asyncio.sleep(0)
+        hold.set()
+        await asyncio.gather(*waiting)
+    assert sorted(seen) == sorted(senders)
+    assert seen.index("b") < 5
+    writer.close()
+
+
 async def test_a_body_that_cannot_be_read_for_a_reason_that_nobody_knows_is_poison(
     bed: Bed, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = bed.writer()
     intake = Intake("echo", Means(writer, Telemetry(), Ingest()))
     with pytest.raises(InvalidInput, match="cannot be read") as caught:
-        await intake.decoded(lambda: [][1])
+        await intake.decoded("", lambda: [][1])
     assert refusal(caught.value).is_poison
     assert "IndexError" in caplog.text
     writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -38,14 +39,17 @@ Values = Sequence[float]
 class Reader:
     """A decoder that knows what came before, and one that parses everything."""
 
-    def __init__(self, most_series: int = 1000, most_book_bytes: int = 10**6) -> None:
+    def __init__(
+        self, most_series: int = 1000, most_book_bytes: int = 10**6, keep: str = "app.*"
+    ) -> None:
         self.now_s = float(NOW_S)
         self.telemetry = telemetry = Telemetry()
         foreign = Foreign()
         normaliser = Normaliser(Limits(), lambda: self.now_s)
-        others = Others(("app.*",), most_series, Limits(), lambda: self.now_s)
+        self.others = others = Others((keep,), most_series, Limits(), lambda: self.now_s)
         parser = ProtobufDecoder(normaliser, foreign, others, telemetry)
-        self.known = KnownOthers(parser, others, telemetry, most_book_bytes)
+        counters = foreign.produced.counters
+        self.known = KnownOthers(parser, others, counters, telemetry, most_book_bytes)
         self.parser = ProtobufDecoder(
             normaliser, foreign, Others(("app.*",), 1000, Limits(), lambda: self.now_s), telemetry
         )
@@ -266,3 +270,70 @@ def test_a_number_that_is_said_twice_in_a_point_is_never_known() -> None:
     reader = Reader()
     assert [reader.knows(twice) for _ in range(4)] == [False] * 4
     assert [reader.knows(said) for _ in range(3)] == [False, False, True]
+
+
+def counted(at: int) -> ExportMetricsServiceRequest:
+    """Prompt tokens of a vLLM, which may yet be told better by what comes beside them."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    names = {"k8s.namespace.name": "chat", "k8s.pod.name": "llm-0", "service.name": "vllm"}
+    resource.resource.attributes.extend(told(names))
+    metric = resource.scope_metrics.add().metrics.add(name="vllm:prompt_tokens_total", unit="1")
+    metric.sum.aggregation_temporality, metric.sum.is_monotonic = CUMULATIVE, True
+    when = (BASE_MS + 1000 * at) * 1_000_000
+    point = metric.sum.data_points.add(time_unix_nano=when, as_double=float(at))
+    point.attributes.extend(told({"model_name": "llama", "engine": "0"}))
+    return request
+
+
+def test_a_counter_of_outcomes_is_parsed_however_often_it_comes() -> None:
+    reader = Reader(keep="*")
+    outcomes: set[tuple[int, float]] = set()
+    for at in range(1, 11):
+        batch, frames = reader.known.decode(raw(counted(at)), "one")
+        assert sum(map(len, frames)) == 1
+        outcomes |= {(outcome.ts_ms - BASE_MS, outcome.total) for outcome in batch.outcomes}
+    # The last few wait for whether something better comes.
+    assert outcomes == {(1000 * at, float(at)) for at in range(1, 8)}
+
+
+def test_a_count_beyond_the_signed_numbers_is_one_all_the_same() -> None:
+    reader = Reader()
+    for at in range(1, 4):
+        reader.knows(raw(distributions(at)))
+    large = distributions(5)
+    metrics = large.resource_metrics[0].scope_metrics[0].metrics
+    metrics[-1].summary.data_points[0].count = 2**63 + 2**11
+    metrics[-2].histogram.data_points[0].count = 2**64 - 1
+    assert reader.knows(raw(large))
+
+
+@pytest.mark.parametrize("value", [b"\x10\x05", b"\x12\x09ccccccccc", b"\x15aaaa"])
+def test_a_quantile_whose_value_is_no_float_is_no_place_of_one(value: bytes) -> None:
+    reader = Reader()
+    request = distributions(3)
+    del request.resource_metrics[0].scope_metrics[0].metrics[:-1]
+    (metric,) = request.resource_metrics[0].scope_metrics[0].metrics
+    del metric.summary.data_points[1:]
+    quantile = metric.summary.data_points[0].quantile_values[0]
+    quantile.ClearField("value")
+    quantile.MergeFromString(value)
+    said = raw(request)
+    assert value in said
+    assert [reader.knows(said) for _ in range(4)] == [False, False, True, True]
+    other = said.replace(value, value[:-1] + b"z")
+    assert not reader.knows(other)
+
+
+def test_what_is_remembered_keeps_no_hour_that_is_over() -> None:
+    reader = Reader()
+    for at in range(3):
+        reader.knows(raw(body(at)), "one")
+    now_ms = NOW_S * 1000
+    written = reader.others.written((now_ms, now_ms), "one")
+    assert written
+    watched = weakref.ref(written)
+    del written
+    reader.now_s += 3600.0
+    assert reader.others.written((now_ms, now_ms), "one") == set()
+    assert watched() is None

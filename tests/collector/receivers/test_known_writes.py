@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tests.fixtures.facts import facts
 from tests.fixtures.prompb import request, time_series
 
+from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.dialect import Sample, Series
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
@@ -164,3 +165,18 @@ def test_a_request_beyond_the_limit_is_left_alone() -> None:
     assert both.decoder.known.take(raw, "", 11) == (None, 0, raw)
     for cut in (raw[:-1], raw + b"\x0a", raw + b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"):
         assert both.decoder.known.take(cut, "", 100).rest == cut
+    for size in range(1, len(raw)):  # wherever it breaks off
+        cut = raw[:size]
+        assert both.decoder.known.take(cut, "", 100) == (None, 0, cut)
+
+
+@pytest.mark.parametrize("name", ["go_threads", "node_load1"])
+@pytest.mark.parametrize("value", [0.0, 1.5])
+def test_a_time_that_is_no_number_makes_the_request_malformed(name: str, value: float) -> None:
+    both = Both()
+    good = one(name, value, host="a")
+    both.says_the_same(request([good]))
+    bad = request([good[:-3] + b"\x01" + good[-2:]])  # it ends early, and what follows is no field
+    assert known(both, bad) == (-1, 0, len(bad))
+    with pytest.raises(InvalidInput, match="not a remote write"):
+        both.says_the_same(bad)

@@ -59,3 +59,18 @@ async def test_a_failure_gives_the_turn_back() -> None:
         with pytest.raises(ValueError, match="no"):
             async with turns.turn("a"):
                 raise ValueError("no")
+
+
+async def test_one_that_takes_all_seats_gives_the_next_to_others() -> None:
+    turns, seen, hold = Turns(2), list[str](), asyncio.Event()
+    waiting = [asyncio.create_task(taking(turns, who, seen, hold)) for who in "aaaabc"]
+    await asyncio.sleep(0)
+    assert seen == ["a", "a"]
+    hold.set()
+    await asyncio.gather(*waiting)
+    assert "".join(seen) == "aaabca"
+    async with turns.turn("d"), turns.turn("e"):  # both are free again
+        late = asyncio.create_task(taking(turns, "f", seen, hold))
+        await asyncio.sleep(0)
+        assert seen[-1] != "f"
+    await late
