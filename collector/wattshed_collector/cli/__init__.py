@@ -31,6 +31,7 @@ from . import (
     quality,
     sci,
     show,
+    shown,
     slo,
     sql,
     targets,
@@ -128,22 +129,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = EXIT_OK
     except ConfigError as error:
         for problem in error.problems:
-            print(f"wattshed: {problem}", file=sys.stderr)
+            shown.say(f"wattshed: {problem}", sys.stderr)
         status = EXIT_USAGE
     except InvalidInput as error:
-        print(f"wattshed: {error}", file=sys.stderr)
+        shown.say(f"wattshed: {error}", sys.stderr)
         status = EXIT_USAGE
     except CollectorError as error:
-        print(f"wattshed: {error}", file=sys.stderr)
+        shown.say(f"wattshed: {error}", sys.stderr)
         status = EXIT_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"wattshed: {where}{error.strerror or error}", file=sys.stderr)
+        shown.say(f"wattshed: {where}{error.strerror or error}", sys.stderr)
         status = EXIT_FAILED
     except ImportError as error:
-        print(
-            f"wattshed: {error.name} is missing; pip install 'wattshed[collector]'",
-            file=sys.stderr,
+        shown.say(
+            f"wattshed: {error.name} is missing; pip install 'wattshed[collector]'", sys.stderr
         )
         status = EXIT_FAILED
     sys.exit(status)

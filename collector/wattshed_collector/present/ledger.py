@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from . import units
+from . import clean, units
 
 ROWS = 40
 """Changes that are shown; the rest is one line, and all of them are in the JSON."""
@@ -34,8 +34,8 @@ def print_changes(answer: Mapping[str, Any], console: Console) -> None:
             abs(change["change_joules"])
         )
         table.add_row(
-            escape(change["workload"] or change["workload_key"] or "nobody"),
-            escape(change["team"]),
+            Text(clean(change["workload"] or change["workload_key"] or "nobody")),
+            Text(clean(change["team"])),
             change["charge_class"],
             units.joules(change["before_joules"]),
             units.joules(change["after_joules"]),
@@ -51,7 +51,7 @@ def print_state(state: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     leader = state["leader"] or "nobody"
     until = f" until {_shown(state['leader_until'])}" if state["leader"] else ""
-    table.add_row("leader", escape(leader) + until)
+    table.add_row("leader", Text(clean(leader) + until))
     table.add_row("settled", _shown(state["settled"]))
     table.add_row("watermark", _shown(state["watermark"]))
     table.add_row("dirty hours", str(len(state["dirty_hours"])))
