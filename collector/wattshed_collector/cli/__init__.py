@@ -123,6 +123,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
+    except SystemExit as ended:  # rich ends the program itself where nobody reads on
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        status = EXIT_OK
     except BrokenPipeError:
         # What is left in the buffer must not fail a second time while Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

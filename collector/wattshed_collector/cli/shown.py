@@ -8,6 +8,7 @@ from typing import TextIO
 from wattshed_collector.present import clean
 
 ID = "id"
+LONGEST = 10_000
 
 
 def table(
@@ -19,6 +20,9 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    if not console.is_terminal:  # a program reads lines, and folds none
+        console = Console(width=LONGEST)
     made = Table(box=None, pad_edge=False)
     for title in titles:
         made.add_column(
@@ -29,7 +33,7 @@ def table(
         )
     for row in rows:
         made.add_row(*(Text(clean(cell)) for cell in row))
-    Console().print(made)
+    console.print(made)
 
 
 def say(text: str, file: TextIO | None = None) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import clean, units
+from . import CONSERVED_RATIO, clean, units
 
 ROWS = 40
 """Changes that are shown; the rest is one line, and all of them are in the JSON."""
@@ -19,7 +19,7 @@ ROWS = 40
 def print_changes(answer: Mapping[str, Any], console: Console) -> None:
     """Show what changes, per workload and class, the largest first."""
     start, end = _shown(answer["start"]), _shown(answer["end"])
-    changes = [c for c in answer["changes"] if c["change_joules"]]
+    changes = [change for change in answer["changes"] if _is_one(change)]
     console.print(f"{answer['hours']} hours from {start} to {end}", highlight=False)
     if not changes:
         console.print("nothing changes", highlight=False)
@@ -44,6 +44,12 @@ def print_changes(answer: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     if len(changes) > ROWS:
         console.print(f"and {len(changes) - ROWS} smaller ones: --json has all", highlight=False)
+
+
+def _is_one(change: Mapping[str, Any]) -> bool:
+    """Return whether joules change by more than what sums in another order differ by."""
+    whole = max(change["before_joules"], change["after_joules"])
+    return abs(change["change_joules"]) > whole * CONSERVED_RATIO
 
 
 def print_state(state: Mapping[str, Any], console: Console) -> None:
