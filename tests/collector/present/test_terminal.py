@@ -150,7 +150,7 @@ def test_why_grams_are_not_known_stands_below_the_table(reports: Reports) -> Non
     out = console()
     reason = "what a kilowatt hour of the site's grid emitted is not known"
     known = {"carbon_g": 12_345.0, "carbon_methods": ["factor", "hourly"], "carbon_reason": ""}
-    unknown = {"carbon_g": None, "carbon_methods": [], "carbon_reason": reason}
+    unknown: dict[str, Any] = {"carbon_g": None, "carbon_methods": [], "carbon_reason": reason}
     rows = records(reports["fleet"](), "node")
     terminal.print_energy([rows[0] | known, rows[1] | unknown, rows[2] | unknown], "node", out)
     lines = text(out).splitlines()
