@@ -48,8 +48,8 @@ def print_changes(answer: Mapping[str, Any], console: Console) -> None:
 
 def _is_one(change: Mapping[str, Any]) -> bool:
     """Return whether joules change by more than what sums in another order differ by."""
-    whole = max(change["before_joules"], change["after_joules"])
-    return abs(change["change_joules"]) > whole * CONSERVED_RATIO
+    changed, whole = change["change_joules"], max(change["before_joules"], change["after_joules"])
+    return bool(abs(changed) > whole * CONSERVED_RATIO)
 
 
 def print_state(state: Mapping[str, Any], console: Console) -> None:
