@@ -36,10 +36,22 @@ def build(client: Client, name: str = "") -> Record:
     found = {row["slo"] for row in rows}  # one may come or go between the two questions
     slos = [_one(t, rows) for t in slo_queries.defined(client, name) if t["slo"] in found]
     if name and not slos:
-        raise InvalidInput(f"no SLO is named {name!r}; `wattshed slo list` shows them", "slo")
+        raise _unknown(name)
     if name:
         slos[0]["workloads"] = slo_queries.spenders(client, name)
     return {"slos": slos}
+
+
+def burn(client: Client, name: str = "") -> list[Record]:
+    """Return rows of ``slo_queries.burn``. Raises InvalidInput as ``build`` does."""
+    rows = slo_queries.burn(client, name)
+    if name and not rows:
+        raise _unknown(name)
+    return rows
+
+
+def _unknown(name: str) -> InvalidInput:
+    return InvalidInput(f"no SLO is named {name!r}; `wattshed slo list` shows them", "slo")
 
 
 def as_csv(rows: Iterable[Record]) -> str:

@@ -327,7 +327,16 @@ def from_text(text: str, kind: Any) -> object:
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
         return tuple(from_text(part.strip(), inner) for part in text.split(",") if part.strip())
+    if typing.get_origin(kind) is dict:
+        return dict(_pair(part) for part in text.split(",") if part.strip())
     return _word(text, kind)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, said = text.partition("=")
+    if not equals:
+        raise ValueError("is not NAME=TEXT, or several of them with commas between")
+    return name.strip(), said.strip()
 
 
 def from_yaml(value: object, kind: Any) -> object:

@@ -114,7 +114,13 @@ def test_a_server(capsys: pytest.CaptureFixture[str], server: str) -> None:
     }
     assert {record["workload"] for record in found} == {f"prometheus/targets/{server}"}
     status, said = run(capsys, "check", f"http://{server}/lost")
-    assert (status, said.startswith("wattshed: ")) == (1, True)
+    assert (status, said) == (1, f"wattshed: no page comes from http://{server}/lost: Not Found\n")
+
+
+@pytest.mark.parametrize("page", ["http://gpu1:port/metrics", "http://[gpu1/metrics"])
+def test_what_is_no_url(capsys: pytest.CaptureFixture[str], page: str) -> None:
+    status, said = run(capsys, "check", page)
+    assert (status, said.startswith(f"wattshed: {page!r} is no URL: ")) == (2, True)
 
 
 @pytest.mark.parametrize(

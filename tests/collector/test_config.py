@@ -168,3 +168,9 @@ def test_every_option_has_a_flag_a_variable_and_a_meaning() -> None:
         assert option.flag.startswith("--")
         assert option.variable(PREFIX).startswith("WATTSHED_COLLECTOR_")
         assert option.help.endswith(".")
+
+
+def test_a_site_lies_in_a_zone_by_a_flag() -> None:
+    assert told("--grid.zones", "dub=IE, =DE").grid.zones == {"dub": "IE", "": "DE"}
+    (said,) = problems(WATTSHED_COLLECTOR_GRID_ZONES="IE")
+    assert said.endswith("is not NAME=TEXT, or several of them with commas between")

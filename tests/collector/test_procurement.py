@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wattshed_collector import procurement
+from wattshed_collector.api.procurement import asked
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.factor import Factor
 from wattshed_collector.lifecycle.embodied import table
 from wattshed_collector.lifecycle.poisson import interval
-from wattshed_collector.lifecycle.replace import YEAR_S
+from wattshed_collector.lifecycle.replace import YEAR_S, Change, carbon, money
 from wattshed_collector.lifecycle.told import Told
 from wattshed_collector.procurement import Question
 from wattshed_collector.receivers.mlperf import model as mlperf
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from tests.collector.conftest import Bed
 
 BASE = 1_768_471_200
+PAIR = {"model": "a", "with": "b"}
 HOUR = 3600
 NOW = BASE + 4 * HOUR
 A100, H100 = "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3"
@@ -220,3 +223,31 @@ def test_what_programs_cause_is_not_on_the_card_of_the_device(bed: Bed) -> None:
     (own,) = card(bed)["own"]
     assert (own["failures"], own["program_errors"]) == (1, 5)
     assert own["failures_per_1000_hours"] == pytest.approx(500)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "why"),
+    [
+        ("ratio", "-1", "at least 0 and at most 1e\\+12"),
+        ("ratio", "nan", "at least 0"),
+        ("old_per_new", "0", "above 0"),
+        ("remaining_years", "101", "above 0 and at most 100"),
+        ("carbon_change", "-1", "above -1 and at most 10"),
+        ("price_change", "11", "at most 10"),
+    ],
+)
+def test_numbers_that_cannot_be(name: str, said: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}='{said}' must be .*{why}"):
+        asked({**PAIR, name: said}, NOW)
+
+
+def test_the_largest_numbers_still_have_an_answer() -> None:
+    told = dict.fromkeys(("carbon_change", "price_change"), "10") | {"remaining_years": "100"}
+    question = asked({**PAIR, **told}, NOW)
+    change = Change(
+        1e9, 0.0, question.remaining_years or 0.0, 1e4, 1e12, 1e12, 1e12,
+        question.carbon_change, question.price_change,
+    )  # fmt: skip
+    for even in (carbon(change), money(change)):
+        assert even.left is not None
+        assert math.isfinite(even.left)

@@ -212,6 +212,9 @@ def test_it_is_served(
         assert running.get("/v1/expected-idle?all=1").json["entries"][0]["state"] == "ended"
         assert _status("expected-idle", "end", "nobody", *url) != 0
         assert _status("expected-idle", "add", *said[:2], "--for", "soon", *said[4:], *url) == 2
+        capsys.readouterr()
+        assert _status("expected-idle", "add", "--for", "1h", "--reason", "of nobody", *url) == 2
+        assert "workload is missing, and team and node" in capsys.readouterr().err
         assert running.get("/v1/expected-idle?all=yes").status == 400
         body = json.dumps({"reason": "of nobody", "until": time.time() + 60}).encode()
         assert running.send("/v1/expected-idle", body).status == 400

@@ -17,7 +17,7 @@ from wattshed_collector.factor import Factor
 from wattshed_collector.grid.series import Step
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.quality import Score
-from wattshed_collector.slo import Slo
+from wattshed_collector.slo import Sli, Slo
 from wattshed_collector.store import factors, grid, quality, slo_definitions
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.grid import Told
@@ -162,8 +162,12 @@ def _say(client: Client) -> None:
             target_joules_per_outcome=joules,
             objective_ratio=0.99,
             match={"workload": "chat"},
+            sli=sli,
         )
-        for name, joules in (("tokens", 5.0), ("tight", 2.0))
+        for name, joules, sli in (
+            ("tokens", 5.0, Sli.JOULE_BUDGET),
+            ("tight", 2.0, Sli.GOOD_OUTCOMES),
+        )
     ]
     slo_definitions.adopt(client, promised, NOW_S)
     score = ("llama", "fp8", "accuracy")
@@ -228,7 +232,8 @@ def test_a_month_by_the_day_says_what_its_hours_say(client: Client) -> None:
 
 
 def test_budgets_are_what_the_burn_table_says(client: Client) -> None:
-    """Tokens take 4 J; one objective promises 5 J, the other 2 J: all of its tokens are bad."""
+    """Tokens take 4 J; the joules of one objective may be 5 J each, of which no more than all is
+    left; the other promises 2 J: all of its tokens are bad."""
     rows = ask(client, panel(outcomes.BOARD, "Objectives"), {})
     assert [row["slo"] for row in rows] == ["tight", "tokens"]
     assert rows[0]["budget_left"] == pytest.approx(1 - 1 / 0.01)

@@ -191,8 +191,8 @@ def _digest(wanted: Wanted) -> str:
 def _place(values: Sequence[Any]) -> tuple[float, str]:
     """Return where a page begins. Raises InvalidInput."""
     match values:
-        case [float() | int() as joules, str() as id] if math.isfinite(joules):
-            return float(joules), id
+        case [float() as joules, str() as id] if math.isfinite(joules):
+            return joules, id
     raise InvalidInput(pages.NO_TOKEN, "after")
 
 

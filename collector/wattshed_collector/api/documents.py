@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from wattshed_collector.errors import InvalidInput
 
 Unpacked = Callable[[web.Request, int], Awaitable[bytes]]
 """Returns the body of a request, at most so many bytes of it."""
+HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 """How a parameter says yes or no."""
 
@@ -31,11 +33,16 @@ def flag_of(query: Mapping[str, str], name: str) -> bool:
 
 
 def read_json(raw: bytes) -> Any:
-    """Return what a body says. Raises InvalidInput where it is not JSON."""
+    """Return what a body says. Raises InvalidInput where it is not JSON, or none of Unicode."""
     try:
-        return json.loads(raw)
+        said = json.loads(raw)
+        if HALVES.search(raw):  # only an escape can be half of a character
+            json.dumps(said, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("the body holds half of a character", "malformed") from None
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}", "malformed") from error
+    return said
 
 
 def read_object(raw: bytes, fields: str) -> dict[str, Any]:

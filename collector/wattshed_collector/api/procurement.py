@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ from aiohttp import web
 from wattshed_collector import openapi, procurement
 from wattshed_collector.api.window import LONGEST_S, window
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.lifecycle.told import LONGEST_YEARS
 from wattshed_collector.openapi import (
     UNTIL,
     Operation,
@@ -35,6 +35,8 @@ NUMBERS = (
     *("old_per_new", "carbon_change", "price_change"),
 )
 CAN_FALL = ("carbon_change", "price_change")
+MOST = {"remaining_years": LONGEST_YEARS, **dict.fromkeys(CAN_FALL, 10.0)}
+"""Beyond, what is saved by the end has no number."""
 _SINCE = Parameter("since", "Begin of the window", {**text(), "default": DEFAULT_SINCE})
 _SITE = Parameter("site", "Only there")
 _MADE = {
@@ -198,8 +200,9 @@ def _number(name: str, said: str) -> float:
         value = float(said)
     except ValueError:
         raise InvalidInput(f"{name}={said!r} is not a number", name) from None
-    least = -1.0 if name in CAN_FALL else 0.0
+    least, most = (-1.0 if name in CAN_FALL else 0.0), MOST.get(name, 1e12)
     is_rate = name in ("old_per_new", "remaining_years", *CAN_FALL)
-    if not math.isfinite(value) or value < least or (is_rate and value == least) or value > 1e12:
-        raise InvalidInput(f"{name}={said!r} cannot be", name)
+    if not least <= value <= most or (is_rate and value == least):
+        above = "above" if is_rate else "at least"
+        raise InvalidInput(f"{name}={said!r} must be {above} {least:g} and at most {most:g}", name)
     return value

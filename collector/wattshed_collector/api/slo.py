@@ -26,7 +26,6 @@ from wattshed_collector.openapi import (
     text,
     whole,
 )
-from wattshed_collector.store import slo_queries
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.read import Reader
 
@@ -132,7 +131,7 @@ def parse(query: Mapping[str, str]) -> Question:
 def answer(client: Client, question: Question) -> tuple[str, str | None]:
     """Return a page as JSON or CSV, and what ``after`` is for the next one."""
     name, is_csv = question.name, question.format == "csv"
-    rows = slo_queries.burn(client, name) if is_csv else slo_report.build(client, name)["slos"]
+    rows = slo_report.burn(client, name) if is_csv else slo_report.build(client, name)["slos"]
     names = dict.fromkeys(row["slo"] for row in rows)
     found, last = pages.cut(names, lambda name: (name,), question.limit, question.after)
     following = None if last is None else pages.token(question.digest, last)

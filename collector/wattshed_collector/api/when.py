@@ -128,8 +128,8 @@ def asked(query: Mapping[str, str], now: int, forecast_age_s: int = DAY_S) -> Qu
     deadline = instant_or_length(query.get("deadline", ""), "deadline", now)
     if run > LONGEST_RUN_S or not now - 1 <= earliest < deadline <= now + LONGEST_WAIT_S:
         raise InvalidInput(
-            "the job must run between now and a deadline within 31 days: "
-            "write duration=4h&deadline=12h",
+            "the job must run between now and a deadline within 31 days, such as one of "
+            "duration 4h with deadline 12h",
             "deadline",
         )
     return Question(

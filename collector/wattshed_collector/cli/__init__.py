@@ -31,6 +31,7 @@ from . import (
     quality,
     sci,
     show,
+    shown,
     slo,
     sql,
     targets,
@@ -122,28 +123,31 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
+    except SystemExit as ended:  # rich ends the program itself where nobody reads on
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        status = EXIT_OK
     except BrokenPipeError:
         # What is left in the buffer must not fail a second time while Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_OK
     except ConfigError as error:
         for problem in error.problems:
-            print(f"wattshed: {problem}", file=sys.stderr)
+            shown.say(f"wattshed: {problem}", sys.stderr)
         status = EXIT_USAGE
     except InvalidInput as error:
-        print(f"wattshed: {error}", file=sys.stderr)
+        shown.say(f"wattshed: {error}", sys.stderr)
         status = EXIT_USAGE
     except CollectorError as error:
-        print(f"wattshed: {error}", file=sys.stderr)
+        shown.say(f"wattshed: {error}", sys.stderr)
         status = EXIT_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"wattshed: {where}{error.strerror or error}", file=sys.stderr)
+        shown.say(f"wattshed: {where}{error.strerror or error}", sys.stderr)
         status = EXIT_FAILED
     except ImportError as error:
-        print(
-            f"wattshed: {error.name} is missing; pip install 'wattshed[collector]'",
-            file=sys.stderr,
+        shown.say(
+            f"wattshed: {error.name} is missing; pip install 'wattshed[collector]'", sys.stderr
         )
         status = EXIT_FAILED
     sys.exit(status)

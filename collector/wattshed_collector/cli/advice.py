@@ -17,7 +17,7 @@ from wattshed_collector.api.advice import STATES
 from wattshed_collector.api.pages import MOST_ROWS
 from wattshed_collector.errors import InvalidInput
 
-from . import access, answers
+from . import access, answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -33,6 +33,7 @@ SAY_EXAMPLES = """examples:
 
 What is done is measured from the next full hour on, against what was before."""
 FIND_EXAMPLE = "example: wattshed advice find    look now; a collector looks every six hours"
+FIGURES = ("kWh/month", "money", "kg CO2e", "sure")
 VERBS = {
     "accept": (State.ACCEPTED, "say that it will be done"),
     "dismiss": (State.DISMISSED, "say that it will not be done, and why"),
@@ -93,8 +94,7 @@ def run_show(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(row, indent=2, allow_nan=False))
         return
-    for line in lines(row):
-        print(line)
+    shown.say("\n".join(lines(row)))
 
 
 def run_say(arguments: argparse.Namespace) -> None:
@@ -128,23 +128,14 @@ def _listed(arguments: argparse.Namespace, query: Mapping[str, str]) -> dict[str
 
 
 def _print(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "state", "kWh/month", "money", "kg CO2e", "sure", "effort", "what"):
-        right = title in ("kWh/month", "money", "kg CO2e", "sure")
-        table.add_column(title, overflow="fold", justify="right" if right else "left")
-    for row in document["advice"]:
-        table.add_row(*map(escape, _cells(row)))
-    console = Console()
-    console.print(table)
-    console.print(f"open: {document['open_joules_per_month'] / 3.6e6:.1f} kWh a month")
+    titles = ("id", "state", *FIGURES, "effort", "what")
+    shown.table(titles, map(_cells, document["advice"]), FIGURES)
+    if document["open_joules_per_month"]:
+        print(f"open: {document['open_joules_per_month'] / 3.6e6:.1f} kWh a month")
     if document["saved_joules"]:
-        console.print(f"saved, as measured: {document['saved_joules'] / 3.6e6:.1f} kWh")
+        print(f"saved, as measured: {document['saved_joules'] / 3.6e6:.1f} kWh")
     if document["saved_g"]:
-        console.print(f"saved by waiting or elsewhere: {document['saved_g'] / 1000:.1f} kg CO2e")
+        print(f"saved by waiting or elsewhere: {document['saved_g'] / 1000:.1f} kg CO2e")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

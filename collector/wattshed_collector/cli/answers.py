@@ -151,8 +151,10 @@ def _said(error: HTTPError) -> str:
         if raw.startswith(b"\x12"):
             return raw[2 if raw[1] < 0x80 else 3 :].decode(errors="replace")
         document = json.loads(raw)
-        return str(document["error"] if "error" in document else document["message"])
-    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        said = str(document["error"] if "error" in document else document["message"])
+        each = "; ".join(map(str, document.get("problems", ())))
+        return f"{said}: {each}" if each else said
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):
         return ""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from wattshed_collector.errors import InvalidInput, Permanent
 
-from . import access, answers
+from . import access, answers, shown
 from .answers import Remote
 
 if TYPE_CHECKING:
@@ -72,22 +72,14 @@ def run_list(arguments: argparse.Namespace) -> int:
     if not letters:
         print("no dead letters")
         return 0
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for title in ("last came", "times", "receiver", "sender", "why"):
-        table.add_column(title, overflow="fold")
-    for letter in letters:
-        told = (
-            *(letter.id, _instant(letter.last), str(letter.times), letter.receiver, letter.sender),
-            f"{letter.reason}: {letter.message}",
-        )
-        table.add_row(*(Text(_printable(cell)) for cell in told))
-    Console().print(table)
+    titles = ("id", "last came", "times", "receiver", "sender", "why")
+    shown.table(titles, map(_cells, letters))
     return 0
+
+
+def _cells(letter: Letter) -> tuple[str, ...]:
+    came = letter.id, _instant(letter.last), str(letter.times)
+    return (*came, letter.receiver, letter.sender, f"{letter.reason}: {letter.message}")
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -100,7 +92,7 @@ def run_show(arguments: argparse.Namespace) -> int:
     else:
         for name, value in asdict(letter).items():
             told = _instant(value) if name in ("first", "last") else value
-            print(f"{name.replace('_', ' ')}: {_printable(str(told))}")
+            shown.say(f"{name.replace('_', ' ')}: {told}")
     return 0
 
 
@@ -172,12 +164,14 @@ def _each(
         raise InvalidInput("name the letters by their ID, or all of them by --all", "letter")
     ids = [letter.id for letter in letters.list()] if arguments.all else arguments.ids
     done: dict[str, str] = {}
-    for letter_id in ids:
-        done[letter_id] = act(letter_id)
-        if not arguments.json:
-            print(f"{letter_id}: {_printable(done[letter_id])}")
-    if arguments.json:
-        print(json.dumps(done, indent=2))
+    try:
+        for letter_id in ids:
+            done[letter_id] = act(letter_id)
+            if not arguments.json:
+                shown.say(f"{letter_id}: {done[letter_id]}")
+    finally:
+        if arguments.json:  # also where the collector went away after some of them
+            print(json.dumps(done, indent=2))
     return done
 
 
@@ -197,8 +191,3 @@ def _send(remote: Remote, letter: Letter, body: bytes) -> str:
 
 def _instant(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _printable(text: str) -> str:
-    """Return text from outside without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)

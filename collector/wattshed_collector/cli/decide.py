@@ -11,8 +11,9 @@ from wattshed_collector import decide
 from wattshed_collector.api.window import window
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.grid.policies import Action
+from wattshed_collector.store.decisions import MOST_JOBS
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -83,7 +84,7 @@ def run_decide(arguments: argparse.Namespace) -> int:
     else:
         print(answer["action"] + _until(answer))
         for reason in answer["reasons"]:
-            print(f"  {reason}")
+            shown.say(f"  {reason}")
     return EXITS[Action(answer["action"])]
 
 
@@ -115,9 +116,11 @@ def run_shifted(arguments: argparse.Namespace) -> None:
         return
     if not document["jobs"]:
         print("no job was held")
+    if len(document["jobs"]) == MOST_JOBS:
+        print(f"of the newest {MOST_JOBS} jobs alone: ask for a shorter time for those before")
     for job in document["jobs"]:
         hours = job["shift_seconds"] / 3600
         told = job["reason"] if job["saved"] is None else f"{job['saved']:.4g} {job['unit']}"
-        print(f"{job['job']}: {hours:.1f} h later, {told}")
+        shown.say(f"{job['job']}: {hours:.1f} h later, {told}")
     for unit, saved in document["saved_by_unit"].items():
-        print(f"saved in all: {saved:.4g} {unit}")
+        shown.say(f"saved in all: {saved:.4g} {unit}")

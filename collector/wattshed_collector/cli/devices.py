@@ -11,11 +11,11 @@ from typing import Any
 
 from wattshed_collector.api.devices import filters
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.lifecycle.told import FIELDS, WHO, from_csv, from_documents
+from wattshed_collector.lifecycle.told import FIELDS, WHO, from_cell, from_csv, from_documents
 from wattshed_collector.store import lifecycle
 from wattshed_collector.store.lifecycle import STATES
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -45,6 +45,7 @@ SHOWN = (
     *("xid_errors", "uncorrected_errors", "corrected_errors"),
     *("throttled_seconds", "busy_seconds", "idle_seconds", "last_gap"),
 )
+FIGURES = ("age", "failures", "throttled", "idle", "embodied kg")
 DATES = ("commissioned", "first_seen", "last_seen", "warranty_end", "written_off")
 
 
@@ -96,8 +97,7 @@ def run_list(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"devices": rows}, indent=2, allow_nan=False))
     elif rows:
-        titles = ("device", "model", "state", "age", "failures", "throttled", "idle", "embodied kg")
-        _table(titles, [_cells(row) for row in rows])
+        shown.table(("device", "model", "state", *FIGURES), map(_cells, rows), FIGURES)
     else:
         print("no device was ever read")
 
@@ -115,11 +115,11 @@ def run_show(arguments: argparse.Namespace) -> None:
     for name in SHOWN:
         if row[name] not in (None, ""):
             said = f"{row[name]:.6g}" if isinstance(row[name], float) else row[name]
-            print(f"{name:20} {said}")
+            shown.say(f"{name:20} {said}")
     for name in DATES:
         print(f"{name:20} {_day(row[name])}")
     for reason, seconds in row["unmeasured_seconds"].items():
-        print(f"{'not measured':20} {seconds / 3600:.2f} h in 30 days: {reason}")
+        shown.say(f"{'not measured':20} {seconds / 3600:.2f} h in 30 days: {reason}")
 
 
 def run_tell(arguments: argparse.Namespace) -> None:
@@ -131,11 +131,15 @@ def run_tell(arguments: argparse.Namespace) -> None:
 def run_import(arguments: argparse.Namespace) -> None:
     """Tell what a file says."""
     name = arguments.file
-    text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        text = raw.decode("utf-8-sig")
+    except ValueError as error:
+        raise InvalidInput(f"{name} is no text in UTF-8: {error}", "malformed") from error
     if text.lstrip()[:1] in ("[", "{"):
         try:
             said = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{name} is not JSON: {error}", "malformed") from error
         _tell(arguments, said if isinstance(said, list) else [said])
     else:
@@ -154,7 +158,7 @@ def run_drift(arguments: argparse.Namespace) -> None:
     elif not rows:
         print("every model runs one driver and one firmware")
     for row in [] if arguments.json else rows:
-        print(
+        shown.say(
             f"{row['model']}: {row['what']} {row['version']} ({row['direction']}) on "
             f"{', '.join(row['behind'])}; {row['majority_devices']} of {row['devices']} run "
             f"{row['majority']}"
@@ -189,9 +193,7 @@ def _fact(said: str) -> tuple[str, Any]:
     name, equals, value = said.partition("=")
     if not equals or name not in FIELDS:
         raise InvalidInput(f"{said!r}: write FACT=VALUE with one of {', '.join(FIELDS)}", "fact")
-    if not value:
-        return name, None
-    return next(iter(from_csv(f'{name}\n"{value.replace(chr(34), chr(34) * 2)}"\n')[0].items()))
+    return name, from_cell(name, value) if value.strip() else None
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -211,19 +213,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         hours(row["idle_seconds"]),
         "-" if embodied is None else f"{embodied:g}",
     )
-
-
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for at, title in enumerate(titles):
-        table.add_column(title, overflow="fold", justify="right" if at > 2 else "left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
 
 
 def _day(at_s: int | None) -> str:

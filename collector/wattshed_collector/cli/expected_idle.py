@@ -10,7 +10,7 @@ from typing import Any
 from wattshed_collector.api.window import length_seconds
 from wattshed_collector.errors import StoreError
 
-from . import access, answers
+from . import access, answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -91,16 +91,12 @@ def _remote(arguments: argparse.Namespace) -> answers.Remote:
 
 
 def _print(entries: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    titles = ("id", "state", "of", "until", "idle W", "reason", "by")
+    shown.table(titles, map(_cells, entries), ("idle W",))
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "state", "of", "until", "idle W", "reason", "by"):
-        table.add_column(title, overflow="fold", justify="right" if title == "idle W" else "left")
-    for entry in entries:
-        of = ", ".join(f"{name} {entry[name]}" for name in MATCHED if entry[name])
-        until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry["until_s"]))
-        cells = (entry["id"], entry["state"], of, until, f"{entry['idle_watts']:.0f}")
-        table.add_row(*map(escape, (*cells, entry["reason"], entry["said_by"])))
-    Console().print(table)
+
+def _cells(entry: dict[str, Any]) -> tuple[str, ...]:
+    of = ", ".join(f"{name} {entry[name]}" for name in MATCHED if entry[name])
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(entry["until_s"]))
+    cells = (entry["id"], entry["state"], of, until, f"{entry['idle_watts']:.0f}")
+    return (*cells, entry["reason"], entry["said_by"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Subparsers = argparse._SubParsersAction
 Command = argparse.ArgumentParser
 STATUS = """exit status: 0 done, 1 nothing could be used, or the store or a file cannot be read,
-2 it is no such file, or the command line is wrong
+2 the file is of another kind, or the command line is wrong
 """
 COMMON = """Files may be compressed (gzip, zstd) and are read as a stream; - is standard input.
 Goes through the collector that runs on the data folder, else straight into its store. Importing the

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import urllib.request
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from wattshed_collector.errors import InvalidInput
+from wattshed_collector.errors import InvalidInput, StoreError
 from wattshed_collector.outcomes.book import Book, named
 from wattshed_collector.outcomes.engines import AUTO, CHOICES, SERVERS
 from wattshed_collector.outcomes.owners import Whose
+
+from . import shown
 
 Subparsers = argparse._SubParsersAction
 MOST_BYTES = 32 * 2**20
@@ -61,7 +64,7 @@ def run_rules(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(records, indent=2, allow_nan=False))
         return
-    _table(
+    shown.table(
         ("server", "outcome", "counter", "recognised"),
         (
             (
@@ -94,7 +97,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         print(json.dumps(records, indent=2, default=str))
     elif records:
         titles = ("server", "outcome", "total", "model", "workload", "counter", "note")
-        _table(titles, (_cells(record) for record in records))
+        shown.table(titles, (_cells(record) for record in records))
     else:
         print("nothing on this page is counted by these rules")
     return int(not records)
@@ -121,8 +124,13 @@ def _read(page: str) -> bytes:
         return Path(page).read_bytes()
     if not page.startswith(("http://", "https://")):
         raise InvalidInput(f"{page!r} is neither an http or https URL nor a file", "page")
-    with urllib.request.urlopen(page, timeout=SECONDS) as answer:
-        said: bytes = answer.read(MOST_BYTES + 1)
+    try:
+        with urllib.request.urlopen(page, timeout=SECONDS) as answer:
+            said: bytes = answer.read(MOST_BYTES + 1)
+    except (InvalidURL, UnicodeError) as error:
+        raise InvalidInput(f"{page!r} is no URL: {error}", "page") from error
+    except (OSError, HTTPException) as error:
+        raise StoreError(f"no page comes from {page}: {getattr(error, 'reason', error)}") from error
     if len(said) > MOST_BYTES:
         raise InvalidInput(f"the page is beyond {MOST_BYTES} bytes", "too_large")
     return said
@@ -134,7 +142,11 @@ def _where(arguments: argparse.Namespace) -> dict[str, str]:
 
     if "://" not in arguments.page:
         return {}
-    return {"job": arguments.job or NAMED_ALONE, "instance": urlsplit(arguments.page).netloc}
+    try:
+        where = urlsplit(arguments.page).netloc
+    except ValueError as error:
+        raise InvalidInput(f"{arguments.page!r} is no URL: {error}", "page") from error
+    return {"job": arguments.job or NAMED_ALONE, "instance": where}
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -148,16 +160,3 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
     workload = record["workload"] or "nobody's: no_workload"
     told = (record["server"], record["outcome"], f"{record['total']:.15g}", record["model"])
     return (*told, workload, record["counter"], record["caveat"])
-
-
-def _table(titles: tuple[str, ...], rows: Any) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)

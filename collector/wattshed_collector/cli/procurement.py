@@ -11,7 +11,7 @@ from wattshed_collector import procurement
 from wattshed_collector.api.procurement import DEFAULT_SINCE, NUMBERS, asked
 from wattshed_collector.api.window import window
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -85,15 +85,17 @@ def run_scorecard(arguments: argparse.Namespace) -> None:
     for card in document["own"]:
         _print_card(card)
     for supply in document["supplies"]:
-        print(
+        shown.say(
             f"{supply['device']}: {supply['inner_ratio']:.1%} or more of what the outer meter gave"
         )
     if document["mlperf"]:
-        print(f"imported MLPerf results, not comparable as they stand: {document['mlperf_note']}")
+        shown.say(
+            f"imported MLPerf results, not comparable as they stand: {document['mlperf_note']}"
+        )
     for row in document["mlperf"]:
-        print(f"  {row['result']}  {_made(row)}")
+        shown.say(f"  {row['result']}  {_made(row)}")
     if not document["own"] and not document["mlperf"]:
-        print("nothing was measured then, and no result was imported")
+        shown.say("nothing was measured then, and no result was imported")
 
 
 def run_replace(arguments: argparse.Namespace) -> int:
@@ -116,21 +118,23 @@ def run_replace(arguments: argparse.Namespace) -> int:
 
 def _print_card(card: dict[str, Any]) -> None:
     idle, throttled = card["watts_while_idle"], card["throttled_ratio"]
-    print(f"{card['model']}: {card['devices']} devices, {card['device_hours']:.0f} device hours")
+    shown.say(
+        f"{card['model']}: {card['devices']} devices, {card['device_hours']:.0f} device hours"
+    )
     if idle is not None:
-        print(f"  idle         {idle:.1f} W while charged as idle")
+        shown.say(f"  idle         {idle:.1f} W while charged as idle")
     if card["failures_per_1000_hours"] is None:
-        print("  failures     nobody counts them")
+        shown.say("  failures     nobody counts them")
     else:
-        print(f"  failures     {card['failures']:.0f}, in 1000 hours "
+        shown.say(f"  failures     {card['failures']:.0f}, in 1000 hours "
               f"{card['failures_per_1000_hours']:.3g} ({card['failures_low']:.3g} to "
               f"{card['failures_high']:.3g})")  # fmt: skip
     if card["program_errors"]:
-        print(f"  programs     {card['program_errors']:.0f} errors that are mostly theirs")
+        shown.say(f"  programs     {card['program_errors']:.0f} errors that are mostly theirs")
     if throttled is not None:
-        print(f"  held down    {throttled:.1%} of the time")
+        shown.say(f"  held down    {throttled:.1%} of the time")
     for row in card["outcomes"]:
-        print(f"  {_made(row)}")
+        shown.say(f"  {_made(row)}")
 
 
 def _made(row: dict[str, Any]) -> str:
@@ -140,16 +144,16 @@ def _made(row: dict[str, Any]) -> str:
 
 def _print_change(document: dict[str, Any]) -> None:
     facility = "of the facility" if document["are_facility_watts"] else "of devices, no PUE known"
-    print(f"{document['old_watts']:.1f} W {facility} now")
-    print(f"{document['new_watts']:.1f} W for the same work on {document['with']}")
+    shown.say(f"{document['old_watts']:.1f} W {facility} now")
+    shown.say(f"{document['new_watts']:.1f} W for the same work on {document['with']}")
     for name, unit, scale in (("carbon", "kg", 1000.0), ("money", document["currency"], 1.0)):
         even = document[name]
         if even["years"] is None:
-            print(f"{name}: {even['reason']}")
+            shown.say(f"{name}: {even['reason']}")
         else:
-            print(f"{name}: even after {even['years']:.2f} years; by the end of "
+            shown.say(f"{name}: even after {even['years']:.2f} years; by the end of "
                   f"{document['remaining_years']:.1f} years {even['left'] / scale:.1f} {unit} are "
                   f"saved")  # fmt: skip
     for name, source in document["sources"].items():
         if source:
-            print(f"  {name:16} {document[name]:.4g}: {source}")
+            shown.say(f"  {name:16} {document[name]:.4g}: {source}")

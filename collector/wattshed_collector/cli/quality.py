@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 Rows = list[dict[str, Any]]
@@ -152,17 +152,9 @@ def _print(arguments: argparse.Namespace, rows: Rows, columns: tuple[str, ...], 
     if not rows:
         print(none)
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    shown = [column for column in columns if any(row[column] not in ("", None) for row in rows)]
-    for column in shown:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_cell(row[column])) for column in shown))
-    Console().print(table)
+    told = [column for column in columns if any(row[column] not in ("", None) for row in rows)]
+    titles = [column.replace("_", " ") for column in told]
+    shown.table(titles, ([_cell(row[column]) for column in told] for row in rows))
 
 
 def _cell(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from wattshed_collector import sci
 from wattshed_collector.api.sci import DEFAULT_SINCE, asked
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif not rows:
-        print(f"no {document['outcome']} was made")
+        shown.say(f"no {document['outcome']} was made")
     else:
         _print(rows)
     return EXIT_UNKNOWN if any(row["g_per_outcome"] is None for row in rows) else 0
@@ -66,19 +66,19 @@ def _ask(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        print(f"{row['name'] or '(none)'}: {_each(row['g_per_outcome'])}")
+        shown.say(f"{row['name'] or '(none)'}: {_each(row['g_per_outcome'])}")
         operational, embodied = row["operational"], row["embodied"]
         methods = ", ".join(operational["methods"])
         age = operational["age_seconds"]
         old = "" if age is None else f", said {age / 3600:.1f} h ago"
-        print(f"  operation  {_each(operational['g_per_outcome'])}  {operational['scope']}"
+        shown.say(f"  operation  {_each(operational['g_per_outcome'])}  {operational['scope']}"
               f"{f', {methods}' if methods else ''}{old}")  # fmt: skip
         low, high = row["low_g_per_outcome"], row["high_g_per_outcome"]
         between = "" if low is None or high is None else f", in all {low:.3g} to {high:.3g} g"
-        print(f"  hardware   {_each(embodied['g_per_outcome'])}  "
+        shown.say(f"  hardware   {_each(embodied['g_per_outcome'])}  "
               f"{', '.join(embodied['methods'])}{between}")  # fmt: skip
         for reason in row["reasons"]:
-            print(f"  missing    {reason}")
+            shown.say(f"  missing    {reason}")
 
 
 def _each(grams: float | None) -> str:

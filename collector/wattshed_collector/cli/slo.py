@@ -11,7 +11,7 @@ from typing import Any
 from wattshed_collector.errors import CollectorError, InvalidInput
 from wattshed_exporter.errors import ConfigError
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -89,7 +89,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         _print_json({"slos": slos})
     else:
         for slo in slos:
-            print(f"{slo['slo']}: {slo['state']}{_rates(slo)}")
+            shown.say(f"{slo['slo']}: {slo['state']}{_rates(slo)}")
     return EXIT_BURNING if any(slo["is_burning"] for slo in slos) else 0
 
 

@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -44,19 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(said: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    now, table = time.time(), Table(box=None, pad_edge=False)
-    for title in ("job", "target", "health", "last scrape", "took", "samples", "last error"):
-        table.add_column(title, overflow="fold")
-    for record in said["targets"]:
-        table.add_row(*map(escape, _cells(record, now)))
-    console = Console()
-    console.print(table)
+    now = time.time()
+    titles = ("job", "target", "health", "last scrape", "took", "samples", "last error")
+    shown.table(titles, (_cells(record, now) for record in said["targets"]))
     for job, count in said["dropped"].items():
-        console.print(f"{count} found for {escape(job)} are dropped by its rules", highlight=False)
+        shown.say(f"{count} found for {job} are dropped by its rules")
 
 
 def _cells(record: dict[str, Any], now: float) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from wattshed_collector import when
 from wattshed_collector.api.when import asked
 
-from . import answers
+from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif plan is None:
-        print(f"cannot tell: {document['reason']}")
+        shown.say(f"cannot tell: {document['reason']}")
     else:
         _print(document, plan)
     if plan is None:
@@ -83,13 +83,13 @@ def _print(document: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     for piece in plan["pieces"]:
         print(f"{_clock(piece['start'])} to {_clock(piece['end'])}")
     saved = "" if plan["saved_ratio"] is None else f", {plan['saved_ratio']:.1%} less than at once"
-    print(f"{document['signal']}: {plan['mean']:.4g} {unit} on average{saved}")
+    shown.say(f"{document['signal']}: {plan['mean']:.4g} {unit} on average{saved}")
     print(f"rests on: {', '.join(name.replace('_', ' ') for name in plan['rests_on'])}")
     if forecast := document["forecast"]:
         hours = forecast["age_seconds"] / 3600
         too_old = "" if forecast["is_used"] else ", too old to be used"
         said = f"{_clock(forecast['said'])}, {hours:.1f} h ago"
-        print(f"forecast: said by {forecast['source']} at {said}{too_old}")
+        shown.say(f"forecast: said by {forecast['source']} at {said}{too_old}")
 
 
 def _clock(at_s: int) -> str:

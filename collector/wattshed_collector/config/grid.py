@@ -118,8 +118,9 @@ class Grid:
 
     zones: dict[str, str] = option(
         dict,
-        "Site to zone of the grid, such as IE or US-CAL-CISO; the site '' is every other. Where "
-        "nobody knows better, the yearly table of its country holds.",
+        "Site to zone of the grid, such as IE or US-CAL-CISO; the site '' is every other "
+        "(--grid.zones dub=IE,=DE). Where nobody knows better, the yearly table of its country "
+        "holds.",
     )
     providers: tuple[GridProvider, ...] = option(
         (), "Services that are asked, only in the file.", file_only=True

@@ -88,6 +88,13 @@ def parse(
 
 def _csv(file: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text))
+    try:
+        yield from _lines(file, reader)
+    except csv.Error as error:
+        raise InvalidInput(f"{file}: line {reader.line_num}: {error}", "malformed") from error
+
+
+def _lines(file: Path, reader: csv.DictReader[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     missing = {"start", "value"} - set(reader.fieldnames or ())
     if missing:
         raise InvalidInput(
@@ -102,7 +109,7 @@ def _csv(file: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _json(file: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         said = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{file} is not JSON: {error}", "malformed") from error
     if not isinstance(said, list) or not all(isinstance(row, dict) for row in said):
         raise InvalidInput(f"{file}: must be a list of objects with start and value", "malformed")

@@ -6,6 +6,7 @@ The first policy that matches a job decides. wattshed decides and never acts: a 
 from __future__ import annotations
 
 import fnmatch
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -107,7 +108,7 @@ def _held(
     if now.best_start_s is not None:
         until = min(until, now.best_start_s)
         if now.best_mean is not None:
-            reasons.append(f"{now.best_mean:g} is expected from {now.best_start_s}")
+            reasons.append(f"{now.best_mean:g} is expected from {_clock(now.best_start_s)}")
     return Decision(Action.HOLD, policy.name, tuple(reasons), until), ()
 
 
@@ -118,3 +119,7 @@ def _running(policy: Policy, value: float, reasons: tuple[str, ...]) -> Decision
     return Decision(
         Action.RUN, policy.name, reasons or (f"{policy.signal} is {value:g}: nothing holds it",)
     )
+
+
+def _clock(at_s: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_s))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,8 @@ TEXTS = ("currency", "embodied_source")
 WHO = ("device", "model")
 FIELDS = (*WHEN, *NUMBERS, *TEXTS)
 LONGEST_YEARS = 100.0
+MOST = 1e12
+"""Of money and kilograms, as in questions."""
 
 Value = float | int | str | None
 
@@ -56,7 +57,13 @@ def from_documents(documents: Iterable[Any]) -> list[Told]:
 
 def from_csv(text: str) -> list[dict[str, Any]]:
     """Read a table with a header into documents. Raises InvalidInput where a column is unknown."""
-    rows = csv.DictReader(io.StringIO(text))
+    try:
+        return _documents(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise InvalidInput(f"the table cannot be read: {error}", "malformed") from None
+
+
+def _documents(rows: csv.DictReader[str]) -> list[dict[str, Any]]:
     unknown = sorted({*(rows.fieldnames or ())} - {*WHO, *FIELDS})
     if unknown or not rows.fieldnames:
         said = f"{', '.join(unknown)} is not known" if unknown else "the table is empty"
@@ -68,6 +75,11 @@ def from_csv(text: str) -> list[dict[str, Any]]:
         cells = {name: cell.strip() for name, cell in row.items() if cell and cell.strip()}
         found.append({name: _number(name, cell) for name, cell in cells.items()})
     return found
+
+
+def from_cell(name: str, cell: str) -> Any:
+    """Read one value as a cell of such a table. Raises InvalidInput where it must be a number."""
+    return _number(name, cell.strip())
 
 
 def merged(before: Mapping[str, Value], told: Told) -> dict[str, Value]:
@@ -115,8 +127,8 @@ def _text(name: str, said: Any) -> str:
 
 
 def _quantity(name: str, said: Any) -> float:
-    if isinstance(said, bool) or not isinstance(said, int | float) or not math.isfinite(said):
-        raise InvalidInput(f"{name} must be a number", "malformed")
+    if isinstance(said, bool) or not isinstance(said, int | float) or not abs(said) <= MOST:
+        raise InvalidInput(f"{name} must be a number of at most {MOST:g}", "malformed")
     if said < 0 or (name == "lifetime_years" and not 0 < said <= LONGEST_YEARS):
         raise InvalidInput(f"{name} cannot be {said:g}", "malformed")
     return float(said)

@@ -36,3 +36,8 @@ IDLE_CLASSES = ("idle_held", "idle_unallocated")
 
 CONSERVED_RATIO = 1e-9
 """Charges that differ from the measurement by less than this count as equal to it."""
+
+
+def clean(text: str) -> str:
+    """Return text from outside without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)

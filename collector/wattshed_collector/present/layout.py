@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from . import units
+from . import clean, units
 
 WIDTH = 80
 """Nothing is printed wider than this, however wide the terminal is."""
@@ -71,7 +71,3 @@ def _width(text: Text) -> int:
 def named(value: object) -> Text:
     text = clean(str(value or ""))
     return Text(text) if text else Text(units.UNKNOWN, style="dim italic")
-
-
-def clean(text: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from . import units
+from . import CONSERVED_RATIO, clean, units
 
 ROWS = 40
 """Changes that are shown; the rest is one line, and all of them are in the JSON."""
@@ -19,7 +19,7 @@ ROWS = 40
 def print_changes(answer: Mapping[str, Any], console: Console) -> None:
     """Show what changes, per workload and class, the largest first."""
     start, end = _shown(answer["start"]), _shown(answer["end"])
-    changes = [c for c in answer["changes"] if c["change_joules"]]
+    changes = [change for change in answer["changes"] if _is_one(change)]
     console.print(f"{answer['hours']} hours from {start} to {end}", highlight=False)
     if not changes:
         console.print("nothing changes", highlight=False)
@@ -34,8 +34,8 @@ def print_changes(answer: Mapping[str, Any], console: Console) -> None:
             abs(change["change_joules"])
         )
         table.add_row(
-            escape(change["workload"] or change["workload_key"] or "nobody"),
-            escape(change["team"]),
+            Text(clean(change["workload"] or change["workload_key"] or "nobody")),
+            Text(clean(change["team"])),
             change["charge_class"],
             units.joules(change["before_joules"]),
             units.joules(change["after_joules"]),
@@ -46,12 +46,18 @@ def print_changes(answer: Mapping[str, Any], console: Console) -> None:
         console.print(f"and {len(changes) - ROWS} smaller ones: --json has all", highlight=False)
 
 
+def _is_one(change: Mapping[str, Any]) -> bool:
+    """Return whether joules change by more than what sums in another order differ by."""
+    changed, whole = change["change_joules"], max(change["before_joules"], change["after_joules"])
+    return bool(abs(changed) > whole * CONSERVED_RATIO)
+
+
 def print_state(state: Mapping[str, Any], console: Console) -> None:
     """Show who computes, how far it is, and by which policy."""
     table = Table(box=None, pad_edge=False, show_header=False)
     leader = state["leader"] or "nobody"
     until = f" until {_shown(state['leader_until'])}" if state["leader"] else ""
-    table.add_row("leader", escape(leader) + until)
+    table.add_row("leader", Text(clean(leader) + until))
     table.add_row("settled", _shown(state["settled"]))
     table.add_row("watermark", _shown(state["watermark"]))
     table.add_row("dirty hours", str(len(state["dirty_hours"])))

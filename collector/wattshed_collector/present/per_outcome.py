@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import units
-from .layout import WIDTH, clean, named, table
+from . import clean, units
+from .layout import WIDTH, named, table
 
 PRODUCED = 17
 """Widest text about what was produced."""

@@ -158,6 +158,8 @@
 
   function bars() {
     byId("bars-title").textContent = `Energy by ${whole ? "team" : "workload"}`;
+    byId("bars-note").textContent = whole ? "What devices drew that were held idle, and all else."
+      : "While devices were used, and while they were held idle.";
     const rows = (whole
       ? told.teams.map((team) => ({ name: team.team || NOBODY, joules: team.totals.joules,
                                     idle: idle(team) }))

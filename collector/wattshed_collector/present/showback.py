@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from . import CLASSES, units
-from .layout import WIDTH, clean, named, table
+from . import CLASSES, clean, units
+from .layout import WIDTH, named, table
 
 Record = Mapping[str, Any]
 

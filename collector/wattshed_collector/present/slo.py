@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from . import units
-from .layout import WIDTH, clean, named, table
+from . import clean, units
+from .layout import WIDTH, named, table
 
 Record = Mapping[str, Any]
 

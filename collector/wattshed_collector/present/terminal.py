@@ -6,6 +6,7 @@ are never read as markup, and characters that would steer a terminal are replace
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -17,8 +18,8 @@ from rich.text import Text
 from wattshed_collector.report import Report
 from wattshed_collector.store.queries import GROUPS
 
-from . import CLASSES, CONSERVED_RATIO, IDLE_CLASSES, METHODS, units
-from .layout import WIDTH, clean, named, table
+from . import CLASSES, CONSERVED_RATIO, IDLE_CLASSES, METHODS, clean, units
+from .layout import WIDTH, named, table
 from .per_outcome import by_model, produced
 
 Record = dict[str, Any]
@@ -92,6 +93,8 @@ def print_energy(records: Sequence[Record], by: str, console: Console) -> None:
     titles = [*columns, "Energy", *extra, "Share", *shown.values(), *money, *emitted]
     built = table(width, titles, names, rows)
     console.print(built, crop=False)
+    for line in _not_emitted(records) if emitted else ():
+        console.print(line, width=width)
 
 
 def _money(record: Record) -> Iterator[Text]:
@@ -101,8 +104,16 @@ def _money(record: Record) -> Iterator[Text]:
 
 def _emitted(record: Record) -> Iterator[Text]:
     yield Text(units.grams(record["carbon_g"]))
-    yield Text(clean(", ".join(record["carbon_methods"]) if record["carbon_g"] is not None
-                     else record["carbon_reason"]))  # fmt: skip
+    is_known = record["carbon_g"] is not None
+    yield Text(clean(", ".join(record["carbon_methods"])) if is_known else "")
+
+
+def _not_emitted(records: Sequence[Record]) -> Iterator[Text]:
+    """Give a sentence for each reason for which grams are not known."""
+    counted = Counter(r["carbon_reason"] for r in records if r["carbon_g"] is None)
+    for reason, count in counted.items():
+        rows = "1 row" if count == 1 else f"{count} rows"
+        yield Text(f"Carbon of {rows} is not known: {clean(reason)}.", style="yellow")
 
 
 def _headline(report: Report) -> Group:
@@ -130,7 +141,8 @@ def _carbon(told: Record) -> str:
         return f"carbon not known: {told['carbon_reason']}"
     methods, sources = (", ".join(map(clean, told[f"carbon_{n}"])) for n in ("methods", "sources"))
     at = told["carbon_said"]
-    said = "" if at is None else f", said {datetime.fromtimestamp(at).astimezone():%d %b %H:%M %Z}"
+    when = None if at is None else datetime.fromtimestamp(at).astimezone()
+    said = "" if when is None else f", said {when:%d %b %Y %H:%M %Z}"
     grams = units.grams(told["carbon_g"])
     return f"carbon {grams} {told['carbon_scope']} ({methods}: {sources}{said})"
 

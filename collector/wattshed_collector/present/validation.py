@@ -10,8 +10,8 @@ from rich.text import Text
 
 from wattshed_collector.validate import Answer, Counted, RunAnswer
 
-from . import units
-from .layout import WIDTH, clean, named, table
+from . import clean, units
+from .layout import WIDTH, named, table
 from .per_outcome import produced
 from .terminal import lines
 

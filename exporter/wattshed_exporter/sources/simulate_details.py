@@ -19,7 +19,8 @@ CAPPED_FROM, CAPPED_PART, HOT_PART = 0.9, 0.35, 0.25
 """Load from which the power cap or heat holds clocks down, and for which part of the time."""
 PCIE_PER_S, NVLINK_PER_S = 2_400_000_000, 96_000_000_000
 """Bytes a second at full utilisation, sent; as many are received over NVLink, a third over PCIe."""
-SICK_SINCE_MS = COMMISSIONED_MS + 3 * HOUR_MS + 15 * MINUTE_MS
+REPLACED_MS = 3 * HOUR_MS + 15 * MINUTE_MS
+SICK_SINCE_MS = COMMISSIONED_MS + REPLACED_MS
 CORRECTED_A_DAY = 24
 STATES = ("ok", "degraded", "failed")
 
@@ -105,7 +106,9 @@ class Extras:
         yield "wattshed_ecc_errors_total", ("uncorrected",), 0.0, since
         yield "wattshed_remapped_rows", ("corrected",), float(int(days)), None
         yield "wattshed_remapped_rows", ("pending",), float(self._sick), None
-        if self._sick:
-            yield "wattshed_xid_errors_total", ("63",), float(int(days)), since
+        if self._sick:  # as drivers do it counts from its own start, here of each day
+            midnight = ts_ms - ts_ms % DAY_MS
+            is_replaced = ts_ms - midnight >= REPLACED_MS
+            yield "wattshed_xid_errors_total", ("63",), float(is_replaced), midnight
         for state in STATES:
             yield "wattshed_device_status", (state,), float(state == STATES[self._sick]), None

@@ -73,8 +73,8 @@ def test_they_are_asked_over_http_and_by_command(
         page = answers(running, "/v1/devices", "limit=1")
         assert ([d["device"] for d in page["devices"]], page["next"]) == (["card"], "card")
         for wrong in ("devices?state=odd", "devices?limit=0", "sci?by=colour", "replace?model=a",
-                      "replace?model=a&with=b", "replace?model=a&with=b&ratio=-1",
-                      "devices?device=none"):  # fmt: skip
+                      f"devices?limit={'1' * 5000}", "replace?model=a&with=b",
+                      "replace?model=a&with=b&ratio=-1", "devices?device=none"):  # fmt: skip
             assert running.get(f"/v1/{wrong}").status == 400, wrong
         assert running.send("/v1/devices", b'[{"device": "card"}]').status == 400
         assert running.send("/v1/devices", b"{").status == 400
@@ -85,9 +85,14 @@ def test_they_are_asked_over_http_and_by_command(
         assert status("devices", "tell", "--device", "card", "warranty_end=2030-01-01", *url) == 0
         assert status("devices", "tell", "--device", "card", "weight=3", *url) == 2
         assert status("devices", "tell", "--device", "none", "lifetime_years=3", *url) == 2
+        table.write_bytes(b"device,currency\ncard,\xff\n")
+        assert status("devices", "import", str(table), *url) == 2
+        back = ("warranty_end= ", "lifetime_years=3")
+        assert status("devices", "tell", "--device", "card", *back, *url) == 0
         told = answers(running, "/v1/devices", "device=card")["devices"][0]
         assert (told["embodied_kg"], told["embodied_method"]) == (90.0, "told_of_model")
-        assert (told["commissioned"], told["warranty_end"]) == (1_709_251_200, 1_893_456_000)
+        assert (told["commissioned"], told["warranty_end"]) == (1_709_251_200, None)
+        assert told["lifetime_years"] == 3.0
         capsys.readouterr()
         for command in (("devices", "list"), ("devices", "show", "card"), ("devices", "drift"),
                         ("sci",), ("scorecard",)):  # fmt: skip

@@ -32,6 +32,16 @@ def test_a_body_that_is_no_json_is_said_to_be_none(raw: bytes) -> None:
     assert caught.value.reason == "malformed"
 
 
+@pytest.mark.parametrize("raw", [rb'{"a": "\ud83d"}', rb'["\uDE00x"]', rb'{"\ud800": 1}'])
+def test_half_of_a_character_is_none(raw: bytes) -> None:
+    with pytest.raises(InvalidInput, match="the body holds half of a character"):
+        read_json(raw)
+
+
+def test_a_character_in_two_halves_is_whole() -> None:
+    assert read_json(rb'"\ud83d\ude00"') == "\U0001f600"
+
+
 @pytest.mark.parametrize("raw", [b"[]", b"1", b'"a"', b"null"])
 def test_a_body_that_is_no_object_is_told_what_one_has(raw: bytes) -> None:
     with pytest.raises(InvalidInput, match="not a JSON object with id and state"):

@@ -45,7 +45,8 @@ def test_it_is_asked_over_http_and_by_command(
         assert ([slo["slo"] for slo in rest["slos"]], rest["next"]) == (["c"], None)
         assert running.get("/v1/slo?limit=0").status == 400
         assert running.get("/v1/slo?name=a").json["slos"][0]["workloads"] == []
-        assert running.get("/v1/slo?name=b").status == 400
+        for form in ("json", "csv"):
+            assert running.get(f"/v1/slo?name=b&format={form}").status == 400
         table = running.get("/v1/slo?format=csv&limit=1")
         head, *lines = table.body.decode().splitlines()
         assert head.startswith("slo,owner,outcome,sli,severity,factor,")

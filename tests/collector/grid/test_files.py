@@ -90,6 +90,7 @@ def test_json(tmp_path: Path) -> None:
         ("start,end,value\n5,5,2\n", "ends before it begins"),
         ("start,value,is_estimated\n5,2,maybe\n", "neither true nor false"),
         ("start,value\n" + "x,1\n" * 25, "line 21: .*; and 5 more"),
+        ('start,value\n1,"2\n' + "5,6\n" * 50_000, "field larger than field limit"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -99,7 +100,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "is not JSON"), ("{}", "must be a list"), ("[1]", "must be a list")],
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("{}", "must be a list"),
+        ("[1]", "must be a list"),
+    ],
 )
 def test_what_is_no_list(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):

@@ -146,6 +146,19 @@ def test_energy_by_every_group_fits(reports: Reports, by: str) -> None:
     assert "354 MJ" in lines[2]
 
 
+def test_why_grams_are_not_known_stands_below_the_table(reports: Reports) -> None:
+    out = console()
+    reason = "what a kilowatt hour of the site's grid emitted is not known"
+    known = {"carbon_g": 12_345.0, "carbon_methods": ["factor", "hourly"], "carbon_reason": ""}
+    unknown: dict[str, Any] = {"carbon_g": None, "carbon_methods": [], "carbon_reason": reason}
+    rows = records(reports["fleet"](), "node")
+    terminal.print_energy([rows[0] | known, rows[1] | unknown, rows[2] | unknown], "node", out)
+    lines = text(out).splitlines()
+    assert max(cell_len(line) for line in lines) <= 80
+    assert lines[2].endswith("12.3 kg  factor, hourly")
+    assert " ".join(" ".join(lines[5:]).split()) == f"Carbon of 2 rows is not known: {reason}."
+
+
 def test_names_that_differ_at_their_ends_stay_apart(reports: Reports) -> None:
     out = console()
     terminal.print_energy(reports["fleet"]()["devices"][:8], "device", out)

@@ -163,7 +163,8 @@ GROUP BY time, slo HAVING sum(added) > 0 ORDER BY time, slo""",
             "Budget left in the range",
             "The budget that the outcomes of the whole range allow, less what was spent of it up "
             "to each step: with the range set to the objective's window this ends at what is left "
-            "of it. From v_slo_budget_1h; what is below the axis overspent more than the budget. "
+            "of it; more than all of it is never left. From v_slo_budget_1h; "
+            "what is below the axis overspent more than the budget. "
             f"{_NOT_NARROWED}",
             Kind.TIME_SERIES,
             unit="percentunit",
@@ -171,8 +172,8 @@ GROUP BY time, slo HAVING sum(added) > 0 ORDER BY time, slo""",
             steps=_BUDGET,
             no_value="no objectives",
             sql="""SELECT time, slo,
-       1 - sum(spent) OVER (PARTITION BY slo ORDER BY time) / sum(added) OVER (PARTITION BY slo)
-           AS Value
+       1 - greatest(0, sum(spent) OVER (PARTITION BY slo ORDER BY time))
+           / sum(added) OVER (PARTITION BY slo) AS Value
 FROM (
     SELECT $__timeInterval(t) AS time, slo, sum(b.spent) AS spent, sum(b.added) AS added
     FROM v_slo_budget_1h AS b WHERE $__timeFilter(t) GROUP BY time, slo HAVING added > 0

@@ -219,19 +219,23 @@ FROM (SELECT t, site, sum(joules) AS j, sum(facility_joules) AS f, sum(cost) AS 
             "Outcomes by tier and site",
             "What one outcome took, cost and emitted in each place: joules charged, money, and "
             "facility energy times the intensity of its hour, over what was made (of carbon: in "
-            "hours with an intensity alone). Sums of "
-            f"v_outcome_1h, tiers from v_hardware, intensities from v_carbon_1h. {_HONEST}",
+            "hours with an intensity alone). A workload counts once for each kind of outcome: "
+            "never add its rows. Sums of v_outcome_1h, "
+            f"tiers from v_hardware, intensities from v_carbon_1h. {_HONEST}",
             Kind.TABLE,
             width=24,
             height=9,
             sorted_by="joules",
             columns={
+                "tier": Column("Tier"),
                 "site": Column("Site", link=_TO_FLEET),
                 "hardware": Column("Hardware", width=180),
                 "ai_model": Column("Model", width=140),
+                "outcome": Column("Outcome"),
                 "made": Column("Outcomes", unit="short"),
                 "each": Column("Energy each", unit="joule"),
                 "cost_of_1000": Column("Cost of 1,000", unit="none"),
+                "currency": Column("Currency"),
                 "carbon_each": Column("Carbon each", unit=_CARBON),
                 "joules": Column("Energy", unit="joule"),
             },
@@ -278,8 +282,8 @@ GROUP BY tier, site, hardware, ai_model, outcome ORDER BY joules DESC LIMIT 200"
 GROUP BY hour_of_day ORDER BY hour_of_day LIMIT 24""",
         ),
         Panel(
-            "Energy by hour of the day",
-            "The same power as bars, so that the shape of the day is seen. From v_site_1h.",
+            "Power by hour of the day",
+            "The same mean power as bars, so that the shape of the day is seen. From v_site_1h.",
             Kind.BAR_GAUGE,
             unit="watt",
             width=12,
