@@ -27,6 +27,7 @@ from wattshed_collector.store import lifecycle
 from wattshed_collector.store.lifecycle import STATES
 from wattshed_collector.store.read import Reader
 
+from . import pages
 from .documents import Unpacked, answered, read_json
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -150,9 +151,9 @@ class DevicesApi:
             row = await self._reader.ask(lifecycle.one, device)
             return answered({"devices": [row], "next": None})
         *asked, most = filters(request.query)
-        rows = await self._reader.ask(lifecycle.register, *asked, most)
-        following = rows[-1]["device"] if len(rows) == most else None
-        return answered({"devices": rows, "next": following})
+        rows = await self._reader.ask(lifecycle.register, *asked, most + 1)
+        following = rows[most - 1]["device"] if len(rows) > most else None
+        return answered({"devices": rows[:most], "next": following})
 
     async def tell(self, request: web.Request) -> web.Response:
         """One object or a list of them."""
@@ -173,7 +174,5 @@ def filters(query: Mapping[str, str]) -> tuple[str, str, str, str, str, int]:
     )
     if state and state not in STATES:
         raise InvalidInput(f"state={state!r}: choose one of {', '.join(STATES)}", "state")
-    limit = query.get("limit", str(MOST_ROWS))
-    if not limit.isdecimal() or not 0 < int(limit) <= MOST_ROWS:
-        raise InvalidInput(f"limit={limit!r}: choose a whole number from 1 to {MOST_ROWS}", "limit")
-    return site, model, state, kind, after, int(limit)
+    most = pages.limit(query.get("limit", str(MOST_ROWS)), MOST_ROWS)
+    return site, model, state, kind, after, most

@@ -141,6 +141,7 @@ def _step(told: str, since: int, until: int) -> int:
 
 
 def _whole(told: str, name: str, most: int) -> int:
-    if not told.isdecimal() or not 0 < int(told) <= most:
+    is_whole = told.isascii() and told.isdecimal() and len(told) <= len(str(most))
+    if not is_whole or not 0 < int(told) <= most:
         raise InvalidInput(f"{name}={told!r}: choose a whole number from 1 to {most}", name)
     return int(told)

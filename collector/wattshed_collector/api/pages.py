@@ -42,11 +42,11 @@ FORMAT = Parameter(
 NEXT: Schema = maybe(text("What after= is for the next page; null: no more"))
 
 
-def limit(told: str) -> int:
+def limit(told: str, most: int = MOST_ROWS) -> int:
     """Return how many rows a page has. Raises InvalidInput with what may be asked."""
-    is_whole = told.isascii() and told.isdecimal() and len(told) <= len(str(MOST_ROWS))
-    if not is_whole or not 0 < int(told) <= MOST_ROWS:
-        raise InvalidInput(f"limit={told!r}: choose a whole number from 1 to {MOST_ROWS}", "limit")
+    is_whole = told.isascii() and told.isdecimal() and len(told) <= len(str(most))
+    if not is_whole or not 0 < int(told) <= most:
+        raise InvalidInput(f"limit={told!r}: choose a whole number from 1 to {most}", "limit")
     return int(told)
 
 

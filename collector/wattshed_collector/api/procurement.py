@@ -11,6 +11,7 @@ from aiohttp import web
 from wattshed_collector import openapi, procurement
 from wattshed_collector.api.window import LONGEST_S, window
 from wattshed_collector.errors import InvalidInput
+from wattshed_collector.lifecycle.told import LONGEST_YEARS
 from wattshed_collector.openapi import (
     UNTIL,
     Operation,
@@ -35,6 +36,9 @@ NUMBERS = (
     *("old_per_new", "carbon_change", "price_change"),
 )
 CAN_FALL = ("carbon_change", "price_change")
+MOST = {**dict.fromkeys(CAN_FALL, 1.0), "remaining_years": LONGEST_YEARS}
+"""From twice as much each year on there is no number for what a hundred years come to."""
+LARGEST = 1e12
 _SINCE = Parameter("since", "Begin of the window", {**text(), "default": DEFAULT_SINCE})
 _SITE = Parameter("site", "Only there")
 _MADE = {
@@ -200,6 +204,7 @@ def _number(name: str, said: str) -> float:
         raise InvalidInput(f"{name}={said!r} is not a number", name) from None
     least = -1.0 if name in CAN_FALL else 0.0
     is_rate = name in ("old_per_new", "remaining_years", *CAN_FALL)
-    if not math.isfinite(value) or value < least or (is_rate and value == least) or value > 1e12:
+    is_low = value < least or (is_rate and value == least)
+    if not math.isfinite(value) or is_low or value > MOST.get(name, LARGEST):
         raise InvalidInput(f"{name}={said!r} cannot be", name)
     return value

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ TEXTS = ("currency", "embodied_source")
 WHO = ("device", "model")
 FIELDS = (*WHEN, *NUMBERS, *TEXTS)
 LONGEST_YEARS = 100.0
+LARGEST = sys.float_info.max
 
 Value = float | int | str | None
 
@@ -56,18 +57,22 @@ def from_documents(documents: Iterable[Any]) -> list[Told]:
 
 def from_csv(text: str) -> list[dict[str, Any]]:
     """Read a table with a header into documents. Raises InvalidInput where a column is unknown."""
-    rows = csv.DictReader(io.StringIO(text))
+    try:
+        return list(_rows(csv.DictReader(io.StringIO(text))))
+    except csv.Error as error:
+        raise InvalidInput(f"this is no table: {error}", "malformed") from None
+
+
+def _rows(rows: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
     unknown = sorted({*(rows.fieldnames or ())} - {*WHO, *FIELDS})
     if unknown or not rows.fieldnames:
         said = f"{', '.join(unknown)} is not known" if unknown else "the table is empty"
         raise InvalidInput(f"{said}: the columns are {', '.join((*WHO, *FIELDS))}", "malformed")
-    found = []
     for row in rows:
         if None in row or None in row.values():
             raise InvalidInput(f"line {rows.line_num}: has not as many cells as the header", "line")
         cells = {name: cell.strip() for name, cell in row.items() if cell and cell.strip()}
-        found.append({name: _number(name, cell) for name, cell in cells.items()})
-    return found
+        yield {name: _number(name, cell) for name, cell in cells.items()}
 
 
 def merged(before: Mapping[str, Value], told: Told) -> dict[str, Value]:
@@ -115,7 +120,7 @@ def _text(name: str, said: Any) -> str:
 
 
 def _quantity(name: str, said: Any) -> float:
-    if isinstance(said, bool) or not isinstance(said, int | float) or not math.isfinite(said):
+    if isinstance(said, bool) or not isinstance(said, int | float) or not abs(said) <= LARGEST:
         raise InvalidInput(f"{name} must be a number", "malformed")
     if said < 0 or (name == "lifetime_years" and not 0 < said <= LONGEST_YEARS):
         raise InvalidInput(f"{name} cannot be {said:g}", "malformed")

@@ -73,8 +73,8 @@ def test_they_are_asked_over_http_and_by_command(
         page = answers(running, "/v1/devices", "limit=1")
         assert ([d["device"] for d in page["devices"]], page["next"]) == (["card"], "card")
         for wrong in ("devices?state=odd", "devices?limit=0", "sci?by=colour", "replace?model=a",
-                      "replace?model=a&with=b", "replace?model=a&with=b&ratio=-1",
-                      "devices?device=none"):  # fmt: skip
+                      f"devices?limit={'1' * 5000}", "replace?model=a&with=b",
+                      "replace?model=a&with=b&ratio=-1", "devices?device=none"):  # fmt: skip
             assert running.get(f"/v1/{wrong}").status == 400, wrong
         assert running.send("/v1/devices", b'[{"device": "card"}]').status == 400
         assert running.send("/v1/devices", b"{").status == 400

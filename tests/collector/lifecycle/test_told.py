@@ -43,6 +43,7 @@ def test_null_takes_back() -> None:
         ({"device": "g", "embodied_kg": -1}, "embodied_kg cannot be -1"),
         ({"device": "g", "embodied_kg": float("nan")}, "must be a number"),
         ({"device": "g", "embodied_kg": True}, "must be a number"),
+        ({"device": "g", "embodied_kg": 10**400}, "must be a number"),
         ({"device": "g", "lifetime_years": 0}, "cannot be 0"),
         ({"device": "g", "commissioned": "soon"}, "commissioned: 'soon' is not a time such as"),
         ({"device": "g", "commissioned": 1e12}, "is not a time between"),
@@ -64,6 +65,7 @@ def test_what_cannot_be_read_is_refused(document: Any, why: str) -> None:
         ("device,embodied_kg\ng,heavy\n", "'heavy' is not a number"),
         ("device,embodied_kg\ng\n", "line 2: has not as many cells"),
         ("device,embodied_kg\ng,1,2\n", "line 2: has not as many cells"),
+        (f"device,embodied_kg\n{'g' * 200_000},1\n", "this is no table"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(text: str, why: str) -> None:
