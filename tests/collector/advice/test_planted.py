@@ -79,7 +79,9 @@ class Plot:
             for kind, (dear, cheap) in SWAPS.items():
                 if fate == "left":
                     self._serve(f"{kind}-{fate}", DEAR, fate, kind, {**dear, **after})
-                self._serve(f"{kind}-{fate}-twin", CHEAP, fate, kind, {**cheap, **after})
+                more = WATTS * CHEAP / DEAR if fate == "mended" else 0.0  # what the other one made
+                way = {**cheap, **after, "watts": WATTS + more}
+                self._serve(f"{kind}-{fate}-twin", CHEAP, fate, kind, way)
         self._idle("release_idle-left", "notebook", "", **after)
         self._idle("unload_model-left", "inference", "parked-left", **after)
         for name in ("release_idle-mended", "unload_model-mended"):
@@ -186,11 +188,10 @@ GRAMS = {Kind.OTHER_HOUR: WAITED_G, Kind.OTHER_ZONE: MOVED_G}
 
 
 def saved_joules(seconds: float) -> dict[Kind, float]:
-    """Joules of the facility that what is mended saves, against what both took together before."""
-    both = 2 * WATTS / (WATTS / DEAR + WATTS / CHEAP)
+    """Joules of the facility that what is mended saves, against what it took before."""
     limits = (400.0 + 250.0) / (400.0 / DEAR + 250.0 / 5.4)
     return {
-        **dict.fromkeys(SWAPS, PUE * WATTS * seconds * (both / CHEAP - 1)),
+        **dict.fromkeys(SWAPS, PUE * WATTS * seconds * (1 - CHEAP / DEAR)),
         Kind.POWER_CAP: PUE * 2 * 250.0 * seconds * (limits / 5.4 - 1),
         Kind.RELEASE_IDLE: PUE * (CONTEXT - BARE) * seconds,
         Kind.UNLOAD_MODEL: PUE * (CONTEXT - BARE) * seconds,

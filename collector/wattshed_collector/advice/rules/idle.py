@@ -39,7 +39,7 @@ FROM (
     FROM v_idle_1h AS v
     WHERE {_WHERE} AND class = 'idle_held' AND kind IN ('gpu', 'module') AND workload != ''
       AND reason != 'expected' AND isNotNull(v.above_bare_joules)
-    GROUP BY workload, site
+    GROUP BY workload, site HAVING seconds > 0
 ) AS i
 LEFT JOIN (
     SELECT w.workload AS workload, c.site AS site, sum(c.seconds) AS seconds
