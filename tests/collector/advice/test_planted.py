@@ -21,6 +21,7 @@ from wattshed_collector.store import advice as store
 from wattshed_collector.store import decisions
 from wattshed_collector.store.advice import Saying, Wanted
 from wattshed_collector.store.worth import Place
+from wattshed_exporter.model import Kind as DeviceKind
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
@@ -34,6 +35,7 @@ LOOKED_AT_S = (DAY - 1) * HOUR
 CONTEXT, DEAR, CHEAP = 90.0, 8.0, 5.0
 FATES = ("mended", "left")
 Way = dict[str, Any]
+SOCKET: Way = {"gpu": "socket", "device_kind": DeviceKind.CPU, "hardware": "Xeon"}
 ONLY: Way = {"tokens": {"token_in": 90.0, "token_in_cached": 10.0}}
 MORE: Way = {"tokens": {"token_in": 50.0, "token_in_cached": 50.0}}
 SWAPS: dict[Kind, tuple[Way, Way]] = {
@@ -69,6 +71,8 @@ class Plot:
             self._train(f"power_cap-{fate}", 250.0, 5.4)
             self._wait(f"other_hour-{fate}")
             self._move(f"other_zone-{fate}", 2, "dub")
+            self._compute(f"other_hour-{fate}", f"other_hour-{fate}")
+            self._compute(f"other_zone-{fate}/2", f"other_zone-{fate}")
             self.fleet.free(f"reno-{fate}", "A100", "reno", DAY)
         self._innocents()
 
@@ -117,6 +121,11 @@ class Plot:
         )
         self.fleet.hold(f"{key}-next", None, start=start + 4, end=start + 20, **of)
 
+    def _compute(self, key: str, name: str) -> None:
+        """Have a run use processors as well, which are everybody's."""
+        way: Way = {"kind": "training", "model": "", "start": 2, "end": 6, **SOCKET}
+        self.fleet.hold(key, None, name=name, **way)
+
     def _hold(self, name: str, asked: int, begun: int) -> None:
         """Have a job ask and be held, and run four hours later on."""
         key, at = f"{name}/held", BASE + asked * HOUR
@@ -127,6 +136,7 @@ class Plot:
         self.fleet.hold(key, None, name=name, kind="training", model="", start=begun, end=begun + 4)
 
     def _innocents(self) -> None:
+        self.fleet.hold("system", None, kind="", model="", **SOCKET)
         self.fleet.hold("alone", DEAR, model="alone")
         self.fleet.hold("slow/400", DEAR, name="slow", kind="training", watts=400.0, limit=400.0)
         self.fleet.hold("slow/200", CHEAP, name="slow", kind="training", watts=200.0, limit=200.0)
