@@ -21,8 +21,9 @@ LEAST_RATIO = 0.05
 CACHED = "token_in_cached"
 """What a cache spared; nothing was made of it."""
 _MADE = """
-SELECT o.workload, o.workload_kind, any(o.team), any(o.owner), o.ai_model, o.precision,
-       o.batch_class, o.phase, o.hardware, o.site, any(h.tier), o.outcome,
+SELECT o.workload, o.workload_kind, if(uniqExact(o.team) = 1, any(o.team), ''),
+       if(uniqExact(o.owner) = 1, any(o.owner), ''), o.ai_model, o.precision, o.batch_class,
+       o.phase, o.hardware, o.site, any(h.tier), o.outcome,
        sum(o.count) AS made, sum(o.loaded_joules),
        if(countIf(isNull(o.uncertainty_joules)) > 0, NULL, sum(o.uncertainty_joules))
 FROM (

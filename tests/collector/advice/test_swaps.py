@@ -141,6 +141,23 @@ def test_mixed_hardware_and_imported_results_are_no_way_to_serve(fleet: Charged)
     assert fleet.found() == {}
 
 
+def test_what_several_teams_call_alike_is_no_one_teams(fleet: Charged) -> None:
+    for team in "ab":
+        fleet.hold(f"{team}/shared", None, name="shared", team=team, watts=90.0, class_=IDLE)
+        for each, batch in ((8.0, "1"), (5.0, "32")):
+            name = f"chat-{batch}"
+            fleet.hold(f"{team}/{name}", each, name=name, team=team, batch_class=batch)
+        for limit, each in ((400.0, 8.0), (250.0, 5.4)):
+            way: dict[str, Any] = {"name": "tuned", "kind": "training", "hardware": "A40"}
+            fleet.hold(f"{team}/{limit}", each, watts=limit, limit=limit, team=team, **way)
+    found = fleet.found()
+    assert {name: (row["kind"], row["team"], row["owner"]) for name, row in found.items()} == {
+        "shared": ("unload_model", "", "ada"),
+        "chat-1": ("batch", "", "ada"),
+        "tuned": ("power_cap", "", "ada"),
+    }
+
+
 def test_a_run_with_a_card_whose_limit_nobody_knows_is_no_point(fleet: Charged) -> None:
     of: dict[str, Any] = {"name": "tuned", "kind": "training", "hardware": "A40"}
     fleet.hold("tuned/400", 8.0, watts=400.0, limit=400.0, **of)

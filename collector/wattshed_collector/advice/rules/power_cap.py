@@ -37,9 +37,10 @@ _MADE = f"""
     GROUP BY t, workload_id, outcome
 """
 _RUNS = f"""
-SELECT r.workload, any(r.team), any(r.owner), r.ai_model, r.precision, r.batch_class, c.site,
-       c.hardware, o.outcome, c.limit_watts, sum(o.made) AS made, sum(c.joules), sum(c.seconds),
-       sum(o.loaded)
+SELECT r.workload, if(uniqExact(r.team) = 1, any(r.team), ''),
+       if(uniqExact(r.owner) = 1, any(r.owner), ''), r.ai_model, r.precision, r.batch_class,
+       c.site, c.hardware, o.outcome, c.limit_watts, sum(o.made) AS made,
+       sum(c.joules), sum(c.seconds), sum(o.loaded)
 FROM (
     SELECT h.workload_id AS workload_id, h.t AS t, any(d.site) AS site,
            any(d.hardware) AS hardware, sum(h.joules) AS joules, sum(h.seconds) AS seconds,
