@@ -42,8 +42,10 @@ def look(client: Client, now_s: int) -> int:
     span = last_week(client)
     if span is None:
         return 0
-    found = find(client, span)
-    done = kept.done(client)  # measured against what was promised then
+    done, dismissed = kept.done(client), kept.dismissed(client)
+    old = {id for id, at in done.items() if at <= span.since_s}
+    found = find(client, span, old | dismissed)
+    # What is done is measured against what was promised then.
     kept.put(client, [one for one in found if one.id not in done], now_s, now_s + HOLDS_S)
     return len(found)
 
@@ -94,8 +96,13 @@ def one(client: Client, id: str) -> Record:
 
 
 def say(client: Client, id: str, said: Saying, now_s: int) -> Record:
-    """Keep what somebody says of an advice, and return it as it then stands."""
-    kept.say(client, one(client, id), said, now_s)
+    """Keep what somebody says of an advice, and return it as it then stands.
+
+    What is done already is measured on from when that was said first.
+    """
+    row = one(client, id)
+    is_said_again = row["state"] == said.state == State.DONE
+    kept.say(client, row, said, row["state_at"] if is_said_again else now_s)
     return one(client, id)
 
 
@@ -123,11 +130,13 @@ def _waited(client: Client, asked: Sequence[Window]) -> dict[str, After]:
 
 
 def _grams(window: Window, jobs: Sequence[Record], whose: Mapping[str, str]) -> float | None:
-    """Return None where no job of the workload was held, or none of them is known."""
+    """Return None where no job of the workload was held there, or none of them is known."""
+    advice = window.advice
     known = [
         job["saved"]
         for job in jobs
-        if whose.get(job["job"]) == window.advice["workload"]
+        if whose.get(job["job"]) == advice["workload"]
+        and job["site"] in ("", advice["site"])
         and window.since_s <= job["asked"] < window.until_s
         and job["unit"] == "g"
         and job["saved"] is not None
@@ -138,7 +147,8 @@ def _grams(window: Window, jobs: Sequence[Record], whose: Mapping[str, str]) -> 
 def _verified(row: Mapping[str, Any], after: After) -> Verification:
     if row["measure"] in (Measure.GRAMS_HELD, Measure.GRAMS_ELSEWHERE):
         return verify_grams(row["g_per_month"] or 0.0, after)
-    return verify(row["joules_per_unit"], row["joules_per_month"], after)
+    others = row["other_joules_per_unit"] or 0.0
+    return verify(row["joules_per_unit"], row["joules_per_month"], after, others)
 
 
 def _document(found: Verification) -> Record:

@@ -89,7 +89,8 @@ def replace(client: Client, asked: Question) -> dict[str, Any]:
     use = kept.use(client, asked.model, *span, asked.site)
     if not use["seconds"]:
         raise InvalidInput(f"nothing was charged to devices of {asked.model!r} then", "model")
-    old, new = kept.told(client, asked.model, asked.site), kept.told(client, asked.other)
+    old = kept.told(client, asked.model, asked.since_s, asked.site)
+    new = kept.told(client, asked.other, asked.since_s)
     ratio, models = asked.ratio, list[str]()
     if ratio is None:
         ratio, models = kept.joules_ratio(

@@ -202,6 +202,33 @@ def test_a_device_that_is_not_measured_any_more_saves_nothing(plan: Plan) -> Non
     assert (checks["silent"]["verdict"], checks["silent"]["saved_joules"]) == ("unknown", None)
 
 
+def test_idleness_that_is_expected_from_then_on_is_not_saved(plan: Plan) -> None:
+    client = plan.bed.client
+    plan.hold("notebook", always(IDLE, 52), only=range(24))
+    plan.charge()
+    (row,) = plan.found().values()
+    advice_book.say(client, row["id"], Saying(State.DONE, "ada"), BASE + 24 * HOUR - 60)
+    plan.hold("notebook", always(IDLE, 52))
+    plan.charge()
+    expected = Expected("e", BASE + 1000.0 * HOUR, BASE, "notebook", "", "", "warm", "ada")
+    expected_idle.put(client, [expected], time.time())
+    check = advice_book.one(client, row["id"])["verification"]
+    assert (check["verdict"], check["saved_joules"]) == ("unknown", None)
+    # Said again, it is measured on from when it was said first.
+    again = Saying(State.DONE, "ada", "", "really")
+    said = advice_book.say(client, row["id"], again, BASE + 50 * HOUR)
+    assert (said["state_at"], said["note"]) == (BASE + 24 * HOUR - 60, "really")
+
+
+def test_what_waited_at_another_site_is_that_ones() -> None:
+    job = {"job": "j/1", "asked": BASE, "unit": "g", "saved": 7.0}
+    jobs = [{**job, "site": site} for site in ("dub", "reno", "")]
+    advice = {"workload": "train", "site": "dub", "state_at": BASE}
+    window = Window(advice, BASE, BASE + HOUR)
+    assert advice_book._grams(window, jobs, {"j/1": "train"}) == 14.0
+    assert advice_book._grams(window, jobs[1:2], {"j/1": "train"}) is None
+
+
 def test_what_people_say(plan: Plan) -> None:
     plan.hold("notebook", always(IDLE))
     plan.charge()
@@ -277,7 +304,8 @@ def test_pages_go_on_where_they_ended(plan: Plan) -> None:
     assert list(totals) == [pytest.approx(sum(row["joules_per_month"] for row in seen))]
     with pytest.raises(InvalidInput, match="another question"):
         asked({**query, "team": "x"})
-    for wrong in ("x", pages.token(pages.digest(asked({}).where), ["a", 1])):
+    digest = pages.digest(asked({}).where)
+    for wrong in ("x", *(pages.token(digest, key) for key in (["a", 1], [10**400, "a"]))):
         with pytest.raises(InvalidInput, match="after="):
             asked({"after": wrong})
     with pytest.raises(InvalidInput, match="limit="):
@@ -337,8 +365,14 @@ def test_outcomes_whose_facility_joules_nobody_knows_save_nothing(plan: Plan) ->
         "outcome_kind",
         {"workload_id": [workload], "kind": ["step"], "is_made": [True], "version": [1]},
     )
-    told = {"measure": "joules_per_outcome", "workload": "chat", "outcome": "step", "site": "dub"}
+    told: dict[str, Any] = {
+        "measure": "joules_per_outcome",
+        "workload": "chat",
+        "outcome": "step",
+        "site": "dub",
+    }
     for is_facility, units, joules in ((True, 5.0, 15.0), (False, 10.0, 20.0)):
         row = {**told, "id": "a", "state_at": BASE, "are_facility_joules": is_facility}
+        row |= {"units_per_hour": None, "other_units_per_hour": None}
         after = measures.after(client, [Window(row, BASE, BASE + 9 * HOUR)])["a"]
         assert (after.units, after.joules) == (units, joules)

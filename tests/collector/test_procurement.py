@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,27 @@ def test_what_is_told_and_asked_for_goes_before(bed: Bed) -> None:
     assert found["carbon"]["years"] == pytest.approx(10_000 / (1200 * YEAR_S / 3.6e6 * 100))
     assert found["money"]["years"] is None
     assert "would be kept for 3 years" in found["money"]["reason"]
+
+
+def test_what_was_taken_away_has_no_years_left_and_none_less(bed: Bed) -> None:
+    fill(bed)
+    gone = gpu("gone", A100)
+    at = (BASE - round(YEAR_S)) * 1000
+    bed.write(Batch(devices=(gone,), ticks=(Tick("gone", at, 1000, Method.INTEGRAL, 9.0),)))
+    told = [
+        Told(key, "", {"commissioned": int(time.time() - years * YEAR_S)})
+        for key, years in (("a", 1), ("gone", 9))
+    ]
+    lifecycle.tell(bed.client, told, float(NOW))
+    found = procurement.replace(bed.client, question(remaining_years=None))
+    assert found["remaining_years"] == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize("said", ["carbon_change=1e3", "remaining_years=1e9", "ratio=1e13"])
+def test_what_no_number_comes_of_is_refused(said: str) -> None:
+    name, _, value = said.partition("=")
+    with pytest.raises(InvalidInput, match=f"{name}=.* cannot be"):
+        asked({"model": A100, "with": H100, name: value}, float(NOW))
 
 
 def test_too_little_is_said_to_be_too_little(bed: Bed) -> None:

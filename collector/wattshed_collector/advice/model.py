@@ -77,7 +77,7 @@ class Baseline:
 
     ``workload`` is a workload's name (its runs have keys of their own); where the unit is an
     outcome it may be several, a line each, among which work may move. ``outcome`` is the kind that
-    is counted.
+    is counted. ``others`` are those of these outcomes that were made in other ways before.
     """
 
     measure: Measure
@@ -85,6 +85,22 @@ class Baseline:
     workload: str
     site: str = ""
     outcome: str = ""
+    others: Others | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Outcomes that are to be left (``units_per_hour``) are among others that are not, of which
+    ``other_units_per_hour`` took ``other_joules_per_unit`` each.
+
+    So that work that went away is no saving, and neither is more of what was cheap before: of what
+    is made, what the others made before costs what it cost them, and from there on as much as was
+    to be left costs ``joules_per_unit``.
+    """
+
+    units_per_hour: float
+    other_units_per_hour: float
+    other_joules_per_unit: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

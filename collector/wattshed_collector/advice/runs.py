@@ -21,6 +21,13 @@ _HELD = f"""
     FROM v_charge_1h WHERE {_IN} AND workload_id != 0 GROUP BY device_id, workload_id
 """
 """Who held which device, from the first to the last full hour; pauses between are held too."""
+_CARDS = "SELECT device_id FROM v_device WHERE kind IN ('gpu', 'module')"
+_HELD_BY_RUNS = f"""
+    SELECT *, device_id IN ({_CARDS}) AS is_card,
+           max(is_card) OVER (PARTITION BY workload_id) AS has_cards
+    FROM ({_HELD}) WHERE workload_id IN ({_CAN_WAIT})
+"""
+"""Of what a run held with cards these alone count: processors and memory are shared by all."""
 _RUNS = f"""
 SELECT w.workload, w.team, w.owner, h.site, c.devices, h.hours, c.others
 FROM (
@@ -46,7 +53,7 @@ INNER JOIN (
     FROM (
         SELECT *, arrayJoin(range(intDiv(first, 86400),
                                   intDiv(last + {{wait:UInt32}}, 86400) + 1)) AS day
-        FROM ({_HELD}) WHERE workload_id IN ({_CAN_WAIT})
+        FROM ({_HELD_BY_RUNS}) WHERE is_card = has_cards
     ) AS r
     INNER JOIN (
         SELECT *, arrayJoin(range(intDiv(first, 86400), intDiv(last, 86400) + 1)) AS day
@@ -60,8 +67,9 @@ INNER JOIN v_workload AS w ON w.workload_id = h.workload_id
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run in full hours, without a break: ``joules`` of its devices and those of the facility,
-    by hour (Unix seconds). ``others`` are hours in which somebody else held a device of it."""
+    """A run in full hours, without a break: ``joules`` of all that it was charged and those of the
+    facility, by hour (Unix seconds). ``devices`` are its cards, or what it held where it had none;
+    ``others`` are hours in which somebody else held one of them."""
 
     workload: str
     team: str

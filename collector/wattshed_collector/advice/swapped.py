@@ -5,7 +5,7 @@ from __future__ import annotations
 from .evidence import stated
 from .look import Look
 from .model import Advice, Baseline, Effort, Kind, Measure
-from .ways import Swap, joules_per_unit, sized
+from .ways import Swap, others, overhead, sized
 
 UNSURE = 0.8
 """Of the confidence, where the meters do not state their uncertainty."""
@@ -50,10 +50,11 @@ def advice_of(
         ),
         baseline=Baseline(
             measure=Measure.JOULES_PER_OUTCOME,
-            joules_per_unit=joules_per_unit(swap, big, look.rates),
+            joules_per_unit=dear.each * overhead(dear.site, big, look.rates),
             workload="\n".join(dict.fromkeys((dear.workload, cheap.workload))),
             site=dear.site if dear.site == cheap.site else "",
             outcome=dear.outcome,
+            others=others(swap, look.made, look.span, big, look.rates),
         ),
         site=dear.site if dear.site == cheap.site else "",
         team=dear.team,

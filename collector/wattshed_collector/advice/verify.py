@@ -11,6 +11,8 @@ LEAST_SECONDS = 24 * 3600
 """What is known for less than a day says nothing of a month."""
 HELD_RATIO = 0.5
 """Of what was promised; from there on advice counts as verified."""
+LEAST_RATIO = 0.05
+"""Of what was promised; less is what two weeks differ by when nothing is done."""
 
 
 class Verdict(StrEnum):
@@ -27,13 +29,15 @@ class Verdict(StrEnum):
 class After:
     """What was measured in ``seconds`` since: ``joules`` for ``units`` (hours or outcomes).
 
-    None: the store cannot tell. Units are those that count for the baseline. ``saved_g`` stands
-    alone where what is promised are grams.
+    None: the store cannot tell. Units are those that count for the baseline; ``other_units`` of
+    them are such as were made in other ways before. ``saved_g`` stands alone where what is promised
+    are grams.
     """
 
     seconds: float
     units: float = 0.0
     joules: float | None = None
+    other_units: float = 0.0
     saved_g: float | None = None
 
 
@@ -53,12 +57,19 @@ class Verification:
     saved_g_per_month: float | None = None
 
 
-def verify(joules_per_unit: float, joules_per_month: float, after: After) -> Verification:
-    """Set what was measured against ``joules_per_unit`` for the same units, and the promise."""
+def verify(
+    joules_per_unit: float,
+    joules_per_month: float,
+    after: After,
+    other_joules_per_unit: float = 0.0,
+) -> Verification:
+    """Set what was measured against ``joules_per_unit`` for the same units, of which the other
+    ones took ``other_joules_per_unit``, and against the promise."""
     expected = joules_per_month * after.seconds / MONTH_S
     if after.joules is None or after.seconds <= 0:
         return Verification(Verdict.UNKNOWN, after.seconds, expected, None, None, None)
-    saved = joules_per_unit * after.units - after.joules
+    without = joules_per_unit * (after.units - after.other_units)
+    saved = without + other_joules_per_unit * after.other_units - after.joules
     ratio = saved / expected if expected > 0 else None
     return Verification(
         _verdict(after, saved, ratio),
@@ -92,6 +103,6 @@ def verify_grams(g_per_month: float, after: After) -> Verification:
 def _verdict(after: After, saved: float, ratio: float | None) -> Verdict:
     if after.seconds < LEAST_SECONDS:
         return Verdict.TOO_EARLY
-    if saved <= 0 or ratio is None:
+    if saved <= 0 or ratio is None or ratio < LEAST_RATIO:
         return Verdict.NOT_VERIFIED
     return Verdict.VERIFIED if ratio >= HELD_RATIO else Verdict.PARTLY

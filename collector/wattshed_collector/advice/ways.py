@@ -11,26 +11,30 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from wattshed_collector.store.client import Client
+from wattshed_collector.store.procurement import RESULT
 
-from .model import LEAST_JOULES_PER_MONTH, UNKNOWN
-from .rates import Rates, Size, Span, size, together
+from .model import LEAST_JOULES_PER_MONTH, UNKNOWN, Others
+from .rates import Rate, Rates, Size, Span, size, together
 
 LEAST_RATIO = 0.05
 """Of what the dearer way takes; less is within what two loads differ by."""
 CACHED = "token_in_cached"
 """What a cache spared; nothing was made of it."""
 _MADE = """
-SELECT o.workload, o.workload_kind, any(o.team), any(o.owner), o.ai_model, o.precision,
-       o.batch_class, o.phase, o.hardware, o.site, any(h.tier), o.outcome,
+SELECT o.workload, o.workload_kind, if(uniqExact(o.team) = 1, any(o.team), ''),
+       if(uniqExact(o.owner) = 1, any(o.owner), ''), o.ai_model, o.precision, o.batch_class,
+       o.phase, o.hardware, o.site, any(h.tier), o.outcome,
        sum(o.count) AS made, sum(o.loaded_joules),
        if(countIf(isNull(o.uncertainty_joules)) > 0, NULL, sum(o.uncertainty_joules))
 FROM (
     SELECT * FROM v_outcome_1h
     WHERE t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
       AND outcome != '' AND isNotNull(loaded_joules)
+      AND NOT startsWith(workload_key, {result:String})
 ) AS o
 LEFT JOIN v_hardware AS h ON h.site = o.site AND h.hardware = o.hardware
-WHERE o.ai_model NOT IN ('', 'several') AND o.hardware != ''
+WHERE o.ai_model NOT IN ('', 'several') AND o.hardware NOT IN ('', 'several')
+  AND o.site != 'several'
 GROUP BY o.workload, o.workload_kind, o.ai_model, o.precision, o.batch_class, o.phase, o.hardware,
          o.site, o.outcome
 HAVING made > 0
@@ -98,8 +102,8 @@ Key = Callable[[Made], Hashable]
 
 
 def made(client: Client, span: Span) -> Iterator[Made]:
-    """Give what each workload made within ``span`` of known models on known hardware."""
-    asked = {"since": span.since_s, "until": span.until_s}
+    """Give what each workload of the own fleet made within ``span``: one model, one hardware."""
+    asked = {"since": span.since_s, "until": span.until_s, "result": RESULT}
     return (Made(*row) for row in client.rows(_MADE, asked))
 
 
@@ -162,14 +166,29 @@ def sized(swap: Swap, span: Span, known: Rates) -> Size | None:
     )
 
 
-def joules_per_unit(swap: Swap, big: Size, known: Rates) -> float:
-    """Return what an outcome of the two together took, in the joules of ``big``."""
-    both = swap.dear, swap.cheap
-    total = sum(
-        one.joules * ((known[one.site].facility or 1.0) if big.are_facility else 1.0)
-        for one in both
-    )
-    return total / sum(one.count for one in both)
+def others(swap: Swap, rows: Iterable[Made], span: Span, big: Size, known: Rates) -> Others:
+    """Return what the workloads of ``swap`` made of the same outcome in any way but the dear one,
+    in the joules of ``big``."""
+    dear, cheap = swap.dear, swap.cheap
+    sites = {dear.site} if dear.site == cheap.site else None
+    beside = [
+        made
+        for made in rows
+        if made.outcome == dear.outcome
+        and made.workload in (dear.workload, cheap.workload)
+        and (sites is None or made.site in sites)
+        and not (big.are_facility and known.get(made.site, Rate()).facility is None)
+        and made != dear
+    ]
+    count = sum(made.count for made in beside)
+    joules = sum(made.joules * overhead(made.site, big, known) for made in beside)
+    return Others(dear.count / span.hours, count / span.hours, joules / count)
+
+
+def overhead(site: str, big: Size, known: Rates) -> float:
+    """Return by what joules of the devices of a site are multiplied to be such as those of
+    ``big``."""
+    return (known.get(site, Rate()).facility or 1.0) if big.are_facility else 1.0
 
 
 def _less(was: float | None, then: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +35,7 @@ from . import pages
 from .documents import Unpacked, answered, read_object
 
 MOST_BYTES = 64 * 1024
+LARGEST = sys.float_info.max
 EXPIRED = "expired"
 STATES = (*State, EXPIRED)
 _VERIFICATION = record(
@@ -70,6 +71,9 @@ _ADVICE = record(
         "evidence": text("A statement over the public views that shows it"),
         "measure": text("What is measured again", *Measure),
         "joules_per_unit": number("Per hour or outcome, without the change"),
+        "units_per_hour": maybe(number("Outcomes to be made in another way; null: all of them")),
+        "other_units_per_hour": maybe(number("Outcomes of the same workloads that stay")),
+        "other_joules_per_unit": maybe(number("Of those that stay")),
         "workload": text("Of what is measured"),
         "outcome": text(),
         "numbers": by_name(number(), "What the size was computed from"),

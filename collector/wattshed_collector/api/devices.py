@@ -151,9 +151,9 @@ class DevicesApi:
             row = await self._reader.ask(lifecycle.one, device)
             return answered({"devices": [row], "next": None})
         *asked, most = filters(request.query)
-        rows = await self._reader.ask(lifecycle.register, *asked, most)
-        following = rows[-1]["device"] if len(rows) == most else None
-        return answered({"devices": rows, "next": following})
+        rows = await self._reader.ask(lifecycle.register, *asked, most + 1)
+        following = rows[most - 1]["device"] if len(rows) > most else None
+        return answered({"devices": rows[:most], "next": following})
 
     async def tell(self, request: web.Request) -> web.Response:
         """One object or a list of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,23 +58,21 @@ def from_documents(documents: Iterable[Any]) -> list[Told]:
 def from_csv(text: str) -> list[dict[str, Any]]:
     """Read a table with a header into documents. Raises InvalidInput where a column is unknown."""
     try:
-        return _documents(csv.DictReader(io.StringIO(text, newline="")))
+        return list(_rows(csv.DictReader(io.StringIO(text, newline=""))))
     except csv.Error as error:
         raise InvalidInput(f"the table cannot be read: {error}", "malformed") from None
 
 
-def _documents(rows: csv.DictReader[str]) -> list[dict[str, Any]]:
+def _rows(rows: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
     unknown = sorted({*(rows.fieldnames or ())} - {*WHO, *FIELDS})
     if unknown or not rows.fieldnames:
         said = f"{', '.join(unknown)} is not known" if unknown else "the table is empty"
         raise InvalidInput(f"{said}: the columns are {', '.join((*WHO, *FIELDS))}", "malformed")
-    found = []
     for row in rows:
         if None in row or None in row.values():
             raise InvalidInput(f"line {rows.line_num}: has not as many cells as the header", "line")
         cells = {name: cell.strip() for name, cell in row.items() if cell and cell.strip()}
-        found.append({name: _number(name, cell) for name, cell in cells.items()})
-    return found
+        yield {name: _number(name, cell) for name, cell in cells.items()}
 
 
 def from_cell(name: str, cell: str) -> Any:

@@ -39,8 +39,13 @@ FROM (
 LEFT JOIN (SELECT * FROM device FINAL) AS d ON d.device_id = l.device_id;
 
 -- By what grams and money were computed: how their factor is known, who said it, and the oldest time
--- at which that was said of the hours that were looked at (NULL: not known).
+-- at which that was said of the hours that were looked at (NULL: not known). units_per_hour: how many
+-- outcomes were to be left in an hour, beside how many of the same workloads were not, and what each of
+-- these took (NULL: all of them are the same).
 ALTER TABLE advice {{ON_CLUSTER}}
+    ADD COLUMN IF NOT EXISTS units_per_hour Nullable(Float64) AFTER joules_per_unit,
+    ADD COLUMN IF NOT EXISTS other_units_per_hour Nullable(Float64) AFTER units_per_hour,
+    ADD COLUMN IF NOT EXISTS other_joules_per_unit Nullable(Float64) AFTER other_units_per_hour,
     ADD COLUMN IF NOT EXISTS carbon_method LowCardinality(String) AFTER g_per_month,
     ADD COLUMN IF NOT EXISTS carbon_source String AFTER carbon_method,
     ADD COLUMN IF NOT EXISTS carbon_said_ts Nullable(DateTime('UTC')) AFTER carbon_source,
@@ -66,6 +71,8 @@ SELECT a.id AS id, toString(a.kind) AS kind, a.subject AS subject, a.title AS ti
        a.carbon_said_ts AS carbon_said, a.confidence AS confidence,
        toString(a.effort) AS effort, a.evidence AS evidence, toString(a.measure) AS measure,
        if(state = 'done', s.per_unit, a.joules_per_unit) AS joules_per_unit,
+       a.units_per_hour AS units_per_hour, a.other_units_per_hour AS other_units_per_hour,
+       a.other_joules_per_unit AS other_joules_per_unit,
        a.workload AS workload, toString(a.outcome) AS outcome, a.numbers AS numbers,
        a.found_ts AS found, a.expires_ts AS expires,
        multiIf(s.said NOT IN ('', 'open'), s.said, a.expires_ts <= now(), 'expired', 'open')

@@ -18,7 +18,8 @@ COLUMNS = """
 id, kind, subject, title, reason, site, team, owner, joules_per_month, are_facility_joules,
 cost_per_month, currency, cost_source, toUnixTimestamp(cost_said) AS cost_said, g_per_month,
 carbon_scope, carbon_method, carbon_source, toUnixTimestamp(carbon_said) AS carbon_said, confidence,
-effort, evidence, measure, joules_per_unit, workload, outcome, numbers,
+effort, evidence, measure, joules_per_unit, units_per_hour, other_units_per_hour,
+other_joules_per_unit, workload, outcome, numbers,
 toUnixTimestamp(found) AS found, toUnixTimestamp(expires) AS expires,
 state, toUnixTimestamp(state_at) AS state_at, said_by, claimed_by, note
 """
@@ -32,6 +33,7 @@ _FOLLOWS = """
   AND (joules_per_month < {joules:Float64}
        OR (joules_per_month = {joules:Float64} AND id > {last:String}))
 """
+_DONE = "SELECT id, toUnixTimestamp(state_at) FROM v_advice WHERE state = 'done'"
 _TOTAL = f"""
 SELECT sum(joules_per_month) FROM v_advice
 WHERE state IN ('open', 'accepted') AND {_WHERE}
@@ -80,6 +82,10 @@ def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> 
         "effort": [str(one.effort) for one in found],
         "measure": [str(one.baseline.measure) for one in found],
         "joules_per_unit": [one.baseline.joules_per_unit for one in found],
+        **{
+            name: [one.baseline.others and getattr(one.baseline.others, name) for one in found]
+            for name in ("units_per_hour", "other_units_per_hour", "other_joules_per_unit")
+        },
         "workload": [one.baseline.workload for one in found],
         "outcome": [one.baseline.outcome for one in found],
         "numbers": [dict(one.numbers) for one in found],
@@ -142,9 +148,14 @@ def total(client: Client, wanted: Wanted) -> float:
     return float(joules)
 
 
-def done(client: Client) -> set[str]:
-    """Return the ids of what is done."""
-    return {str(id) for (id,) in client.rows("SELECT id FROM v_advice WHERE state = 'done'")}
+def done(client: Client) -> dict[str, int]:
+    """Return the ids of what is done, and when that was said, Unix seconds."""
+    return dict(client.rows(_DONE))
+
+
+def dismissed(client: Client) -> set[str]:
+    """Return the ids of what is dismissed."""
+    return {str(id) for (id,) in client.rows("SELECT id FROM v_advice WHERE state = 'dismissed'")}
 
 
 def one(client: Client, id: str) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from wattshed_collector.advice.model import Measure
@@ -19,11 +19,12 @@ HELD_S = 7 * 86400
 _ASKED = """
 asked AS (
     SELECT a.1 AS id, a.2 AS workload, a.3 AS outcome, a.4 AS site, a.5 AS is_facility,
-           a.6 AS done, a.7 AS since, a.8 AS until
+           a.6 AS done, a.7 AS since, a.8 AS until, a.9 AS most, a.10 AS others
     FROM (SELECT arrayJoin(arrayZip(
               {ids:Array(String)}, {workloads:Array(String)}, {outcomes:Array(String)},
               {sites:Array(String)}, {facility:Array(UInt8)}, {done:Array(UInt32)},
-              {since:Array(UInt32)}, {until:Array(UInt32)})) AS a)
+              {since:Array(UInt32)}, {until:Array(UInt32)}, {most:Array(Float64)},
+              {others:Array(Float64)})) AS a)
 )"""
 _WITHIN = "t >= fromUnixTimestamp({first:UInt32}) AND t < fromUnixTimestamp({last:UInt32})"
 _HERE = "(a.site = '' OR a.site = v.site)"
@@ -50,7 +51,8 @@ held AS (
     INNER JOIN asked AS a ON a.workload = v.workload
     WHERE {_HERE} AND v.at < a.done AND v.at >= a.done - {HELD_S}
 )
-SELECT h.id, sum(h.hours) AS units, sum(ifNull(s.spent, 0)) AS joules FROM (
+SELECT h.id, sum(h.hours) AS units, sum(ifNull(s.spent, 0)) AS joules, 0. AS other_units
+FROM (
     SELECT a.id AS id, v.at AS at, sum(v.seconds) / 3600 / any(k.devices) AS hours
     FROM (
         SELECT device_id, toUnixTimestamp(t) AS at, sum(c.seconds) AS seconds
@@ -65,13 +67,14 @@ SELECT h.id, sum(h.hours) AS units, sum(ifNull(s.spent, 0)) AS joules FROM (
     GROUP BY id, at
 ) AS h
 LEFT JOIN (
-    SELECT a.id AS id, v.at AS at, countIf(isNull({_SPENT})) AS unknown, sum({_SPENT}) AS spent
+    SELECT a.id AS id, v.at AS at, sum({_SPENT}) AS spent,
+           countIf(isNull({_SPENT}) OR v.reason = 'expected') AS unknown
     FROM (
         SELECT workload, site, toUnixTimestamp(t) AS at, above_bare_joules AS above,
-               facility_joules, joules
+               facility_joules, joules, reason
         FROM v_idle_1h
         WHERE {_WITHIN} AND workload IN {{workloads:Array(String)}} AND class = 'idle_held'
-          AND kind IN ('gpu', 'module') AND reason != 'expected' AND joules > 0
+          AND kind IN ('gpu', 'module') AND joules > 0
     ) AS v
     INNER JOIN asked AS a ON a.workload = v.workload
     WHERE {_HERE} AND v.at >= a.since AND v.at < a.until
@@ -81,23 +84,36 @@ WHERE ifNull(s.unknown, 0) = 0
 GROUP BY h.id
 """
 """Hours in which the devices that the workload held in the week before were measured, and what its
-idleness drew in them: an hour of which something is not known is none in which anything was
-saved."""
+idleness drew in them: an hour of which something is not known is none in which anything was saved,
+and neither is one in which it was idle as somebody expected it, for that is said and not mended."""
 _OUTCOMES = f"""
 WITH {_ASKED}
-SELECT a.id, sum(v.count) AS units,
-       sumOrNull(if(a.is_facility = 1, v.facility_joules, v.loaded_joules)) AS joules
+SELECT d.id, sum(d.made) AS units, sumOrNull(d.spent) AS joules,
+       sum(if(d.most < 0, 0., d.made - least(
+           greatest(d.made - d.others * d.hours, 0.), d.most * d.hours))) AS other_units
 FROM (
-    SELECT workload, outcome, site, toUnixTimestamp(t) AS at, count, loaded_joules, facility_joules
-    FROM v_outcome_1h
-    WHERE {_WITHIN} AND workload IN {{workloads:Array(String)}}
-      AND outcome IN {{outcomes:Array(String)}} AND isNotNull(loaded_joules)
-) AS v
-INNER JOIN asked AS a ON a.workload = v.workload AND a.outcome = v.outcome
-WHERE {_HERE} AND v.at >= a.since AND v.at < a.until
-  AND (a.is_facility = 0 OR isNotNull(v.facility_joules))
-GROUP BY a.id
+    SELECT a.id AS id, intDiv(v.at, 86400) AS day, any(a.most) AS most, any(a.others) AS others,
+           (least(any(a.until), (day + 1) * 86400) - greatest(any(a.since), day * 86400)) / 3600
+               AS hours,
+           sum(v.count) AS made,
+           sumOrNull(if(a.is_facility = 1, v.facility_joules, v.loaded_joules)) AS spent
+    FROM (
+        SELECT workload, outcome, site, toUnixTimestamp(t) AS at, count, loaded_joules,
+               facility_joules
+        FROM v_outcome_1h
+        WHERE {_WITHIN} AND workload IN {{workloads:Array(String)}}
+          AND outcome IN {{outcomes:Array(String)}} AND isNotNull(loaded_joules)
+    ) AS v
+    INNER JOIN asked AS a ON a.workload = v.workload AND a.outcome = v.outcome
+    WHERE {_HERE} AND v.at >= a.since AND v.at < a.until
+      AND (a.is_facility = 0 OR isNotNull(v.facility_joules))
+    GROUP BY id, day
+) AS d
+GROUP BY d.id
 """
+"""What was made of the outcomes, and what it took. Of what was made on a day as many count as made
+in other ways as were before; of what is more, at most as many as were to be left count as left.
+Where ``most`` is negative all count as left."""
 _AT = "SELECT toUnixTimestamp(t) AS at, site"
 _ELSEWHERE = f"""
 WITH {_ASKED}
@@ -135,7 +151,7 @@ BY_MEASURE: Mapping[str, str] = {
     Measure.IDLE_ABOVE_BARE: _IDLE,
     Measure.JOULES_PER_OUTCOME: _OUTCOMES,
 }
-"""Id, units and joules of what is asked, by measure."""
+"""Id, units, joules and other units of what is asked, by measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +194,34 @@ def after(client: Client, asked: Sequence[Window]) -> dict[str, After]:
         if not members:
             continue
         by_id = {window.id: window for window in members}
-        for id, units, joules in client.rows(statement, _parameters(members)):
+        for id, units, joules, others in client.rows(statement, _parameters(members)):
             is_hours = measure == Measure.IDLE_ABOVE_BARE
             seconds = units * HOUR_S if is_hours else by_id[id].seconds
-            found[id] = After(seconds, units, joules)
+            found[id] = After(seconds, units, joules, others)
     elsewhere = [w for w in asked if w.advice["measure"] == Measure.GRAMS_ELSEWHERE and w.seconds]
-    if elsewhere:
-        for id, grams in client.rows(_ELSEWHERE, _parameters(elsewhere)):
-            found[id] = replace(found[id], saved_g=grams)
-    return found
+    return found | _elsewhere(client, elsewhere)
+
+
+def _elsewhere(client: Client, asked: Sequence[Window]) -> dict[str, After]:
+    """Return the grams that were saved elsewhere, less those that were already in the week before
+    it was done, hour by hour."""
+    extent = ledger_state.extent(client)
+    if not asked or extent is None:
+        return {}
+    now = _grams(client, asked)
+    before = [Window(w.advice, max(w.done_s - HELD_S, _full(extent[0])), w.done_s) for w in asked]
+    known = [w for w in before if w.seconds]
+    was = _grams(client, known)
+    usual = {w.id: (was.get(w.id) or 0.0) / w.seconds for w in known}
+    return {
+        w.id: After(w.seconds, saved_g=grams - usual.get(w.id, 0.0) * w.seconds)
+        for w in asked
+        if (grams := now.get(w.id)) is not None
+    }
+
+
+def _grams(client: Client, asked: Sequence[Window]) -> dict[str, float | None]:
+    return dict(client.rows(_ELSEWHERE, _parameters(asked))) if asked else {}
 
 
 def workloads_of(client: Client, keys: Sequence[str]) -> dict[str, str]:
@@ -207,10 +242,16 @@ def _parameters(members: Sequence[Window]) -> dict[str, Any]:
         "done": [w.done_s for w, _ in each],
         "since": [w.since_s for w, _ in each],
         "until": [w.until_s for w, _ in each],
+        "most": [_or(w.advice["units_per_hour"], -1.0) for w, _ in each],
+        "others": [_or(w.advice["other_units_per_hour"], 0.0) for w, _ in each],
         "held": min(w.done_s for w in members) - HELD_S,
         "first": min(w.since_s for w in members),
         "last": max(w.until_s for w in members),
     }
+
+
+def _or(known: float | None, nobody: float) -> float:
+    return nobody if known is None else known
 
 
 def _full(second: int) -> int:

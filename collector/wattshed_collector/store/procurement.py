@@ -96,7 +96,9 @@ INNER JOIN (
 WHERE {{ai_model:String}} IN ('', a.ai_model)
 """
 _TOLD = """
-SELECT avg(lifetime_years - age_years) AS remaining_years, max(r.embodied_kg) AS embodied_kg,
+SELECT avgOrNullIf(lifetime_years - age_years,
+                   r.last_seen >= fromUnixTimestamp({since:UInt32})) AS remaining_years,
+       max(r.embodied_kg) AS embodied_kg,
        argMax(r.embodied_source, r.embodied_kg) AS embodied_source,
        arraySort(groupUniqArrayIf(r.currency, isNotNull(r.purchase_price))) AS currencies,
        if(length(currencies) = 1, avg(r.purchase_price), NULL) AS purchase_price,
@@ -163,13 +165,15 @@ def joules_ratio(
     return _number(ratio), sorted(models)
 
 
-def told(client: Client, model: str, site: str = "") -> dict[str, Any]:
-    """Return what is known of a model: remaining years of its devices, embodied carbon, price.
+def told(client: Client, model: str, since: int, site: str = "") -> dict[str, Any]:
+    """Return what is known of a model: remaining years of its devices that were there since then
+    (Unix seconds), embodied carbon, price.
 
     What is told of the model holds also where there is no device of it yet. Prices of several
     ``currencies`` have no mean: then the price is None.
     """
-    found = client.records(_TOLD, {"model": model, "site": site, "mlperf": MLPERF})[0]
+    asked = {"model": model, "since": since, "site": site, "mlperf": MLPERF}
+    found = client.records(_TOLD, asked)[0]
     for row in client.records(_TOLD_OF_MODEL, {"model": model}):
         found |= {name: value for name, value in row.items() if value not in (None, "")}
         if row["purchase_price"] is not None:

@@ -61,6 +61,7 @@ class Charged:
         tier: str = "datacenter",
         hardware: str = "H100",
         gpu: str = "",
+        device_kind: Kind = Kind.GPU,
         tokens: Mapping[str, float] = NOTHING,
         **of: str,
     ) -> None:
@@ -68,7 +69,7 @@ class Charged:
         ``each`` joules (None: none at all), and with it ``tokens`` by kind."""
         named = {"name": key, "kind": "inference", "team": "t", "owner": "ada", "model": "llama"}
         self._workloads[key] = Workload(key, **{**named, **of})
-        device = Device(f"gpu-{gpu or key}", Kind.GPU, "n", "nvml", model=hardware, site=site,
+        device = Device(f"gpu-{gpu or key}", device_kind, "n", "nvml", model=hardware, site=site,
                         tier=tier)  # fmt: skip
         if limit is not None:
             at = (BASE + start * HOUR) * 1000

@@ -21,6 +21,7 @@ from wattshed_collector.store import advice as store
 from wattshed_collector.store import decisions
 from wattshed_collector.store.advice import Saying, Wanted
 from wattshed_collector.store.worth import Place
+from wattshed_exporter.model import Kind as DeviceKind
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
@@ -34,6 +35,7 @@ LOOKED_AT_S = (DAY - 1) * HOUR
 CONTEXT, DEAR, CHEAP = 90.0, 8.0, 5.0
 FATES = ("mended", "left")
 Way = dict[str, Any]
+SOCKET: Way = {"gpu": "socket", "device_kind": DeviceKind.CPU, "hardware": "Xeon"}
 ONLY: Way = {"tokens": {"token_in": 90.0, "token_in_cached": 10.0}}
 MORE: Way = {"tokens": {"token_in": 50.0, "token_in_cached": 50.0}}
 SWAPS: dict[Kind, tuple[Way, Way]] = {
@@ -69,6 +71,8 @@ class Plot:
             self._train(f"power_cap-{fate}", 250.0, 5.4)
             self._wait(f"other_hour-{fate}")
             self._move(f"other_zone-{fate}", 2, "dub")
+            self._compute(f"other_hour-{fate}", f"other_hour-{fate}")
+            self._compute(f"other_zone-{fate}/2", f"other_zone-{fate}")
             self.fleet.free(f"reno-{fate}", "A100", "reno", DAY)
         self._innocents()
 
@@ -79,7 +83,9 @@ class Plot:
             for kind, (dear, cheap) in SWAPS.items():
                 if fate == "left":
                     self._serve(f"{kind}-{fate}", DEAR, fate, kind, {**dear, **after})
-                self._serve(f"{kind}-{fate}-twin", CHEAP, fate, kind, {**cheap, **after})
+                more = WATTS * CHEAP / DEAR if fate == "mended" else 0.0  # what the other one made
+                way = {**cheap, **after, "watts": WATTS + more}
+                self._serve(f"{kind}-{fate}-twin", CHEAP, fate, kind, way)
         self._idle("release_idle-left", "notebook", "", **after)
         self._idle("unload_model-left", "inference", "parked-left", **after)
         for name in ("release_idle-mended", "unload_model-mended"):
@@ -115,6 +121,11 @@ class Plot:
         )
         self.fleet.hold(f"{key}-next", None, start=start + 4, end=start + 20, **of)
 
+    def _compute(self, key: str, name: str) -> None:
+        """Have a run use processors as well, which are everybody's."""
+        way: Way = {"kind": "training", "model": "", "start": 2, "end": 6, **SOCKET}
+        self.fleet.hold(key, None, name=name, **way)
+
     def _hold(self, name: str, asked: int, begun: int) -> None:
         """Have a job ask and be held, and run four hours later on."""
         key, at = f"{name}/held", BASE + asked * HOUR
@@ -125,6 +136,7 @@ class Plot:
         self.fleet.hold(key, None, name=name, kind="training", model="", start=begun, end=begun + 4)
 
     def _innocents(self) -> None:
+        self.fleet.hold("system", None, kind="", model="", **SOCKET)
         self.fleet.hold("alone", DEAR, model="alone")
         self.fleet.hold("slow/400", DEAR, name="slow", kind="training", watts=400.0, limit=400.0)
         self.fleet.hold("slow/200", CHEAP, name="slow", kind="training", watts=200.0, limit=200.0)
@@ -186,11 +198,10 @@ GRAMS = {Kind.OTHER_HOUR: WAITED_G, Kind.OTHER_ZONE: MOVED_G}
 
 
 def saved_joules(seconds: float) -> dict[Kind, float]:
-    """Joules of the facility that what is mended saves, against what both took together before."""
-    both = 2 * WATTS / (WATTS / DEAR + WATTS / CHEAP)
+    """Joules of the facility that what is mended saves, against what it took before."""
     limits = (400.0 + 250.0) / (400.0 / DEAR + 250.0 / 5.4)
     return {
-        **dict.fromkeys(SWAPS, PUE * WATTS * seconds * (both / CHEAP - 1)),
+        **dict.fromkeys(SWAPS, PUE * WATTS * seconds * (1 - CHEAP / DEAR)),
         Kind.POWER_CAP: PUE * 2 * 250.0 * seconds * (limits / 5.4 - 1),
         Kind.RELEASE_IDLE: PUE * (CONTEXT - BARE) * seconds,
         Kind.UNLOAD_MODEL: PUE * (CONTEXT - BARE) * seconds,

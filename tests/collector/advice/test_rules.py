@@ -30,3 +30,9 @@ def test_of_claims_on_the_same_joules_the_largest_is_given() -> None:
     assert alone([cap, idle, other, there, wait]) == [cap, other, wait]
     assert alone([idle, cap, wait, other, there]) == [cap, wait, other]
     assert alone([]) == []
+
+
+def test_what_was_dismissed_holds_no_other_up() -> None:
+    cap, idle = advice(Kind.POWER_CAP, "a@x", 2e7), advice(Kind.RELEASE_IDLE, "a@x", 1e7)
+    batch = advice(Kind.BATCH, "a@x", 5e6)
+    assert alone([batch, cap, idle], {cap.id}) == [idle, cap]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wattshed_collector.advice.rates import Rate, Span
 from wattshed_collector.advice.rules.precision import is_as_good
-from wattshed_collector.advice.ways import LEAST_RATIO, Made, Swap, joules_per_unit, sized, swaps
+from wattshed_collector.advice.ways import LEAST_RATIO, Made, Swap, others, overhead, sized, swaps
 from wattshed_collector.quality import Score
 
 MADE = Made(
@@ -96,13 +96,33 @@ def test_each_way_has_the_rates_of_its_site() -> None:
     assert big.joules == pytest.approx(50e6 * 1.5 - 20e6 * 1.2)
     assert big.cost == pytest.approx(50e6 * 2e-8 - 20e6 * 1e-8)
     assert big.grams == pytest.approx(50e6 * 1.5 * 1e-4 - 20e6 * 1.2 * 2e-4)
-    assert joules_per_unit(swap, big, rates) == pytest.approx((75e6 + 96e6) / 5000)
+    assert (overhead("dub", big, rates), overhead("reno", big, rates)) == (1.5, 1.2)
+    beside = others(swap, [MADE, swap.cheap], SPAN, big, rates)
+    assert beside.units_per_hour * SPAN.hours == pytest.approx(1000)
+    assert beside.other_units_per_hour * SPAN.hours == pytest.approx(4000)
+    assert beside.other_joules_per_unit == pytest.approx(96e6 / 4000)
     other = sized(swap, SPAN, {**rates, "reno": Rate(None, 1e-8, "USD", None)})
     assert other is not None
     assert not other.are_facility
     assert other.joules == pytest.approx(30e6)
     assert (other.cost, other.currency, other.grams) == (None, "", None)
-    assert joules_per_unit(swap, other, rates) == pytest.approx(130e6 / 5000)
+    beside = others(swap, [MADE, swap.cheap], SPAN, other, rates)
+    assert beside.other_joules_per_unit == pytest.approx(80e6 / 4000)
+
+
+def test_what_is_made_beside_the_two_ways_stays_as_well() -> None:
+    swap = Swap(MADE, CHEAP)
+    big = sized(swap, SPAN, {})
+    assert big is not None
+    third = replace(MADE, ai_model="qwen", count=1000.0, joules=10e6)
+    away = [
+        replace(third, workload="stranger"),
+        replace(third, site="reno"),
+        replace(third, outcome="request"),
+    ]
+    beside = others(swap, [MADE, CHEAP, third, *away], SPAN, big, {})
+    assert beside.other_units_per_hour * SPAN.hours == pytest.approx(5000)
+    assert beside.other_joules_per_unit == pytest.approx(90e6 / 5000)
 
 
 def test_too_little_is_not_worth_a_word() -> None:

@@ -55,6 +55,7 @@ def test_least_used(running: Running) -> None:
         ("/v1/power?by=team&since=1h&step=x", "a whole number"),
         ("/v1/power?by=team&since=52w&step=60", "more than 11000 points"),
         ("/v1/devices/least-used?limit=0", "limit='0'"),
+        (f"/v1/devices/least-used?limit={'1' * 5000}", "from 1 to 10000"),
         ("/v1/devices/least-used?limit=100000", "from 1 to 10000"),
     ],
 )

@@ -66,6 +66,7 @@ def test_what_cannot_be_read_is_refused(document: Any, why: str) -> None:
         ("device,embodied_kg\ng\n", "line 2: has not as many cells"),
         ("device,embodied_kg\ng,1,2\n", "line 2: has not as many cells"),
         (f"device,embodied_source\ng,{'x' * 200_000}\n", "field larger than field limit"),
+        (f"device,embodied_kg\n{'g' * 200_000},1\n", "the table cannot be read"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(text: str, why: str) -> None:

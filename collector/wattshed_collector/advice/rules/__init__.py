@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from wattshed_collector.advice.look import Look
 from wattshed_collector.advice.model import Advice
@@ -35,22 +35,24 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def find(client: Client, span: Span) -> list[Advice]:
-    """Return what all rules find in ``span``, the largest first."""
+def find(client: Client, span: Span, settled: Collection[str] = ()) -> list[Advice]:
+    """Return what all rules find in ``span``, the largest first; ``settled`` as in ``alone``."""
     look = Look(client, span)
-    found = alone(advice for rule in RULES for advice in rule(look))
+    found = alone((advice for rule in RULES for advice in rule(look)), settled)
     return sorted(found, key=lambda advice: (-advice.joules_per_month, advice.id))
 
 
-def alone(found: Iterable[Advice]) -> list[Advice]:
+def alone(found: Iterable[Advice], settled: Collection[str] = ()) -> list[Advice]:
     """Return of the advice about one subject the one that saves most joules.
 
     The others are about the same joules; once that is done they are found again with their size.
-    Beside it stands what saves no joules: the one that saves most grams.
+    Beside it stands what saves no joules: the one that saves most grams. What is ``settled``, by
+    id, holds no other up: it was dismissed, or it was done before all that is looked at.
     """
-    kept: dict[tuple[str, bool], Advice] = {}
+    kept: dict[tuple[str, bool, str], Advice] = {}
     for advice in found:
-        key = advice.subject, advice.joules_per_month > 0
+        own = advice.id if advice.id in settled else ""
+        key = advice.subject, advice.joules_per_month > 0, own
         if key not in kept or _size(kept[key]) < _size(advice):
             kept[key] = advice
     return list(kept.values())

@@ -32,14 +32,15 @@ SELECT i.workload AS workload, i.site AS site, i.team AS team, i.owner AS owner,
        i.seconds AS idle_seconds, i.above AS above_joules, i.devices AS devices,
        ifNull(a.seconds, 0) AS active_seconds
 FROM (
-    SELECT workload, site, any(team) AS team, any(owner) AS owner,
+    SELECT workload, site, if(uniqExact(v.team) = 1, any(v.team), '') AS team,
+           if(uniqExact(v.owner) = 1, any(v.owner), '') AS owner,
            any(workload_kind) AS workload_kind, any(ai_model) AS ai_model,
            sum(v.joules) AS joules, sum(v.seconds) AS seconds,
            sum(v.above_bare_joules) AS above, uniqExact(device) AS devices
     FROM v_idle_1h AS v
     WHERE {_WHERE} AND class = 'idle_held' AND kind IN ('gpu', 'module') AND workload != ''
       AND reason != 'expected' AND isNotNull(v.above_bare_joules)
-    GROUP BY workload, site
+    GROUP BY workload, site HAVING seconds > 0
 ) AS i
 LEFT JOIN (
     SELECT w.workload AS workload, c.site AS site, sum(c.seconds) AS seconds

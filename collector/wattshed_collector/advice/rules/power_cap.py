@@ -24,7 +24,7 @@ from wattshed_collector.advice.model import (
     Measure,
 )
 from wattshed_collector.advice.rates import Size, size
-from wattshed_collector.advice.ways import LEAST_RATIO
+from wattshed_collector.advice.ways import LEAST_RATIO, overhead
 
 MOST_SLOWDOWN = 0.1
 SURE = 0.8
@@ -37,9 +37,10 @@ _MADE = f"""
     GROUP BY t, workload_id, outcome
 """
 _RUNS = f"""
-SELECT r.workload, any(r.team), any(r.owner), r.ai_model, r.precision, r.batch_class, c.site,
-       c.hardware, o.outcome, c.limit_watts, sum(o.made) AS made, sum(c.joules), sum(c.seconds),
-       sum(o.loaded)
+SELECT r.workload, if(uniqExact(r.team) = 1, any(r.team), ''),
+       if(uniqExact(r.owner) = 1, any(r.owner), ''), r.ai_model, r.precision, r.batch_class,
+       c.site, c.hardware, o.outcome, c.limit_watts, sum(o.made) AS made,
+       sum(c.joules), sum(c.seconds), sum(o.loaded)
 FROM (
     SELECT h.workload_id AS workload_id, h.t AS t, any(d.site) AS site,
            any(d.hardware) AS hardware, sum(h.joules) AS joules, sum(h.seconds) AS seconds,
@@ -52,15 +53,19 @@ FROM (
         WHERE {_IN} AND class = 'active' AND workload_id IN (SELECT workload_id FROM ({_MADE}))
     ) AS h
     INNER JOIN (
-        SELECT device_id, any(k.site) AS site, any(k.model) AS hardware,
-               groupArray((toUnixTimestamp(p.t), toUnixTimestamp(p.until), p.limit_watts)) AS held
+        SELECT k.device_id AS device_id, toString(k.site) AS site, toString(k.model) AS hardware,
+               p.held AS held
         FROM v_device AS k
-        INNER JOIN v_power_limit AS p ON p.device_id = k.device_id
-        WHERE k.kind IN ('gpu', 'module') AND k.model != ''
-        GROUP BY device_id
+        LEFT JOIN (
+            SELECT device_id, groupArray((toUnixTimestamp(v.t), toUnixTimestamp(v.until),
+                                          v.limit_watts)) AS held
+            FROM v_power_limit AS v GROUP BY device_id
+        ) AS p ON p.device_id = k.device_id
+        WHERE k.kind IN ('gpu', 'module')
     ) AS d ON d.device_id = h.device_id
     GROUP BY workload_id, t
-    HAVING uniqExact(d.site, d.hardware) = 1 AND length(limits) = 1 AND length(limits[1]) = 1
+    HAVING uniqExact(d.site, d.hardware) = 1 AND hardware != '' AND length(limits) = 1
+       AND length(limits[1]) = 1
 ) AS c
 INNER JOIN v_workload AS r ON r.workload_id = c.workload_id
 INNER JOIN ({_MADE}) AS o ON o.workload_id = c.workload_id AND o.t = c.t
@@ -190,8 +195,7 @@ def _advice(look: Look, runs: Sequence[Ran]) -> Advice | None:
 
 def _baseline(look: Look, runs: Sequence[Ran], big: Size) -> Baseline:
     first = runs[0]
-    overhead = (look.rates[first.site].facility or 1.0) if big.are_facility else 1.0
-    loaded = sum(ran.loaded_joules for ran in runs) * overhead
+    loaded = sum(ran.loaded_joules for ran in runs) * overhead(first.site, big, look.rates)
     return Baseline(
         measure=Measure.JOULES_PER_OUTCOME,
         joules_per_unit=loaded / sum(ran.count for ran in runs),
