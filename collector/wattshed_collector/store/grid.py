@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from wattshed_collector.grid.series import Step, tidy
+from wattshed_collector.instant import LATEST_S
 
 from . import grid_hours, ledger_state
 from .client import Client
@@ -26,6 +27,7 @@ FROM v_grid_forecast WHERE kind = {kind:String} AND zone = {zone:String} ORDER B
 _NEWEST = """
 SELECT source, unit, toUnixTimestamp(t), toUnixTimestamp(end_ts), toUnixTimestamp(said_ts)
 FROM v_grid WHERE kind = {kind:String} AND zone = {zone:String} AND isNotNull(value)
+  AND t < fromUnixTimestamp({until:UInt32}) AND end_ts > fromUnixTimestamp({since:UInt32})
 ORDER BY t DESC LIMIT 1
 """
 
@@ -176,9 +178,13 @@ def expected(client: Client, kind: str, zone: str) -> Told | None:
     return Told(kind, zone, unit, source, said_s, made)
 
 
-def newest(client: Client, kind: str, zone: str) -> Newest | None:
-    """Return what is known of the newest value, None where none is."""
-    rows = client.rows(_NEWEST, {"kind": kind, "zone": zone})
+def newest(
+    client: Client, kind: str, zone: str, since_s: int = 0, until_s: int = LATEST_S + 1
+) -> Newest | None:
+    """Return what is known of the newest value that is of any time within [since_s, until_s), Unix
+    seconds, None where none is."""
+    asked = {"kind": kind, "zone": zone, "since": since_s, "until": until_s}
+    rows = client.rows(_NEWEST, asked)
     return Newest(*rows[0]) if rows else None
 
 
