@@ -265,3 +265,20 @@ def test_only_the_hours_that_a_price_changes_are_charged_again(bed: Bed) -> None
     bed.client.command("TRUNCATE TABLE site_zone")
     grid.put_zones(bed.client, {"a": ("FR", None, "")}, BASE + 2 * DAY)
     assert marked(bed) == set(range(7))
+
+
+def test_what_is_taken_back_marks_what_then_counts(bed: Bed) -> None:
+    kilowatts(bed, 6, "a")
+    grid.put_zones(bed.client, {"a": ("DE", None, "")}, BASE)
+    day = Step(BASE, BASE + 6 * HOUR, 0.2)
+    grid.put(bed.client, [price("DE", day, Step(BASE + 2 * HOUR, BASE + 5 * HOUR, 0.2))], BASE)
+    charge(bed)
+    marked(bed)
+    # Neither another price below what is taken back changes anything alone, nor that it is.
+    told = [price("DE", day, Step(BASE + 5400, BASE + 4 * HOUR, 0.5), day)]
+    grid.put(bed.client, [*told, *grid.taken_back(bed.client, told)], BASE)
+    assert marked(bed) == {1, 2, 3}
+    assert grid.taken_back(bed.client, told) == []
+    bed.client.insert("dirty", {"hour": [BASE + hour * HOUR for hour in (1, 2, 3)]})
+    charge(bed)
+    assert [cost for cost, _ in costs(bed, "a")[:6]] == [0.2, 0.35, 0.5, 0.5, 0.2, 0.2]
