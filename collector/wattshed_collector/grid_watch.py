@@ -118,7 +118,7 @@ class GridWatch:
             return
         said = f"file: {file.name}"
         told = [Told(s.kind, s.zone, s.unit, said, int(self._now()), s.steps) for s in series]
-        self._write(told, [], client)
+        self._write([*told, *grid.taken_back(client, told)], [], client)
         self._seen[file] = stamp  # not before the store has it
         self._count("file", "ok")
 

@@ -220,11 +220,11 @@ class Ledger:
         others = {hour for hour in told.difference(hours) if hour >= self.oldest}
         # What was charged again has its outcomes already.
         self._set_against(sorted(others - self._recompute(hours, others=others)))
+        self._outcomes.done(self._version)
+        ledger_state.save(self._client, started_us, settled_ms, self._version)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges, self._written = started_us, edges, written
         self._marks.done(news.seen)
-        self._outcomes.done(self._version)
-        ledger_state.save(self._client, self._watermark_us, settled_ms, self._version)
         self._follow()
         return sorted({*hours, *others})
 

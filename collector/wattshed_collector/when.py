@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .grid.profile import DAY_S, same_hours
-from .grid.series import Step, clip, layered, mean
+from .grid.series import Step, clip, layered, mean, under
 from .grid.windows import Plan, best
 from .store import grid, worth
 from .store.client import Client
@@ -84,18 +84,21 @@ def outlook(client: Client, question: Question, now_s: int) -> Outlook:
     """Return what is known of the signal at the site or in the zone."""
     where = worth.place(client, question.site, question.zone)
     seen = _of_zone(client, question, where, now_s)
-    told = worth.factor(client, question.signal, where)
-    if told is None or not worth.is_known(told, now_s, question.deadline_s):
+    told = worth.factor(client, question.signal, where, now_s, question.deadline_s)
+    if told is None:
         return seen
-    is_now = worth.is_known(told, now_s, now_s + 1)
     # Money of two kinds is not compared.
-    others = seen.layers if seen.unit == told.unit else ()
+    is_same = told.unit in ("", seen.unit)
+    left = tuple((name, under(steps, told.steps)) for name, steps in seen.layers if is_same)
+    if not told.unit:
+        return replace(seen, layers=left)
+    is_now = mean(told.steps, now_s, now_s + 1).value is not None
     return replace(
         seen,
         unit=told.unit,
-        source=told.source if is_now or not others else seen.source,
-        age_s=None if is_now or not others else seen.age_s,
-        layers=(*others, ("factor", told.steps)),
+        source=told.source if is_now or not left else seen.source,
+        age_s=None if is_now or not left else seen.age_s,
+        layers=(*left, ("factor", told.steps)),
     )
 
 

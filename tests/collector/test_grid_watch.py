@@ -179,6 +179,32 @@ async def test_files_are_taken_in_when_they_change(
     assert (watched.requests("ok", "file"), watched.requests("failed", "file")) == (2, 1)
 
 
+async def test_a_row_that_a_file_does_not_have_any_more_is_gone(
+    bed: Bed, watch_of: Callable[[Grid], Watched], tmp_path: Path
+) -> None:
+    file = tmp_path / "grid.csv"
+    watched = watch_of(Grid(files=(file,)))
+    watched.provider.error = ProviderError("away")
+
+    async def known(at: int, *rows: tuple[int, int]) -> list[tuple[int, int, float | None]]:
+        said = [f"{NOW + start * HOUR},IE,{value}\n" for start, value in rows]
+        file.write_text("start,zone,value\n" + "".join(said))
+        await watched.look_at(NOW + at)
+        steps = grid.steps(bed.client, "carbon", "IE", NOW, NOW + 9 * HOUR)
+        return [((s.start_s - NOW) // HOUR, (s.end_s - NOW) // HOUR, s.value) for s in steps]
+
+    first = await known(0, (0, 1), (2, 2), (4, 3), (6, 4))
+    assert first == [(0, 2, 1.0), (2, 4, 2.0), (4, 6, 3.0), (6, 8, 4.0)]
+    # What began at two begins at three, and what was before the file's first row stays.
+    assert await known(5, (1, 7), (3, 2), (5, 3)) == [
+        (0, 1, 1.0),
+        (1, 3, 7.0),
+        (3, 5, 2.0),
+        (5, 7, 3.0),
+    ]
+    assert await known(10, (0, 1), (2, 2), (4, 3), (6, 4)) == first
+
+
 async def test_keys_are_read_anew_for_each_question(tmp_path: Path) -> None:
     seen: list[Mapping[str, str]] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wattshed_collector.factor import Factor
@@ -159,6 +159,7 @@ spans = st.lists(
         st.integers(-HOUR, 2 * HOUR),
         st.integers(1, 2 * HOUR),
         st.none() | st.integers(-5, 90).map(float),
+        st.sampled_from(["EUR/kWh", "EUR/kWh", "EUR/kWh", "CHF/kWh"]),
     ),
     max_size=8,
 )
@@ -166,37 +167,40 @@ told = st.lists(
     st.tuples(
         st.sampled_from(["a", ""]),
         st.integers(-HOUR, 2 * HOUR),
-        st.none() | st.integers(1, 90).map(float),
+        st.none() | st.integers(-5, 90).map(float),
+        st.sampled_from(["EUR/kWh", "EUR/MWh", "CHF/kWh", "EUR"]),
     ),
     max_size=4,
 )
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([("DE", 0, 2 * HOUR, 0.2, "EUR/kWh")], [("a", 60, 0.3, "EUR"), ("a", 9000, None, "")])
+@example([("DE", 0, 2 * HOUR, 0.2, "EUR/kWh")], [("a", 0, 0.3, "CHF/kWh"), ("a", 900, None, "")])
 @given(spans, told)
 def test_what_is_charged_is_what_when_and_shifted_say(
     bed: Bed,
-    said: list[tuple[str, int, int, float | None]],
-    own: list[tuple[str, int, float | None]],
+    said: list[tuple[str, int, int, float | None, str]],
+    own: list[tuple[str, int, float | None, str]],
 ) -> None:
     for table in ("grid", "factor"):
         bed.client.command(f"TRUNCATE TABLE {table}")
     if not grid.told_zones(bed.client):
         bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml", site="a"),)))
     grid.put_zones(bed.client, {"a": ("DE", None, "")}, BASE)
-    for zone, start, length, value in said:
+    for zone, start, length, value, unit in said:
         step = Step(BASE + start, BASE + start + length, value)
-        grid.put(bed.client, [price(zone, step)], BASE)
-    prices = [Factor("price", site, BASE + at, value, "EUR/kWh") for site, at, value in own]
+        grid.put(bed.client, [price(zone, step, unit=unit)], BASE)
+    prices = [Factor("price", site, BASE + at, value, unit) for site, at, value, unit in own]
     factors.put(bed.client, prices, float(BASE))
     where = worth.place(bed.client, "a", "")
-    steps = worth.actual(bed.client, "price", where, BASE, BASE + 3 * HOUR).steps
     found = rates(bed, RATES, 3)
     for hour in range(BASE, BASE + 3 * HOUR, HOUR):
-        value = mean(steps, hour, hour + HOUR).value
+        seen = worth.actual(bed.client, "price", where, hour, hour + HOUR)
+        value = mean(seen.steps, hour, hour + HOUR).value
         _, charged, money = found.get(("a", hour), (None, None, ""))
         assert charged == (None if value is None else pytest.approx(value, rel=1e-12, abs=1e-12))
-        assert money == ("" if value is None else "EUR")
+        assert money == ("" if value is None else seen.unit.partition("/")[0])
 
 
 def test_where_nothing_changes_within_an_hour_its_beginning_is_its_mean(bed: Bed) -> None:
@@ -261,3 +265,20 @@ def test_only_the_hours_that_a_price_changes_are_charged_again(bed: Bed) -> None
     bed.client.command("TRUNCATE TABLE site_zone")
     grid.put_zones(bed.client, {"a": ("FR", None, "")}, BASE + 2 * DAY)
     assert marked(bed) == set(range(7))
+
+
+def test_what_is_taken_back_marks_what_then_counts(bed: Bed) -> None:
+    kilowatts(bed, 6, "a")
+    grid.put_zones(bed.client, {"a": ("DE", None, "")}, BASE)
+    day = Step(BASE, BASE + 6 * HOUR, 0.2)
+    grid.put(bed.client, [price("DE", day, Step(BASE + 2 * HOUR, BASE + 5 * HOUR, 0.2))], BASE)
+    charge(bed)
+    marked(bed)
+    # Neither another price below what is taken back changes anything alone, nor that it is.
+    told = [price("DE", day, Step(BASE + 5400, BASE + 4 * HOUR, 0.5), day)]
+    grid.put(bed.client, [*told, *grid.taken_back(bed.client, told)], BASE)
+    assert marked(bed) == {1, 2, 3}
+    assert grid.taken_back(bed.client, told) == []
+    bed.client.insert("dirty", {"hour": [BASE + hour * HOUR for hour in (1, 2, 3)]})
+    charge(bed)
+    assert [cost for cost, _ in costs(bed, "a")[:6]] == [0.2, 0.35, 0.5, 0.5, 0.2, 0.2]

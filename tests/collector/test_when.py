@@ -140,6 +140,27 @@ def test_a_contract_that_ends_and_money_of_another_kind(bed: Bed) -> None:
         assert (found["plan"]["start"], found["plan"]["rests_on"]) == (start, rests_on)
 
 
+def test_a_contract_in_other_money_is_not_the_price_of_the_zone(bed: Bed) -> None:
+    bed.write(Batch(devices=(Device("d", Kind.GPU, "n", "nvml", site="dub"),)))
+    grid.put_zones(bed.client, {"dub": ("IE", None, "")}, NOW)
+    steps = hours(NOW, *[0.1] * 6)
+    grid.put(bed.client, [Told("price", "IE", "EUR/kWh", "a file", NOW, steps)], NOW)
+    said = [
+        Factor("price", "dub", NOW - DAY, 0.3, "USD/kWh", "old"),
+        Factor("price", "dub", NOW + 2 * HOUR, 0.2, "EUR/kWh", "new"),
+    ]
+    factors.put(bed.client, said, float(NOW))
+    found = ask(bed, zone="", site="dub", signal="price")
+    assert (found["unit"], found["now"]["value"], found["now"]["source"]) == ("USD/kWh", 0.3, "old")
+    assert (found["plan"]["end"], found["plan"]["mean"]) == (NOW + HOUR, pytest.approx(0.3))
+    # Nobody knows what it costs per horse: neither is it what others pay.
+    factors.put(bed.client, [Factor("price", "dub", NOW - DAY, 0.3, "EUR/horse")], float(NOW))
+    found = ask(bed, zone="", site="dub", signal="price")
+    assert (found["now"]["value"], found["plan"]["start"]) == (None, NOW + 2 * HOUR)
+    found = ask(bed, zone="", site="dub", signal="price", deadline_s=NOW + 2 * HOUR)
+    assert (found["plan"], found["now"]["value"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [

@@ -46,6 +46,11 @@ def layered(*layers: Sequence[Step]) -> list[Step]:
     return _laid([step for layer in layers for step in layer if step.value is not None])
 
 
+def under(steps: Sequence[Step], over: Sequence[Step]) -> list[Step]:
+    """Return tidy ``steps`` with nothing known where one of the tidy steps ``over`` lies."""
+    return _laid([*steps, *(replace(step, value=None) for step in over)])
+
+
 def _laid(said: Sequence[Step]) -> list[Step]:
     """Return what is seen of ``said`` where each lies upon those before it."""
     said = [step for step in said if step.end_s > step.start_s]

@@ -15,6 +15,13 @@ ALTER TABLE site_zone {{ON_CLUSTER}}
 -- Whether a zone was asked about, and not a site.
 ALTER TABLE decision {{ON_CLUSTER}} ADD COLUMN IF NOT EXISTS by_zone Bool DEFAULT site = '' AFTER zone;
 
+-- Until now an hour cost what its first second did, and prices of zones were charged to nobody: what
+-- can be computed again is.
+INSERT INTO dirty (hour) SELECT DISTINCT hour FROM tick_hour
+WHERE (SELECT count() FROM grid WHERE kind = 'price') > 0
+   OR hour IN (SELECT toStartOfHour(start_ts) FROM factor
+               WHERE kind IN ('pue', 'price') AND start_ts != toStartOfHour(start_ts));
+
 -- As before, with when it was said.
 CREATE OR REPLACE VIEW v_factor {{ON_CLUSTER}} AS
 SELECT kind, site, since,
@@ -248,13 +255,23 @@ FROM (
 ) AS d
 INNER JOIN (SELECT workload_id, workload_key FROM v_workload) AS w ON w.workload_key = d.job
 INNER JOIN (
-    SELECT t, workload_id, sum(joules) AS joules FROM v_workload_1m GROUP BY t, workload_id
+    SELECT t, workload_id, sum(joules) AS joules FROM v_workload_1m
+    WHERE workload_id IN (
+            SELECT workload_id FROM workload
+            WHERE key IN (SELECT job FROM decision WHERE action = 'hold'))
+      AND t >= (SELECT toStartOfMinute(min(at_ts)) FROM decision WHERE action = 'hold')
+    GROUP BY t, workload_id
 ) AS m ON m.workload_id = w.workload_id
 LEFT JOIN (
     SELECT t, workload_id,
            if(countIf(isNull(facility_joules) AND joules > 0) > 0, NULL,
               sumOrNull(facility_joules) / sum(joules)) AS facility_ratio
-    FROM v_workload_1h GROUP BY t, workload_id HAVING sum(joules) > 0
+    FROM v_workload_1h
+    WHERE workload_id IN (
+            SELECT workload_id FROM workload
+            WHERE key IN (SELECT job FROM decision WHERE action = 'hold'))
+      AND t >= (SELECT toStartOfHour(min(at_ts)) FROM decision WHERE action = 'hold')
+    GROUP BY t, workload_id HAVING sum(joules) > 0
 ) AS h ON h.workload_id = m.workload_id AND h.t = toStartOfHour(m.t)
 WHERE d.is_held AND m.t >= toStartOfMinute(d.asked) AND m.t < toStartOfMinute(d.anew)
   AND m.joules > 0;

@@ -27,6 +27,7 @@ SELECT job, toUnixTimestamp(asked) AS first, any(site), any(zone), any(by_zone),
        any(signal), groupArray((toUnixTimestamp(t), joules, facility_joules))
 FROM v_held_job_1m
 WHERE asked >= fromUnixTimestamp({since:UInt32}) AND asked < fromUnixTimestamp({until:UInt32})
+  AND t >= toStartOfMinute(fromUnixTimestamp({since:UInt32}))
 GROUP BY job, first ORDER BY first DESC, job LIMIT {most:UInt32}
 """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from wattshed_collector.grid.series import Step, tidy
+from wattshed_collector.instant import LATEST_S
 
 from . import grid_hours, ledger_state
 from .client import Client
@@ -26,9 +27,14 @@ FROM v_grid_forecast WHERE kind = {kind:String} AND zone = {zone:String} ORDER B
 _NEWEST = """
 SELECT source, unit, toUnixTimestamp(t), toUnixTimestamp(end_ts), toUnixTimestamp(said_ts)
 FROM v_grid WHERE kind = {kind:String} AND zone = {zone:String} AND isNotNull(value)
+  AND t < fromUnixTimestamp({until:UInt32}) AND end_ts > fromUnixTimestamp({since:UInt32})
 ORDER BY t DESC LIMIT 1
 """
-
+_SAID = """
+SELECT toUnixTimestamp(t) FROM v_grid
+WHERE kind = {kind:String} AND zone = {zone:String} AND source = {source:String}
+  AND t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
+"""
 _NOW = "since <= now() AND until > now()"
 _LIES = ("site", "since_ts", "zone", "yearly_g_per_kwh", "yearly_source", "yearly_said_ts")
 _TOLD_ZONES = """
@@ -78,16 +84,38 @@ def put(client: Client, told: Sequence[Told], now_s: float) -> int:
     Charged hours that cost something else by it are marked: before, so that nothing is lost with
     us, and after, because the ledger may come in between.
     """
+    says: dict[str, dict[int, grid_hours.Said]] = {}
+    for one in told:
+        if one.kind == "price":
+            prices = {step.start_s: (step.end_s, step.value, one.unit) for step in one.steps}
+            says.setdefault(one.zone, {}).update(prices)
     hours = {
-        hour
-        for one in told
-        if one.kind == "price"
-        for hour in grid_hours.repriced(client, one.zone, one.steps, one.unit)
+        hour for zone, prices in says.items() for hour in grid_hours.repriced(client, zone, prices)
     }
     ledger_state.mark_dirty(client, hours)
     count = _insert(client, "grid", told, now_s, with_estimates=True)
     ledger_state.mark_dirty(client, hours)
     return count
+
+
+def taken_back(client: Client, told: Sequence[Told]) -> list[Told]:
+    """Return what takes back what the sources of ``told`` said before and do not say any more.
+
+    Who tells a time anew tells all of it: what began between the first and the end of the last of
+    their steps of a zone is gone. Of any other time what was said stays.
+    """
+    says: dict[tuple[str, str, str], list[Step]] = {}
+    for one in told:
+        says.setdefault((one.kind, one.zone, one.source), []).extend(one.steps)
+    said_s = max((one.said_s for one in told), default=0)
+    found = []
+    for (kind, zone, source), known in says.items():
+        starts = {step.start_s for step in known}
+        asked = {"since": min(starts, default=0), "until": max((s.end_s for s in known), default=0)}
+        rows = client.rows(_SAID, {"kind": kind, "zone": zone, "source": source, **asked})
+        gone = [Step(start, start, None) for (start,) in rows if start not in starts]
+        found.append(Told(kind, zone, "", source, said_s, gone))
+    return [one for one in found if one.steps]
 
 
 def put_forecast(client: Client, told: Sequence[Told], now_s: float) -> int:
@@ -176,9 +204,13 @@ def expected(client: Client, kind: str, zone: str) -> Told | None:
     return Told(kind, zone, unit, source, said_s, made)
 
 
-def newest(client: Client, kind: str, zone: str) -> Newest | None:
-    """Return what is known of the newest value, None where none is."""
-    rows = client.rows(_NEWEST, {"kind": kind, "zone": zone})
+def newest(
+    client: Client, kind: str, zone: str, since_s: int = 0, until_s: int = LATEST_S + 1
+) -> Newest | None:
+    """Return what is known of the newest value that is of any time within [since_s, until_s), Unix
+    seconds, None where none is."""
+    asked = {"kind": kind, "zone": zone, "since": since_s, "until": until_s}
+    rows = client.rows(_NEWEST, asked)
     return Newest(*rows[0]) if rows else None
 
 

@@ -9,7 +9,7 @@ import bisect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from wattshed_collector.grid.series import Step, uppermost
+from wattshed_collector.grid.series import uppermost
 
 from . import ledger_state
 from .client import Client
@@ -29,14 +29,14 @@ SELECT toUnixTimestamp(since), toUnixTimestamp(until) FROM v_site_zone WHERE zon
 """
 
 
-def repriced(client: Client, zone: str, steps: Sequence[Step], unit: str) -> set[int]:
-    """Return the charged hours (Unix seconds) that ``steps`` of prices, once written, change.
+def repriced(client: Client, zone: str, says: Mapping[int, Said]) -> set[int]:
+    """Return the charged hours (Unix seconds) that prices by their start, once written, change.
 
     Those are hours that began while a site lay in ``zone``, and in which another price counts, or
     one in another unit, than before: what is said again changes none.
     """
     charged = _charged(client)
-    since = max(charged[0], min((step.start_s for step in steps), default=charged[1]))
+    since = max(charged[0], min(says, default=charged[1]))
     lies = client.rows(_LIES, {"zone": zone}) if since < charged[1] else []
     if not lies:
         return set()
@@ -44,10 +44,9 @@ def repriced(client: Client, zone: str, steps: Sequence[Step], unit: str) -> set
     was: dict[int, Said] = {
         start: (end, value, whose) for start, end, value, whose in client.rows(_PRICES, asked)
     }
-    becomes = was | {step.start_s: (step.end_s, step.value, unit) for step in steps}
     return {
         hour
-        for hour in differing(was, becomes, (since, charged[1]))
+        for hour in differing(was, was | dict(says), (since, charged[1]))
         if any(begin <= hour < end for begin, end in lies)
     }
 

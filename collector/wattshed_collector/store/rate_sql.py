@@ -40,7 +40,8 @@ step AS (
            toUnixTimestamp(end_ts), splitByChar('/', toString(unit)) AS per, per[1],
            value / if(per[2] = 'kWh', 3.6e6, NULL)
     FROM grid FINAL
-    WHERE kind = 'price' AND start_ts < fromUnixTimestamp64Milli({{hi:Int64}}, 'UTC')
+    WHERE kind = 'price' AND end_ts > start_ts
+      AND start_ts < fromUnixTimestamp64Milli({{hi:Int64}}, 'UTC')
       AND end_ts > fromUnixTimestamp64Milli({{lo:Int64}}, 'UTC')
 ),
 told AS (

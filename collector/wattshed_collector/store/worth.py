@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wattshed_collector.grid.series import Step, clip, layered
+from wattshed_collector.grid.series import Step, clip, layered, under
 
 from . import grid
 from .client import Client
@@ -22,7 +22,10 @@ SIGNALS = {
 _PER_KWH = {"J": 3.6e6, "Wh": 1e3, "kWh": 1.0, "MWh": 1e-3}
 _FACTOR = """
 SELECT toUnixTimestamp(since), toUnixTimestamp(until), value, unit, source FROM v_factor
-WHERE kind = {kind:String} AND site = {site:String} AND until > since ORDER BY since
+WHERE kind = {kind:String} AND site = {site:String} AND isNotNull(value)
+  AND until > since AND since < fromUnixTimestamp({until:UInt32})
+  AND until > fromUnixTimestamp({since:UInt32})
+ORDER BY since
 """
 
 
@@ -40,46 +43,46 @@ def place(client: Client, site: str, zone: str) -> Place:
     return Place("", zone, True) if zone else Place(site, grid.zone_of(client, site), False)
 
 
-def factor(client: Client, signal: str, where: Place) -> Told | None:
-    """Return what an operator told of a site, per kWh; None: nothing. A price in another currency
-    than the last one is not known."""
+def factor(client: Client, signal: str, where: Place, since_s: int, until_s: int) -> Told | None:
+    """Return what an operator told of a site within [since_s, until_s), Unix seconds, per kWh;
+    None: nothing.
+
+    It is in the currency of the first price that is known, "" where none is. Another's value is
+    None: the zone's price does not count then, and money of two kinds is not compared.
+    """
     kind = SIGNALS[signal]
-    rows = client.rows(_FACTOR, {"kind": kind, "site": where.site}) if kind else []
-    if where.by_zone or not rows:
+    if where.by_zone or not kind:
+        return None
+    asked = {"kind": kind, "site": where.site, "since": since_s, "until": until_s}
+    rows = client.rows(_FACTOR, asked)
+    if not rows:
         return None
     made = [_per_kwh(kind, value, unit) for _, _, value, unit, _ in rows]
-    known = [(n, unit) for n, (value, unit) in enumerate(made) if value is not None]
-    if not known:
-        return None
-    last, unit = known[-1]
+    known = (n for n, (value, _) in enumerate(made) if value is not None)
+    first = next(known, None)
+    unit, source = ("", "") if first is None else (made[first][1], str(rows[first][4]))
     steps = [
         Step(since, until, value if its == unit else None)
         for (since, until, *_), (value, its) in zip(rows, made, strict=True)
     ]
-    return Told(kind, where.zone, unit, str(rows[last][4]), 0, steps)
+    return Told(kind, where.zone, unit, source, 0, clip(steps, since_s, until_s))
 
 
 def actual(client: Client, signal: str, where: Place, since_s: int, until_s: int) -> Told:
     """Return what it was within [since_s, until_s), Unix seconds, per kWh in one unit."""
-    told = factor(client, signal, where)
-    newest = grid.newest(client, signal, where.zone)
-    is_told = told is not None and is_known(told, since_s, until_s)
-    unit = told.unit if told and is_told else newest.unit if newest else ""
+    told = factor(client, signal, where, since_s, until_s)
+    newest = grid.newest(client, signal, where.zone, since_s, until_s)
+    unit, source = (newest.unit, newest.source) if newest else ("", "")
+    if told and told.unit:
+        unit, source = told.unit, told.source
+    own = told.steps if told else []
     steps = grid.steps(client, signal, where.zone, since_s, until_s, unit)
-    source = told.source if told and is_told else newest.source if newest else ""
-    own = clip(told.steps, since_s, until_s) if told and is_told else []
-    return Told(signal, where.zone, unit, source, 0, layered(steps, own))
+    return Told(signal, where.zone, unit, source, 0, layered(under(steps, own), own))
 
 
-def is_known(told: Told, since_s: int, until_s: int) -> bool:
-    """Return whether ``told`` knows any value within [since_s, until_s), Unix seconds."""
-    return any(step.value is not None for step in clip(told.steps, since_s, until_s))
-
-
-def _per_kwh(kind: str, value: float | None, unit: str) -> tuple[float | None, str]:
+def _per_kwh(kind: str, value: float, unit: str) -> tuple[float | None, str]:
     if kind != "price":
         return value, "g/kWh"
     money, _, per = unit.partition("/")
     scale = _PER_KWH.get(per)
-    known = None if value is None or scale is None else value * scale
-    return known, f"{money}/kWh"
+    return (None if scale is None else value * scale), f"{money}/kWh"

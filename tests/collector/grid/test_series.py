@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed_collector.grid.series import Step, clip, layered, mean, tidy, usual_length
+from wattshed_collector.grid.series import Step, clip, layered, mean, tidy, under, usual_length
 
 values = st.none() | st.integers(-50, 900).map(float)
 steps = st.builds(
@@ -80,6 +80,17 @@ def test_a_layer_counts_where_it_knows_a_value(said: list[list[Step]]) -> None:
         told.update((at, step.value) for at, step in known if step.value is not None)
     assert {at: step.value for at, step in by_second(made).items()} == told
     assert all(a.end_s <= b.start_s for a, b in itertools.pairwise(made))
+
+
+@given(st.lists(steps, max_size=5), st.lists(steps, max_size=5))
+def test_nothing_is_known_under_another(said: list[Step], over: list[Step]) -> None:
+    made = by_second(under(tidy(said), tidy(over)))
+    hidden = by_second(over)
+    assert {at: step.value for at, step in made.items() if step.value is not None} == {
+        at: step.value
+        for at, step in shown(said).items()
+        if step.value is not None and at not in hidden
+    }
 
 
 HOUR = 3600

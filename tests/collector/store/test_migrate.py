@@ -215,10 +215,10 @@ KEEP_ALL = Layout(raw_days=0, minute_days=0)
 BASE = 1_768_471_200_000
 
 
-def at_six(client: Client) -> None:
-    """Make a store as it was before allocations could be shared and meters reconciled."""
+def before(client: Client, number: int) -> None:
+    """Make a store that has no migration from ``number`` on."""
     client.command(Layout().render(VERSIONS)[0])
-    for migration in migrations()[:6]:
+    for migration in migrations()[: number - 1]:
         for statement in migration.statements(KEEP_ALL):
             client.command(statement)
         applied: dict[str, list[object]] = {
@@ -243,7 +243,8 @@ def power(client: Client, device: int, watts: int, minutes: range) -> None:
 
 def test_an_outer_meter_of_an_older_store_is_in_no_sum_twice(client: Client) -> None:
     """It was charged with all that it measured, and left out of sums; marks were done with."""
-    at_six(client)
+    # Before allocations could be shared and meters reconciled.
+    before(client, 7)
     client.insert(
         "device",
         {
@@ -285,7 +286,8 @@ def test_an_outer_meter_of_an_older_store_is_in_no_sum_twice(client: Client) -> 
 
 def test_allocations_of_an_older_store_are_charged_as_before(client: Client) -> None:
     """An hour that is computed again after the upgrade comes out as it did before it."""
-    at_six(client)
+    # Before allocations could be shared and meters reconciled.
+    before(client, 7)
     power(client, 7, 60, range(181))
     held = [(5, 0, 90, 1.0, 0), (5, 0, 150, 1.0, 0), (6, 60, 120, 0.5, 0), (6, 60, 60, 0.5, 1)]
     client.insert(
@@ -310,3 +312,34 @@ def test_allocations_of_an_older_store_are_charged_as_before(client: Client) -> 
             (0, "unattributed", pytest.approx(30 * 3600.0)),
             (5, "active", pytest.approx(150 * 3600.0)),
         ], run
+
+
+def test_zones_and_prices_of_an_older_store_hold_since_ever(client: Client) -> None:
+    """What lay in a zone lies there still, and what its prices say is charged now."""
+    before(client, 30)
+    keys: dict[str, list[object]] = {"device_id": [7], "key": ["d"], "node": ["n"]}
+    client.insert("device", {**keys, "kind": ["gpu"], "source": ["nvml"], "site": ["a"]})
+    power(client, 7, 1000, range(121))
+    for zone, version in (("FR", 1), ("DE", 2)):
+        client.insert(
+            "site_zone",
+            {"site": ["a"], "zone": [zone], "yearly_g_per_kwh": [50.0], "version": [version]},
+        )
+    step: dict[str, list[object]] = {"start_ts": [BASE // 1000], "end_ts": [BASE // 1000 + 7200]}
+    price: dict[str, list[object]] = {"kind": ["price"], "unit": ["EUR/kWh"], "version": [1]}
+    client.insert("grid", {**price, **step, "zone": ["DE"], "value": [0.25]})
+    client.insert("factor", {**price, "site": ["a"], "start_ts": [BASE // 1000 + 60]})
+    for site in ("a", ""):
+        told: dict[str, list[object]] = {"job": ["j" + site], "at_ts": [BASE // 1000]}
+        client.insert("decision", {**told, "site": [site], "version": [1]})
+    # As a run of the ledger leaves it.
+    hours = [BASE // 1000, BASE // 1000 + 3600]
+    client.insert("tick_hour", {"hour": hours, "device_id": [7, 7]})
+    client.command("TRUNCATE TABLE dirty")
+    assert list(migrate(client, KEEP_ALL)) == migrations()[29:]
+    lies = "SELECT zone, toUnixTimestamp(since), yearly_g_per_kwh, yearly_said_ts FROM v_site_zone"
+    assert client.rows(lies) == [("DE", 0, 50.0, None)]
+    assert client.rows("SELECT job, by_zone FROM decision ORDER BY job") == [("j", 1), ("ja", 0)]
+    Ledger(client, Policy(raw_days=0)).run()
+    costs = "SELECT sum(cost), any(currency) FROM v_workload_1h GROUP BY t ORDER BY t"
+    assert client.rows(costs)[0] == (pytest.approx(0.25), "EUR")
