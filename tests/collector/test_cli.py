@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections import deque
@@ -13,7 +14,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from wattshed_collector.cli import main
+from wattshed_collector.cli import main, parser
 from wattshed_collector.cli.access import Key
 from wattshed_collector.cli.answers import Remote
 from wattshed_collector.cli.up import _rate
@@ -111,9 +112,10 @@ def test_a_folder_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_pa
     assert (status, error.split(": ")[-1]) == (1, "Not a directory")
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+@pytest.mark.parametrize("command", [("completion", "zsh"), ("alerts", "list")])
+def test_a_reader_that_leaves_is_no_error(command: tuple[str, ...]) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "wattshed_collector.cli", "completion", "zsh"],
+        [sys.executable, "-m", "wattshed_collector.cli", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -133,3 +135,19 @@ def test_the_rate_is_a_mean_over_portions() -> None:
         _rate(seen)
     assert _rate(seen) == 3
     assert seen[0][0] == 20
+
+
+def commands(of: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, str]]:
+    """Give each command that does something, with what its help ends with."""
+    parts = [action for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+    if not parts:
+        yield name, of.epilog or ""
+    for part in parts:
+        for word, command in part.choices.items():
+            yield from commands(command, f"{name} {word}")
+
+
+def test_the_help_of_every_command_has_an_example() -> None:
+    found = dict(commands(parser(), "wattshed"))
+    assert "wattshed advice done" in found
+    assert [name for name, epilog in found.items() if "wattshed " not in epilog] == []

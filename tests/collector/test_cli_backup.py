@@ -68,7 +68,8 @@ def test_a_running_collector_is_backed_up_and_comes_back(
         ):
             assert run("backup", folder, *place) == 2
             assert why in capsys.readouterr().err
-        assert running.send("/v1/backup", b"[]").status == 400
+        for wrong in (b"[]", b'{"folder": 5}', b'{"folder": "a\\u0000b"}'):
+            assert running.send("/v1/backup", wrong).status == 400
         assert json.loads(running.get("/v1/backup").body) == {"folder": None, "bytes": None}
         ready = running.get("/readyz")
         assert ready.status == 200

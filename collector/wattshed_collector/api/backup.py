@@ -104,8 +104,10 @@ class BackupApi:
                 "durability.backup_folder, or stop the collector and run wattshed backup again",
                 "backup_folder",
             )
+        if not isinstance(told, str) or "\0" in told:
+            raise InvalidInput("folder and base must be paths", "malformed")
         root = self._root.resolve()
-        folder = Path(str(told)).resolve()
+        folder = Path(told).resolve()
         if folder == root or not folder.is_relative_to(root):
             raise InvalidInput(f"{folder} is not below durability.backup_folder, {root}", "folder")
         return folder

@@ -20,6 +20,12 @@ from . import shown
 Subparsers = argparse._SubParsersAction
 MOST_BYTES = 32 * 2**20
 SECONDS = 10.0
+CHECK_EXAMPLES = """examples:
+  wattshed outcomes check http://gpu1:8000/metrics
+  wattshed outcomes check page.txt --label namespace=ml --label pod=chat-0
+  wattshed outcomes check http://ray1:8080/metrics --as ray_serve
+
+exit status: 0 something is counted, 1 nothing is, or the page does not come, 2 wrong usage"""
 
 
 def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
@@ -30,10 +36,17 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         epilog="example: wattshed outcomes check http://gpu1:8000/metrics",
     )
     does = command.add_subparsers(metavar="WHAT", required=True)
-    rules = does.add_parser("rules", help="the rules by server")
+    rules = does.add_parser(
+        "rules", help="the rules by server", epilog="example: wattshed outcomes rules --json"
+    )
     rules.add_argument("--json", action="store_true", help="print them as JSON")
     rules.set_defaults(run=run_rules)
-    check = does.add_parser("check", help="what a page, or a file that holds one, would give")
+    check = does.add_parser(
+        "check",
+        help="what a page, or a file that holds one, would give",
+        epilog=CHECK_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     check.add_argument("page", metavar="URL|FILE")
     check.add_argument(
         "--as",
