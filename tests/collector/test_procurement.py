@@ -181,7 +181,7 @@ def test_what_was_taken_away_has_no_years_left_and_none_less(bed: Bed) -> None:
 @pytest.mark.parametrize("said", ["carbon_change=1e3", "remaining_years=1e9", "ratio=1e13"])
 def test_what_no_number_comes_of_is_refused(said: str) -> None:
     name, _, value = said.partition("=")
-    with pytest.raises(InvalidInput, match=f"{name}=.* cannot be"):
+    with pytest.raises(InvalidInput, match=f"{name}=.* must be"):
         asked({"model": A100, "with": H100, name: value}, float(NOW))
 
 
