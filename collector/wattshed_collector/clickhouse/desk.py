@@ -109,6 +109,7 @@ class Desk:
         self._line = Line()
         self._killer: Handle | None = None
         self._killing = ThreadPoolExecutor(1, thread_name_prefix="reader-clickhouse-kill")
+        self._ending: set[asyncio.Task[None]] = set()
         self.counters = Counters()
 
     @property
@@ -204,8 +205,21 @@ class Desk:
             if why is not None:
                 await loop.run_in_executor(self._killing, self._kill, tag)
                 if lasted > seconds + GRACE_SECONDS or gone():
+                    self._leave(work, tag)
                     raise why
         return _result(work, why)
+
+    def _leave(self, work: asyncio.Future[Answer], tag: str) -> None:
+        """Go on to end what nobody waits for: it may have begun only after that."""
+
+        async def end() -> None:
+            while not work.done():
+                await asyncio.get_running_loop().run_in_executor(self._killing, self._kill, tag)
+                await asyncio.wait({work}, timeout=LOOK_SECONDS)
+
+        task = asyncio.get_running_loop().create_task(end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def _done(self, seat: Seat, work: asyncio.Future[Answer]) -> None:
         if not work.cancelled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -81,6 +82,28 @@ def test_a_query_ends_when_its_client_goes(with_desk: Any) -> None:
         return (await desk.ask("a", asked("SELECT 1", max_execution_time="15"), here)).rows
 
     assert with_desk(ask) == 1
+
+
+def test_a_query_whose_client_went_before_it_began_ends_as_well(shared_bed: Any) -> None:
+    limits, opened = Limits(seconds=20.0), 0
+
+    def late() -> Any:
+        nonlocal opened
+        opened += 1
+        if opened == 1:  # that of the only engine; who ends queries has another
+            time.sleep(1.0)
+        return shared_bed.store.embedded()
+
+    async def ask() -> int:
+        desk = Desk(late, limits, seats=1)
+        try:
+            with pytest.raises(Problem, match="nobody waits"):
+                await desk.ask("a", asked(ENDLESS), lambda: True)
+            return (await desk.ask("a", asked("SELECT 1", max_execution_time="10"), here)).rows
+        finally:
+            desk.close()
+
+    assert asyncio.run(ask()) == 1
 
 
 def test_what_waits_is_bounded_and_leaves_when_its_time_is_up(with_desk: Any) -> None:
