@@ -27,14 +27,12 @@ from wattshed_exporter.trim import drop_file_pages
 
 from . import address, alert_watch, grid_asks, place, served
 from .advice_book import AdviceJob
-from .api import hardware
+from .api import doing, hardware
 from .api.access import Access, unexpected
-from .api.advice import AdviceApi
 from .api.backup import BackupApi
 from .api.board_pages import BoardPages
 from .api.boards import BoardsApi
 from .api.clickhouse import ClickHouseApi
-from .api.decide import DecideApi
 from .api.described import DocumentApi
 from .api.expected_idle import ExpectedIdleApi
 from .api.facts import FactsApi
@@ -49,7 +47,6 @@ from .api.showback import ShowbackApi
 from .api.slo import SloApi
 from .api.targets import TargetsApi
 from .api.traced import traced
-from .api.when import WhenApi
 from .boards import Boards
 from .clickhouse.desk import Desk
 from .config import Config, Durability
@@ -299,10 +296,8 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())
     app.add_routes(ExpectedIdleApi(reader).routes())
-    app.add_routes(WhenApi(reader, config.grid.forecast_max_age_seconds).routes())
+    app.add_routes(doing.routes(reader, parts.clerk, body.unpacked, config.grid))
     app.add_routes(ShowbackApi(reader).routes())
-    app.add_routes(AdviceApi(reader, parts.clerk, body.unpacked).routes())
-    app.add_routes(DecideApi(reader, parts.clerk, config.grid, body.unpacked).routes())
     app.add_routes(OutcomesApi(reader, longest_seconds).routes())
     app.add_routes(hardware.routes(reader, parts.clerk, body.unpacked, longest_seconds))
     boards = Boards(BOARDS)
