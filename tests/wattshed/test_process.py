@@ -14,7 +14,7 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 import pytest
 from tests.fixtures.outcomes import Taken
 
-FORKS = """
+FORKS = r"""
 import multiprocessing, os, random, sys, threading, time, wattshed
 wattshed.configure(workload="w", interval_seconds=0.003)
 seed, depth = int(sys.argv[1]), 3
@@ -39,18 +39,18 @@ def live(seed, depth):
         if chance.random() < 0.5:
             child = forking.Process(target=live, args=(f"{seed}-{n}", depth - 1))
             child.start()
-            children.append(child.join)
+            children.append(lambda child=child: child.join() or child.exitcode)
         elif (pid := os.fork()) == 0:
             live(f"{seed}-{n}", depth - 1)
             assert wattshed.flush(20)
             os._exit(0)
         else:
-            children.append(lambda pid=pid: os.waitpid(pid, 0))
+            children.append(lambda pid=pid: os.waitpid(pid, 0)[1])
     for thread in threads:
         thread.join()
     for wait in children:
-        wait()
-    print(f"lived {seed}", flush=True)
+        assert wait() == 0
+    os.write(1, f"lived {seed}\n".encode())  # at once: print may write the line's end apart
     assert wattshed.flush(20)
 
 forking = multiprocessing.get_context("fork")
