@@ -146,7 +146,7 @@ class DevicesApi:
         ]
 
     async def listed(self, request: web.Request) -> web.Response:
-        """``?site=dub&model=H100&state=lost&after=&limit=``, or ``?device=`` for one."""
+        """``?site=dublin&model=H100&state=lost&after=&limit=``, or ``?device=`` for one."""
         if device := request.query.get("device", ""):
             row = await self._reader.ask(lifecycle.one, device)
             return answered({"devices": [row], "next": None})

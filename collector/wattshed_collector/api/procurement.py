@@ -168,7 +168,7 @@ class ProcurementApi:
         return [web.get("/v1/scorecard", self.scorecard), web.get("/v1/replace", self.replace)]
 
     async def scorecard(self, request: web.Request) -> web.Response:
-        """``?since=30d&site=dub``."""
+        """``?since=30d&site=dublin``."""
         span = _window(request.query, time.time(), self._longest_seconds)
         site = request.query.get("site", "")
         return answered(await self._reader.ask(procurement.scorecard, *span, site))

@@ -107,7 +107,7 @@ class WhenApi:
         return [web.get("/v1/when", self.when)]
 
     async def when(self, request: web.Request) -> web.Response:
-        """The cheapest window; ``?duration=4h&deadline=12h&site=dub&signal=price``."""
+        """The cheapest window; ``?duration=4h&deadline=12h&site=dublin&signal=price``."""
         now = int(time.time())
         question = asked(request.query, now, self._forecast_age_s)
         return answered(await self._reader.ask(when.answer, question, now))

@@ -19,7 +19,7 @@ Subparsers = argparse._SubParsersAction
 
 EXITS = {Action.RUN: 0, Action.HOLD: 10, Action.CAP: 11}
 DECIDE_EXAMPLES = """examples:
-  wattshed decide --job slurm/alpha/4711 --site dub --duration 4h --deadline 24h \\
+  wattshed decide --job slurm/alpha/4711 --site dublin --duration 4h --deadline 24h \\
       --attribute team=research --attribute workload=train-7b
   wattshed decide ... --dry-run --json
 

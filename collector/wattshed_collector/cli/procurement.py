@@ -18,10 +18,10 @@ Subparsers = argparse._SubParsersAction
 EXIT_NEVER = 10
 SCORECARD_EXAMPLES = """examples:
   wattshed scorecard
-  wattshed scorecard --since 90d --site dub --json
+  wattshed scorecard --since 90d --site dublin --json
   wattshed import mlperf results/h200x8/llama2-70b/Server    results of others, shown beside"""
 REPLACE_EXAMPLES = """examples:
-  wattshed replace --model "NVIDIA A100-SXM4-80GB" --with "NVIDIA H100 80GB HBM3" --site dub
+  wattshed replace --model "NVIDIA A100-SXM4-80GB" --with "NVIDIA H100 80GB HBM3" --site dublin
   wattshed replace --model "NVIDIA L40S" --with "NVIDIA H200" --ratio 0.4 --old-per-new 3 \\
       --purchase-price 30000 --embodied-kg 250 --remaining-years 2
 

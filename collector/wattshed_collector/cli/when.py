@@ -17,9 +17,9 @@ Subparsers = argparse._SubParsersAction
 
 EXIT_WAIT, EXIT_UNKNOWN = 10, 3
 EXAMPLES = """examples:
-  wattshed when --site dub --duration 4h --deadline 12h
+  wattshed when --site dublin --duration 4h --deadline 12h
   wattshed when --zone IE --duration 90m --deadline 2026-02-01T06:00Z --interruptible --json
-  wattshed when --site dub --duration 4h --deadline 12h --signal price && sbatch train.sh
+  wattshed when --site dublin --duration 4h --deadline 12h --signal price && sbatch train.sh
 
 exit status: 0 begin now, 10 wait (the start is printed), 3 nothing is known that would tell,
 2 wrong usage, 1 the collector does not answer."""
