@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from wattshed_exporter.errors import ConfigError
 from wattshed_exporter.settings import load
 
-from .errors import StoreError
+from .errors import StoreError, missing
 from .redact import Redacting, redacted
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main() -> None:
     try:
         from .config import PREFIX, Config
     except ImportError as error:
-        sys.exit(missing(error))
+        sys.exit(lacks(error))
     try:
         config = load(
             Config,
@@ -61,15 +62,22 @@ def run(config: Config) -> int:
         with asyncio.Runner(loop_factory=event_loop()) as runner:
             runner.run(serve(config))
     except ImportError as error:
-        return missing(error)
+        return lacks(error)
     except ConfigError as error:  # a file that changed since it was checked
         for problem in error.problems:
             print(f"wattshed-collector: {problem}", file=sys.stderr)
         return 2
     except (StoreError, OSError) as error:
-        print(f"wattshed-collector: {redacted(str(error))}", file=sys.stderr)
+        print(f"wattshed-collector: {redacted(why(error, config.listen))}", file=sys.stderr)
         return 1
     return 0
+
+
+def why(error: Exception, listen: str) -> str:
+    """Return why it could not start; the loop words a port that is taken for programmers."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"--listen: another program listens on {listen}; stop it, or name another port"
+    return str(error)
 
 
 def command() -> None:
@@ -77,16 +85,13 @@ def command() -> None:
     try:
         from .cli import main as typed
     except ImportError as error:
-        sys.exit(missing(error, "wattshed"))
+        sys.exit(lacks(error, "wattshed"))
     typed()
 
 
-def missing(error: ImportError, program: str = "wattshed-collector") -> int:
+def lacks(error: ImportError, program: str = "wattshed-collector") -> int:
     """Say which package there is not, and how to have it; return the exit code."""
-    print(
-        f"{program}: {error.name} is missing; pip install 'wattshed[collector]'",
-        file=sys.stderr,
-    )
+    print(f"{program}: {missing(error)}", file=sys.stderr)
     return 1
 
 

@@ -14,8 +14,17 @@ A receiver answers InvalidInput and Permanent with a 4xx and Retryable with a 50
 
 from __future__ import annotations
 
+EXTRAS = {"grafana_client": "grafana", "niquests": "grafana", "bcrypt": "web"}
+"""Which extra brings a package that is not there; every other comes with ``collector``."""
+
 INTERNAL = "internal error; the collector's log has more"
 """What is answered where something happened that nobody expected."""
+
+
+def missing(error: ImportError) -> str:
+    """Say which package there is not, and how to have it."""
+    extra = EXTRAS.get((error.name or "").partition(".")[0], "collector")
+    return f"{error.name} is missing; pip install 'wattshed[{extra}]'"
 
 
 class CollectorError(Exception):

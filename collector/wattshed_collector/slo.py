@@ -108,7 +108,8 @@ def load(file: Path) -> list[Slo]:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, *NOT_YAML) as error:
-        raise ConfigError([f"slo.file: {file} cannot be read: {error}"]) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([f"slo.file: {file} cannot be read: {why}"]) from error
     found, problems = parse(document)
     if problems:
         raise ConfigError([f"slo.file: {file}: {problem}" for problem in problems])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import subprocess
 import sys
+import tomllib
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,11 +16,12 @@ from urllib.error import HTTPError
 
 import pytest
 
+from wattshed_collector.__main__ import why
 from wattshed_collector.cli import main, parser
 from wattshed_collector.cli.access import Key
 from wattshed_collector.cli.answers import Remote
 from wattshed_collector.cli.up import _rate
-from wattshed_collector.errors import StoreError
+from wattshed_collector.errors import EXTRAS, StoreError, missing
 
 
 class NotACollector(BaseHTTPRequestHandler):
@@ -135,6 +138,57 @@ def test_the_rate_is_a_mean_over_portions() -> None:
         _rate(seen)
     assert _rate(seen) == 3
     assert seen[0][0] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("energy", "--sinse", "1h"), "energy: error: unknown --sinse, 1h; did you mean --since?"),
+        (("energy", "--nothing"), "wattshed energy: error: unknown --nothing"),
+        (("slo", "list", "chat"), "wattshed slo list: error: unknown chat"),
+        (("reprot",), "did you mean report?"),
+        (("energy", "--by", "tean"), "did you mean team?"),
+    ],
+)
+def test_a_word_that_there_is_not(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("usage: wattshed ")
+    assert said.endswith(sentence + "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("niquests", "grafana"),
+        ("grafana_client.client", "grafana"),
+        ("bcrypt", "web"),
+        ("rich.text", "collector"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(name: str, extra: str) -> None:
+    said = missing(ModuleNotFoundError("no", name=name))
+    assert said == f"{name} is missing; pip install 'wattshed[{extra}]'"
+
+
+def test_every_extra_that_is_named_is_one(request: pytest.FixtureRequest) -> None:
+    project = tomllib.loads((request.config.rootpath / "pyproject.toml").read_text())
+    assert set(EXTRAS.values()) < set(project["project"]["optional-dependencies"])
+
+
+def test_a_port_that_is_taken_is_said_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(OSError, match="in use") as caught:
+            socket.create_server(taken.getsockname())
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    assert why(caught.value, listen) == (
+        f"--listen: another program listens on {listen}; stop it, or name another port"
+    )
+    assert why(OSError("full"), listen) == "full"
 
 
 def commands(of: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, str]]:

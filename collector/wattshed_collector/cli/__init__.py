@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from wattshed_collector.errors import CollectorError, InvalidInput
+from wattshed_collector.errors import CollectorError, InvalidInput, missing
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
@@ -40,6 +40,7 @@ from . import (
     validate,
     when,
 )
+from .parsing import Parser
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -56,7 +57,7 @@ EXAMPLES = """examples:
   wattshed alerts compile --set GPUIdleBurn.fire_above=80   rules for Prometheus, or Grafana
   wattshed expected-idle add --team chat --for 8h --reason notebooks   idleness that pages nobody
   wattshed advice list                         what could be done about waste, with its size
-  wattshed when --site dub --duration 4h --deadline 12h   when a job costs least carbon
+  wattshed when --site dublin --duration 4h --deadline 12h   when a job costs least carbon
   wattshed sci --outcome token_out             grams of CO2 per token, hardware included
   wattshed ledger recompute --from 24h --dry-run   what computing a day again would change
   wattshed backup /mnt/backups/monday          copy the store, also while it runs
@@ -68,12 +69,15 @@ EXAMPLES = """examples:
   wattshed dashboards preview --out pictures   boards as Grafana would show them
   wattshed validate DIR --json                 check against an MLPerf result folder
   wattshed bench                               what this machine carries
+
+exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; where it says more (slo check, when,
+decide, sci, replace, targets, quality drift, ...), the command's own --help has it.
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line; every command has its own --help with examples."""
-    root = argparse.ArgumentParser(
+    root: argparse.ArgumentParser = Parser(
         prog="wattshed",
         description="Which workload used each joule, what it produced, what was wasted.",
         epilog=EXAMPLES,
@@ -146,9 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shown.say(f"wattshed: {where}{error.strerror or error}", sys.stderr)
         status = EXIT_FAILED
     except ImportError as error:
-        shown.say(
-            f"wattshed: {error.name} is missing; pip install 'wattshed[collector]'", sys.stderr
-        )
+        shown.say(f"wattshed: {missing(error)}", sys.stderr)
         status = EXIT_FAILED
     sys.exit(status)
 

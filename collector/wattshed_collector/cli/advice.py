@@ -49,7 +49,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     listed = _part(parts, "list", "advice, the largest first", LIST_EXAMPLES)
     listed.add_argument("--state", default="open,accepted", help=f"of {', '.join(STATES)}")
     listed.add_argument("--team", default="", metavar="TEAM", help="only of this team")
-    listed.add_argument("--kind", default="", choices=("", *Kind), help="only of this kind")
+    listed.add_argument("--kind", default="", choices=tuple(Kind), help="only of this kind")
     listed.set_defaults(run=run_list)
     show = _part(parts, "show", "one advice, its evidence and numbers", SHOW_EXAMPLE)
     show.add_argument("id", metavar="ID", help="as list shows it")

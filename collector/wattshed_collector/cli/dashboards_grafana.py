@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wattshed_collector.errors import CollectorError, InvalidInput
+from wattshed_collector.errors import InvalidInput
 from wattshed_dashboards.alerts import load
 from wattshed_dashboards.render import COLLECTOR_URL
 
@@ -140,10 +140,7 @@ def _both(arguments: argparse.Namespace) -> tuple[Grafana, Wanted]:
     url = arguments.grafana_url or os.environ.get("GRAFANA_URL", "")
     if not url:
         raise InvalidInput("which Grafana? give --grafana-url or set GRAFANA_URL", "url")
-    try:
-        from wattshed_collector.grafana.server import Grafana
-    except ImportError as error:
-        raise CollectorError(f"{error.name} is missing; pip install 'wattshed[grafana]'") from error
+    from wattshed_collector.grafana.server import Grafana
     from wattshed_collector.grafana.wanted import wanted
 
     told = _secret(arguments.grafana_token_file, "GRAFANA_TOKEN")

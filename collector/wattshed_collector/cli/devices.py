@@ -61,7 +61,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--model", default="", metavar="TEXT", help="only models with it in their name"
     )
     listed.add_argument("--kind", default="", metavar="KIND", help="gpu, module, cpu, ...")
-    listed.add_argument("--state", default="", choices=("", *STATES), help="only in this state")
+    listed.add_argument("--state", default="", choices=STATES, help="only in this state")
     listed.set_defaults(run=run_list)
     show = _part(parts, "show", "one device", SHOW_EXAMPLE)
     show.add_argument("device", metavar="DEVICE", help="its key, as list shows it")
@@ -70,7 +70,7 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     who = tell.add_mutually_exclusive_group(required=True)
     who.add_argument("--device", default="", metavar="DEVICE", help="its key")
     who.add_argument("--model", default="", metavar="MODEL", help="every device of it")
-    tell.add_argument("facts", nargs="+", metavar="FACT=VALUE", help="nothing takes it back")
+    tell.add_argument("facts", nargs="+", metavar="FACT=VALUE", help="an empty value takes it back")
     tell.set_defaults(run=run_tell)
     load = _part(parts, "import", "tell the same from a file", IMPORT_EXAMPLES)
     load.add_argument("file", metavar="FILE", help="CSV or JSON; -: what comes in")

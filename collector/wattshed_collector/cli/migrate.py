@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     for statement in answer["statements"]:
         print(f"{statement};\n")
     verb = "would be applied" if arguments.dry_run else "applied"
-    print(f"-- {len(answer['migrations'])} migrations {verb}: {', '.join(answer['migrations'])}")
+    named = ", ".join(answer["migrations"]) or "the tables are as this version has them"
+    print(f"-- {len(answer['migrations'])} migrations {verb}: {named}")
     for step in answer["background"]:
         print(f"-- in the background: {step['table']} {step['command']}")
 

@@ -17,7 +17,9 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "targets",
         help="what the collector scrapes, and how each target is",
-        epilog="example: wattshed targets --health down",
+        epilog="example: wattshed targets --health down\n\n"
+        "exit status: 0 none of them is down, 1 one is, or no collector answers, 2 wrong usage",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     answers.add_place(command)
     command.add_argument("--job", default="", metavar="NAME", help="only those of this job")

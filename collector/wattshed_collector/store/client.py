@@ -9,6 +9,7 @@ and asks the next one where a node fails: every statement of ours may run twice.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from wattshed_collector.errors import Denied, Permanent, Retryable, StoreError, StoreLocked
 
 from . import server
-from .faults import as_ours, is_elsewhere
+from .faults import as_ours, is_elsewhere, said
 from .insert import Insert
 from .layout import Layout
 from .server import Node, Nodes, Server
@@ -265,6 +266,8 @@ class ServerClient(Client):
         if self._connection is None:
             import clickhouse_connect
 
+            # What it logs it raises as well, and without a handler it would print it.
+            logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
             options = self._server.options()
             options["settings"] = {**SESSION, **options["settings"], **self._limits}
             self._connection = clickhouse_connect.get_client(
@@ -278,7 +281,7 @@ class ServerClient(Client):
 
     def _ours(self, error: Exception) -> Exception:
         told = self._server
-        text = told.redacted(f"{error} (ClickHouse at {self._node})")
+        text = told.redacted(f"{said(error)} (ClickHouse at {self._node})")
         ours: Exception = _as_ours(error, text, is_server=True)
         if isinstance(ours, Denied):
             return Denied(

@@ -113,6 +113,20 @@ def as_ours(error: BaseException, *, is_server: bool, text: str) -> StoreError:
     return Retryable(text)
 
 
+def said(error: BaseException) -> str:
+    """Return what the driver says; of a server that is not reached, what the system says of it."""
+    from urllib3.exceptions import MaxRetryError
+
+    cause = error.__cause__
+    if not isinstance(cause, MaxRetryError) or cause.reason is None:
+        return str(error)
+    system: BaseException | None = cause.reason
+    while system is not None and not (isinstance(system, OSError) and system.strerror):
+        system = system.__cause__ or system.__context__
+    why = system.strerror if isinstance(system, OSError) else str(cause.reason).split(": ", 1)[-1]
+    return f"it is not reached: {why}"
+
+
 def is_elsewhere(error: BaseException) -> bool:
     """Return whether the same statement may work on another node right away.
 
