@@ -161,3 +161,14 @@ def test_thresholds_colour_what_has_no_colour_of_its_own() -> None:
 def test_a_runbook_is_a_page_of_the_collector() -> None:
     (link,) = _shown(_panel(Kind.STAT, runbook="GPUIdleBurn"))["links"]
     assert link["url"] == "${collector}/runbooks/GPUIdleBurn"
+
+
+def test_a_title_that_is_wider_than_its_column_goes_on_below() -> None:
+    table = _shown(_panel(Kind.TABLE))["fieldConfig"]["defaults"]["custom"]
+    assert table["wrapHeaderText"] is True
+
+
+def test_series_have_the_colours_of_a_palette_in_turn() -> None:
+    # By name, two of three models had the same cream: more names than colours fall together.
+    series = _shown(_panel(Kind.TIME_SERIES))["fieldConfig"]["defaults"]
+    assert series["color"] == {"mode": "palette-classic"}

@@ -165,7 +165,9 @@ const figures = (() => {
   }
 
   function draw(id, figure) {
-    const config = { ...CONFIG, displayModeBar: id === "power" ? "hover" : false };
+    // On a telephone nothing hovers, and the buttons would lie on the legend.
+    const isWide = window.matchMedia("(min-width: 521px)").matches;
+    const config = { ...CONFIG, displayModeBar: id === "power" && isWide ? "hover" : false };
     return Plotly.react(id, figure.data, figure.layout, config);
   }
 

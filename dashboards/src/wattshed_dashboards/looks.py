@@ -158,6 +158,7 @@ def _table_custom(_: Panel) -> Json:
         "filterable": True,
         "inspect": False,
         "minWidth": 70,
+        "wrapHeaderText": True,  # since 12.0; an older one cuts what does not fit
     }
 
 

@@ -236,7 +236,7 @@ def _color(panel: Panel) -> Json:
         return {"mode": "fixed", "fixedColor": str(panel.color)}
     if panel.kind is Kind.STAT and not panel.steps:
         return {"mode": "fixed", "fixedColor": str(Color.PLAIN)}
-    return {"mode": "thresholds" if panel.steps else "palette-classic-by-name"}
+    return {"mode": "thresholds" if panel.steps else "palette-classic"}
 
 
 def _column_color(column: Column) -> Json | None:

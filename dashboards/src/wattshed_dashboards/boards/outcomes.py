@@ -223,8 +223,9 @@ GROUP BY slo ORDER BY budget_left ASC NULLS LAST, slo LIMIT 100""",
                 "workload": Column(
                     "Workload",
                     link=Link("Its energy", "wattshed-workloads", {"workload": "workload"}),
-                    width=170,
+                    width=180,
                 ),
+                "outcome": Column(width=130),
                 "ai_model": Column(
                     "Model",
                     link=Link("Ways to serve it", "wattshed-models", {"model": "ai_model"}),
@@ -327,6 +328,7 @@ GROUP BY time, ai_model HAVING sum(count) > 0 ORDER BY time, ai_model""",
             "Data quality: what the meters' stated uncertainties allow of the joules of "
             "v_outcome_1h, as a share of them; only where every meter of an hour states its own.",
             Kind.TIME_SERIES,
+            width=24,
             unit="percentunit",
             least=0,
             no_value="no meter states its uncertainty",
