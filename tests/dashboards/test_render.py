@@ -168,6 +168,16 @@ def test_a_title_that_is_wider_than_its_column_goes_on_below() -> None:
     assert table["wrapHeaderText"] is True
 
 
+def test_the_column_that_sorts_has_room_for_its_arrow() -> None:
+    def widths(panel: Panel) -> dict[str, int]:
+        said = _shown(panel)["fieldConfig"]["overrides"]
+        return {one["matcher"]["options"]: one["properties"][-1]["value"] for one in said}
+
+    assert widths(_panel(Kind.TABLE, sorted_by="power")) == {"power": render.SORTED_PX}
+    own = {"power": Column(width=190)}
+    assert widths(_panel(Kind.TABLE, sorted_by="power", columns=own)) == {"power": 190}
+
+
 def test_series_have_the_colours_of_a_palette_in_turn() -> None:
     # By name, two of three models had the same cream: more names than colours fall together.
     series = _shown(_panel(Kind.TIME_SERIES))["fieldConfig"]["defaults"]

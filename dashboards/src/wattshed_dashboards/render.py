@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import looks
@@ -15,6 +16,8 @@ TAG = "wattshed"
 COLLECTOR = "collector"
 """Hidden variable with the collector's address, which also serves the runbooks."""
 COLLECTOR_URL = "http://127.0.0.1:9740"
+SORTED_PX = 110
+"""A column's title, the arrow that says how it is sorted, and the funnel beside them."""
 _SOURCE = {"type": DATASOURCE_TYPE, "uid": "${" + DATASOURCE + "}"}
 TIME_SERIES_FORMAT, TABLE_FORMAT = 0, 1
 
@@ -206,8 +209,17 @@ def _field_config(panel: Panel) -> Json:
     defaults |= {name: value for name, value in said.items() if value is not None}
     if panel.no_value:
         defaults["noValue"] = panel.no_value
-    overrides = [_override(name, column) for name, column in panel.columns.items()]
+    overrides = [_override(name, column) for name, column in _columns(panel).items()]
     return {"defaults": defaults, "overrides": overrides}
+
+
+def _columns(panel: Panel) -> Mapping[str, Column]:
+    """Return what is said of columns; that by which a table is sorted has room for its arrow."""
+    if not panel.sorted_by:
+        return panel.columns
+    sorted_by = panel.columns.get(panel.sorted_by, Column())
+    width = sorted_by.width or SORTED_PX
+    return {**panel.columns, panel.sorted_by: replace(sorted_by, width=width)}
 
 
 def _mappings(panel: Panel) -> list[Json]:

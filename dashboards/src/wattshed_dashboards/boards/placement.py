@@ -309,7 +309,7 @@ EXPECTED = Panel(
     sorted_by="begins",
     no_value="no forecast",
     columns={
-        "begins": Column("Begins", unit="dateTimeAsIso"),
+        "begins": Column("Begins", unit="dateTimeAsIso", width=190),
         "value": Column("Intensity", unit="suffix: g/kWh", decimals=0),
         "said": Column("Said", unit="dateTimeAsIso"),
     },
@@ -358,7 +358,7 @@ GROUP BY time, site ORDER BY time, site""",
             sorted_by="since",
             columns={
                 "value": Column("Value", unit="none"),
-                "since": Column("Since", unit="dateTimeAsIso"),
+                "since": Column("Since", unit="dateTimeAsIso", width=190),
                 "until": Column("Until", unit="dateTimeAsIso"),
             },
             sql=f"""SELECT site, kind, value, unit, since, until, source
