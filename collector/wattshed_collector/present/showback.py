@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from wattshed_collector import spreadsheet
 
 from . import CLASSES, clean, units
 from .layout import WIDTH, named, table
@@ -29,17 +29,17 @@ _LABELS = {words.key: words.label for words in CLASSES}
 
 def as_csv(document: Record) -> str:
     """Return ``days`` as CSV (RFC 4180) with a header; days are UTC, what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in document["days"]:
-        day = datetime.fromtimestamp(row["day"], UTC)
-        said = "" if row["carbon_said"] is None else _at(row["carbon_said"])
-        told = {"carbon_scope": document["carbon_scope"], "carbon_said": said}
-        told["carbon_sources"] = "; ".join(row["carbon_sources"])
-        cells = {**row, "day": f"{day:%Y-%m-%d}", **told}
-        writer.writerow([cells[name] for name in COLUMNS])
-    return text.getvalue()
+    return spreadsheet.written(
+        COLUMNS, (_cells(row, document["carbon_scope"]) for row in document["days"])
+    )
+
+
+def _cells(row: Record, scope: str) -> Record:
+    day = datetime.fromtimestamp(row["day"], UTC)
+    said = "" if row["carbon_said"] is None else _at(row["carbon_said"])
+    sources = "; ".join(row["carbon_sources"])
+    told = {"carbon_scope": scope, "carbon_said": said, "carbon_sources": sources}
+    return {**row, "day": f"{day:%Y-%m-%d}", **told}
 
 
 def _at(seconds: int) -> str:
@@ -221,4 +221,5 @@ def _shifted(team: Record) -> Iterator[RenderableType]:
     shifted = team["shifted"]
     if shifted["held"]:
         saved = ", ".join(f"{v:.4g} {clean(u)}" for u, v in shifted["saved_by_unit"].items())
-        yield f"{shifted['held']} jobs waited for a better hour: saved {saved or units.UNKNOWN}"
+        what = f"saved {saved or units.UNKNOWN} against running when they first asked"
+        yield f"{shifted['held']} jobs waited for a better hour: {what}"
