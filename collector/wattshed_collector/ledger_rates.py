@@ -37,8 +37,9 @@ class Rates:
 
         Not those that another run has left half done: to know what they hold takes their readings.
         """
-        rows = self._shards.client.rows(LEFT_OPEN)
-        left = {int(hour): bool(only_rates) for hour, only_rates in rows}
+        left: dict[int, bool] = {}
+        for hour, only_rates in self._shards.rows(LEFT_OPEN):
+            left[int(hour)] = bool(only_rates) and left.get(int(hour), True)
         found = {hour for hour in hours if left.get(hour)}
         for lo, hi in _portions(sorted(hours)):
             given = {"lo": lo * 1000, "hi": hi * 1000, "first_device": 0, "last_device": 2**64 - 1}

@@ -53,13 +53,29 @@ def print_showback(document: Record, console: Console) -> None:
     teams = document["teams"]
     if not any(team["totals"]["joules"] for team in teams):
         parts += [Text("No energy is known of it.", style="bold")]
+        document = {**document, "rates": []}
     elif document["team"] is None:
         parts += [_amounts("All teams", document["fleet"], document["fleet_before"])]
         parts += ["", _teams(teams, document["fleet"]["joules"], width)]
     else:
         parts += list(_team(teams[0], width))
+    parts += [Text(line, style="dim") for line in rates(document)]
     for part in parts:
         console.print(part, width=width, highlight=False, crop=False)
+
+
+def rates(document: Record) -> Iterator[str]:
+    """Give a sentence on who told the prices of each site, and one on PUEs."""
+    for kind, name in (("price", "Prices"), ("pue", "PUEs")):
+        told = [row for row in document["rates"] if row["kind"] == kind]
+        if told:
+            yield f"{name} as told by {', '.join(map(_teller, told))}."
+
+
+def _teller(row: Record) -> str:
+    said = "" if row["said"] is None else f", said {_at(row['said'])}"
+    source = clean(row["source"]) or "nobody named"
+    return f"{source} (site {clean(row['site']) or 'not named'}{said})"
 
 
 def _when(document: Record) -> str:
