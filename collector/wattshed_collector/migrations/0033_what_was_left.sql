@@ -3,6 +3,13 @@
 -- that did not end has left of such an hour can be written again without readings; any other cannot.
 ALTER TABLE ledger_open {{ON_CLUSTER}} ADD COLUMN IF NOT EXISTS only_rates UInt8 DEFAULT 0;
 
+-- What was told of such hours until now was charged of none of them.
+INSERT INTO dirty (hour)
+SELECT DISTINCT t FROM ledger_hour
+WHERE t < (SELECT min(hour) FROM tick_hour)
+  AND ((SELECT count() FROM factor WHERE kind IN ('pue', 'price')) > 0
+       OR (SELECT count() FROM grid WHERE kind = 'price') > 0);
+
 -- Whose advice is that is about a name which several teams use: each one's part of what is claimed.
 ALTER TABLE advice {{ON_CLUSTER}}
     ADD COLUMN IF NOT EXISTS teams Map(LowCardinality(String), Float64) AFTER owner;
