@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from . import decide
-from .advice.model import Measure, State
+from .advice.model import ASSUMED, Measure, State
 from .advice.rates import Span
 from .advice.rules import find
 from .advice.verify import After, Verification, verify, verify_grams
@@ -115,7 +115,7 @@ def checked(
         return {}
     asked = measures.windows(client, done, since_s, until_s)
     found = measures.after(client, asked) | _waited(client, asked)
-    return {w.id: _document(_verified(w.advice, found[w.id])) for w in asked}
+    return {w.id: _document(w.advice, found[w.id]) for w in asked}
 
 
 def _waited(client: Client, asked: Sequence[Window]) -> dict[str, After]:
@@ -151,8 +151,10 @@ def _verified(row: Mapping[str, Any], after: After) -> Verification:
     return verify(row["joules_per_unit"], row["joules_per_month"], after, others)
 
 
-def _document(found: Verification) -> Record:
-    return {**asdict(found), "verdict": str(found.verdict)}
+def _document(row: Mapping[str, Any], after: After) -> Record:
+    found = _verified(row, after)
+    assumes = ASSUMED[Measure(row["measure"])]
+    return {**asdict(found), "verdict": str(found.verdict), "assumes": assumes}
 
 
 class AdviceJob:

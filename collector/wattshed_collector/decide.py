@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import when
+from .advice.model import RAN_AT_ONCE
 from .grid.policies import Now, Policy, decide
 from .grid.series import mean
 from .grid.shift import MINUTE_S, Shifted, shifted
@@ -85,6 +86,7 @@ def saved(client: Client, since_s: int, until_s: int) -> dict[str, Any]:
         "jobs": rows,
         "saved_by_unit": _by_unit(rows),
         "unknown": len(rows) - len(known),
+        "assumes": RAN_AT_ONCE,
     }
 
 

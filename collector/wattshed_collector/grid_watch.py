@@ -116,7 +116,7 @@ class GridWatch:
                 self._seen[file] = stamp
             log.error("the grid stays as it was: %s", error)
             return
-        said = f"file: {file.name}"
+        said = f"file: {file.absolute()}"  # several may have one name
         told = [Told(s.kind, s.zone, s.unit, said, int(self._now()), s.steps) for s in series]
         self._write([*told, *grid.taken_back(client, told)], [], client)
         self._seen[file] = stamp  # not before the store has it

@@ -21,6 +21,7 @@ from .errors import InvalidInput
 from .ledger_days import Days
 from .ledger_edges import Edges
 from .ledger_outcomes import Outcomes
+from .ledger_rates import Rates
 from .ledger_slos import Slos
 from .store import ledger_state, policies
 from .store.client import Client
@@ -64,7 +65,8 @@ class Policy:
 
     idle_below_ratio: float = 0.05
     raw_days: int = 30
-    """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all."""
+    """Hours older than this are never recomputed: their raw rows may be gone. 0 keeps them all. At
+    other prices they are charged without."""
     idle: IdlePolicy = IdlePolicy.HOLDER
     host_remainder: HostRemainder = HostRemainder.PLATFORM
     """Who pays what a wall meter measures beside its devices."""
@@ -107,7 +109,8 @@ class Ledger:
         late_seconds: float = 0.0,
     ) -> None:
         self.skipped_hours = 0
-        """Dirty hours that were left alone since the start, because their raw rows may be gone."""
+        """Dirty hours that were left alone since the start, because their raw rows may be gone and
+        nothing in them costs anything else."""
         self._client = client
         self._shards = shards or Shards(client)
         self._marks = Marks(late_seconds)
@@ -124,7 +127,8 @@ class Ledger:
         self._outcomes = Outcomes(self._shards)
         self._slos = Slos(self._shards)
         self._days = Days(self._shards)
-        self._too_old: set[int] = set()
+        self._rates = Rates(self._shards, policy.slice_ticks)
+        self._too_old: Set[int] = set()
         self._written: int | None = None
         self._watermark_us, self._version = ledger_state.restore(client)
 
@@ -215,18 +219,19 @@ class Ledger:
             self._follow()
             return ()
         self._shards.sync()
-        edges, hours, settled_ms = self._charged_hours(news.touched)
+        edges, hours, old, settled_ms = self._charged_hours(news.touched)
         told = self._outcomes.hours(news.told, news.touched, settled_ms)
         others = {hour for hour in told.difference(hours) if hour >= self.oldest}
         # What was charged again has its outcomes already.
         self._set_against(sorted(others - self._recompute(hours, others=others)))
+        self._reprice(old)
         self._outcomes.done(self._version)
         ledger_state.save(self._client, started_us, settled_ms, self._version)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges, self._written = started_us, edges, written
         self._marks.done(news.seen)
         self._follow()
-        return sorted({*hours, *others})
+        return sorted({*hours, *others, *old})
 
     def _follow(self) -> None:
         """Compute what became of objectives that are new, or about others than before."""
@@ -254,18 +259,21 @@ class Ledger:
             raise Stopped
         self._must_lead()
 
-    def _charged_hours(self, touched: frozenset[int]) -> tuple[Edges, Sequence[int], int]:
+    def _charged_hours(self, touched: frozenset[int]) -> tuple[Edges, Sequence[int], Set[int], int]:
         """Return where the readings of ``touched`` begin and end, which hours are to be charged
-        again, and the event time (Unix milliseconds) up to which anything was measured."""
+        again, which older ones at other rates alone, and the event time (Unix milliseconds) up to
+        which anything was measured."""
         if touched:
             told = {"hours": sorted(touched), "version": self._next_version()}
             self._shards.command(TICK_HOURS, told)
         first, end, settled_ms = ledger_state.measured(self._client)
         if not touched:
-            return self._edges, (), settled_ms
+            return self._edges, (), frozenset(), settled_ms
         edges = self._edges_of(touched)
-        hours = self._young(touched | ledger_edges.beyond(edges, self._edges))
-        return edges, [hour for hour in hours if first <= hour < end], settled_ms
+        hours = touched | ledger_edges.beyond(edges, self._edges)
+        old = {hour for hour in hours if hour < self.oldest}
+        young = sorted(hour for hour in hours - old if first <= hour < end)
+        return edges, young, self._repriced(old), settled_ms
 
     def recompute(self, hours: Iterable[int], progress: Progress | None = None) -> None:
         """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not.
@@ -416,13 +424,20 @@ class Ledger:
         self._version = max(self._version + 1, int(self._now() * 1e6))
         return self._version
 
-    def _young(self, hours: Set[int]) -> Sequence[int]:
-        """Return the hours that can be computed, ascending; count the others, each once."""
-        oldest = self.oldest
-        too_old = {hour for hour in hours if hour < oldest}
-        self.skipped_hours += len(too_old - self._too_old)
-        self._too_old = too_old
-        return sorted(hours - too_old)
+    def _repriced(self, old: Set[int]) -> Set[int]:
+        """Return which of ``old`` are charged at other rates; count the rest, each once."""
+        found = self._rates.due(old) if old else set()
+        self.skipped_hours += len(old - found - self._too_old)
+        self._too_old = old - found
+        return found
+
+    def _reprice(self, hours: Set[int]) -> None:
+        if not hours:
+            return
+        version = self._next_version()
+        ledger_state.begin(self._client, version)
+        with self._lease.kept() if self._lease else nullcontext():
+            self._rates.charge(hours, version, self.oldest, self._go_on)
 
     def _edges_of(self, hours: Set[int]) -> Edges:
         return ledger_edges.ordered(

@@ -7,7 +7,7 @@ add up to the fleet's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,11 @@ _KNOWN = ("facility_joules", "carbon_g", "market_g", "marginal_g")
 _UNKNOWN = ("facility", "cost", "carbon", "market", "marginal")
 _ADVICE = (
     *("id", "kind", "title", "site", "owner", "state", "joules_per_month", "are_facility_joules"),
-    *("cost_per_month", "currency", "g_per_month", "confidence", "effort"),
+    *("cost_per_month", "currency", "g_per_month", "confidence", "effort", "part"),
+)
+_PARTED = ("joules_per_month", "cost_per_month", "g_per_month")
+_PARTED_SAVINGS = (
+    *("expected_joules", "saved_joules", "saved_joules_per_month", "expected_g", "saved_g"),
 )
 _IDLE = ("workload", *(f"idle_held_{name}" for name in ("joules", "seconds", "costs", "g")))
 _NOT_OF_DAYS = ("sources", "said", "estimated_g")
@@ -106,7 +110,7 @@ class Found:
     ``until_s`` is up to when the period is charged, ``before_until_s`` where the one before it is
     cut, ``first_s`` from when on anything is known. ``advice`` are records of
     ``advice_book.within`` the period, ``jobs`` of ``decide.saved`` with their team, ``coverage``
-    known and unknown seconds by team.
+    known and unknown seconds by team, ``rates`` who told the prices and PUEs.
     """
 
     until_s: int
@@ -119,6 +123,7 @@ class Found:
     advice: Sequence[Record] = ()
     jobs: Sequence[Record] = ()
     coverage: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rates: Sequence[Record] = ()
 
 
 def build(client: Client, period: Period, team: str | None, now_s: int) -> Record:
@@ -150,6 +155,7 @@ def find(client: Client, period: Period, now_s: int) -> Found:
         advice,
         _jobs(*window),
         asked.coverage(*window),
+        asked.rates(*window),
     )
 
 
@@ -185,6 +191,7 @@ def document(found: Found, period: Period, team: str | None, now_s: int) -> Reco
         },
         "team": team,
         "carbon_scope": SCOPE,
+        "rates": list(found.rates),
         "fleet": _sum(found.days).document,
         "fleet_before": _sum(found.earlier).document if found.earlier else None,
         "teams": [_team(name, found.days, totals, olds, beside) for name in names],
@@ -199,7 +206,7 @@ class _Beside:
         self.workloads = _listed(found.workloads)
         self.coverage = found.coverage
         self.outcomes = _listed(found.outcomes)
-        self.advice = _listed(found.advice)
+        self.advice = _listed(_shared(found.advice))
         self.jobs = _listed(found.jobs)
         self.period = period
 
@@ -253,6 +260,24 @@ def _listed(rows: Iterable[Record]) -> dict[str, list[Record]]:
     for row in rows:
         found.setdefault(row["team"], []).append(row)
     return found
+
+
+def _shared(advice: Iterable[Record]) -> Iterator[Record]:
+    """Give advice once for each team that has a part of it, with that part of its amounts."""
+    for row in advice:
+        for team, part in (row["teams"] or {row["team"]: 1.0}).items():
+            check = row["verification"]
+            yield {
+                **_part(row, _PARTED, part),
+                "team": team,
+                "part": part,
+                "verification": check and _part(check, _PARTED_SAVINGS, part),
+            }
+
+
+def _part(row: Record, amounts: Iterable[str], part: float) -> Record:
+    parted = {name: None if row[name] is None else row[name] * part for name in amounts}
+    return {**row, **parted}
 
 
 def _workloads(rows: Iterable[Record]) -> list[Record]:

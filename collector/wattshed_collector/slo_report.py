@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from . import spreadsheet
 from .errors import InvalidInput
 from .store import slo_queries
 from .store.client import Client
@@ -57,11 +56,7 @@ def _unknown(name: str) -> InvalidInput:
 def as_csv(rows: Iterable[Record]) -> str:
     """Return rows of ``slo_queries.burn`` as CSV, a line per objective and pair of windows."""
     columns = ("slo", "owner", "outcome", "sli", *OF_PAIR, *(f"budget_{c}" for c in OF_BUDGET))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, (*columns, *OF_WINDOW), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return spreadsheet.written((*columns, *OF_WINDOW), rows)
 
 
 def burning(slos: Sequence[Record]) -> list[Record]:

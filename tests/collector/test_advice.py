@@ -28,6 +28,7 @@ from wattshed_exporter.model import (
     Method,
     Tick,
     Workload,
+    stable_id,
 )
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def test_a_planted_fix_is_measured(plan: Plan) -> None:
     checks = {name: row["verification"] for name, row in found.items()}
     per_hour = found["same"]["joules_per_unit"]
     assert checks["released"]["verdict"] == "verified"
+    assert checks["released"]["assumes"].endswith("would have ended anyway saved less")
     assert checks["same"]["verdict"] == "not_verified"
     hours = checks["same"]["seconds"] / HOUR
     assert hours == 28
@@ -254,7 +256,13 @@ def test_what_is_not_found_again_expires(plan: Plan) -> None:
     advice_book.look(plan.bed.client, int(time.time()) - 4 * 86400)
     (row,) = advice_book.listed(plan.bed.client, Wanted())["advice"]
     assert row["state"] == "expired"
+    # What somebody accepted a month ago and nobody did is open again, where it is found again.
+    now, accepted = int(time.time()), Saying(State.ACCEPTED, "ada")
+    said = advice_book.say(plan.bed.client, row["id"], accepted, now - 30 * 86400 - 60)
+    assert (said["state"], said["said_by"]) == ("expired", "ada")
     assert plan.found()["notebook"]["state"] == "open"
+    said = advice_book.say(plan.bed.client, row["id"], accepted, now - 29 * 86400)
+    assert said["state"] == "accepted"
 
 
 def test_of_hardly_anything_nothing_is_said(plan: Plan) -> None:
@@ -327,6 +335,18 @@ def test_what_is_bare_of_a_device_that_nobody_learned_is_not_known(plan: Plan) -
     )
     assert set(rows) == {(None, None)}
     assert plan.found() == {}
+    # What it was learned to draw weeks ago is known of it: it idled above that as well.
+    row = {
+        "hour": BASE - 20 * 86400,
+        "device_id": stable_id("gpu-notebook"),
+        "watts": BARE,
+        "bare_watts": BARE,
+    }
+    plan.bed.client.insert("idle_hour", {name: [value] for name, value in row.items()})
+    rows = plan.bed.client.rows(
+        "SELECT bare_watts, above_bare_joules > 0 FROM v_idle_1h WHERE class = 'idle_held'"
+    )
+    assert set(rows) == {(BARE, 1)}
 
 
 def test_what_is_done_stays_as_it_was_promised(plan: Plan) -> None:

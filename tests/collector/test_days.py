@@ -173,6 +173,19 @@ def test_each_event_of_its_own_is_a_failure(bed: Bed) -> None:
     assert failed(bed, *told) == (3 + 1, 0, 3)
 
 
+def test_what_was_counted_before_anybody_looked_is_of_no_day(bed: Bed) -> None:
+    """An exporter that ran for two months is read from three o'clock on, beside another."""
+    began = round((DAY - 60 * DAY_S) * 1000)
+    counted = ((3.2, 5.0), (4.5, 5.0), (5.5, 6.0))
+    told = Batch(
+        details=tuple(
+            Detail("g", XID, round((DAY + hour * HOUR_S) * 1000), value, ("79",), began)
+            for hour, value in counted
+        )
+    )
+    assert failed(bed, told) == (1, 0, 1)
+
+
 def test_a_device_that_counts_nothing_has_no_failures_known(bed: Bed) -> None:
     bed.write(run(0, 60))
     charge(bed)

@@ -144,6 +144,7 @@ def test_what_waiting_saved(bed: Bed) -> None:
     assert job["shift_seconds"] == 2 * HOUR - 600
     assert (job["cost"], job["cost_at_once"]) == (pytest.approx(100.0), pytest.approx(at_once))
     assert found["saved_by_unit"] == {"g": pytest.approx(at_once - 100.0)}
+    assert "would have been stopped" in found["assumes"]
     assert (job["are_facility_joules"], job["reason"], found["unknown"]) == (False, "", 0)
     assert decide.saved(bed.client, BASE + HOUR, BASE + 2 * HOUR)["jobs"] == []
     factors.put(bed.client, [Factor("pue", "", BASE - HOUR, 1.5)], float(BASE))
@@ -242,14 +243,14 @@ def test_who_asked_about_a_zone_is_not_told_of_a_site(bed: Bed) -> None:
 )
 def test_what_is_asked_wrongly(raw: bytes, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        asked(raw, BASE)
+        asked(raw, BASE, 24 * HOUR)
 
 
 def test_policies_see_who_asks() -> None:
     raw = (
         b'{"job": "j", "duration": "1h", "deadline": "2h", "site": "dub", "attributes": {"a": "b"}}'
     )
-    job, keep = asked(raw, BASE)
+    job, keep = asked(raw, BASE, 24 * HOUR)
     assert (job.key, keep) == ("j", True)
     assert job.attributes == {"site": "dub", "workload": "j", "a": "b"}
 

@@ -205,6 +205,23 @@ async def test_a_row_that_a_file_does_not_have_any_more_is_gone(
     assert await known(10, (0, 1), (2, 2), (4, 3), (6, 4)) == first
 
 
+async def test_files_of_one_name_do_not_take_back_each_others_rows(
+    bed: Bed, watch_of: Callable[[Grid], Watched], tmp_path: Path
+) -> None:
+    files = tmp_path / "own" / "grid.csv", tmp_path / "bought" / "grid.csv"
+    for first, file in enumerate(files):
+        file.parent.mkdir()
+        rows = [f"{NOW + n * HOUR},{NOW + (n + 1) * HOUR},IE,{n}\n" for n in (first, first + 2)]
+        file.write_text("start,end,zone,value\n" + "".join(rows))
+    watched = watch_of(Grid(files=files))
+    watched.provider.error = ProviderError("away")
+    await watched.look_at(NOW)
+    steps = grid.steps(bed.client, "carbon", "IE", NOW, NOW + 9 * HOUR)
+    assert [step.value for step in steps] == [0.0, 1.0, 2.0, 3.0]
+    sources = bed.client.rows("SELECT DISTINCT source FROM v_grid ORDER BY source DESC")
+    assert [source for (source,) in sources] == [f"file: {file}" for file in files]
+
+
 async def test_keys_are_read_anew_for_each_question(tmp_path: Path) -> None:
     seen: list[Mapping[str, str]] = []
 

@@ -126,6 +126,12 @@ def test_what_a_team_is_shown_and_what_all_come_to(bed: Bed) -> None:
     charged(bed, 3)
     document = built(bed)
     add_up(bed, document)
+    # What joules cost and which PUE they have is told by whom, as of grams.
+    told = {"method": "factor", "source": "", "said": BASE}
+    assert document["rates"] == [
+        {"kind": kind, "site": site, **told}
+        for kind, site in (("price", "dub"), ("pue", "dub"), ("pue", "sgp"))
+    ]
     teams = of(document)
     assert set(teams) == {"research", "assist", ""}
     research = teams["research"]["totals"]

@@ -192,7 +192,7 @@ def test_why_there_is_no_plan(bed: Bed, said: dict[str, Any], reason: str) -> No
 )
 def test_what_is_asked_wrongly(query: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        asked(query, NOW)
+        asked(query, NOW, DAY)
 
 
 def test_a_factor_that_is_taken_back_leaves_the_zone(bed: Bed) -> None:

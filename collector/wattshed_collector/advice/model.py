@@ -58,6 +58,22 @@ class Measure(StrEnum):
     """Grams of what the workload draws at other sites, against the same joules at its old one."""
 
 
+RAN_AT_ONCE = (
+    "each job could have run when it first asked, for as long and with the same joules; one that "
+    "would have been stopped, or not been run at all, saved less"
+)
+ASSUMED: Mapping[Measure, str] = {
+    Measure.IDLE_ABOVE_BARE: (
+        "the workload would have gone on holding its devices idle as in the week before; one that "
+        "would have ended anyway saved less"
+    ),
+    Measure.JOULES_PER_OUTCOME: "the same would have been made, in the way of before",
+    Measure.GRAMS_HELD: RAN_AT_ONCE,
+    Measure.GRAMS_ELSEWHERE: "the same work would have been done at the old site",
+}
+"""What a saving takes for granted, because nobody can measure what did not happen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """How a factor is known: its ``method``, who said it, and when the oldest part of it was said
@@ -110,7 +126,8 @@ class Advice:
     Joules are those of the facility where ``are_facility_joules``, else of the devices. Money and
     grams (location-based) are None where no price or intensity is known; ``price`` and ``carbon``
     say how those were. ``evidence`` is a statement over the public
-    views that shows it; ``numbers`` are what the size was computed from.
+    views that shows it; ``numbers`` are what the size was computed from. Where several teams have
+    workloads of the name there is no ``team``, and ``teams`` has each one's part, which sum to 1.
     """
 
     kind: Kind
@@ -125,6 +142,7 @@ class Advice:
     site: str = ""
     team: str = ""
     owner: str = ""
+    teams: Mapping[str, float] = field(default_factory=dict)
     are_facility_joules: bool = False
     cost_per_month: float | None = None
     currency: str = ""

@@ -42,6 +42,7 @@ STATES = (*State, EXPIRED)
 _VERIFICATION = record(
     {
         "verdict": text("", *Verdict),
+        "assumes": text("What would have been without it, which nobody measured"),
         "seconds": number("Of full, charged hours since it was done"),
         "expected_joules": number("What was promised for that time"),
         "saved_joules": maybe(number("Against the same hours or outcomes as before")),
@@ -55,6 +56,7 @@ _VERIFICATION = record(
 _ADVICE = record(
     {
         **{name: text() for name in ("id", "subject", "title", "reason", "site", "team", "owner")},
+        "teams": by_name(number(), "Each one's part, where several use the name"),
         "kind": text("", *Kind),
         "joules_per_month": number("What it would save in 30 days"),
         "are_facility_joules": flag("With the PUE"),
@@ -97,7 +99,9 @@ OPERATIONS = (
             openapi.JSON: record(
                 {
                     "advice": listed(_ADVICE),
-                    "open_joules_per_month": number("Of all that is open or accepted"),
+                    "open_joules_per_month": number(
+                        "Of all that is open or accepted; of a team its part"
+                    ),
                     "saved_joules": number("Measured since, of all that is done"),
                     "saved_g": number("The same of advice that promises grams and no joules"),
                     "next": pages.NEXT,
@@ -106,7 +110,7 @@ OPERATIONS = (
         },
         (
             Parameter("state", "Only these, separated by commas; all, where it is not said"),
-            Parameter("team", "Only of this team"),
+            Parameter("team", "Only of this team, also what it shares with others"),
             Parameter("kind", "", text("", *Kind)),
             Parameter("id", "Only this one"),
             pages.LIMIT,

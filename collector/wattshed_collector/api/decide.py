@@ -16,7 +16,6 @@ from wattshed_collector.config import Grid
 from wattshed_collector.decide import Job
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.grid.policies import Action
-from wattshed_collector.grid.profile import DAY_S
 from wattshed_collector.openapi import (
     ADMIN,
     Operation,
@@ -96,6 +95,7 @@ OPERATIONS = (
                     "jobs": listed(_JOB, "The newest 500"),
                     "saved_by_unit": by_name(number()),
                     "unknown": whole("Jobs of which it cannot be told"),
+                    "assumes": text("What would have been without holding, which nobody measured"),
                 }
             )
         },
@@ -134,7 +134,7 @@ class DecideApi:
         return answered(await self._reader.ask(decide.saved, *asked_window(request)))
 
 
-def asked(raw: bytes, now: int, forecast_age_s: int = DAY_S) -> tuple[Job, bool]:
+def asked(raw: bytes, now: int, forecast_age_s: int) -> tuple[Job, bool]:
     """Read a question, and whether its answer is kept. Raises InvalidInput."""
     said = read_object(raw, "job, duration, deadline and site")
     if not isinstance(said.get("job"), str) or not said["job"]:

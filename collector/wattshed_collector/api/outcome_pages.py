@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from wattshed_collector import spreadsheet
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.store.client import Client
 from wattshed_collector.store.outcome_queries import COLUMNS, KEY, Asked, Record, per_outcome
@@ -123,12 +122,7 @@ def columns(page: Page) -> list[str]:
 
 def as_csv(page: Page) -> str:
     """Return the rows as CSV (RFC 4180) with a header; what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    names = columns(page)
-    writer.writerow(names)
-    writer.writerows([row[name] for name in names] for row in page["rows"])
-    return text.getvalue()
+    return spreadsheet.written(columns(page), page["rows"])
 
 
 def row(asked: Asked, record: Record) -> Record:

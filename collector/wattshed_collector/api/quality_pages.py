@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
+from wattshed_collector import spreadsheet
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.store import quality
 from wattshed_collector.store.client import Client
@@ -137,11 +136,7 @@ def answer(client: Client, question: Question) -> Page:
 
 def as_csv(question: Question, page: Page) -> str:
     """Return a line of names and one per row (RFC 4180); what is not known is empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, (*question.groups, *HEADERS[question.view]))
-    writer.writeheader()
-    writer.writerows(page["rows"])
-    return out.getvalue()
+    return spreadsheet.written((*question.groups, *HEADERS[question.view]), page["rows"])
 
 
 def _scores(client: Client, question: Question) -> list[Record]:

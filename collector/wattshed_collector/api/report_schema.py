@@ -32,11 +32,12 @@ _SPLIT: dict[str, Schema] = {
     "currency": text(),
 }
 CARBON: dict[str, Schema] = {
-    "carbon_g": maybe(number("Grams of CO2 equivalent; null where it is not known of all")),
+    "carbon_g": maybe(number("Grams of CO2 equivalent of what is known; null: of nothing")),
+    "carbon_unknown_joules": number("Joules of which they are not known"),
     "carbon_methods": listed(text("factor, hourly or yearly")),
     "carbon_sources": listed(text()),
     "carbon_said": maybe(whole("When a source last said what counts here, Unix seconds")),
-    "carbon_reason": text("Why carbon_g is null"),
+    "carbon_reason": text("Why of those; empty where all is known"),
 }
 ENERGY = record(
     {**{column: text() for column in _GROUPED}, **_SPLIT, **CARBON},

@@ -83,6 +83,7 @@ _ADVICE = record(
         "currency": text(),
         "g_per_month": maybe(number()),
         "confidence": number(),
+        "part": number("Of it; below 1 where other teams use the name as well"),
     }
 )
 _DONE = record(
@@ -139,6 +140,15 @@ _DAY = record(
         },
     }
 )
+_RATE = record(
+    {
+        "kind": text("", "price", "pue"),
+        "site": text(),
+        "method": text("factor, or hourly: a series of the zone", "factor", "hourly"),
+        "source": text(),
+        "said": maybe(whole("When the newest of it was said, Unix seconds; null: not known")),
+    }
+)
 OPERATIONS = (
     Operation(
         "GET",
@@ -169,6 +179,7 @@ OPERATIONS = (
                     ),
                     "team": maybe(text("What was asked for")),
                     "carbon_scope": text("Of carbon_g everywhere in it"),
+                    "rates": listed(_RATE, "Who told what joules cost, and PUEs, of all sites"),
                     "fleet": _FULL,
                     "fleet_before": maybe(_FULL),
                     "teams": listed(_TEAM, "The one that was asked for, or all"),

@@ -10,7 +10,6 @@ from aiohttp import web
 from wattshed_collector import openapi, when
 from wattshed_collector.api.window import instant_or_length, length_seconds
 from wattshed_collector.errors import InvalidInput
-from wattshed_collector.grid.profile import DAY_S
 from wattshed_collector.openapi import (
     Operation,
     Parameter,
@@ -113,7 +112,7 @@ class WhenApi:
         return answered(await self._reader.ask(when.answer, question, now))
 
 
-def asked(query: Mapping[str, str], now: int, forecast_age_s: int = DAY_S) -> Question:
+def asked(query: Mapping[str, str], now: int, forecast_age_s: int) -> Question:
     """Read the parameters. Raises InvalidInput with a sentence that says what is accepted."""
     signal, site, zone = query.get("signal", "carbon"), query.get("site", ""), query.get("zone", "")
     if signal not in SIGNALS:

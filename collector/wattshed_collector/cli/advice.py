@@ -154,7 +154,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def lines(row: Mapping[str, Any]) -> list[str]:
     """Return what ``show`` prints of a row of ``GET /v1/advice``."""
-    of = ", ".join(filter(None, (row["team"], row["owner"], row["site"])))
+    parts = (f"{team or 'nobody'} {part:.0%}" for team, part in sorted(row["teams"].items()))
+    of = ", ".join(filter(None, (row["team"], *parts, row["owner"], row["site"])))
     joules = "facility joules" if row["are_facility_joules"] else "joules of devices, no PUE known"
     found = [
         f"{row['title']} ({row['kind']}, {row['state']})",
@@ -172,6 +173,7 @@ def lines(row: Mapping[str, Any]) -> list[str]:
         found.append(f"said by     {row['said_by'] or 'nobody known'}{claimed}{note}")
     if check := row["verification"]:
         found.append(f"since       {_checked(check)}: {check['verdict'].replace('_', ' ')}")
+        found.append(f"assuming    {check['assumes']}")
     found += [f"{name:28} {value:.6g}" for name, value in sorted(row["numbers"].items())]
     return [*found, "", row["evidence"]]
 

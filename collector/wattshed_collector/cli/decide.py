@@ -124,3 +124,5 @@ def run_shifted(arguments: argparse.Namespace) -> None:
         shown.say(f"{job['job']}: {hours:.1f} h later, {told}")
     for unit, saved in document["saved_by_unit"].items():
         shown.say(f"saved in all: {saved:.4g} {unit}")
+    if document["saved_by_unit"]:
+        print(f"assuming that {document['assumes']}")

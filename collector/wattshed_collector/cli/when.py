@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from wattshed_collector import when
+from wattshed_collector import place, when
 from wattshed_collector.api.when import asked
 
 from . import answers, shown
@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   wattshed when --site dublin --duration 4h --deadline 12h
   wattshed when --zone IE --duration 90m --deadline 2026-02-01T06:00Z --interruptible --json
   wattshed when --site dublin --duration 4h --deadline 12h --signal price && sbatch train.sh
+  wattshed when --site dublin --duration 4h --deadline 12h --config collector.yaml
 
 exit status: 0 begin now, 10 wait (the start is printed), 3 nothing is known that would tell,
 2 wrong usage, 1 the collector does not answer."""
@@ -38,14 +39,19 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
         "--deadline", required=True, metavar="TIME", help="an instant, or a length from now"
     )
     command.add_argument("--earliest", metavar="TIME", help="when it may begin (now)")
-    place = command.add_mutually_exclusive_group(required=True)
-    place.add_argument("--site", metavar="SITE", help="where it runs")
-    place.add_argument("--zone", metavar="ZONE", help="zone of the grid, such as IE")
+    where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument("--site", metavar="SITE", help="where it runs")
+    where.add_argument("--zone", metavar="ZONE", help="zone of the grid, such as IE")
     command.add_argument(
         "--signal", choices=tuple(when.SIGNALS), default="carbon", help="(default: %(default)s)"
     )
     command.add_argument("--interruptible", action="store_true", help="the job may be paused")
     answers.add_place(command)
+    command.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the collector's settings file, where none runs: how old a forecast may be",
+    )
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(run=run)
 
@@ -73,7 +79,8 @@ def _ask(arguments: argparse.Namespace) -> dict[str, Any]:
         answer: dict[str, Any] = remote.get("/v1/when", **query)
         return answer
     now = int(time.time())
-    question = asked(query, now)
+    oldest_s = int(place.configured(arguments).grid.forecast_max_age_seconds)
+    question = asked(query, now, oldest_s)
     with answers.existing(arguments.data) as (_, client):
         return when.answer(client, question, now)
 

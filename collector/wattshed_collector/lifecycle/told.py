@@ -14,6 +14,7 @@ from typing import Any
 
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.instant import unix_seconds
+from wattshed_collector.spreadsheet import plain
 
 WHEN = ("commissioned", "warranty_end")
 NUMBERS = (
@@ -71,7 +72,8 @@ def _rows(rows: csv.DictReader[str]) -> Iterator[dict[str, Any]]:
     for row in rows:
         if None in row or None in row.values():
             raise InvalidInput(f"line {rows.line_num}: has not as many cells as the header", "line")
-        cells = {name: cell.strip() for name, cell in row.items() if cell and cell.strip()}
+        told = ((name, plain(cell.strip())) for name, cell in row.items())
+        cells = {name: cell for name, cell in told if cell}
         yield {name: _number(name, cell) for name, cell in cells.items()}
 
 

@@ -107,13 +107,15 @@ const headline = (() => {
                 report.workloads.length ? `${counted} with counted outcomes` : "none is known yet");
   }
 
-  // What the energy emitted, by whom that is known and since when, or why it is not.
-  function carbon({ carbon: told }) {
+  // What the energy emitted, by whom that is known and since when, and of how much it is not.
+  function carbon({ carbon: told, total_joules: total }) {
     if (told.carbon_g === null) return `carbon not known: ${told.carbon_reason}`;
     const said = told.carbon_said === null ? ""
       : `, said ${new Date(told.carbon_said * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+    const left = told.carbon_reason === "" ? ""
+      : `; of ${units.percent(part(told.carbon_unknown_joules, total))} not known: ${told.carbon_reason}`;
     return `${units.grams(told.carbon_g)} CO2e ${told.carbon_scope} ` +
-      `(${told.carbon_methods.join(", ")}: ${told.carbon_sources.join(", ")}${said})`;
+      `(${told.carbon_methods.join(", ")}: ${told.carbon_sources.join(", ")}${said})${left}`;
   }
 
   function tiles(report, live) {

@@ -55,6 +55,11 @@
   const changed = (name, amount) => (before && alike(totals, before, name)
     ? change(amount(totals), amount(before)) : null);
 
+  // Who told what joules cost.
+  const tellers = (kind) => told.rates.filter((rate) => rate.kind === kind).map((rate) =>
+    `${rate.site || "no site"} by ${rate.source || "nobody named"}` +
+    `${rate.said === null ? "" : `, said ${stamp(rate.said)}`}`).join("; ");
+
   function tile(title, big, ...sub) {
     return element("div", { class: "tile" }, element("h2", {}, title),
                    element("div", { class: "big" }, value(big)),
@@ -81,7 +86,7 @@
            change(totals.joules, before?.joules)),
       tile("Cost", money(totals.costs),
            paid.length ? covers("cost") : "no price is known",
-           currency ? changed("cost", (of) => of.costs[currency]) : ""),
+           currency ? changed("cost", (of) => of.costs[currency]) : "", paid.length ? tellers("price") : ""),
       tile("Carbon", units.grams(totals.carbon_g),
            totals.carbon_g === null ? "no PUE or no grid is known"
              : `location-based ${covers("carbon")}`,

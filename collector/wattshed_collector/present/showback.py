@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from wattshed_collector import spreadsheet
 
 from . import CLASSES, clean, units
 from .layout import WIDTH, named, table
@@ -29,17 +29,17 @@ _LABELS = {words.key: words.label for words in CLASSES}
 
 def as_csv(document: Record) -> str:
     """Return ``days`` as CSV (RFC 4180) with a header; days are UTC, what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in document["days"]:
-        day = datetime.fromtimestamp(row["day"], UTC)
-        said = "" if row["carbon_said"] is None else _at(row["carbon_said"])
-        told = {"carbon_scope": document["carbon_scope"], "carbon_said": said}
-        told["carbon_sources"] = "; ".join(row["carbon_sources"])
-        cells = {**row, "day": f"{day:%Y-%m-%d}", **told}
-        writer.writerow([cells[name] for name in COLUMNS])
-    return text.getvalue()
+    return spreadsheet.written(
+        COLUMNS, (_cells(row, document["carbon_scope"]) for row in document["days"])
+    )
+
+
+def _cells(row: Record, scope: str) -> Record:
+    day = datetime.fromtimestamp(row["day"], UTC)
+    said = "" if row["carbon_said"] is None else _at(row["carbon_said"])
+    sources = "; ".join(row["carbon_sources"])
+    told = {"carbon_scope": scope, "carbon_said": said, "carbon_sources": sources}
+    return {**row, "day": f"{day:%Y-%m-%d}", **told}
 
 
 def _at(seconds: int) -> str:
@@ -53,13 +53,29 @@ def print_showback(document: Record, console: Console) -> None:
     teams = document["teams"]
     if not any(team["totals"]["joules"] for team in teams):
         parts += [Text("No energy is known of it.", style="bold")]
+        document = {**document, "rates": []}
     elif document["team"] is None:
         parts += [_amounts("All teams", document["fleet"], document["fleet_before"])]
         parts += ["", _teams(teams, document["fleet"]["joules"], width)]
     else:
         parts += list(_team(teams[0], width))
+    parts += [Text(line, style="dim") for line in rates(document)]
     for part in parts:
         console.print(part, width=width, highlight=False, crop=False)
+
+
+def rates(document: Record) -> Iterator[str]:
+    """Give a sentence on who told the prices of each site, and one on PUEs."""
+    for kind, name in (("price", "Prices"), ("pue", "PUEs")):
+        told = [row for row in document["rates"] if row["kind"] == kind]
+        if told:
+            yield f"{name} as told by {', '.join(map(_teller, told))}."
+
+
+def _teller(row: Record) -> str:
+    said = "" if row["said"] is None else f", said {_at(row['said'])}"
+    source = clean(row["source"]) or "nobody named"
+    return f"{source} (site {clean(row['site']) or 'not named'}{said})"
 
 
 def _when(document: Record) -> str:
@@ -221,4 +237,5 @@ def _shifted(team: Record) -> Iterator[RenderableType]:
     shifted = team["shifted"]
     if shifted["held"]:
         saved = ", ".join(f"{v:.4g} {clean(u)}" for u, v in shifted["saved_by_unit"].items())
-        yield f"{shifted['held']} jobs waited for a better hour: saved {saved or units.UNKNOWN}"
+        what = f"saved {saved or units.UNKNOWN} against running when they first asked"
+        yield f"{shifted['held']} jobs waited for a better hour: {what}"

@@ -109,11 +109,14 @@ def _emitted(record: Record) -> Iterator[Text]:
 
 
 def _not_emitted(records: Sequence[Record]) -> Iterator[Text]:
-    """Give a sentence for each reason for which grams are not known."""
-    counted = Counter(r["carbon_reason"] for r in records if r["carbon_g"] is None)
-    for reason, count in counted.items():
-        rows = "1 row" if count == 1 else f"{count} rows"
-        yield Text(f"Carbon of {rows} is not known: {clean(reason)}.", style="yellow")
+    """Give a sentence for each reason for which grams are not known of some joules."""
+    left = Counter[str]()
+    for record in records:
+        if record["carbon_reason"]:
+            left[record["carbon_reason"]] += record["carbon_unknown_joules"]
+    for reason, joules in left.items():
+        told = f"Carbon of {units.joules(joules)} is not known: {clean(reason)}."
+        yield Text(told, style="yellow")
 
 
 def _headline(report: Report) -> Group:
@@ -130,13 +133,14 @@ def _headline(report: Report) -> Group:
         f", {len(report['workloads'])} workloads\n",
         (f"{units.percent(_part(idle, total))} burned for nothing", "bold"),
         f": {units.joules(idle, kwh=True)} idle\n",
-        _carbon(report["carbon"]),
+        _carbon(report["carbon"], total),
     )
     return Group(Text(when, style="dim"), line, *_warnings(report))
 
 
-def _carbon(told: Record) -> str:
-    """Return a sentence on grams, who says so and when, or why they are not known."""
+def _carbon(told: Record, total: float) -> str:
+    """Return a sentence on grams, who says so and when, and of how much of ``total`` joules they
+    are not known, and why."""
     if told["carbon_g"] is None:
         return f"carbon not known: {told['carbon_reason']}"
     methods, sources = (", ".join(map(clean, told[f"carbon_{n}"])) for n in ("methods", "sources"))
@@ -144,7 +148,12 @@ def _carbon(told: Record) -> str:
     when = None if at is None else datetime.fromtimestamp(at).astimezone()
     said = "" if when is None else f", said {when:%d %b %Y %H:%M %Z}"
     grams = units.grams(told["carbon_g"])
-    return f"carbon {grams} {told['carbon_scope']} ({methods}: {sources}{said})"
+    found = f"carbon {grams} {told['carbon_scope']} ({methods}: {sources}{said})"
+    if not told["carbon_reason"]:
+        return found
+    left = told["carbon_unknown_joules"]
+    part = f"{units.joules(left)} ({units.percent(_part(left, total))})"
+    return f"{found}\n  and of {part} not known: {told['carbon_reason']}"
 
 
 def _warnings(report: Report) -> Iterator[Text]:

@@ -15,7 +15,7 @@ from .client import Client
 from .versions import following
 
 COLUMNS = """
-id, kind, subject, title, reason, site, team, owner, joules_per_month, are_facility_joules,
+id, kind, subject, title, reason, site, team, owner, teams, joules_per_month, are_facility_joules,
 cost_per_month, currency, cost_source, toUnixTimestamp(cost_said) AS cost_said, g_per_month,
 carbon_scope, carbon_method, carbon_source, toUnixTimestamp(carbon_said) AS carbon_said, confidence,
 effort, evidence, measure, joules_per_unit, units_per_hour, other_units_per_hour,
@@ -25,7 +25,7 @@ state, toUnixTimestamp(state_at) AS state_at, said_by, claimed_by, note
 """
 _WHERE = """
 ({states:Array(String)} = [] OR state IN {states:Array(String)})
-  AND ({team:String} = '' OR team = {team:String})
+  AND ({team:String} = '' OR team = {team:String} OR mapContains(teams, {team:String}))
   AND ({kind:String} = '' OR kind = {kind:String})
   AND ({id:String} = '' OR id = {id:String})
 """
@@ -35,14 +35,16 @@ _FOLLOWS = """
 """
 _DONE = "SELECT id, toUnixTimestamp(state_at) FROM v_advice WHERE state = 'done'"
 _TOTAL = f"""
-SELECT sum(joules_per_month) FROM v_advice
+SELECT sum(joules_per_month * if({{team:String}} IN ('', team), 1, teams[{{team:String}}]))
+FROM v_advice
 WHERE state IN ('open', 'accepted') AND {_WHERE}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which advice: of these ``states`` (all, where there are none), of a team, kind or id.
+    """Which advice: of these ``states`` (all, where there are none), of a team (also what it shares
+    with others), kind or id.
 
     At most ``limit`` rows (0: all), of those behind ``after``: joules a month and id of a row.
     """
@@ -89,6 +91,7 @@ def put(client: Client, found: Sequence[Advice], now_s: int, expires_s: int) -> 
         "workload": [one.baseline.workload for one in found],
         "outcome": [one.baseline.outcome for one in found],
         "numbers": [dict(one.numbers) for one in found],
+        "teams": [dict(one.teams) for one in found],
         "cost_source": [one.price.source for one in found],
         "cost_said_ts": [one.price.said_s for one in found],
         "carbon_method": [one.carbon.method for one in found],
@@ -143,7 +146,8 @@ def listed(client: Client, wanted: Wanted) -> list[dict[str, Any]]:
 
 
 def total(client: Client, wanted: Wanted) -> float:
-    """Return the joules a month of all that is open or accepted, whatever the page."""
+    """Return the joules a month of all that is open or accepted, whatever the page; of a team its
+    part."""
     ((joules,),) = client.rows(_TOTAL, wanted.where)
     return float(joules)
 

@@ -40,14 +40,6 @@ arraySort(groupUniqArrayIf(c.method, c.method != '' AND isNotNull(h.f))) AS meth
 arraySort(groupUniqArrayIf(c.source, c.source != '' AND isNotNull(h.f))) AS sources,
 maxIf(toUnixTimestamp(c.carbon_said), isNotNull(h.f)) AS said
 """
-NOTHING: Record = {
-    "carbon_g": None,
-    "carbon_methods": [],
-    "carbon_sources": [],
-    "carbon_said": None,
-    "carbon_reason": NO_PUE,
-}
-"""Of a group of which nothing is known."""
 
 
 def with_carbon(
@@ -55,27 +47,32 @@ def with_carbon(
 ) -> list[Record]:
     """Return ``records`` of ``energy_queries.energy`` with what they emitted.
 
-    ``carbon_g`` is None where it is not known of all of the group, and ``carbon_reason`` says why;
-    ``carbon_said`` is when a source last said what counts here (Unix seconds), None: not known.
+    ``carbon_g`` is of what is known, None where nothing is; ``carbon_unknown_joules`` are those of
+    which it is not, and ``carbon_reason`` says why. ``carbon_said`` is when a source last said what
+    counts here (Unix seconds), None: not known.
     """
     columns = GROUPS[by]
     found = dict(_carbon(client, by, since, until))
-    return [
-        {**record, **found.get(tuple(record[column] for column in columns), NOTHING)}
-        for record in records
-    ]
+
+    def of(record: Record) -> Record:
+        key = tuple(record[column] for column in columns)
+        return found.get(key) or _record(None, record["joules"], 0.0, [], [], None)
+
+    return [{**record, **of(record)} for record in records]
 
 
 def in_all(records: Sequence[Record]) -> Record:
-    """Return the same of all ``records`` together: None where it is not known of one of them."""
-    reasons = [record["carbon_reason"] for record in records if record["carbon_reason"]]
+    """Return the same of all ``records`` together."""
+    known = [record["carbon_g"] for record in records if record["carbon_g"] is not None]
+    reasons = dict.fromkeys(r["carbon_reason"] for r in records if r["carbon_reason"])
     said = [r["carbon_said"] for r in records if r["carbon_said"] is not None]
     return {
-        "carbon_g": None if reasons or not records else sum(r["carbon_g"] for r in records),
+        "carbon_g": sum(known) if known else None,
+        "carbon_unknown_joules": sum(record["carbon_unknown_joules"] for record in records),
         "carbon_methods": sorted({name for r in records for name in r["carbon_methods"]}),
         "carbon_sources": sorted({name for r in records for name in r["carbon_sources"]}),
         "carbon_said": max(said, default=None),
-        "carbon_reason": reasons[0] if reasons else "" if records else "nothing was charged",
+        "carbon_reason": "; ".join(reasons) if records else "nothing was charged",
     }
 
 
@@ -100,13 +97,15 @@ def _record(
     sources: list[str],
     said: int | None,
 ) -> Record:
-    reason = NO_PUE if no_pue > _SLACK else NO_INTENSITY if no_intensity > _SLACK else ""
+    left = {NO_PUE: no_pue, NO_INTENSITY: no_intensity}
+    reasons = [reason for reason, joules in left.items() if joules > _SLACK]
     return {
-        "carbon_g": None if reason else grams or 0.0,
+        "carbon_g": grams if reasons else grams or 0.0,
+        "carbon_unknown_joules": sum(left.values()),
         "carbon_methods": methods,
         "carbon_sources": sources,
         "carbon_said": said or None,
-        "carbon_reason": reason,
+        "carbon_reason": "; ".join(reasons),
     }
 
 

@@ -183,6 +183,16 @@ GROUP BY c.t, c.workload_id, c.class, d.site
 """What a run no longer says of a minute needs no cancelling: these rows are read by version alone,
 of which a run has written each row once."""
 
+ROLLED_UP = """
+SELECT h.hour, h.device_id, h.workload_id, h.class, h.joules, h.seconds,
+       h.joules * r.pue, h.joules * r.per_joule, r.currency, {version:UInt64}
+FROM hourly AS h
+LEFT JOIN (SELECT device_id, toString(site) AS site FROM device FINAL) AS d
+    ON d.device_id = h.device_id
+LEFT JOIN rate AS r ON r.site = d.site AND r.hour = h.hour
+"""
+"""Joules of ``hourly`` with the rates of their site and hour beside them."""
+
 ROLL_UP = f"""
 INSERT INTO charge_1h (t, device_id, workload_id, class, joules, seconds, facility_joules, cost,
                        currency, version)
@@ -194,13 +204,7 @@ hourly AS (
     FROM charge_1m AS c FINAL WHERE {IN_MINUTES} AND {MINE}
     GROUP BY hour, device_id, workload_id, class
 )
-SELECT h.hour, h.device_id, h.workload_id, h.class, h.joules, h.seconds,
-       h.joules * r.pue, h.joules * r.per_joule, r.currency, {{version:UInt64}}
-FROM hourly AS h
-LEFT JOIN (SELECT device_id, toString(site) AS site FROM device FINAL) AS d
-    ON d.device_id = h.device_id
-LEFT JOIN rate AS r ON r.site = d.site AND r.hour = h.hour
-"""
+{ROLLED_UP}"""
 
 ROLL_UP_EVEN = ROLL_UP.replace(RATES, EVEN_RATES)
 """The same where no PUE or price changes within an hour."""

@@ -183,10 +183,16 @@ def merging(client: Client) -> None:
         client.command(f"SYSTEM START MERGES {table}")
 
 
-def open_hours(client: Client, hours: Iterable[int], version: int) -> None:
-    """Say that ``version`` of these hours will be written: they are not whole until FINISH."""
+def open_hours(
+    client: Client, hours: Iterable[int], version: int, only_rates: bool = False
+) -> None:
+    """Say that ``version`` of these hours will be written: they are not whole until FINISH.
+
+    ``only_rates``: it has the joules of the version before.
+    """
     found = sorted(hours)
-    client.insert("ledger_open", {"t": found, "version": [version] * len(found)})
+    columns = {"version": [version] * len(found), "only_rates": [int(only_rates)] * len(found)}
+    client.insert("ledger_open", {"t": found, **columns})
 
 
 def is_divided(client: Client) -> bool:

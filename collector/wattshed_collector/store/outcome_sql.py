@@ -300,7 +300,7 @@ FROM (
 LEFT JOIN ({_PLACES}) AS p ON p.hour = m.hour AND p.workload_id = m.workload_id
 """
 
-_MONEY = f"""
+MONEY = f"""
     SELECT t, workload_id, sum(w.facility_joules) AS facility,
            countIf(isNull(w.facility_joules) AND w.joules != 0) AS unstated, sum(w.cost) AS paid,
            countIf(isNull(w.cost) AND w.joules != 0) AS unpriced,
@@ -341,7 +341,7 @@ FROM (
     ) AS o
     GROUP BY hour, workload_id, kind, model
 ) AS m
-LEFT JOIN ({_MONEY}) AS f ON f.t = m.hour AND f.workload_id = m.workload_id
+LEFT JOIN ({MONEY}) AS f ON f.t = m.hour AND f.workload_id = m.workload_id
 """
 """Sums of the minutes; what a site adds to joules goes with the part that is not ``before``."""
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import slo_sql
+from . import reprice_sql, slo_sql
 from .client import Client, Row, Store
 from .layout import Layout
 from .outcome_sql import HOURS, KINDS, MINUTES, SEEN
@@ -28,6 +28,7 @@ ACROSS = {
     MINUTES: ("charge_1m", "charge_1h", "outcome_1m"),
     HOURS: ("workload_1h", "outcome_1m", "outcome_1h"),
     KINDS: ("outcome_1h", "outcome_kind"),
+    reprice_sql.RATE_OUTCOMES: ("workload_1h", "outcome_1h"),
     slo_sql.MEMBERS: ("outcome_kind", "workload", "slo_member"),
     slo_sql.RESTART: ("slo_member", "slo_reach"),
     slo_sql.DONE: ("slo_member",),

@@ -68,6 +68,29 @@ FROM (
 LEFT JOIN (SELECT workload_id, team FROM v_workload) AS w ON w.workload_id = c.workload_id
 GROUP BY team
 """
+_RATES = f"""
+WITH hours AS (SELECT DISTINCT t, toString(site) AS site FROM v_workload_1h WHERE {_WINDOW}),
+told AS (
+    SELECT site, t, toString(kind) AS of, source, said_ts FROM v_factor_1h
+    WHERE kind IN ('price', 'pue') AND {_WINDOW}
+),
+series AS (
+    SELECT h.site AS site, h.t AS t, z.zone AS zone
+    FROM hours AS h INNER JOIN v_site_zone AS z ON z.site = h.site
+    WHERE z.since <= h.t AND z.until > h.t
+      AND (h.site, h.t) NOT IN (SELECT site, t FROM told WHERE of = 'price')
+)
+SELECT told.of AS kind, told.site AS site, 'factor' AS method, told.source AS source,
+       max(toUnixTimestamp(told.said_ts)) AS said
+FROM told INNER JOIN hours ON hours.site = told.site AND hours.t = told.t
+GROUP BY kind, site, source
+UNION ALL
+SELECT 'price', series.site AS at, 'hourly', g.source AS whose, max(toUnixTimestamp(g.said_ts))
+FROM series
+INNER JOIN (SELECT zone, t, source, said_ts FROM v_grid_1h WHERE kind = 'price' AND {_WINDOW}) AS g
+    ON g.zone = series.zone AND g.t = series.t
+GROUP BY at, whose
+"""
 _TEAMS = "SELECT workload_key, team FROM v_workload WHERE workload_key IN {keys:Array(String)}"
 
 
@@ -94,6 +117,13 @@ def coverage(client: Client, since: int, until: int) -> dict[str, tuple[float, f
     """
     rows = client.rows(_KNOWN, {"since": since, "until": until})
     return {str(team): (known, unknown) for team, known, unknown in rows}
+
+
+def rates(client: Client, since: int, until: int) -> list[Record]:
+    """Return who told the prices and PUEs of each site with charged hours, and when last (``said``,
+    Unix seconds; None: not known), sorted."""
+    rows = client.records(_RATES, {"since": since, "until": until})
+    return sorted(rows, key=lambda row: (row["kind"], row["site"], row["source"]))
 
 
 def teams_of(client: Client, workload_keys: Sequence[str]) -> dict[str, str]:

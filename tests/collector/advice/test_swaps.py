@@ -143,7 +143,8 @@ def test_mixed_hardware_and_imported_results_are_no_way_to_serve(fleet: Charged)
 
 def test_what_several_teams_call_alike_is_no_one_teams(fleet: Charged) -> None:
     for team in "ab":
-        fleet.hold(f"{team}/shared", None, name="shared", team=team, watts=90.0, class_=IDLE)
+        idle = {"a": 80.0, "b": 240.0}[team]
+        fleet.hold(f"{team}/shared", None, name="shared", team=team, watts=idle, class_=IDLE)
         for each, batch in ((8.0, "1"), (5.0, "32")):
             name = f"chat-{batch}"
             fleet.hold(f"{team}/{name}", each, name=name, team=team, batch_class=batch)
@@ -156,6 +157,16 @@ def test_what_several_teams_call_alike_is_no_one_teams(fleet: Charged) -> None:
         "chat-1": ("batch", "", "ada"),
         "tuned": ("power_cap", "", "ada"),
     }
+    # Each team has its part by the joules in question, and all parts are the whole.
+    assert found["shared"]["teams"] == pytest.approx({"a": 0.25, "b": 0.75})
+    for name in ("chat-1", "tuned"):
+        assert found[name]["teams"] == pytest.approx({"a": 0.5, "b": 0.5})
+    of_team = [advice_book.listed(fleet.bed.client, Wanted(team=team)) for team in "abc"]
+    assert [len(page["advice"]) for page in of_team] == [3, 3, 0]
+    whole = advice_book.listed(fleet.bed.client, Wanted())["open_joules_per_month"]
+    parts = [page["open_joules_per_month"] for page in of_team]
+    assert sum(parts) == pytest.approx(whole)
+    assert parts[1] > parts[0] > parts[2] == 0.0
 
 
 def test_a_run_with_a_card_whose_limit_nobody_knows_is_no_point(fleet: Charged) -> None:

@@ -26,6 +26,7 @@ from wattshed_collector.config import Config, Ledger, Retention
 from wattshed_collector.openapi import JSON, Operation
 from wattshed_collector.receivers import mlperf
 from wattshed_collector.receivers.mlperf import Result
+from wattshed_collector.spreadsheet import plain
 from wattshed_collector.store.outcome_queries import KEY
 from wattshed_exporter.model import (
     Allocation,
@@ -304,11 +305,15 @@ def test_csv_is_the_json(collector: Running) -> None:
     numbers = {"t_s", *VALUES}
 
     def read(name: str, cell: str) -> object:
-        return (json.loads(cell) if cell else None) if name in numbers else cell
+        return (json.loads(cell) if cell else None) if name in numbers else plain(cell)
 
     assert [
         {name: read(name, cell) for name, cell in zip(head, line, strict=True)} for line in lines
     ] == page["rows"]
+    # A team that calls itself a formula is none in a spreadsheet.
+    teams = {line[head.index("team")] for line in lines}
+    assert "'=1+1" in teams
+    assert not any(team.startswith("=") for team in teams)
 
 
 def typed(collector: Running, capsys: pytest.CaptureFixture[str], *words: str) -> str:

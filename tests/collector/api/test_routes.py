@@ -162,6 +162,7 @@ def test_carbon_is_told_where_it_is_asked_for(collector: Running) -> None:
     assert "carbon_scope" not in plain
     for row, before in zip(told["rows"], plain["rows"], strict=True):
         assert (row.pop("carbon_g"), row.pop("carbon_reason")) == (None, NO_PUE)
+        assert row.pop("carbon_unknown_joules") == row["joules"]
         assert [row.pop(f"carbon_{name}") for name in ("methods", "sources", "said")] == [
             [], [], None,
         ]  # fmt: skip

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wattshed_collector.cli import main
+from wattshed_collector.cli import answers, main
 from wattshed_collector.config import Config, Grid, GridPolicy
+from wattshed_collector.grid.series import Step
+from wattshed_collector.store import grid as store_grid
+from wattshed_collector.store.grid import Told
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Running
@@ -43,8 +46,8 @@ def test_it_is_asked_over_http_and_by_command(
     policy = GridPolicy(
         name="batch", match={"team": "batch"}, hold_above=200.0, hold_at_most_seconds=9 * HOUR
     )
-    told = Grid(zones={"": "IE"}, files=(file,), policies=(policy,))
-    config = Config(listen="127.0.0.1:0", data=data, grid=told)
+    grid = Grid(zones={"": "IE"}, files=(file,), policies=(policy,))
+    config = Config(listen="127.0.0.1:0", data=data, grid=grid)
     with collect(config) as running:
         end = time.monotonic() + 60
         path = "/v1/when?zone=IE&duration=1h&deadline=4h"
@@ -75,3 +78,15 @@ def test_it_is_asked_over_http_and_by_command(
     assert run("--deadline", "4h", "--zone", "IE", "--data", data, "--json") == 10
     assert json.loads(capsys.readouterr().out)["plan"]["mean"] == 100.0
     assert run("--deadline", "soon", "--zone", "IE", "--data", data) == 2
+    # How old a forecast may be is for the settings to say, there as well.
+    with answers.existing(data) as (_, client):
+        steps = [Step(now, now + HOUR, 300.0), Step(now + HOUR, now + 9 * HOUR, 100.0)]
+        told = Told("carbon", "FR", "g/kWh", "a test", now - 2 * 24 * HOUR, steps)
+        store_grid.put_forecast(client, [told], now)
+        client.close()
+    settings = tmp_path / "collector.yaml"
+    for most, code in ((3 * 24 * HOUR, 10), (24 * HOUR, 3), (0, 10)):
+        settings.write_text(f"grid: {{forecast_max_age_seconds: {most}}}\n")
+        offline = ["--zone", "FR", "--data", data, "--config", str(settings)]
+        assert run("--deadline", "8h", *offline) == code
+    assert run("--deadline", "8h", "--zone", "FR", "--data", data) == 3

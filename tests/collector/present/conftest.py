@@ -214,9 +214,11 @@ def carbon(
     sources: Sequence[str] = (),
     said: int | None = None,
     reason: str = "",
+    unknown_joules: float = 0.0,
 ) -> dict[str, Any]:
     return {
         "carbon_g": grams,
+        "carbon_unknown_joules": unknown_joules,
         "carbon_methods": [*methods],
         "carbon_sources": [*sources],
         "carbon_said": said,
@@ -245,7 +247,7 @@ def host_report() -> Report:
         "power": {"idle_unallocated": [29.1] * 5, "unattributed": [17.9] * 5},
         "workloads": [],
         "outcomes": [],
-        "carbon": carbon(None, reason="the site's PUE is not known"),
+        "carbon": carbon(None, reason="the site's PUE is not known", unknown_joules=joules),
         "teams": [{"team": "", **parts}],
         "nodes": [{"node": "gateway", "site": "", **parts}],
         "devices": [{"device": device, "kind": "cpu", "node": "gateway", **parts}],

@@ -132,6 +132,7 @@ def advice(team: str, title: str, state: str, kwh: float, saved: float | None = 
     return {
         "id": title[:8],
         "team": team,
+        "teams": {},
         "kind": "release_idle",
         "title": title,
         "site": "dub",
@@ -178,6 +179,11 @@ def found() -> Found:
             {"job": "b", "team": "research", "saved": None, "unit": "g"},
         ],
         {"research": (2.6e7, 2.1e5), "assist": (1.7e7, 1.2e4), "vision": (9e6, 0.0)},
+        [
+            {"kind": "price", "site": "dub", "method": "factor", "source": "a contract",
+             "said": PERIOD.start_s},
+            {"kind": "pue", "site": "dub", "method": "factor", "source": "", "said": None},
+        ],
     )  # fmt: skip
 
 

@@ -6,12 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from tests.collector.present.conftest import HOSTILE
-from tests.collector.present.showbacks import PERIOD, TEAMS, showback
+from tests.collector.present.showbacks import PERIOD, TEAMS, advice, found, showback
 
 from wattshed_collector import showback as documents
 from wattshed_collector.present import page, showback_page
@@ -37,10 +38,29 @@ def test_the_tables_say_what_is_not_known() -> None:
     assert "(no team)" in text
     assert "What the grid emitted is not known for 2.2 % of it." in text
     assert "marginal unknown" in text
+    assert "Prices as told by a contract (site dub, said 2026-10-01T00:00Z)." in text
+    assert "PUEs as told by nobody named (site dub)." in text
     one = printed(showback("research"))
     assert "Let old-sweep release its devices" in one
     assert "verified" in one
     assert "No energy is known of it." in printed(nothing("research"))
+
+
+def test_advice_that_teams_share_is_shown_to_each_with_its_part() -> None:
+    row = advice("", "Let shared release its devices", "done", 500.0, 400.0)
+    shared = {**row, "teams": {"vision": 0.25, "assist": 0.75}}
+    open_now = {**shared, "id": "x", "state": "open", "g_per_month": None, "verification": None}
+    document = documents.document(
+        replace(found(), advice=[shared, open_now]), PERIOD, None, PERIOD.end_s
+    )
+    told = {team["team"]: team for team in document["teams"]}
+    for team, part in shared["teams"].items():
+        (could,), (done,) = told[team]["advice"], told[team]["done"]
+        assert (could["part"], could["g_per_month"]) == (part, None)
+        assert could["joules_per_month"] == pytest.approx(part * row["joules_per_month"])
+        assert done["saved_joules"] == pytest.approx(part * row["verification"]["saved_joules"])
+        assert done["ratio"] == row["verification"]["ratio"]
+    assert all(not told[team]["advice"] for team in told.keys() - shared["teams"].keys())
 
 
 def test_csv_has_a_row_for_each_team_day_and_class() -> None:

@@ -68,6 +68,12 @@ def test_grams_say_who_says_so_or_why_there_are_none(reports: Reports) -> None:
     assert "carbon 162 kg location-based, average (hourly, yearly: a service, a table, said" in told
     told = " ".join(shown(reports["host"]()).split())
     assert "carbon not known: the site's PUE is not known" in told
+    # One small site without a PUE takes away its own grams alone.
+    fleet = reports["fleet"]()
+    small = {"carbon_unknown_joules": 8.92e6, "carbon_reason": "the site's PUE is not known"}
+    told = " ".join(shown({**fleet, "carbon": fleet["carbon"] | small}).split())
+    assert "carbon 162 kg location-based" in told
+    assert "and of 8.92 MJ (1 %) not known: the site's PUE is not known" in told
 
 
 def test_models_stand_by_what_an_outcome_of_theirs_takes(reports: Reports) -> None:
@@ -151,12 +157,13 @@ def test_why_grams_are_not_known_stands_below_the_table(reports: Reports) -> Non
     reason = "what a kilowatt hour of the site's grid emitted is not known"
     known = {"carbon_g": 12_345.0, "carbon_methods": ["factor", "hourly"], "carbon_reason": ""}
     unknown: dict[str, Any] = {"carbon_g": None, "carbon_methods": [], "carbon_reason": reason}
+    unknown["carbon_unknown_joules"] = 4e6
     rows = records(reports["fleet"](), "node")
     terminal.print_energy([rows[0] | known, rows[1] | unknown, rows[2] | unknown], "node", out)
     lines = text(out).splitlines()
     assert max(cell_len(line) for line in lines) <= 80
     assert lines[2].endswith("12.3 kg  factor, hourly")
-    assert " ".join(" ".join(lines[5:]).split()) == f"Carbon of 2 rows is not known: {reason}."
+    assert " ".join(" ".join(lines[5:]).split()) == f"Carbon of 8.00 MJ is not known: {reason}."
 
 
 def test_names_that_differ_at_their_ends_stay_apart(reports: Reports) -> None:

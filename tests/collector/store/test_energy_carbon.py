@@ -106,14 +106,23 @@ def test_what_is_missing_is_said_and_never_zero(bed: Bed) -> None:
     fill(bed)
     rows = asked(bed, "team", 0, 2 * HOUR)
     team = {row["team"]: row for row in rows}
-    assert (team[""]["carbon_g"], team[""]["carbon_reason"]) == (None, NO_PUE)
-    assert in_all(rows)["carbon_g"] is None
-    assert in_all([team["t"]])["carbon_g"] == team["t"]["carbon_g"]
+    # Of the one at dub it is known, and of the one at far, which is small beside the fleet, not.
+    assert team[""]["carbon_g"] == pytest.approx(dub(0, 2 * HOUR), rel=1e-9)
+    assert team[""]["carbon_unknown_joules"] == pytest.approx(360 * 2 * HOUR)
+    assert (team[""]["carbon_reason"], team["t"]["carbon_reason"]) == (NO_PUE, "")
+    fleet = in_all(rows)
+    known = 2 * dub(0, 2 * HOUR) + sgp(0, 2 * HOUR)
+    assert fleet["carbon_g"] == pytest.approx(known, rel=1e-9)
+    assert fleet["carbon_unknown_joules"] == team[""]["carbon_unknown_joules"]
+    assert fleet["carbon_reason"] == NO_PUE
     assert in_all([])["carbon_reason"] == "nothing was charged"
     factors.put(bed.client, [Factor("pue", "far", BASE - DAY, 2.0)], float(BASE + DAY))
     bed.ledger(now=lambda: BASE + HOURS * HOUR + 600.0).run()
-    (far,) = (row for row in asked(bed, "site", 0, 2 * HOUR) if row["site"] == "far")
+    rows = asked(bed, "site", 0, 2 * HOUR)
+    (far,) = (row for row in rows if row["site"] == "far")
     assert (far["carbon_g"], far["carbon_reason"]) == (None, NO_INTENSITY)
+    assert far["carbon_unknown_joules"] == pytest.approx(360 * 2 * HOUR)
+    assert in_all([far])["carbon_g"] is None
     assert (far["carbon_sources"], far["carbon_said"]) == ([], None)
 
 

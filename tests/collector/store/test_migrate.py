@@ -96,6 +96,7 @@ def test_numbers_count_up_from_one() -> None:
         "grid_more",
         "advice_more",
         "lifecycle_more",
+        "what_was_left",
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from wattshed_collector.advice.look import Look
 from wattshed_collector.advice.model import Advice
 from wattshed_collector.advice.rates import Span
+from wattshed_collector.advice.shares import shared
 from wattshed_collector.store.client import Client
 
 from . import (
@@ -38,7 +39,8 @@ RULES: tuple[Rule, ...] = (
 def find(client: Client, span: Span, settled: Collection[str] = ()) -> list[Advice]:
     """Return what all rules find in ``span``, the largest first; ``settled`` as in ``alone``."""
     look = Look(client, span)
-    found = alone((advice for rule in RULES for advice in rule(look)), settled)
+    every = alone((advice for rule in RULES for advice in rule(look)), settled)
+    found = shared(client, span, every)
     return sorted(found, key=lambda advice: (-advice.joules_per_month, advice.id))
 
 
