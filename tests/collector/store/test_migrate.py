@@ -96,6 +96,7 @@ def test_numbers_count_up_from_one() -> None:
         "grid_more",
         "advice_more",
         "lifecycle_more",
+        "power_hours",
     ]
 
 
@@ -173,6 +174,7 @@ def test_retention_is_in_the_tables(migrated: Migrated, days: int, found: bool) 
         "sample",
         "outcome",
         "tick_hour",
+        "power_hour",
         "activity_hour",
         "measured_1m",
         "charge_1m",
