@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wattshed_exporter.model import stable_id
 
 from .client import Client
-from .energy_queries import HOUR_S, Record, Span
+from .energy_queries import HOUR_S, Record
 from .pieces_sql import HI, LO, MINE
 
 MINUTE_S, MINUTES = 60, 60
@@ -52,14 +52,14 @@ SELECT toUInt32(intDiv(toUnixTimestamp(at), 60) * 60) AS t, avg(said) / 1e6 AS w
        toUInt64(count()) AS readings
 FROM (
     SELECT ts AS at, argMax(assumeNotNull(power_uw), ingested_at) AS said FROM tick
-    WHERE toStartOfHour(ts) IN {hours:Array(DateTime('UTC'))}
-      AND ts >= toDateTime({since:UInt32}, 'UTC') AND ts < toDateTime({until:UInt32}, 'UTC')
-      AND device_id = {device:UInt64} AND isNotNull(power_uw)
+    PREWHERE device_id = {device:UInt64}
+    WHERE toStartOfHour(ts) IN {hours:Array(DateTime('UTC'))} AND isNotNull(power_uw)
     GROUP BY ts
 )
 GROUP BY t SETTINGS max_threads = 1
 """
-"""A reading that came twice counts once; to have the engine merge for that took twice as long."""
+"""A reading that came twice counts once; to have the engine merge for that took twice as long, and
+so did a window's begin and end beside the hours."""
 _MINUTE = np.dtype([("t", "<u4"), ("watts", "<f8"), ("readings", "<u8")])
 Minutes = NDArray[np.void]
 
@@ -69,20 +69,20 @@ def device_power(
 ) -> list[Record]:
     """Mean watts of one device's readings per step of ``step`` seconds, ascending by ``t``.
 
-    Steps are whole minutes. ``now`` (Unix seconds) is the present if None.
+    Steps are whole minutes, and so are those that the window begins and ends with. ``now`` (Unix
+    seconds) is the present if None.
     """
     at = time.time() if now is None else now
-    number, span = stable_id(device), Span(since, until)
-    first, end = span.whole_hours
-    end = min(end, int(at - SETTLED_S) // HOUR_S * HOUR_S)
+    number, since = stable_id(device), since // MINUTE_S * MINUTE_S
+    first, end = since // HOUR_S * HOUR_S, min(until, int(at - SETTLED_S)) // HOUR_S * HOUR_S
     told = _of_hours(client, number, (first, end), step > MINUTE_S)
     known = set(told["hour"].tolist())
-    hours = [h for h in range(since // HOUR_S * HOUR_S, until, HOUR_S) if h not in known]
+    hours = [h for h in range(first, until, HOUR_S) if h not in known]
     minutes = _minutes(told)
     if hours:
-        asked = {"device": number, "hours": hours, "since": since, "until": until}
+        asked = {"device": number, "hours": hours}
         minutes = np.concatenate([minutes, client.array(_READINGS, _MINUTE, asked)])
-    return _stepped(minutes, step)
+    return _stepped(minutes[(minutes["t"] >= since) & (minutes["t"] < until)], step)
 
 
 def _of_hours(
