@@ -143,6 +143,7 @@ def _steps(fleet: Large, ours: Ours) -> Iterator[Step]:
         ("a reading of 5 samples", ("tick", "tick_hour", "tick_day"), fleet.rows),
         ("a minute of a GPU", ("charge_1m", "measured_1m", "workload_1m"), len(fleet.keys) * 60),
         ("an hour of a GPU", ("charge_1h", "workload_1h"), len(fleet.keys)),
+        ("an hour of a GPU's power", ("power_hour",), len(fleet.keys)),
     ):
         for table in tables:
             ours.client.command(f"OPTIMIZE TABLE {table} FINAL")

@@ -32,7 +32,7 @@ from bench.query.promql import NAMES, Cost
 from bench.query.truth import WATCHED, Truth, Values, error
 
 HOUR_S = 3600
-TABLES = ("tick", "detail", "tick_hour", "tick_day")
+TABLES = ("tick", "detail", "tick_hour", "tick_day", "power_hour")
 QUICK = {"gpus": 16, "hours": 2, "days": 1, "repeats": 1}
 CALM_RATIO = 0.03
 CALM_SECONDS = 120

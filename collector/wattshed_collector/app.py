@@ -291,7 +291,8 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     if not parts.store.is_server:
         app.add_routes(BackupApi(parts.job, config.durability.backup_folder).routes())
     app.add_routes(FactsApi(reader, longest_seconds).routes())
-    app.add_routes(FleetApi(reader, longest_seconds).routes())
+    now = None if parts.store.is_server else parts.writer.now
+    app.add_routes(FleetApi(reader, longest_seconds, now).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())

@@ -25,6 +25,7 @@ from .ledger_rates import Rates
 from .ledger_slos import Slos
 from .store import ledger_state, policies
 from .store.client import Client
+from .store.device_power import POWER_HOURS
 from .store.lease import Lease
 from .store.ledger_sql import (
     RECOMPUTE,
@@ -384,6 +385,13 @@ class Ledger:
             self._outcomes.compute(first, hi, version)
             self._slos.compute(first, hi, version)
             self.compute((ledger_state.FINISH,), lo, hi, rule, version)
+        self._keep_minutes(lo, min(hi, int(self._now()) // HOUR_S * HOUR_S), rule, version)
+
+    def _keep_minutes(self, lo: int, hi: int, rule: Rule, version: int) -> None:
+        """Keep the power of each device by the minute, of hours that are over."""
+        for part in self.slices(lo, hi) if lo < hi else ():
+            self._must_lead()
+            self.compute((POWER_HOURS,), lo, hi, rule, version, (part,))
 
     def _set_against(self, hours: Sequence[int]) -> None:
         """Set outcomes against energy that stays as it was charged."""

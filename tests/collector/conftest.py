@@ -86,6 +86,7 @@ DERIVED = (
     "outcome_kind",
     "outcome_reach",
     "piece",
+    "power_hour",
     "reconcile_1h",
     "slo",
     "slo_1h",

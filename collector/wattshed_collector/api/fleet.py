@@ -20,6 +20,7 @@ from wattshed_collector.openapi import (
     whole,
 )
 from wattshed_collector.store import fleet_queries
+from wattshed_collector.store.now import Now
 from wattshed_collector.store.read import Reader
 
 from .documents import answered
@@ -34,6 +35,7 @@ MINUTE_S = 60
 _POWER = openapi.record(
     {
         "by": text(),
+        "at": number("Unix seconds, of power now"),
         "device": text(),
         "window": openapi.SPAN,
         "rows": openapi.listed(
@@ -44,7 +46,7 @@ _POWER = openapi.record(
             )
         ),
     },
-    optional=("by", "device", "window"),
+    optional=("by", "at", "device", "window"),
 )
 OPERATIONS = (
     Operation(
@@ -88,10 +90,16 @@ OPERATIONS = (
 
 
 class FleetApi:
-    """Answers questions about power and use."""
+    """Answers questions about power and use.
 
-    def __init__(self, reader: Reader, longest_seconds: float = LONGEST_S) -> None:
+    ``now`` is what the store's only writer knows, None where there are others.
+    """
+
+    def __init__(
+        self, reader: Reader, longest_seconds: float = LONGEST_S, now: Now | None = None
+    ) -> None:
         self._reader = reader
+        self._power_now = fleet_queries.power_now if now is None else now.power
         self._longest_seconds = longest_seconds
 
     def routes(self) -> list[web.RouteDef]:
@@ -110,8 +118,9 @@ class FleetApi:
         if by not in fleet_queries.BY:
             raise InvalidInput(f"by={by!r}: choose one of {', '.join(fleet_queries.BY)}", "by")
         if "since" not in query and not device:
-            rows = await self._reader.ask(fleet_queries.power_now, by)
-            return answered({"by": by, "rows": rows})
+            at = time.time()
+            rows = await self._reader.ask(self._power_now, by, at)
+            return answered({"by": by, "at": at, "rows": rows})
         told = query.get("since", "1h"), query.get("until", "")
         since, until = window(*told, time.time(), self._longest_seconds)
         step = _step(query.get("step", "60"), since, until)

@@ -7,9 +7,8 @@ are Unix seconds, powers watts, utilisation 0..1.
 
 from __future__ import annotations
 
-from wattshed_exporter.model import stable_id
-
 from .client import Client
+from .device_power import device_power
 from .energy_queries import COUNTED, HOUR_S, Record, Span, read_told
 from .ledger_sql import USED
 from .live_power import HOLDERS, PLACES, power_now
@@ -112,18 +111,3 @@ def _devices(client: Client, ids: list[int]) -> dict[int, Record]:
         {"ids": ids},
     )
     return {number: {"device": key, "node": node} for number, key, node in rows}
-
-
-def device_power(client: Client, device: str, since: int, until: int, step: int) -> list[Record]:
-    """Mean watts of one device's readings per step of ``step`` seconds, ascending by ``t``."""
-    return client.records(
-        f"""
-        SELECT toUInt32(intDiv(toUnixTimestamp(ts), {{step:UInt32}}) * {{step:UInt32}}) AS t,
-               avg(power_uw) / 1e6 AS watts
-        FROM tick
-        WHERE {_within("ts", since, until)} AND device_id = {{device:UInt64}}
-          AND isNotNull(power_uw)
-        GROUP BY t ORDER BY t SETTINGS max_threads = 1
-        """,
-        {"since": since, "until": until, "step": step, "device": stable_id(device)},
-    )

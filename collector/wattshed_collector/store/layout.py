@@ -44,6 +44,7 @@ SHARDED = {
     "outcome_kind": _BY_WORKLOAD,
     "outcome_reach": _BY_WORKLOAD,
     "piece": _BY_DEVICE,
+    "power_hour": _BY_DEVICE,
     "quarantine": "cityHash64(device)",
     "reconcile_1h": _BY_DEVICE,
     "sample": _BY_DEVICE,

@@ -61,8 +61,8 @@ and how many rows that are: so a reader can tell whether a version is still whol
 
 _OWN = (
     *READ, "device_1d", "ledger_hour", "ledger_open", "ledger_state", "outcome_1d", "outcome_1h",
-    "outcome_1m", "outcome_kind", "outcome_reach", "piece", "reconcile_1h", "slo_1h", "slo_1m",
-    "slo_member", "slo_reach", "tick_beside", "tick_day", "tick_hour", "tree",
+    "outcome_1m", "outcome_kind", "outcome_reach", "piece", "power_hour", "reconcile_1h", "slo_1h",
+    "slo_1m", "slo_member", "slo_reach", "tick_beside", "tick_day", "tick_hour", "tree",
 )  # fmt: skip
 """The tables that the ledger writes; where another does as well (``tick_hour``, by its view), it
 writes facts or marks with them."""

@@ -58,6 +58,7 @@ COMPUTES = (
     "outcome_reach",
     "piece",
     "policy",
+    "power_hour",
     "reconcile_1h",
     "slo",
     "slo_1h",

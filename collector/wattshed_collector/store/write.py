@@ -31,6 +31,7 @@ from .insert import Frame
 from .latest import Latest, newest
 from .limits import Limits
 from .native import encode
+from .now import Now
 from .pace import Pace
 from .pulse import Pulse
 from .queue import Delivery, Queue
@@ -107,6 +108,7 @@ class Writer:
         self._working = Working(WORKING_EVERY * latest_seconds)
         self._limits = Limits()
         self.pulse = Pulse(self._ids)
+        self.now = Now()
         self._client: Client | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -189,6 +191,7 @@ class Writer:
 
     def _fail(self, members: Sequence[Delivery], error: Exception) -> None:
         self.counters.failed_batches += len(members)
+        self.now.forget()
         if not isinstance(error, StoreError):
             log.error("could not write a batch", exc_info=error)
             error = Permanent(str(error))
@@ -228,6 +231,7 @@ class Writer:
         else:
             self._working.gather(facts)
         self._dimensions.remember(news)
+        self.now.observe(last, facts)
         self.pulse.know(news.batch.devices)
         if ticks:
             self.pulse.observe(ticks)

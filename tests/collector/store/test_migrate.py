@@ -97,6 +97,7 @@ def test_numbers_count_up_from_one() -> None:
         "advice_more",
         "lifecycle_more",
         "what_was_left",
+        "power_hours",
     ]
 
 
@@ -174,6 +175,7 @@ def test_retention_is_in_the_tables(migrated: Migrated, days: int, found: bool) 
         "sample",
         "outcome",
         "tick_hour",
+        "power_hour",
         "activity_hour",
         "measured_1m",
         "charge_1m",
