@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -377,6 +377,19 @@ class Store:
         opened: Callable[[str], Any] = chdb.connect
         with _translated():
             return opened(f"{self._chdb.resolve()}?{urlencode(self._options())}")
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep the embedded engine running for the length of the block.
+
+        It ends with its last connection, and to start it takes as long as all else of a start.
+        """
+        held = None if self.is_server else self.embedded()
+        try:
+            yield
+        finally:
+            if held is not None:
+                held.close()
 
     @property
     def _chdb(self) -> Path:
