@@ -300,6 +300,12 @@ SELECT count() FROM tick WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) <
 """
 """How many readings a statement has before it; repeated ones may count twice."""
 
+ROWS = f"""
+SELECT ({TICKS})
+    + (SELECT count() FROM outcome WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI})
+"""
+"""The same with what was produced."""
+
 Slice = tuple[int, int]
 """The first and the last device of a part of the fleet, by identity."""
 WHOLE: Slice = (0, 2**64 - 1)
