@@ -48,7 +48,7 @@ from .topology import Topology
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 HOURS_PER_STATEMENT, LIGHT_HOURS = 6, 48
-"""More in one where little is in them: planning it costs more than computing a small fleet's day."""
+"""More where little is in them: planning one costs more than computing a small fleet's day."""
 RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
 """How far back dirty marks are taken for new: a mark is stamped before its block becomes visible,

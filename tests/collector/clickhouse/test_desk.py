@@ -121,11 +121,12 @@ def test_what_waits_is_bounded_and_leaves_when_its_time_is_up(with_desk: Any) ->
         with pytest.raises(Problem, match="wait already"):
             await desk.ask("c", asked("SELECT 1"), here)
         # The engine is taken until this one has gone.
-        told = await asyncio.gather(waits[0], return_exceptions=True)
+        impatient = await asyncio.gather(waits[0], return_exceptions=True)
         assert (desk.waiting, desk.running) == (1, 1)
         left.set()
-        told += await asyncio.gather(first, waits[1], return_exceptions=True)
+        others = await asyncio.gather(first, waits[1], return_exceptions=True)
         assert (desk.waiting, desk.running) == (0, 0)
+        told = (*impatient, *others)
         return [one.code if isinstance(one, Problem) else 0 for one in told]
 
     assert with_desk(ask) == [159, 394, 0]
