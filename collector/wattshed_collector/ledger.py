@@ -39,6 +39,7 @@ from .store.ledger_sql import (
     steps,
 )
 from .store.marks import NO_NEWS, Marks
+from .store.pieces_sql import within
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.retention import drop_oldest
 from .store.shards import Shards
@@ -308,18 +309,18 @@ class Ledger:
         parts: Sequence[Slice] = (WHOLE,),
     ) -> None:
         """Run ``statements`` for the hours of [lo, hi), Unix seconds, one part after the other."""
-        given = {"lo": lo * 1000, "hi": hi * 1000, "version": version, **rule.parameters()}
+        given = {**within(lo, hi), "version": version, **rule.parameters()}
         for statement, (first, last) in steps(statements, parts):
             self._shards.command(statement, {**given, "first_device": first, "last_device": last})
 
     def slices(self, lo: int, hi: int) -> Sequence[Slice]:
         """Return the parts in which the hours of [lo, hi), Unix seconds, are computed."""
-        ticks = self._shards.rows(TICKS, {"lo": lo * 1000, "hi": hi * 1000})
+        ticks = self._shards.rows(TICKS, within(lo, hi))
         return slices(max(int(count) for (count,) in ticks), self._policy.slice_ticks)
 
     def statements(self, lo: int, hi: int) -> Sequence[str]:
         """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
-        ((*is_without,),) = self._client.rows(WITHOUT, {"lo": lo * 1000, "hi": hi * 1000})
+        ((*is_without,),) = self._client.rows(WITHOUT, within(lo, hi))
         return needed(*map(bool, is_without))
 
     def check(self, hours: Sequence[int]) -> None:
@@ -442,7 +443,7 @@ class Ledger:
 
     def _edges_of(self, hours: Set[int]) -> Edges:
         return ledger_edges.ordered(
-            self._shards.arrays(TOUCHED, ledger_edges.EDGE, {"hours": sorted(hours)})
+            self._shards.arrays(TOUCHED, ledger_edges.EDGE, ledger_edges.asked(hours))
         )
 
 
