@@ -48,7 +48,7 @@ from .topology import Topology
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
-HOURS_PER_STATEMENT, LIGHT_HOURS = 6, 48
+HOURS_PER_STATEMENT, LIGHT_HOURS = 6, 72
 """More where little is in them: planning one costs more than computing a small fleet's day."""
 RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
@@ -78,7 +78,8 @@ class Policy:
     slice_ticks: int = 4_000_000
     """Readings that one statement takes up: memory grows with them, about 150 bytes each."""
     light_rows: int = 250_000
-    """Readings and outcomes up to which ``LIGHT_HOURS`` are computed by one statement."""
+    """Pieces and outcomes up to which a statement takes more than its hours, a day of a few dozen
+    devices: 40 MB."""
     raw_since: int = 0
     """Nor are hours from before this time (Unix seconds): retention was shorter then."""
 
@@ -412,15 +413,17 @@ class Ledger:
 
     def _sized(self, ranges: Iterable[Range]) -> Iterator[Range]:
         """Give ``ranges`` with those divided that hold more than a statement should take up."""
-        most = HOURS_PER_STATEMENT * HOUR_S
         for lo, hi, rule in ranges:
-            step = most if hi - lo > most and not self._is_light(lo, hi) else hi - lo
+            hours = (hi - lo) // HOUR_S
+            step = (hours if hours <= HOURS_PER_STATEMENT else self._light(lo, hi)) * HOUR_S
             for first in range(lo, hi, step):
                 yield first, min(first + step, hi), rule
 
-    def _is_light(self, lo: int, hi: int) -> bool:
-        rows = self._shards.rows(ROWS, {"lo": lo * 1000, "hi": hi * 1000})
-        return max(int(count) for (count,) in rows) <= self._policy.light_rows
+    def _light(self, lo: int, hi: int) -> int:
+        """Return how many of the hours of [lo, hi) a statement may take."""
+        rows = max(int(count) for (count,) in self._shards.rows(ROWS, within(lo, hi)))
+        hours = (hi - lo) // HOUR_S * self._policy.light_rows // max(rows, 1)
+        return max(HOURS_PER_STATEMENT, hours)
 
     def _must_lead(self) -> None:
         if self._lease is not None and self._lease.is_fresh:

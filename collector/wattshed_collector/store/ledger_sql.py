@@ -301,10 +301,12 @@ SELECT count() FROM tick WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) <
 """How many readings a statement has before it; repeated ones may count twice."""
 
 ROWS = f"""
-SELECT ({TICKS})
+SELECT greatest(
+    toInt64(({TICKS})), (SELECT toInt64(count()) FROM device) * dateDiff('minute', {LO}, {HI}))
     + (SELECT count() FROM outcome WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI})
 """
-"""The same with what was produced."""
+"""How many pieces and outcomes it has at least: a span is cut at every minute, however long it is.
+"""
 
 Slice = tuple[int, int]
 """The first and the last device of a part of the fleet, by identity."""
