@@ -22,6 +22,7 @@ from wattshed_collector.store import queries
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.ledger_sql import WORKLOAD_DAYS
 from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.pieces_sql import within
 
 DAY_S, HOUR_S = 86_400, 3600
 UNTIL = 1_768_464_000  # 2026-01-15T08:00:00Z
@@ -109,7 +110,7 @@ def build(client: Client, gpus: int) -> None:
         hours = min(24, (UNTIL - lo) // HOUR_S)
         given = {"lo": lo, "from": first, "hours": hours, "nodes": nodes, "version": version}
         client.command(HOURS, given)
-        window = {"lo": lo * 1000, "hi": (lo + hours * HOUR_S) * 1000, "version": version}
+        window = {**within(lo, lo + hours * HOUR_S), "version": version}
         client.command(WORKLOAD_DAYS, window)
         client.command(FINISHED, given)
 

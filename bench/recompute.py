@@ -21,6 +21,7 @@ from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.ledger_sql import TICK_HOURS
 from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.pieces_sql import within
 
 HOUR_MS = 3_600_000
 LAST_HOUR_MS = 1_768_471_200_000  # 2026-01-15T10:00:00Z
@@ -98,8 +99,7 @@ def build(client: Client, gpus: int, history_days: float, round_s: int) -> None:
 
 def parameters_of(run: int) -> dict[str, object]:
     return {
-        "lo": LAST_HOUR_MS,
-        "hi": LAST_HOUR_MS + HOUR_MS,
+        **within(LAST_HOUR_MS // 1000, (LAST_HOUR_MS + HOUR_MS) // 1000),
         "version": run + 1,
         "idle_below_e4": 500,
         "idle_policy": "holder",

@@ -223,6 +223,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
         disk = _watched(config.durability, store)
         budget = Budget(config.durability.queue_bytes, closed=disk.refusal if disk else always_open)
         layout = place.layout(config, store)
+        stack.enter_context(store.kept_open())
         if not store.is_server:
             place.ready(config, store, layout, log.warning)
         tenure = Tenure()

@@ -9,7 +9,7 @@ hour is charged by the policy that was in force when it began.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from .store.device_power import POWER_HOURS
 from .store.lease import Lease
 from .store.ledger_sql import (
     RECOMPUTE,
+    ROWS,
     TICK_HOURS,
     TICKS,
     TOUCHED,
@@ -40,6 +41,7 @@ from .store.ledger_sql import (
     steps,
 )
 from .store.marks import NO_NEWS, Marks
+from .store.pieces_sql import within
 from .store.policies import HostRemainder, Override, Policies, Rule
 from .store.retention import drop_oldest
 from .store.shards import Shards
@@ -48,7 +50,8 @@ from .topology import Topology
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
-HOURS_PER_STATEMENT = 6
+HOURS_PER_STATEMENT, LIGHT_HOURS = 6, 72
+"""More where little is in them: planning one costs more than computing a small fleet's day."""
 RUN = (*RECOMPUTE, ledger_state.FINISH)
 OVERLAP_US = 30_000_000
 """How far back dirty marks are taken for new: a mark is stamped before its block becomes visible,
@@ -58,6 +61,8 @@ since it began."""
 
 Progress = Callable[[int, int], None]
 """Told how many hours are done, and of how many."""
+Range = tuple[int, int, Rule]
+"""Hours of [lo, hi), Unix seconds, and how they are charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,9 @@ class Policy:
     """Which meter lies inside which, as the operator says it; None: as was said before."""
     slice_ticks: int = 4_000_000
     """Readings that one statement takes up: memory grows with them, about 150 bytes each."""
+    light_rows: int = 250_000
+    """Pieces and outcomes up to which a statement takes more than its hours, a day of a few dozen
+    devices: 40 MB."""
     raw_since: int = 0
     """Nor are hours from before this time (Unix seconds): retention was shorter then."""
 
@@ -296,9 +304,7 @@ class Ledger:
         ledger_state.mark_dirty(self._client, hours)
         policies.write(self._client, rows, self._next_version())
 
-    def portions(
-        self, hours: Sequence[int], override: Override
-    ) -> Iterable[tuple[int, tuple[int, int, Rule]]]:
+    def portions(self, hours: Sequence[int], override: Override) -> Iterable[tuple[int, Range]]:
         """Give, for ascending hours, how many are done after it and [lo, hi) with their rule."""
         known = self.policies()
         return self._portions(hours, lambda hour: override.of(known.at(hour)))
@@ -313,18 +319,18 @@ class Ledger:
         parts: Sequence[Slice] = (WHOLE,),
     ) -> None:
         """Run ``statements`` for the hours of [lo, hi), Unix seconds, one part after the other."""
-        given = {"lo": lo * 1000, "hi": hi * 1000, "version": version, **rule.parameters()}
+        given = {**within(lo, hi), "version": version, **rule.parameters()}
         for statement, (first, last) in steps(statements, parts):
             self._shards.command(statement, {**given, "first_device": first, "last_device": last})
 
     def slices(self, lo: int, hi: int) -> Sequence[Slice]:
         """Return the parts in which the hours of [lo, hi), Unix seconds, are computed."""
-        ticks = self._shards.rows(TICKS, {"lo": lo * 1000, "hi": hi * 1000})
+        ticks = self._shards.rows(TICKS, within(lo, hi))
         return slices(max(int(count) for (count,) in ticks), self._policy.slice_ticks)
 
     def statements(self, lo: int, hi: int) -> Sequence[str]:
         """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
-        ((*is_without,),) = self._client.rows(WITHOUT, {"lo": lo * 1000, "hi": hi * 1000})
+        ((*is_without,),) = self._client.rows(WITHOUT, within(lo, hi))
         return needed(*map(bool, is_without))
 
     def check(self, hours: Sequence[int]) -> None:
@@ -400,7 +406,7 @@ class Ledger:
         version = self._next_version()
         ledger_state.begin(self._client, version)
         rule = self._policy.rule
-        for lo, hi, _ in _ranges(hours, lambda hour: rule):
+        for lo, hi, _ in _ranges(hours, lambda hour: rule, HOURS_PER_STATEMENT):
             self._go_on()
             self._outcomes.compute(lo, hi, version)
             self._slos.compute(lo, hi, version)
@@ -411,15 +417,29 @@ class Ledger:
 
     def _portions(
         self, hours: Sequence[int], rule_at: Callable[[int], Rule]
-    ) -> Iterable[tuple[int, tuple[int, int, Rule]]]:
+    ) -> Iterable[tuple[int, Range]]:
         done = 0
         if hours:
             self._containment.refresh(self._client)
-        for lo, hi, rule in _ranges(hours, rule_at):
+        for lo, hi, rule in self._sized(_ranges(hours, rule_at, LIGHT_HOURS)):
             if self._is_stopping():
                 raise Stopped
             done += (hi - lo) // HOUR_S
             yield done, (lo, hi, rule)
+
+    def _sized(self, ranges: Iterable[Range]) -> Iterator[Range]:
+        """Give ``ranges`` with those divided that hold more than a statement should take up."""
+        for lo, hi, rule in ranges:
+            hours = (hi - lo) // HOUR_S
+            step = (hours if hours <= HOURS_PER_STATEMENT else self._light(lo, hi)) * HOUR_S
+            for first in range(lo, hi, step):
+                yield first, min(first + step, hi), rule
+
+    def _light(self, lo: int, hi: int) -> int:
+        """Return how many of the hours of [lo, hi) a statement may take."""
+        rows = max(int(count) for (count,) in self._shards.rows(ROWS, within(lo, hi)))
+        hours = (hi - lo) // HOUR_S * self._policy.light_rows // max(rows, 1)
+        return max(HOURS_PER_STATEMENT, hours)
 
     def _must_lead(self) -> None:
         if self._lease is not None and self._lease.is_fresh:
@@ -449,17 +469,17 @@ class Ledger:
 
     def _edges_of(self, hours: Set[int]) -> Edges:
         return ledger_edges.ordered(
-            self._shards.arrays(TOUCHED, ledger_edges.EDGE, {"hours": sorted(hours)})
+            self._shards.arrays(TOUCHED, ledger_edges.EDGE, ledger_edges.asked(hours))
         )
 
 
-def _ranges(hours: Sequence[int], rule_at: Callable[[int], Rule]) -> list[tuple[int, int, Rule]]:
-    """Join hours that follow one another and are charged alike, up to a statement's worth."""
-    ranges: list[tuple[int, int, Rule]] = []
+def _ranges(hours: Sequence[int], rule_at: Callable[[int], Rule], most_hours: int) -> list[Range]:
+    """Join hours that follow one another and are charged alike, at most ``most_hours`` of them."""
+    ranges: list[Range] = []
     for hour in hours:
         rule = rule_at(hour)
         lo, hi, known = ranges[-1] if ranges else (0, 0, rule)
-        if ranges and (hour, rule) == (hi, known) and hi - lo < HOURS_PER_STATEMENT * HOUR_S:
+        if ranges and (hour, rule) == (hi, known) and hi - lo < most_hours * HOUR_S:
             ranges[-1] = lo, hour + HOUR_S, rule
         else:
             ranges.append((hour, hour + HOUR_S, rule))

@@ -6,12 +6,13 @@ each run of the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 HOUR_S = 3600
+DAY_S = 24 * HOUR_S
 
 EDGE = np.dtype(
     [
@@ -37,6 +38,12 @@ Edges = NDArray[np.void]
 
 HEAD = ("first", "first_came", "gaps_before")
 TAIL = ("last", "last_came", "gaps_beyond")
+
+
+def asked(hours: Iterable[int]) -> dict[str, list[int]]:
+    """Return the parameters of a question about ``hours``, Unix seconds, and their days."""
+    found = sorted(hours)
+    return {"hours": found, "days": sorted({hour // DAY_S * DAY_S for hour in found})}
 
 
 def none() -> Edges:

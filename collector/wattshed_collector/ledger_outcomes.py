@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from . import ledger_edges
 from .store import ledger_state
 from .store.outcome_sql import BEGUN, EDGES, KNOWN_HOURS, OUTCOMES, SEEN
+from .store.pieces_sql import within
 from .store.shards import Shards
 
 HOUR_S = 3600
@@ -67,12 +68,7 @@ class Outcomes:
         lo = max(lo, self._next_since)
         if not self._next_since or lo >= hi:
             return
-        given = {
-            "lo": lo * 1000,
-            "hi": hi * 1000,
-            "version": version,
-            "settled": self._next_settled_ms,
-        }
+        given = {**within(lo, hi), "version": version, "settled": self._next_settled_ms}
         for statement in OUTCOMES:
             self._shards.command(statement, given)
 
@@ -85,11 +81,9 @@ class Outcomes:
 
     def _beyond(self, told: set[int]) -> set[int]:
         """Widen ``told`` to the neighbours of what is new; return hours in which counters begin."""
-        given = {"hours": sorted(told)}
+        given = ledger_edges.asked(told)
         self._shards.command(SEEN, given)
-        edges = ledger_edges.ordered(
-            self._shards.arrays(EDGES, ledger_edges.EDGE, {"hours": sorted(told)})
-        )
+        edges = ledger_edges.ordered(self._shards.arrays(EDGES, ledger_edges.EDGE, given))
         begun = ledger_edges.first(edges, self._edges)
         told |= ledger_edges.beyond(edges, self._edges)
         self._next_edges = edges

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .store import ledger_state, slo_definitions
+from .store.pieces_sql import within
 from .store.shards import Shards
 from .store.slo_sql import DONE, IS_NEWS, MEMBERS, NEWS, REACHED, RESTART, SLOS
 
@@ -59,7 +60,7 @@ class Slos:
             self.refresh()
         if not self._are_any:
             return
-        given = {"lo": lo * 1000, "hi": hi * 1000, "version": version, "slos": list(slos)}
+        given = {**within(lo, hi), "version": version, "slos": list(slos)}
         for statement in SLOS:
             self._shards.command(statement, given)
 
@@ -103,11 +104,11 @@ class Slos:
     def _of_members(self, since: int, end: int, version: int) -> list[int]:
         """Find new members; return the hours that change, none where that is to take portions."""
         self._shards.command(MEMBERS, {"version": version})
-        rows = self._shards.client.rows(NEWS, {"lo": since * 1000})
+        rows = self._shards.client.rows(NEWS, within(since, end))
         hours = [int(hour) for (hour,) in rows if hour < end]
         if len(hours) <= self._portion_hours:
             return hours
-        self._shards.command(RESTART, {"hi": end * 1000, "version": version})
+        self._shards.command(RESTART, {**within(since, end), "version": version})
         return []
 
     def _behind(self, since: int, end: int) -> list[Reach]:

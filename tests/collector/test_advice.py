@@ -169,8 +169,9 @@ def test_a_planted_fix_is_measured(plan: Plan) -> None:
     for name, hours in all_of.items():
         plan.hold(name, hours, only=range(24))
     plan.charge()
-    assert plan.found().keys() == all_of.keys()
-    for row in plan.found().values():
+    planted = plan.found()
+    assert planted.keys() == all_of.keys()
+    for row in planted.values():
         advice_book.say(client, row["id"], Saying(State.DONE, "ada"), BASE + 24 * HOUR - 60)
     for name, hours in all_of.items():
         plan.hold(name, hours)

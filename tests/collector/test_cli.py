@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 import pytest
 
 from wattshed_collector.__main__ import why
-from wattshed_collector.cli import main, parser
+from wattshed_collector.cli import COMMANDS, main, parser
 from wattshed_collector.cli.access import Key
 from wattshed_collector.cli.answers import Remote
 from wattshed_collector.cli.up import _rate
@@ -205,3 +205,27 @@ def test_the_help_of_every_command_has_an_example() -> None:
     found = dict(commands(parser(), "wattshed"))
     assert "wattshed advice done" in found
     assert [name for name, epilog in found.items() if "wattshed " not in epilog] == []
+
+
+def test_each_command_is_there_when_it_alone_is_meant() -> None:
+    """Also in the same words of help, and its module adds nothing that the table does not say."""
+    whole = choices(parser())
+    assert [*whole] == [*(name for names in COMMANDS.values() for name in names), "completion"]
+    for names in COMMANDS.values():
+        for name in names:
+            alone = choices(parser([name, "--help"]))
+            assert [*alone] == [*names, "completion"]
+            assert alone[name].format_help() == whole[name].format_help()
+    assert choices(parser(["nonsense"])).keys() == whole.keys()
+
+
+def choices(root: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (commands,) = (a for a in root._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(commands.choices)
+
+
+def test_a_command_reads_no_more_than_it_needs() -> None:
+    told = "import sys; from wattshed_collector.cli import parser; parser(['token', 'new']); "
+    told += "print({'numpy', 'aiohttp', 'asyncio', 'yaml'} & {*sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,13 @@ from wattshed_exporter.model import Batch, Device, Kind
 if TYPE_CHECKING:
     from tests.collector.conftest import Running
 
-TODAY = datetime.now(UTC).replace(microsecond=0, second=0)
+DAY = datetime.now(UTC).replace(microsecond=0, second=0) - timedelta(days=1)
+"""Yesterday, of which all has passed at any time of day."""
 HEADER = "JobIDRaw|JobName|User|Account|Partition|AllocTRES|NodeList|Start|End"
 
 
 def row(job: str = "7", gpus: int = 2, node: str = "n1") -> str:
-    start, end = (TODAY.replace(hour=hour, minute=0, tzinfo=None).isoformat() for hour in (1, 2))
+    start, end = (DAY.replace(hour=hour, minute=0, tzinfo=None).isoformat() for hour in (1, 2))
     return f"{job}|train|ada|physics|gpu|cpu=1,gres/gpu={gpus}|{node}|{start}|{end}"
 
 

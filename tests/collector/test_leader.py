@@ -168,7 +168,7 @@ def test_who_loses_the_lead_on_the_way_stops(bed: Bed) -> None:
             clock.at += 40
             assert theirs.hold()
 
-    ledger = Ledger(Watched(bed.client, usurp), KEEP, lease=ours)
+    ledger = Ledger(Watched(bed.client, usurp), Policy(raw_days=0, light_rows=0), lease=ours)
     with pytest.raises(NotLeader):
         ledger.run()
     state = ledger_state.read(bed.client)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from wattshed_collector.ledger_days import DAY_S, Days
 from wattshed_collector.store.outcome_queries import Asked, per_outcome
 from wattshed_collector.store.outcome_sql import HOURS
+from wattshed_collector.store.pieces_sql import within
 from wattshed_collector.store.shards import Shards
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def month(shared_bed: Bed) -> Month:
     given = {"many": MANY, "since": SINCE, "until": UNTIL, "step": STEP_S}
     for statement in FILL:
         client.command(statement, given)
-    client.command(HOURS, {"lo": SINCE * 1000, "hi": UNTIL * 1000, "version": 1})
+    client.command(HOURS, {**within(SINCE, UNTIL), "version": 1})
     Days(Shards(client)).sum_up([(SINCE + n * DAY_S, 1) for n in range(DAYS)], lambda: None)
     rows = client.rows(
         "SELECT toUnixTimestamp(t), workload_key, loaded_joules, count FROM v_outcome_1m"

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wattshed_collector.store.ledger_sql import RECOMPUTE, WHOLE, slices, steps
-from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick
+from wattshed_collector.store.policies import Override
+from wattshed_exporter.model import (
+    Allocation,
+    Batch,
+    Device,
+    Kind,
+    Method,
+    Outcome,
+    Overlap,
+    Tick,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from tests.collector.conftest import Bed
 
 BASE = 1_768_471_200_000
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 GPUS = [f"n{n}/gpu{g}" for n in range(3) for g in range(4)]
 
 
@@ -73,3 +85,59 @@ def test_the_parts_of_a_fleet_are_charged_as_all_of_it(bed: Bed) -> None:
     rows = bed.client.rows("SELECT residual_joules, measured_joules FROM v_conservation_1h")
     assert len(rows) == 2 * (len(GPUS) + 3)
     assert all(abs(residual) <= 1e-9 * measured for residual, measured in rows)
+
+
+def long() -> Batch:
+    """A card that two jobs share beyond hours of any portion, what one makes, and a wall meter."""
+    hours = range(0, 15 * HOUR, 10 * MINUTE)
+    ticks = [
+        Tick(
+            "d", BASE + at, MINUTE, Method.COUNTER, None, at * 250_000, BASE, 0.5 * (at % HOUR > 0)
+        )
+        for at in hours
+        if at not in (6 * HOUR, 9 * HOUR)
+    ]
+    ticks += [Tick("wall", BASE + at, 10 * MINUTE, Method.INTEGRAL, 400.0) for at in hours]
+    return Batch(
+        devices=(
+            Device("d", Kind.GPU, "n", "nvml"),
+            Device("wall", Kind.HOST, "n", "smartplug", overlap=Overlap.OUTER),
+        ),
+        ticks=tuple(ticks),
+        workloads=(Workload("v", "chat"), Workload("w", "train")),
+        allocations=(
+            Allocation("d", "v", BASE + HOUR, BASE + 13 * HOUR, 0.5),
+            Allocation("d", "w", BASE + 5 * HOUR, BASE + 7 * HOUR, 0.5),
+        ),
+        outcomes=tuple(
+            Outcome("v", "step", BASE + at, at / MINUTE, BASE) for at in hours if at % HOUR
+        ),
+    )
+
+
+def test_hours_that_are_computed_at_once_come_out_as_they_do_apart(bed: Bed) -> None:
+    bed.write(long())
+    at_once, some, apart = bed.ledger(), bed.ledger(light_rows=1300), bed.ledger(light_rows=0)
+    first = BASE // 1000
+    hours = range(first, first + 15 * 3600, 3600)
+    sizes = [
+        [done for done, _ in ledger.portions(hours, Override())]
+        for ledger in (at_once, some, apart)
+    ]
+    # Two devices are cut at 900 minutes, and 75 times something was produced.
+    assert sizes == [[15], [10, 15], [6, 12, 15]]
+    assert [hour for hour in at_once.run() if hour in hours] == list(hours)
+    together = everything(bed)
+    apart.recompute(hours)
+    assert everything(bed) == together
+    assert len(bed.client.rows("SELECT t FROM outcome_1h FINAL WHERE count > 0")) == 15
+
+
+def everything(bed: Bed) -> tuple[object, ...]:
+    tables = "workload_1m", "workload_1h", "workload_1d", "outcome_1h", "reconcile_1h"
+    rows = [
+        sorted(map(str, bed.client.rows(f"SELECT * EXCEPT version FROM {table} FINAL")))
+        for table in tables
+    ]
+    assert all(rows), tables
+    return bed.charged(), bed.charged("charge_1h"), bed.measured(), rows

@@ -13,6 +13,7 @@ from wattshed_collector.grid import files
 from wattshed_collector.grid.series import Step, mean
 from wattshed_collector.store import factors, grid, worth
 from wattshed_collector.store.grid import Told
+from wattshed_collector.store.pieces_sql import within
 from wattshed_collector.store.rate_sql import EVEN_RATES, RATES, WITHOUT
 from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 
@@ -67,7 +68,7 @@ def costs(bed: Bed, site: str) -> list[Cost]:
 
 def rates(bed: Bed, rule: str, hours: int) -> dict[tuple[str, int], tuple[Any, ...]]:
     """PUE, money per kWh and its currency by site and hour."""
-    asked = {"lo": BASE * 1000, "hi": (BASE + hours * HOUR) * 1000}
+    asked = within(BASE, BASE + hours * HOUR)
     sql = (
         f"WITH {rule.rstrip().rstrip(',')} "
         "SELECT site, toUnixTimestamp(hour), pue, per_joule * 3.6e6, currency FROM rate"
@@ -214,7 +215,7 @@ def test_where_nothing_changes_within_an_hour_its_beginning_is_its_mean(bed: Bed
         Factor("pue", "", BASE + 2 * HOUR, 1.5),
     ]
     factors.put(bed.client, said, float(BASE))
-    asked = {"lo": BASE * 1000, "hi": (BASE + 4 * HOUR) * 1000}
+    asked = within(BASE, BASE + 4 * HOUR)
     without = f"WITH {WITHOUT} SELECT has_no_factor, is_even"
     assert bed.client.rows(without, asked) == [(0, 1)]
     found = rates(bed, RATES, 4)
@@ -230,7 +231,7 @@ def test_where_nothing_changes_within_an_hour_its_beginning_is_its_mean(bed: Bed
     }
     factors.put(bed.client, [Factor("pue", "", BASE + HOUR + 1, 1.5)], float(BASE))
     assert bed.client.rows(without, asked) == [(0, 0)]
-    assert bed.client.rows(without, {**asked, "hi": asked["lo"] + 3_600_000}) == [(0, 1)]
+    assert bed.client.rows(without, within(BASE, BASE + HOUR)) == [(0, 1)]
 
 
 def marked(bed: Bed) -> set[int]:

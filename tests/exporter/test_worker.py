@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -487,11 +488,9 @@ class TestRelease:
         thread.start()
         assert read.wait(120)
         sampler.release()
-        until = threading.Event()
-        for _ in range(500):
-            if meter.closed:
-                break
-            until.wait(0.01)
+        deadline = monotonic() + 120
+        while not meter.closed and monotonic() < deadline:
+            stop.wait(0.01)
         assert (meter.closed, recording.closed) == (1, 0)
         assert [w.released for w in sampler.workers] == [True, False]
         stop.set()

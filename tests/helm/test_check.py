@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.programs import collecting, exporting
+from tests.fixtures.stores import Stores
 from tests.helm.chart import CHART
+
+from wattshed_collector.store.migrate import Layout
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +49,8 @@ def tokens(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_fails_until_all_of_it_works(tmp_path: Path, tokens: Path) -> None:
+def test_it_fails_until_all_of_it_works(tmp_path: Path, tokens: Path, stores: Stores) -> None:
+    stores.prepare(tmp_path / "data", Layout(), by_link=True)
     settings = f"--security.file={tokens / 'security.yaml'}"
     with collecting(tmp_path, settings) as url:
         status, said = check(url, tokens)

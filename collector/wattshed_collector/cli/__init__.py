@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,35 +12,7 @@ from wattshed_collector.errors import CollectorError, InvalidInput, missing
 from wattshed_exporter import __version__
 from wattshed_exporter.errors import ConfigError
 
-from . import (
-    advice,
-    alerts,
-    backup,
-    bench,
-    dashboards,
-    dead_letters,
-    decide,
-    devices,
-    expected_idle,
-    imports,
-    ledger,
-    migrate,
-    move,
-    outcomes,
-    per_outcome,
-    procurement,
-    quality,
-    sci,
-    show,
-    shown,
-    slo,
-    sql,
-    targets,
-    token,
-    up,
-    validate,
-    when,
-)
+from . import shown
 from .parsing import Parser
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -74,9 +47,43 @@ exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; where it says mor
 decide, sci, replace, targets, quality drift, ...), the command's own --help has it.
 """
 
+COMMANDS = {
+    "up": ("up", "demo"),
+    "show": ("report", "energy"),
+    "per_outcome": ("energy-per-outcome",),
+    "quality": ("quality",),
+    "slo": ("slo",),
+    "advice": ("advice",),
+    "alerts": ("alerts",),
+    "expected_idle": ("expected-idle",),
+    "when": ("when",),
+    "decide": ("decide", "shifted"),
+    "devices": ("devices",),
+    "sci": ("sci",),
+    "procurement": ("scorecard", "replace"),
+    "ledger": ("ledger",),
+    "targets": ("targets",),
+    "outcomes": ("outcomes",),
+    "imports": ("import",),
+    "dead_letters": ("dead-letters",),
+    "backup": ("backup", "restore"),
+    "migrate": ("migrate",),
+    "move": ("move",),
+    "sql": ("sql",),
+    "dashboards": ("dashboards",),
+    "token": ("token",),
+    "validate": ("validate",),
+    "bench": ("bench",),
+}
+"""What each module adds, in the order in which the help shows it."""
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line; every command has its own --help with examples."""
+
+def parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Build the command line; every command has its own --help with examples.
+
+    Where ``typed`` begins with a command only that one's module is read: all of them together take
+    as long as a short command.
+    """
     root: argparse.ArgumentParser = Parser(
         prog="wattshed",
         description="Which workload used each joule, what it produced, what was wasted.",
@@ -85,43 +92,17 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"wattshed {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for module in (
-        up,
-        show,
-        per_outcome,
-        quality,
-        slo,
-        advice,
-        alerts,
-        expected_idle,
-        when,
-        decide,
-        devices,
-        sci,
-        procurement,
-        ledger,
-        targets,
-        outcomes,
-        imports,
-        dead_letters,
-        backup,
-        migrate,
-        move,
-        sql,
-        dashboards,
-        token,
-        validate,
-        bench,
-    ):
-        module.register(commands)
+    meant = [module for module, names in COMMANDS.items() if {*typed[:1]} & {*names}]
+    for module in meant or COMMANDS:
+        importlib.import_module(f".{module}", __name__).register(commands)
     _register_completion(commands, root)
     return root
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``wattshed``: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
         status = int(arguments.run(arguments) or EXIT_OK)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -11,8 +11,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,34 @@ from .insert import Insert
 from .layout import Layout
 from .server import Node, Nodes, Server
 
+UNUSED = (
+    "aggregators_of_group_by_keys",
+    "and_compare_chain",
+    "dictget_tuple_element",
+    "empty_string_comparisons",
+    "group_by_constant_keys",
+    "injective_functions_in_limit_by",
+    "injective_functions_inside_uniq",
+    "inverse_dictionary_lookup",
+    "limit_by_function_keys",
+    "multiif_to_if",
+    "normalize_count_variants",
+    "or_like_chain",
+    "qbit_distance_function_reads",
+    "redundant_comparisons",
+    "redundant_functions_in_order_by",
+    "rewrite_array_exists_to_has",
+    "rewrite_has_to_in",
+    "rewrite_like_perfect_affix",
+    "rewrite_regexp_functions",
+    "rewrite_sum_if_to_count_if",
+    "syntax_fuse_functions",
+    "truncate_order_by_after_group_by_keys",
+    "uniq_to_count",
+)
+"""Rewritings of a query that gain nothing on ours. Each walks over every expression, through every
+use of every name, and together they are a fifth of what a query costs before it reads a row."""
+
 ENGINE = {
     "max_threads": "2",
     "compile_expressions": "0",
@@ -41,6 +69,7 @@ ENGINE = {
     "background_processing_pool_thread_sleep_seconds_if_nothing_to_do": "5",
     "background_streaming_processing_pool_thread_sleep_seconds_if_nothing_to_do": "60",
     "max_partitions_per_insert_block": "0",
+    **{f"optimize_{rewriting}": "0" for rewriting in UNUSED},
 }
 """Settings of the embedded engine. By default it looks at its memory ten times a second, which is
 a quarter of a percent of a core for nothing, and refuses a batch that spans a hundred days. It
@@ -380,6 +409,19 @@ class Store:
         opened: Callable[[str], Any] = chdb.connect
         with _translated():
             return opened(f"{self._chdb.resolve()}?{urlencode(self._options())}")
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep the embedded engine running for the length of the block.
+
+        It ends with its last connection, and to start it takes as long as all else of a start.
+        """
+        held = None if self.is_server else self.embedded()
+        try:
+            yield
+        finally:
+            if held is not None:
+                held.close()
 
     @property
     def _chdb(self) -> Path:

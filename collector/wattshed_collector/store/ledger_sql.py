@@ -4,8 +4,8 @@ Both are sums of the same pieces (``pieces_sql``), which come from one reading o
 rules are those of ``wattshed_exporter.split``, against which they are tested on random input. A
 statement covers whole hours [lo, hi).
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``,
-``idle_policy``, and the devices of a slice as in ``pieces_sql``.
+Parameters: those of ``pieces_sql.within``, ``version``, ``idle_below_e4``, ``idle_policy``, and the
+devices of a slice as in ``pieces_sql``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .tree_sql import RECONCILE, REMAINDER
 _UNKNOWN = "('before_start', 'counter_changed', 'counter_fell', 'no_data')"
 """The rules by which energy is not known."""
 _IN_HOURS = f"version = {{version:UInt64}} AND t >= {LO} AND t < {HI}"
-IN_MINUTES = f"toStartOfHour(t) >= {LO} AND toStartOfHour(t) < {HI} AND t >= {LO} AND t < {HI}"
+IN_MINUTES = f"toStartOfHour(t) >= {LO} AND toStartOfHour(t) < {HI}"
 """The hours, in tables by the minute: their key begins with the hour and is of no use to ``t``."""
 
 MEASURE = f"""
@@ -304,6 +304,14 @@ SELECT count() FROM tick WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) <
 """
 """How many readings a statement has before it; repeated ones may count twice."""
 
+ROWS = f"""
+SELECT greatest(
+    toInt64(({TICKS})), (SELECT toInt64(count()) FROM device) * dateDiff('minute', {LO}, {HI}))
+    + (SELECT count() FROM outcome WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI})
+"""
+"""How many pieces and outcomes it has at least: a span is cut at every minute, however long it is.
+"""
+
 Slice = tuple[int, int]
 """The first and the last device of a part of the fleet, by identity."""
 WHOLE: Slice = (0, 2**64 - 1)
@@ -320,7 +328,7 @@ def steps(statements: Iterable[str], parts: Sequence[Slice]) -> Iterator[tuple[s
     """Give each statement with each part of the fleet, or once where it is about all of it."""
     for statement in statements:
         for part in parts if MINE in statement else (WHOLE,):
-            yield statement, part
+            yield statement.replace(f" AND {MINE}", "") if part == WHOLE else statement, part
 
 
 USED = """
@@ -362,13 +370,14 @@ WITH edge AS (
                ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS hour_beyond
     FROM (
         SELECT hour, device_id, first_valid, last_valid FROM tick_hour
-        WHERE toUnixTimestamp(toStartOfDay(hour)) IN DAYS
+        WHERE toUnixTimestamp(toStartOfDay(hour)) IN {days:Array(UInt32)}
         UNION ALL
         SELECT toStartOfHour(valid) AS hour, device_id, valid AS first_valid, valid AS last_valid
         FROM (
-            SELECT device_id, arrayCount(d -> d < toUnixTimestamp(day), DAYS) AS days_before,
+            SELECT device_id,
+                   arrayCount(d -> d < toUnixTimestamp(day), {days:Array(UInt32)}) AS days_before,
                    arrayJoin([min(first_valid), max(last_valid)]) AS valid
-            FROM tick_day WHERE toUnixTimestamp(day) NOT IN DAYS
+            FROM tick_day WHERE toUnixTimestamp(day) NOT IN {days:Array(UInt32)}
             GROUP BY device_id, days_before
             HAVING max(last_valid) > 0
         )
@@ -392,9 +401,6 @@ SELECT toUnixTimestamp(hour), device_id, any(first), any(last),
 FROM edge LEFT JOIN seen USING (hour, device_id)
 WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
 GROUP BY hour, device_id
-""".replace(
-    "DAYS",
-    "arrayDistinct(arrayMap(h -> toUInt32(intDiv(h, 86400) * 86400), {hours:Array(UInt32)}))",
-)
+"""
 """What ``wattshed_collector.ledger_edges.EDGE`` names, per touched hour and device. Of the days in
 which no hour is touched only the outermost readings matter."""

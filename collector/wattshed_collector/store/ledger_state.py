@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from . import lease
 from .client import Client
+from .pieces_sql import HI, LO
 from .shards import Shards
 
 LEASE = "ledger"
@@ -26,32 +27,32 @@ WHERE ingested_at > fromUnixTimestamp64Micro({since_us:Int64}, 'UTC') GROUP BY a
 """
 
 
-def _rows_of(table: str, hour: str, column: str) -> str:
-    counts = ", ".join(f"{'count()' if c == column else '0'} AS {c}" for c in _COUNTED)
+def _hours_of(place: int, table: str, hour: str) -> str:
     return (
-        f"SELECT {hour} AS hour, {counts} FROM {table} WHERE version = {{version:UInt64}} "
-        "AND toStartOfHour(t) >= fromUnixTimestamp64Milli({lo:Int64}, 'UTC') "
-        "AND toStartOfHour(t) < fromUnixTimestamp64Milli({hi:Int64}, 'UTC') "
-        "AND t >= fromUnixTimestamp64Milli({lo:Int64}, 'UTC') "
-        "AND t < fromUnixTimestamp64Milli({hi:Int64}, 'UTC') AND seconds != 0 GROUP BY hour"
+        f"SELECT {hour}, {place} FROM {table} WHERE {hour} >= {LO} AND {hour} < {HI} "
+        "AND version = {version:UInt64} AND seconds != 0"
     )
 
 
 READ = ("measured_1m", "charge_1m", "charge_1h", "workload_1m", "workload_1h", "workload_1d")
 """The tables of which readers take finished hours alone."""
-_COUNTED = ("measured_rows", "minute_rows", "hour_rows", "rolled_up_rows", "summed_minute_rows")
+_COUNTED = (
+    ("measured_rows", "measured_1m", "toStartOfHour(t)"),
+    ("minute_rows", "charge_1m", "toStartOfHour(t)"),
+    ("hour_rows", "charge_1h", "t"),
+    ("rolled_up_rows", "workload_1h", "t"),
+    ("summed_minute_rows", "workload_1m", "toStartOfHour(t)"),
+)
+"""Each column of ``ledger_hour``, the table of which it says the rows, and what hour they are of."""
 FINISH = f"""
-INSERT INTO ledger_hour (t, version, {", ".join(_COUNTED)})
-SELECT hour, {{version:UInt64}}, {", ".join(f"sum({c})" for c in _COUNTED)}
+INSERT INTO ledger_hour (t, version, {", ".join(column for column, *_ in _COUNTED)})
+SELECT hour, {{version:UInt64}},
+       {", ".join(f"countIf(place = {place})" for place in range(1, len(_COUNTED) + 1))}
 FROM (
     SELECT toDateTime(arrayJoin(range(toUInt32({{lo:Int64}} / 1000), toUInt32({{hi:Int64}} / 1000),
                                       3600)), 'UTC') AS hour,
-           {", ".join(f"0 AS {c}" for c in _COUNTED)}
-    UNION ALL {_rows_of("measured_1m", "toStartOfHour(t)", "measured_rows")}
-    UNION ALL {_rows_of("charge_1m", "toStartOfHour(t)", "minute_rows")}
-    UNION ALL {_rows_of("charge_1h", "t", "hour_rows")}
-    UNION ALL {_rows_of("workload_1h", "t", "rolled_up_rows")}
-    UNION ALL {_rows_of("workload_1m", "toStartOfHour(t)", "summed_minute_rows")}
+           0 AS place
+    {" ".join(f"UNION ALL {_hours_of(at, *of)}" for at, (_, *of) in enumerate(_COUNTED, 1))}
 )
 GROUP BY hour
 """

@@ -20,8 +20,7 @@ of the workload's hour, as are its ``hardware`` and its ``site``, so that minute
 Outcomes lie by workload and charges by device, so on a cluster these statements run once, over all
 shards; they read sums per workload and device (``shards.ACROSS``).
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, and ``settled``, the
-event time (ms) up to which energy is charged and outcomes count.
+Parameters: those of ``pieces_sql.within``, ``version``, and ``settled``, the event time (ms) up to which energy is charged and outcomes count.
 """
 
 from __future__ import annotations
@@ -48,8 +47,6 @@ ARRAY JOIN [(3600, at), (86400, toDateTime(toStartOfDay(at), 'UTC'))] AS of
 """
 """Finds the first and the last reading of each counter in some hours."""
 
-_DAYS = "arrayDistinct(arrayMap(h -> toUInt32(intDiv(h, 86400) * 86400), {hours:Array(UInt32)}))"
-
 EDGES = f"""
 WITH edge AS (
     SELECT hour, {_STREAM}, cityHash64({_STREAM}) AS stream, min(first) AS from_ts,
@@ -60,14 +57,15 @@ WITH edge AS (
                            ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS hour_beyond
     FROM (
         SELECT hour, {_STREAM}, first, last FROM outcome_reach
-        WHERE span = 3600 AND toUnixTimestamp(toStartOfDay(hour)) IN {_DAYS}
+        WHERE span = 3600 AND toUnixTimestamp(toStartOfDay(hour)) IN {{days:Array(UInt32)}}
         UNION ALL
         SELECT toStartOfHour(at) AS hour, {_STREAM}, at AS first, at AS last
         FROM (
-            SELECT {_STREAM}, arrayCount(d -> d < toUnixTimestamp(r.hour), {_DAYS}) AS days_before,
-                   arrayJoin([min(r.first), max(r.last)]) AS at
+            SELECT {_STREAM}, arrayJoin([min(r.first), max(r.last)]) AS at,
+                   arrayCount(d -> d < toUnixTimestamp(r.hour), {{days:Array(UInt32)}})
+                       AS days_before
             FROM outcome_reach AS r
-            WHERE span = 86400 AND toUnixTimestamp(r.hour) NOT IN {_DAYS}
+            WHERE span = 86400 AND toUnixTimestamp(r.hour) NOT IN {{days:Array(UInt32)}}
             GROUP BY {_STREAM}, days_before
         )
     )
@@ -137,7 +135,7 @@ _BESIDE = f"""
 
 _READINGS = f"""
     SELECT {_FIELDS} FROM outcome FINAL
-    WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI} AND ts >= {LO} AND ts < {HI}
+    WHERE toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI}
     UNION ALL
     SELECT {_FIELDS} FROM outcome FINAL
     WHERE (toStartOfHour(ts), {_STREAM}, ts) IN (
@@ -166,35 +164,51 @@ _HELD = """
 """
 """When each workload was first heard of and first held; 0: it never was."""
 
-_STRETCHES = f"""
-    SELECT workload_id, kind, model, since_ms,
+_FIRST = f"""
+    SELECT workload_id, kind, model, since_ms, heard_ms, t, start, total, t_a, total_a,
            t_a = 0 AS is_first,
            is_first AND start > 0 AND start <= t AND since_ms > 0
-               AND start >= since_ms - {HELD_EARLIER_MS} AS is_whole,
+               AND start >= since_ms - {HELD_EARLIER_MS} AS is_whole
+    FROM ({_PAIRS}) AS p LEFT JOIN ({_HELD}) AS h USING (workload_id)
+    WHERE t >= {{lo:Int64}}
+"""
+
+_GAINED = f"""
+    SELECT workload_id, kind, model, since_ms, heard_ms, t, total, is_first, is_whole,
            multiIf(is_first, if(is_whole, start, t), start > t_a, least(start, t), t_a) AS began,
            multiIf(is_first, if(is_whole, total, 0), start > t_a OR total < total_a, total,
-                   total - total_a) AS gained,
-           if(gained > 0, least(began, t - 1), began) AS x0,
+                   total - total_a) AS gained
+    FROM ({_FIRST})
+"""
+
+_STRETCHES = f"""
+    SELECT workload_id, kind, model, since_ms,
            if(is_first AND t = heard_ms AND since_ms > 0, least(since_ms, x0), x0) AS held_from,
            arrayJoin([(x0, t, gained, total = 0), (held_from, x0, 0, is_whole OR total = 0)])
                AS stretch
-    FROM ({_PAIRS}) AS p LEFT JOIN ({_HELD}) AS h USING (workload_id)
-    WHERE t >= {{lo:Int64}}
+    FROM (
+        SELECT workload_id, kind, model, since_ms, heard_ms, t, total, is_first, is_whole, gained,
+               if(gained > 0, least(began, t - 1), began) AS x0
+        FROM ({_GAINED})
+    )
 """
 """What a counter says of the time up to a reading: (from, to, produced, whether its run has
 produced nothing yet)."""
 
 _PARTS = f"""
-    SELECT workload_id, kind, model, since_ms, stretch.4 AS is_before,
-           arrayJoin(range(toUInt64(intDiv(c0, 60000)), toUInt64(intDiv(c1 - 1, 60000) + 1)))
-               AS minute,
+    SELECT workload_id, kind, model, since_ms, stretch.4 AS is_before, minute,
            greatest(c0, toInt64(minute * 60000)) AS y0,
            least(c1, toInt64(minute * 60000 + 60000)) AS y1,
            stretch.3 * (y1 - y0) / (stretch.2 - stretch.1) AS part
     FROM (
-        SELECT *, greatest(stretch.1, {{lo:Int64}}) AS c0,
-               least(stretch.2, {{hi:Int64}}, {{settled:Int64}}) AS c1
-        FROM ({_STRETCHES})
+        SELECT *,
+               arrayJoin(range(toUInt64(intDiv(c0, 60000)), toUInt64(intDiv(c1 - 1, 60000) + 1)))
+                   AS minute
+        FROM (
+            SELECT *, greatest(stretch.1, {{lo:Int64}}) AS c0,
+                   least(stretch.2, {{hi:Int64}}, {{settled:Int64}}) AS c1
+            FROM ({_STRETCHES})
+        )
         WHERE c1 > c0
     )
 """
@@ -206,28 +220,37 @@ _BEFORE = """
 """
 """Milliseconds in which something says ``before`` and nothing says otherwise."""
 
+_MADE_OF_KINDS = f"""
+    SELECT minute, workload_id, kind, model, any(since_ms) AS since_ms, sum(part) AS made,
+           groupArrayIf((y0, y1), is_before) AS zeros,
+           groupArrayIf((y0, y1), NOT is_before) AS others
+    FROM ({_PARTS})
+    GROUP BY minute, workload_id, kind, model
+"""
+
 _MADE = f"""
     SELECT t, workload_id, of.1 AS kind, of.2 AS model, of.3 AS count, of.4 AS before_ratio
     FROM (
-        SELECT toDateTime(minute * 60, 'UTC') AS t, workload_id,
-               arraySort(arrayConcat(
-                   arrayMap(i -> (i.1, 1, 0), arrayFlatten(groupArray(zeros)) AS all_zeros),
-                   arrayMap(i -> (i.2, -1, 0), all_zeros),
-                   arrayMap(i -> (i.1, 0, 1), arrayFlatten(groupArray(others)) AS all_others),
-                   arrayMap(i -> (i.2, 0, -1), all_others))) AS edges,
-               toInt64(any(minute)) * 60000 AS minute_ms,
+        SELECT toDateTime(minute * 60, 'UTC') AS t, workload_id, kinds,
+               toInt64(minute) * 60000 AS minute_ms,
                least(minute_ms + 60000, {{settled:Int64}})
-                   - greatest(minute_ms, any(since_ms)) AS held_ms,
-               if(empty(all_zeros), 0, {_BEFORE}) AS before_ms,
-               groupArray((toString(kind), toString(model), made, 0.)) AS kinds
+                   - greatest(minute_ms, held_since) AS held_ms,
+               if(empty(all_zeros), 0, {_BEFORE}) AS before_ms
         FROM (
-            SELECT minute, workload_id, kind, model, any(since_ms) AS since_ms, sum(part) AS made,
-                   groupArrayIf((y0, y1), is_before) AS zeros,
-                   groupArrayIf((y0, y1), NOT is_before) AS others
-            FROM ({_PARTS})
-            GROUP BY minute, workload_id, kind, model
+            SELECT minute, workload_id, kinds, held_since, all_zeros,
+                   arraySort(arrayConcat(arrayMap(i -> (i.1, 1, 0), all_zeros),
+                                         arrayMap(i -> (i.2, -1, 0), all_zeros),
+                                         arrayMap(i -> (i.1, 0, 1), all_others),
+                                         arrayMap(i -> (i.2, 0, -1), all_others))) AS edges
+            FROM (
+                SELECT minute, workload_id, any(since_ms) AS held_since,
+                       arrayFlatten(groupArray(zeros)) AS all_zeros,
+                       arrayFlatten(groupArray(others)) AS all_others,
+                       groupArray((toString(kind), toString(model), made, 0.)) AS kinds
+                FROM ({_MADE_OF_KINDS})
+                GROUP BY minute, workload_id
+            )
         )
-        GROUP BY minute, workload_id
     )
     ARRAY JOIN arrayPushBack(kinds, ('', '', 0., if(before_ms = 0, 0.,
         least(1., before_ms / greatest(held_ms, before_ms))))) AS of
@@ -238,7 +261,7 @@ _CHARGED = f"""
     SELECT t, workload_id, sumIf(joules, class = 'active') AS active, sum(joules) AS charged
     FROM (
         SELECT t, workload_id, class, joules FROM charge_1m FINAL
-        WHERE toStartOfHour(t) >= {LO} AND toStartOfHour(t) < {HI} AND {_IN_HOURS}
+        WHERE toStartOfHour(t) >= {LO} AND toStartOfHour(t) < {HI}
           AND seconds != 0 AND workload_id != 0
           AND device_id IN (SELECT device_id FROM device FINAL WHERE overlap != 'inner')
     )
@@ -260,7 +283,8 @@ _PLACES = f"""
                countIf(isNull(d.ratio)) AS unknown
         FROM (
             SELECT t, workload_id, device_id, sum(k.joules) AS joules FROM charge_1h AS k FINAL
-            WHERE {_IN_HOURS} AND seconds != 0 AND workload_id != 0
+            WHERE {_IN_HOURS}
+          AND seconds != 0 AND workload_id != 0
             GROUP BY t, workload_id, device_id
         ) AS c
         INNER JOIN (
@@ -307,7 +331,8 @@ MONEY = f"""
            groupUniqArrayIf(toString(w.currency), isNotNull(w.cost)) AS currencies
     FROM (
         SELECT t, workload_id, currency, joules, facility_joules, cost FROM workload_1h FINAL
-        WHERE {_IN_HOURS} AND seconds != 0 AND workload_id != 0
+        WHERE {_IN_HOURS}
+          AND seconds != 0 AND workload_id != 0
     ) AS w
     GROUP BY t, workload_id
 """

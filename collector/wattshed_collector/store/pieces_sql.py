@@ -6,19 +6,34 @@ the gaps. PIECES then reads the ticks of the hours once. Columns are named and s
 where they are used, because what a statement costs before it reads a row is what the engine spends
 on its columns and on every mention of a common expression.
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``idle_below_e4``, and
-``first_device``, ``last_device``: a statement that has them computes these devices alone.
+What is used more than once is named in a subquery of its own: a name within one SELECT is written
+out at each of its uses, and so are the names in it.
+
+Parameters: those of ``within``, ``version``, ``idle_below_e4``, and ``first_device``,
+``last_device``: a statement that has them computes these devices alone.
 """
 
 from __future__ import annotations
 
-LO = "fromUnixTimestamp64Milli({lo:Int64}, 'UTC')"
-HI = "fromUnixTimestamp64Milli({hi:Int64}, 'UTC')"
+from datetime import UTC, datetime
+
+LO, HI = "{since:DateTime('UTC')}", "{until:DateTime('UTC')}"
 DAY_LO = f"toStartOfDay({LO})"
 DAY_HI = f"toStartOfDay({HI} + INTERVAL 86399 SECOND)"
 
 MINE = "device_id >= {first_device:UInt64} AND device_id <= {last_device:UInt64}"
 """The devices of one slice of the fleet."""
+
+
+def within(lo: int, hi: int) -> dict[str, int | datetime]:
+    """Return the parameters that say which hours are computed, [lo, hi) in Unix seconds.
+
+    ``lo`` and ``hi`` are Unix milliseconds, ``since`` and ``until`` the same as the engine's time:
+    a function that makes one would be planned at each mention.
+    """
+    since, until = datetime.fromtimestamp(lo, UTC), datetime.fromtimestamp(hi, UTC)
+    return {"lo": lo * 1000, "hi": hi * 1000, "since": since, "until": until}
+
 
 _NEVER = "toDateTime64('2105-01-01 00:00:00', 3, 'UTC')"
 _IN_HOURS = f"toStartOfHour(ts) >= {LO} AND toStartOfHour(ts) < {HI}"
@@ -52,7 +67,7 @@ WITH edge AS (
 SELECT {{version:UInt64}}, {_READING},
        if(has_power OR has_energy, '', ifNull(nullIf(k.gap, ''), 'no_data'))
 FROM tick AS k FINAL
-WHERE {MINE} AND (toStartOfHour(ts), device_id) IN (
+WHERE (toStartOfHour(ts), device_id) IN (
           SELECT toDateTime(arrayJoin(arrayConcat(
                      if(before > 0, range(toUInt32(toUnixTimestamp(toStartOfHour(before))),
                                           toUInt32({{lo:Int64}} / 1000), 3600), []),
@@ -62,7 +77,7 @@ WHERE {MINE} AND (toStartOfHour(ts), device_id) IN (
           FROM edge
           UNION ALL
           SELECT toStartOfHour(ts), device_id FROM tick
-          WHERE {_IN_HOURS} AND {MINE} AND {_IS_GAP})
+          WHERE {_IN_HOURS} AND {MINE} AND {_IS_GAP}) AND {MINE}
   AND (isNull(k.power_uw) AND isNull(k.energy_uj)
        OR NOT ({_IN_HOURS})
           AND (device_id, ts) IN (SELECT device_id, arrayJoin([before, beyond]) FROM edge))
@@ -151,15 +166,21 @@ _BASELINES = f"""
     FROM idle_hour WHERE hour >= {LO} AND hour < {HI} AND {MINE} GROUP BY device_id, hour
 """
 
+_HALVES = f"""
+    SELECT device_id, util_e4, method, gap_reason, s0, s1, gained, power0, power1, start, c0, c1,
+           span_rule,
+           arrayJoin(range(toUInt64(intDiv(c0, 60000) * 2), toUInt64(intDiv(c1 - 1, 60000) * 2 + 2),
+                           if(span_rule = 'since_start', 1, 2))) AS half
+    FROM ({_SPANS})
+"""
+
 _MINUTES = f"""
     SELECT device_id, util_e4, method, gap_reason, s0, s1, gained, power0, power1,
-           arrayJoin(range(toUInt64(intDiv(c0, 60000) * 2), toUInt64(intDiv(c1 - 1, 60000) * 2 + 2),
-                           if(span_rule = 'since_start', 1, 2))) AS half,
            toInt64(intDiv(half, 2)) AS minute, intDiv(minute, 60) * 3600 AS hour_s,
            if(half % 2 = 1, 'before_start', span_rule) AS rule,
            greatest(c0, if(rule = 'since_start', start, 0)) AS x0,
            least(c1, if(rule = 'before_start', start, c1)) AS x1
-    FROM ({_SPANS})
+    FROM ({_HALVES})
 """
 """Each minute of a span, and twice where its counter began within the span: before and since."""
 

@@ -6,7 +6,7 @@ starts last, as in ``v_grid_1h`` and ``grid.series.tidy``. An hour has the mean 
 has none where any second is not known, or where prices are in two currencies: an average of what is
 known would be charged for the rest as well.
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours).
+Parameters: those of ``pieces_sql.within``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ step AS (
                    PARTITION BY kind, site ORDER BY start_ts
                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS end
         FROM factor FINAL
-        WHERE kind IN ('pue', 'price') AND start_ts < fromUnixTimestamp64Milli({{hi:Int64}}, 'UTC')
+        WHERE kind IN ('pue', 'price') AND start_ts < {{until:DateTime('UTC')}}
     )
     WHERE isNotNull(value) AND end > {{lo:Int64}} / 1000
     UNION ALL
@@ -41,8 +41,8 @@ step AS (
            value / if(per[2] = 'kWh', 3.6e6, NULL)
     FROM grid FINAL
     WHERE kind = 'price' AND end_ts > start_ts
-      AND start_ts < fromUnixTimestamp64Milli({{hi:Int64}}, 'UTC')
-      AND end_ts > fromUnixTimestamp64Milli({{lo:Int64}}, 'UTC')
+      AND start_ts < {{until:DateTime('UTC')}}
+      AND end_ts > {{since:DateTime('UTC')}}
 ),
 told AS (
     SELECT site, hour, f.kind AS kind,
@@ -102,7 +102,7 @@ rate AS (
     ) AS s
     CROSS JOIN (
         SELECT * FROM factor FINAL
-        WHERE kind IN ('pue', 'price') AND start_ts < fromUnixTimestamp64Milli({hi:Int64}, 'UTC')
+        WHERE kind IN ('pue', 'price') AND start_ts < {until:DateTime('UTC')}
     ) AS f
     WHERE f.start_ts <= s.hour AND f.site IN ('', s.site)
     GROUP BY site, hour
@@ -114,8 +114,8 @@ beginning."""
 WITHOUT = """
 (
     SELECT (count() = 0,
-            countIf(start_ts > fromUnixTimestamp64Milli({lo:Int64}, 'UTC')
-                    AND start_ts < fromUnixTimestamp64Milli({hi:Int64}, 'UTC')
+            countIf(start_ts > {since:DateTime('UTC')}
+                    AND start_ts < {until:DateTime('UTC')}
                     AND toUnixTimestamp(start_ts) % 3600 != 0) = 0)
     FROM factor WHERE kind IN ('pue', 'price')
 ) AS are_factors,

@@ -9,8 +9,8 @@ Whom an objective matches is kept (``slo_member``), since a workload may be desc
 turn out to produce what it did not before: what that changes is news of hours that no meter and no
 counter touched.
 
-The statements run once, over all shards. Parameters: ``lo``, ``hi`` (Unix milliseconds at full
-hours), ``version``, and ``slos``, the names of those to compute, none for all.
+The statements run once, over all shards. Parameters: those of ``pieces_sql.within``, ``version``,
+and ``slos``, the names of those to compute, none for all.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ SELECT slo, workload_id, is_member, true, {version:UInt64} FROM slo_member FINAL
 
 RESTART = """
 INSERT INTO slo_reach (slo, revision, since, is_done, version)
-SELECT name, revision, fromUnixTimestamp64Milli({hi:Int64}, 'UTC'), false, {version:UInt64}
+SELECT name, revision, {until:DateTime('UTC')}, false, {version:UInt64}
 FROM slo FINAL
 WHERE is_active AND name IN (SELECT slo FROM slo_member FINAL WHERE NOT is_done)
 """

@@ -17,16 +17,16 @@ REMAINDER follows CHARGE and charges the remainder, class overhead, under the ou
 (``proportional``), nobody's part staying nobody's. There is no policy by share of allocations: the
 shares of a processor and of a GPU are of different things, and no sum of them means anything.
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours), ``version``, ``host_remainder``.
+Parameters: those of ``pieces_sql.within``, ``version``, ``host_remainder``.
 """
 
 from __future__ import annotations
 
+from .pieces_sql import HI, LO
+
 UNSTATED_RATIO = 0.02
 """Uncertainty of an inner meter that states none; an outer one that states none counts as exact."""
 
-_LO = "fromUnixTimestamp64Milli({lo:Int64}, 'UTC')"
-_HI = "fromUnixTimestamp64Milli({hi:Int64}, 'UTC')"
 
 _STEP = """
 arrayMap(within -> arrayMap(margin -> arrayMap(status -> (
@@ -62,7 +62,7 @@ minute AS (
     SELECT toStartOfHour(t) AS hour, device_id, toMinute(t) AS minute, sum(ifNull(joules, 0)) AS j,
            sumIf(seconds, isNotNull(joules)) AS known_seconds
     FROM measured_1m
-    WHERE toStartOfHour(t) >= {_LO} AND toStartOfHour(t) < {_HI} AND t >= {_LO} AND t < {_HI}
+    WHERE toStartOfHour(t) >= {LO} AND toStartOfHour(t) < {HI}
       AND version = {{version:UInt64}} AND seconds != 0
     GROUP BY hour, device_id, minute HAVING known_seconds > 0
 ),
@@ -135,8 +135,8 @@ inside AS (
     FROM charge_1m AS c
     INNER JOIN (SELECT device_id, arrayJoin(path) AS g FROM tree FINAL) AS p
         ON p.device_id = c.device_id
-    WHERE toStartOfHour(c.t) >= {_LO} AND toStartOfHour(c.t) < {_HI}
-      AND c.t >= {_LO} AND c.t < {_HI} AND c.version = {{version:UInt64}} AND c.seconds != 0
+    WHERE toStartOfHour(c.t) >= {LO} AND toStartOfHour(c.t) < {HI}
+      AND c.version = {{version:UInt64}} AND c.seconds != 0
       AND {{host_remainder:String}} = 'proportional'
     GROUP BY hour, group_id, workload_id HAVING joules > 0
 ),
@@ -151,7 +151,7 @@ remainder AS (
     FROM reconcile_1h AS r
     INNER JOIN (SELECT device_id, group_id FROM tree FINAL) AS g ON g.device_id = r.device_id
     LEFT JOIN payer AS p ON p.hour = r.t AND p.group_id = g.group_id
-    WHERE r.t >= {_LO} AND r.t < {_HI} AND r.version = {{version:UInt64}} AND r.status = 'ok'
+    WHERE r.t >= {LO} AND r.t < {HI} AND r.version = {{version:UInt64}} AND r.status = 'ok'
 )
 SELECT hour + INTERVAL 60 * (at - 1) SECOND AS t, device_id, part.1, 'overhead', joules * part.2,
        60 * part.2, {{version:UInt64}}

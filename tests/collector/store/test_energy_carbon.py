@@ -63,6 +63,14 @@ def fill(bed: Bed) -> None:
     ledger.sum_up()
 
 
+@pytest.fixture(scope="module")
+def filled(shared_bed: Bed) -> Bed:
+    """Filled once: what a test adds changes nothing that those before it ask for."""
+    shared_bed.clean()
+    fill(shared_bed)
+    return shared_bed
+
+
 def asked(bed: Bed, by: str, since: int, until: int) -> list[Record]:
     found = queries.energy(bed.client, by, BASE + since, BASE + until)
     return energy_carbon.with_carbon(bed.client, by, BASE + since, BASE + until, found)
@@ -81,30 +89,28 @@ def sgp(since: int, until: int) -> float:
 SPANS = ((0, 2 * HOUR), (30 * 60, 90 * 60), (20 * 60, 29 * HOUR + 40 * 60))
 
 
-def test_grams_by_any_group_to_the_minute(bed: Bed) -> None:
-    fill(bed)
+def test_grams_by_any_group_to_the_minute(filled: Bed) -> None:
     for span in SPANS:
-        by_device = {row["device"]: row for row in asked(bed, "device", *span)}
+        by_device = {row["device"]: row for row in asked(filled, "device", *span)}
         assert by_device["a"]["carbon_g"] == pytest.approx(dub(*span), rel=1e-9)
         assert by_device["c"]["carbon_g"] == pytest.approx(sgp(*span), rel=1e-9)
         assert (by_device["x"]["carbon_g"], by_device["x"]["carbon_reason"]) == (None, NO_PUE)
-        (held,) = (row for row in asked(bed, "workload", *span) if row["workload"] == "w1")
+        (held,) = (row for row in asked(filled, "workload", *span) if row["workload"] == "w1")
         assert held["carbon_g"] == pytest.approx(dub(*span) + sgp(*span), rel=1e-9)
         assert held["carbon_methods"] == ["hourly", "yearly"]
         assert held["carbon_sources"] == ["a service", "a table"]
         assert held["carbon_said"] is not None
-        at = {row["site"]: row for row in asked(bed, "site", *span)}
+        at = {row["site"]: row for row in asked(filled, "site", *span)}
         assert at["dub"]["carbon_g"] == pytest.approx(2 * dub(*span), rel=1e-9)
-        nodes = {row["node"]: row["carbon_g"] for row in asked(bed, "node", *span)}
+        nodes = {row["node"]: row["carbon_g"] for row in asked(filled, "node", *span)}
         assert nodes.pop("n-far") is None
         assert nodes == pytest.approx({f"n-{s}": at[s]["carbon_g"] for s in ("dub", "sgp")})
-        (active,) = (row for row in asked(bed, "class", *span) if row["class"] == "active")
+        (active,) = (row for row in asked(filled, "class", *span) if row["class"] == "active")
         assert active["carbon_g"] == pytest.approx(dub(*span) + sgp(*span), rel=1e-9)
 
 
-def test_what_is_missing_is_said_and_never_zero(bed: Bed) -> None:
-    fill(bed)
-    rows = asked(bed, "team", 0, 2 * HOUR)
+def test_what_is_missing_is_said_and_never_zero(filled: Bed) -> None:
+    rows = asked(filled, "team", 0, 2 * HOUR)
     team = {row["team"]: row for row in rows}
     # Of the one at dub it is known, and of the one at far, which is small beside the fleet, not.
     assert team[""]["carbon_g"] == pytest.approx(dub(0, 2 * HOUR), rel=1e-9)
@@ -116,23 +122,24 @@ def test_what_is_missing_is_said_and_never_zero(bed: Bed) -> None:
     assert fleet["carbon_unknown_joules"] == team[""]["carbon_unknown_joules"]
     assert fleet["carbon_reason"] == NO_PUE
     assert in_all([])["carbon_reason"] == "nothing was charged"
-    factors.put(bed.client, [Factor("pue", "far", BASE - DAY, 2.0)], float(BASE + DAY))
-    bed.ledger(now=lambda: BASE + HOURS * HOUR + 600.0).run()
-    rows = asked(bed, "site", 0, 2 * HOUR)
-    (far,) = (row for row in rows if row["site"] == "far")
-    assert (far["carbon_g"], far["carbon_reason"]) == (None, NO_INTENSITY)
-    assert far["carbon_unknown_joules"] == pytest.approx(360 * 2 * HOUR)
-    assert in_all([far])["carbon_g"] is None
-    assert (far["carbon_sources"], far["carbon_said"]) == ([], None)
 
 
-def test_grams_of_whole_hours_are_those_of_a_showback(bed: Bed) -> None:
-    fill(bed)
-    (shown,) = bed.client.rows(
+def test_grams_of_whole_hours_are_those_of_a_showback(filled: Bed) -> None:
+    (shown,) = filled.client.rows(
         "SELECT sum(carbon_g), max(toUnixTimestamp(carbon_said)) FROM v_showback_1h "
         "WHERE team = 't' AND t >= fromUnixTimestamp({since:UInt32}) "
         "AND t < fromUnixTimestamp({until:UInt32})",
         {"since": BASE + HOUR, "until": BASE + 28 * HOUR},
     )
-    (row,) = (r for r in asked(bed, "team", HOUR, 28 * HOUR) if r["team"] == "t")
+    (row,) = (r for r in asked(filled, "team", HOUR, 28 * HOUR) if r["team"] == "t")
     assert (row["carbon_g"], row["carbon_said"]) == (pytest.approx(shown[0], rel=1e-9), shown[1])
+
+
+def test_a_site_whose_pue_is_told_later_still_lacks_an_intensity(filled: Bed) -> None:
+    factors.put(filled.client, [Factor("pue", "far", BASE - DAY, 2.0)], float(BASE + DAY))
+    filled.ledger(now=lambda: BASE + HOURS * HOUR + 600.0).run()
+    (far,) = (row for row in asked(filled, "site", 0, 2 * HOUR) if row["site"] == "far")
+    assert (far["carbon_g"], far["carbon_reason"]) == (None, NO_INTENSITY)
+    assert (far["carbon_sources"], far["carbon_said"]) == ([], None)
+    assert far["carbon_unknown_joules"] == pytest.approx(360 * 2 * HOUR)
+    assert in_all([far])["carbon_g"] is None

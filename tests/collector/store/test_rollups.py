@@ -9,6 +9,7 @@ import pytest
 
 from wattshed_collector.store import queries
 from wattshed_collector.store.ledger_sql import CHARGE, WHOLE
+from wattshed_collector.store.pieces_sql import within
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
 
 if TYPE_CHECKING:
@@ -159,8 +160,7 @@ def test_an_old_month_of_allocations_is_not_read(bed: Bed) -> None:
     plan = bed.client.rows(
         "EXPLAIN indexes = 1 " + CHARGE[CHARGE.index("SELECT") :],
         {
-            "lo": BASE + 12 * HOUR,
-            "hi": BASE + 13 * HOUR,
+            **within(SINCE + 12 * 3600, SINCE + 13 * 3600),
             "version": 1,
             "idle_below_e4": 500,
             "idle_policy": "holder",
