@@ -116,8 +116,8 @@ def passing_views(wanted: Sequence[Migration], layout: Layout) -> frozenset[str]
     later: list[str] = []
     for statement in reversed([s for m in wanted for s in m.statements(layout)]):
         view = _VIEW.match(statement)
-        name = view and re.compile(rf"\b{view[1]}\b")
-        after = next((s for s in reversed(later) if name and name.search(s)), "")
+        name = re.compile(rf"\b{view[1]}\b" if view else "(?!)")
+        after = next((text for text in reversed(later) if name.search(text)), "")
         again = _VIEW.match(after)
         if view and again and again[1] == view[1] and len(name.findall(after)) == 1:
             found.add(statement)
