@@ -36,6 +36,7 @@ from .store.ledger_sql import (
     WHOLE,
     WITHOUT,
     Slice,
+    Without,
     needed,
     slices,
     steps,
@@ -329,9 +330,15 @@ class Ledger:
         return slices(max(int(count) for (count,) in ticks), self._policy.slice_ticks)
 
     def statements(self, lo: int, hi: int) -> Sequence[str]:
-        """Return what must run to compute the hours of [lo, hi), Unix seconds, in order."""
-        ((*is_without,),) = self._client.rows(WITHOUT, within(lo, hi))
-        return needed(*map(bool, is_without))
+        """Return what must run to compute the hours of [lo, hi), Unix seconds, in order.
+
+        To be asked before they are opened.
+        """
+        ((*found,),) = self._client.rows(WITHOUT, within(lo, hi))
+        without = Without(*map(bool, found))
+        if self._shards.are_replicated:  # another node may have begun what is not seen here yet
+            without = without._replace(earlier=False)
+        return needed(without)
 
     def check(self, hours: Sequence[int]) -> None:
         """Raise InvalidInput where raw rows of ``hours`` may be gone: half of an hour is not it."""
@@ -381,9 +388,10 @@ class Ledger:
 
     def _write(self, lo: int, hi: int, rule: Rule, version: int, first: int) -> None:
         """Charge the hours of [lo, hi), and set what was produced since ``first`` against them."""
+        statements = self.statements(lo, hi)
         with ledger_state.unmerged(self._shards):
             self._open_hours(lo, hi, version)
-            for statement, part in steps(self.statements(lo, hi), self.slices(lo, hi)):
+            for statement, part in steps(statements, self.slices(lo, hi)):
                 self._must_lead()
                 self.compute((statement,), lo, hi, rule, version, (part,))
             self._shards.sync(ledger_state.READ)

@@ -12,9 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from . import rate_sql
-from .pieces_sql import BESIDE, DAY_HI, DAY_LO, HI, LO, MINE, PIECES, STANDING
+from .pieces_sql import (
+    BESIDE,
+    DAY_HI,
+    DAY_LO,
+    HI,
+    LO,
+    MINE,
+    PIECES,
+    PLAIN,
+    STANDING,
+    UNCUT,
+    UNFLOORED,
+)
 from .rate_sql import EVEN_RATES, RATES
 from .tree_sql import RECONCILE, REMAINDER
 
@@ -159,6 +172,15 @@ GROUP BY t, device_id, payer, charged_class
 what holds a device nothing changes there, and what a device draws while it idles was taken from
 each piece before. Meters that were reconciled are left out: only their remainder is charged."""
 
+CHARGE_NOBODY = f"""
+INSERT INTO charge_1m (t, device_id, workload_id, class, joules, seconds, version)
+SELECT t, device_id, 0, if(is_idle, '{_CLASSES[IDLE_UNALLOCATED]}', '{_CLASSES[UNATTRIBUTED]}'),
+       sum(e.joules), sum(e.seconds), {{version:UInt64}}
+FROM ({_ENERGY}) AS e
+GROUP BY t, device_id, is_idle
+"""
+"""The same where nobody holds anything, for a fifth of the planning."""
+
 CANCEL_MEASURED = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)
 SELECT t, device_id, method, reason, NULL, 0, {{version:UInt64}} FROM measured_1m FINAL
@@ -278,25 +300,49 @@ RECOMPUTE: tuple[str, ...] = (
     CANCEL_DAYS,
 )
 """Run in this order with one version, which is used for nothing else; a repeat changes nothing."""
+CANCEL = frozenset((CANCEL_MEASURED, CANCEL_CHARGES, CANCEL_HOURS, CANCEL_DAYS))
 
 WITHOUT = f"""
 WITH {rate_sql.WITHOUT}
 SELECT (SELECT count() FROM tree WHERE role IN ('outer', 'aside')) = 0
            AND (SELECT count() FROM reconcile_1h WHERE t >= {LO} AND t < {HI}) = 0,
-       has_no_factor, is_even
+       has_no_factor, is_even,
+       (SELECT count() FROM allocation_hour WHERE hour >= {LO} AND hour < {HI}) = 0,
+       (SELECT count() FROM idle_hour WHERE hour >= {LO} AND hour < {HI}) = 0,
+       (SELECT count() FROM ledger_open WHERE t >= {LO} AND t < {HI}) = 0
 """
-"""Whether no meter contains others in these hours, nor did when they were last computed; and of
-factors and prices as in ``rate_sql``."""
+"""What ``Without`` says of these hours, before their next version is begun."""
 
 
-def needed(has_no_outer: bool, has_no_factor: bool, is_even: bool = True) -> tuple[str, ...]:
+class Without(NamedTuple):
+    """What there is nothing of in some hours: meters that contain others, now or when they were
+    last computed; factors and prices, as in ``rate_sql``; holders; known idle power; versions."""
+
+    outer: bool = False
+    factor: bool = False
+    uneven: bool = False
+    holder: bool = False
+    baseline: bool = False
+    earlier: bool = False
+
+
+def needed(without: Without) -> tuple[str, ...]:
     """Return what must run of RECOMPUTE: the rest would write nothing, or nothing more."""
-    left_out = {RECONCILE, REMAINDER} if has_no_outer else set()
-    chosen = (statement for statement in RECOMPUTE if statement not in left_out)
-    rolled_up = ROLL_UP
-    if is_even:
-        rolled_up = ROLL_UP_PLAIN if has_no_factor else ROLL_UP_EVEN
-    return tuple(rolled_up if s == ROLL_UP else s for s in chosen)
+    left_out = {RECONCILE, REMAINDER} if without.outer else set()
+    if without.earlier:
+        left_out |= CANCEL
+    instead = {PIECES: _pieces(without.holder, without.baseline)}
+    if without.uneven:
+        instead[ROLL_UP] = ROLL_UP_PLAIN if without.factor else ROLL_UP_EVEN
+    if without.holder:
+        instead[CHARGE] = CHARGE_NOBODY
+    return tuple(instead.get(s, s) for s in RECOMPUTE if s not in left_out)
+
+
+def _pieces(is_unheld: bool, has_no_baseline: bool) -> str:
+    if has_no_baseline:
+        return PLAIN if is_unheld else UNFLOORED
+    return UNCUT if is_unheld else PIECES
 
 
 TICKS = f"""

@@ -43,7 +43,7 @@ _COUNTED = (
     ("rolled_up_rows", "workload_1h", "t"),
     ("summed_minute_rows", "workload_1m", "toStartOfHour(t)"),
 )
-"""Each column of ``ledger_hour``, the table of which it says the rows, and what hour they are of."""
+"""Each column of ``ledger_hour``, the table whose rows it counts, and the hour that they are of."""
 FINISH = f"""
 INSERT INTO ledger_hour (t, version, {", ".join(column for column, *_ in _COUNTED)})
 SELECT hour, {{version:UInt64}},

@@ -20,7 +20,8 @@ of the workload's hour, as are its ``hardware`` and its ``site``, so that minute
 Outcomes lie by workload and charges by device, so on a cluster these statements run once, over all
 shards; they read sums per workload and device (``shards.ACROSS``).
 
-Parameters: those of ``pieces_sql.within``, ``version``, and ``settled``, the event time (ms) up to which energy is charged and outcomes count.
+Parameters: those of ``pieces_sql.within``, ``version``, and ``settled``, the event time (ms) up to
+which energy is charged and outcomes count.
 """
 
 from __future__ import annotations

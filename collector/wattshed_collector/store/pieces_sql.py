@@ -184,18 +184,26 @@ _MINUTES = f"""
 """
 """Each minute of a span, and twice where its counter began within the span: before and since."""
 
-_PARTS = f"""
+
+def _parts(is_held: bool = True, has_baseline: bool = True) -> str:
+    """Return the parts of minutes within which nothing changes; joins cost most of the planning."""
+    cuts = f"LEFT JOIN ({_BETWEEN}) AS m USING (device_id, minute)" if is_held else ""
+    edges = "from_ms, if(to_ms = 0, 60000, to_ms)" if is_held else "toUInt16(0) AS from_ms, 60000"
+    floors = f"LEFT JOIN ({_BASELINES}) AS b USING (device_id, hour_s)" if has_baseline else ""
+    return f"""
     SELECT device_id, method, gap_reason, rule, minute, s0, s1, gained, power0, power1,
-           from_ms, if(to_ms = 0, 60000, to_ms) AS until_ms,
+           {edges} AS until_ms,
            greatest(x0, minute * 60000 + from_ms) AS y0,
            least(x1, minute * 60000 + until_ms) AS y1,
            ifNull(util_e4 < {{idle_below_e4:UInt16}}, false) AS idles,
-           has AND NOT idles AS is_floored, idle_watts * (y1 - y0) / 1e3 AS idle_joules
+           {"has AND NOT idles" if has_baseline else "false"} AS is_floored,
+           {"idle_watts * (y1 - y0) / 1e3" if has_baseline else "0."} AS idle_joules
     FROM ({_MINUTES}) AS c
-    LEFT JOIN ({_BETWEEN}) AS m USING (device_id, minute)
-    LEFT JOIN ({_BASELINES}) AS b USING (device_id, hour_s)
+    {cuts}
+    {floors}
     WHERE y1 > y0
 """
+
 
 _JOULES = """multiIf(
                rule = 'power',
@@ -204,10 +212,10 @@ _JOULES = """multiIf(
                rule IN ('counter', 'since_start', 'reset'), gained * (y1 - y0) / (s1 - s0),
                0)"""
 
-PIECES = f"""
+_PIECES = """
 INSERT INTO piece (version, t, device_id, from_ms, to_ms, is_idle, rule, method, gap, joules,
                    seconds, floor_joules, floor_seconds)
-SELECT {{version:UInt64}}, toDateTime(minute * 60, 'UTC'), device_id, from_ms, until_ms, idles,
+SELECT {version:UInt64}, toDateTime(minute * 60, 'UTC'), device_id, from_ms, until_ms, idles,
        rule, method, gap_reason, sum(known_joules), sum(y1 - y0) / 1e3,
        sum(if(is_floored, least(idle_joules, known_joules), 0)),
        sum(if(is_floored,
@@ -215,8 +223,14 @@ SELECT {{version:UInt64}}, toDateTime(minute * 60, 'UTC'), device_id, from_ms, u
               * if(idle_joules >= known_joules, 1, idle_joules / known_joules), 0))
 FROM (
     SELECT minute, device_id, from_ms, until_ms, idles, rule, method, gap_reason, y0, y1,
-           is_floored, idle_joules, {_JOULES} AS known_joules
-    FROM ({_PARTS})
+           is_floored, idle_joules, JOULES AS known_joules
+    FROM (PARTS)
 )
 GROUP BY minute, device_id, from_ms, until_ms, idles, rule, method, gap_reason
-"""
+""".replace("JOULES", _JOULES)
+PIECES = _PIECES.replace("PARTS", _parts())
+UNCUT = _PIECES.replace("PARTS", _parts(is_held=False))
+"""The same where nobody holds a device, and no minute is cut."""
+UNFLOORED = _PIECES.replace("PARTS", _parts(has_baseline=False))
+PLAIN = _PIECES.replace("PARTS", _parts(is_held=False, has_baseline=False))
+"""The same where no device's idle power is known; and where both is so."""

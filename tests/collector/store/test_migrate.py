@@ -13,7 +13,14 @@ from tests.fixtures.stores import Stores
 from wattshed_collector.errors import Permanent
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.migrate import VERSIONS, Layout, Migration, migrate, migrations
+from wattshed_collector.store.migrate import (
+    VERSIONS,
+    Layout,
+    Migration,
+    migrate,
+    migrations,
+    passing_views,
+)
 from wattshed_exporter.model import stable_id
 
 
@@ -27,6 +34,10 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 Migrated = Callable[[Layout], Client]
+LAST = migrations()[-1]
+MADE = """
+SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase() ORDER BY name
+"""
 
 
 @pytest.fixture
@@ -119,12 +130,34 @@ def test_everything_declared_is_there_and_a_second_run_applies_nothing(client: C
     assert applied == [(m.number, m.name, m.checksum) for m in migrations()]
 
 
-def test_every_statement_may_be_repeated(migrated: Migrated) -> None:
+def test_every_statement_may_be_repeated_and_what_a_new_store_skips_changes_nothing(
+    migrated: Migrated,
+) -> None:
     # As after a crash between the statements and the note that they were applied.
     client = migrated(Layout())
-    client.command("TRUNCATE TABLE migration")
-    assert list(migrate(client, Layout())) == migrations()
+    made = client.rows(MADE)
+    passing = passing_views(migrations(), Layout())
+    assert len(passing) > 20
+    assert {text for m in migrations() for text in m.statements(Layout())} > passing
+    client.command("DELETE FROM migration WHERE number < {last:UInt32}", {"last": LAST.number})
+    assert list(migrate(client, Layout())) == migrations()[:-1]
+    for statement in LAST.statements(Layout()):
+        client.command(statement)
+    assert client.rows(MADE) == made
     assert tables(client) == declared() | {"migration"}
+
+
+def test_a_view_that_another_reads_meanwhile_is_no_passing_one() -> None:
+    texts = (
+        "CREATE OR REPLACE VIEW v_a AS SELECT 1 AS x",
+        "CREATE OR REPLACE VIEW v_b AS SELECT 1 AS y",
+        "CREATE OR REPLACE VIEW v_c AS SELECT x FROM v_a",
+        "CREATE OR REPLACE VIEW v_a AS SELECT 2 AS x",
+        "CREATE OR REPLACE VIEW v_b AS SELECT 2 AS y",
+    )
+    made = [Migration(at, "one", text) for at, text in enumerate(texts, 1)]
+    assert passing_views(made, Layout()) == {texts[1]}
+    assert passing_views(made, Layout("c", whole_cluster="w")) == frozenset()
 
 
 def test_a_dry_run_of_a_new_store_writes_nothing(client: Client) -> None:
