@@ -400,7 +400,9 @@ class _Counted:
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
-            said = [(dict(labels), *told) for labels, told in self._values.items()]
+            said = [
+                (dict(labels), amount, since) for labels, (amount, since) in self._values.items()
+            ]
         found: dict[Labels, tuple[float, float]] = {}
         for labels, amount, since in said:
             key = tuple(labels[name] for name in self._health.labels)

@@ -43,7 +43,7 @@ def test_a_counter_without_labels_begins_at_zero_and_others_where_they_are_said(
 @pytest.mark.parametrize("labels", [{}, {"receiver": "otlp"}, {"receiver": "a", "reason": "b"}])
 def test_labels_that_were_not_declared_are_an_error(labels: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="requests_total"):
-        Telemetry().count("requests_total", **labels)
+        Telemetry().count("requests_total", 1, **labels)
 
 
 def test_who_asks_for_one_name_is_told_what_is_counted_and_what_is_watched() -> None:
