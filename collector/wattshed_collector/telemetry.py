@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,7 +252,6 @@ class Telemetry:
         self._gauges = {
             h.name: Gauge(prefix + h.name, h.help, h.labels, registry=registry) for h in GAUGES
         }
-        self._labels = {health.name: health.labels for health in GAUGES}
         self._histograms = {
             h.name: Histogram(
                 prefix + h.name, h.help, h.labels, registry=registry, buckets=h.buckets
@@ -280,12 +279,6 @@ class Telemetry:
             declared = self._gauges[name]
             gauge = self._set[key] = declared.labels(**labels) if labels else declared
         gauge.set(value)
-
-    def forget(self, name: str, **labels: str) -> None:
-        """Show a gauge no more, until it is set again."""
-        self._set.pop((name, *labels.items()), None)
-        with suppress(KeyError):
-            self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         key = name, *labels.items()
