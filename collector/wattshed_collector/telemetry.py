@@ -7,14 +7,15 @@ series. Who else wants to have it, as the OpenTelemetry SDK, reads the same regi
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from wattshed_collector.store.stacks import Numbers, Rows
@@ -117,9 +118,6 @@ GAUGES: tuple[Health, ...] = (
     Health("memory_limit_bytes", "Memory of the container or the machine."),
     Health("engine_memory_limit_bytes", "Most memory of the embedded engine; 0: its own choice."),
     Health("scrape_targets", "Targets by health (up, down, unknown).", ("job", "health")),
-    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("job", "target")),
-    Health("scrape_duration_seconds", "Time that the last scrape took.", ("job", "target")),
-    Health("scrape_samples", "Samples of the last page that was read.", ("job", "target")),
     Health("ledger_last_run_timestamp_seconds", "Unix time of the last complete ledger run."),
     Health("ledger_leader", "1 while this collector's ledger is the one that computes, else 0."),
     Health(
@@ -168,6 +166,9 @@ WATCHED_COUNTERS: tuple[Health, ...] = (
     Health("clickhouse_seconds_total", "Time that the answered ones took in the engine."),
 )
 WATCHED_GAUGES: tuple[Health, ...] = (
+    Health("scrape_up", "1 if the last scrape of the target succeeded, else 0.", ("job", "target")),
+    Health("scrape_duration_seconds", "Time that the last scrape took.", ("job", "target")),
+    Health("scrape_samples", "Samples of the last page that was read.", ("job", "target")),
     Health("queued_rows", "Rows that wait to be written."),
     Health("queued_bytes", "Memory that requests being read and rows that wait take."),
     Health("queue_limit_bytes", "Memory that they may take; beyond, senders wait."),
@@ -245,38 +246,31 @@ class Telemetry:
         """What only a scrape is told, because the store is asked for it as long as one asks."""
         ProcessCollector(registry=self.registry)
         registry, prefix = self.registry, PREFIX
-        self._counters = {
-            h.name: Counter(prefix + h.name, h.help, h.labels, registry=registry) for h in COUNTERS
-        }
+        self._counters = {health.name: _Counted(health) for health in COUNTERS}
+        for counted in self._counters.values():
+            registry.register(counted)
         self._gauges = {
             h.name: Gauge(prefix + h.name, h.help, h.labels, registry=registry) for h in GAUGES
         }
-        self._labels = {health.name: health.labels for health in GAUGES}
         self._histograms = {
             h.name: Histogram(
                 prefix + h.name, h.help, h.labels, registry=registry, buckets=h.buckets
             )
             for h in HISTOGRAMS
         }
-        self._children: dict[tuple[Any, ...], Counter] = {}
-        """Of counters, because finding one by its labels takes as long as all else here; of gauges
-        and histograms below."""
         self._set: dict[tuple[Any, ...], Gauge] = {}
+        """Because finding one by its labels takes as long as all else here; of histograms below."""
         self._observed: dict[tuple[Any, ...], Histogram] = {}
         self._watched: dict[str, Watched] = {}
         self._senders: set[str] = set()
         self._also: Callable[[str, float, Mapping[str, str]], object] | None = None
         self._span = span
-        registry.register(_Asked(self._watched))
+        for declared in _DECLARED:
+            registry.register(_Asked(declared, self._watched))
         self.set("build_info", 1, version=__version__)
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
-        key = name, *labels.items()
-        counter = self._children.get(key)
-        if counter is None:
-            declared = self._counters[name]
-            counter = self._children[key] = declared.labels(**labels) if labels else declared
-        counter.inc(amount)
+        self._counters[name].add(tuple(labels.items()), amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         key = name, *labels.items()
@@ -285,12 +279,6 @@ class Telemetry:
             declared = self._gauges[name]
             gauge = self._set[key] = declared.labels(**labels) if labels else declared
         gauge.set(value)
-
-    def forget(self, name: str, **labels: str) -> None:
-        """Show a gauge no more, until it is set again."""
-        self._set.pop((name, *labels.items()), None)
-        with suppress(KeyError):
-            self._gauges[name].remove(*(labels[key] for key in self._labels[name]))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         key = name, *labels.items()
@@ -332,18 +320,19 @@ class Telemetry:
 
     def durable(self, receiver: str, batch: Batch, now: float, frames: Sequence[Rows] = ()) -> None:
         """Note that a batch is in the store; ``now`` in Unix seconds."""
-        self.count("ticks_total", len(batch.ticks), receiver=receiver)
-        self.count("details_total", len(batch.details), receiver=receiver)
+        ticks, details = len(batch.ticks), len(batch.details)
         newest_ms = [tick.ts_ms for tick in batch.ticks]
         for rows in frames:
             if isinstance(rows, Numbers):
-                self.count("ticks_total", rows.shape.ticks, receiver=receiver)
-                self.count("details_total", rows.shape.details, receiver=receiver)
+                ticks += rows.shape.ticks
+                details += rows.shape.details
                 newest_ms += [rows.newest_ms] if rows.shape.ticks else []
                 continue
             self.count(ROWS[rows.table], said(rows), receiver=receiver)
             if rows.table == "tick" and len(rows):
                 newest_ms.append(int(rows.columns["ts"].values.max()))
+        self.count("ticks_total", ticks, receiver=receiver)
+        self.count("details_total", details, receiver=receiver)
         if newest_ms:
             lag_seconds = max(0.0, now - max(newest_ms) / 1000)
             self.observe("lag_seconds", lag_seconds, receiver=receiver)
@@ -363,6 +352,8 @@ class Telemetry:
 
     def quarantine(self, receiver: str, batch: Batch) -> dict[str, int]:
         """Count the batch's doubtful allocations; return how many there are by reason."""
+        if not batch.quarantine:
+            return {}
         found = dict(Tally(member.reason for member in batch.quarantine))
         for reason, amount in found.items():
             self.count("quarantined_total", amount, receiver=receiver, reason=reason)
@@ -374,21 +365,72 @@ _DECLARED = {h.name: (CounterMetricFamily, h) for h in WATCHED_COUNTERS} | {
 }
 
 
-class _Asked:
-    """What prometheus-client asks for the watched metrics."""
+class _Counted:
+    """A counter that prometheus-client reads; to add to one of its own costs several times as much,
+    which was a tenth of taking in a push."""
 
-    def __init__(self, watched: Mapping[str, Watched]) -> None:
-        self._watched = watched
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._lock = threading.Lock()
+        self._values: dict[tuple[tuple[str, str], ...], list[float]] = {}
+        """By labels as they were said, how much there is, and since when (Unix seconds)."""
+        if not health.labels:
+            self.add((), 0.0)
+
+    def add(self, labels: tuple[tuple[str, str], ...], amount: float) -> None:
+        """Raises ValueError where the labels are not those that were declared."""
+        with self._lock:
+            told = self._values.get(labels)
+            if told is None:
+                if sorted(name for name, _ in labels) != sorted(self._health.labels):
+                    raise ValueError(f"{self._health.name} has labels {self._health.labels}")
+                self._values[labels] = [amount, time.time()]
+            else:
+                told[0] += amount
+
+    def describe(self) -> Iterator[Metric]:
+        yield _family(CounterMetricFamily, self._health)
 
     def collect(self) -> Iterator[Metric]:
-        for name, watched in list(self._watched.items()):
-            family, health = _DECLARED[name]
-            try:
-                values = watched()
-            except Exception:  # one that cannot be asked must not take the others with it
-                log.exception("cannot tell %s", name)
-                continue
-            metric = family(PREFIX + name.removesuffix("_total"), health.help, labels=health.labels)
-            for labels, value in values.items():
-                metric.add_metric(list(labels), value)
-            yield metric
+        with self._lock:
+            said = [
+                (dict(labels), amount, since) for labels, (amount, since) in self._values.items()
+            ]
+        found: dict[Labels, tuple[float, float]] = {}
+        for labels, amount, since in said:
+            key = tuple(labels[name] for name in self._health.labels)
+            known, began = found.get(key, (0.0, since))
+            found[key] = known + amount, min(began, since)
+        metric = _family(CounterMetricFamily, self._health)
+        for key, (amount, since) in found.items():
+            metric.add_metric(list(key), amount, created=since)
+        yield metric
+
+
+class _Asked:
+    """What prometheus-client asks for a watched metric."""
+
+    def __init__(self, name: str, watched: Mapping[str, Watched]) -> None:
+        self._name = name
+        self._watched = watched
+
+    def describe(self) -> Iterator[Metric]:
+        yield _family(*_DECLARED[self._name])
+
+    def collect(self) -> Iterator[Metric]:
+        watched = self._watched.get(self._name)
+        if watched is None:
+            return
+        try:
+            values = watched()
+        except Exception:  # one that cannot be asked must not take the others with it
+            log.exception("cannot tell %s", self._name)
+            return
+        metric = _family(*_DECLARED[self._name])
+        for labels, value in values.items():
+            metric.add_metric(list(labels), float(value))  # a bool is one as well
+        yield metric
+
+
+def _family(family: Callable[..., Any], health: Health) -> Any:
+    return family(PREFIX + health.name.removesuffix("_total"), health.help, labels=health.labels)

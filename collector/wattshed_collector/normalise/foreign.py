@@ -102,15 +102,17 @@ class Foreign:
         """Return where the samples of a series belong."""
         return self._place(series, origin)
 
-    def took(self, origin: Origin, ts_ms: int, ours: Iterable[tuple[str, int]]) -> None:
+    def took(
+        self, origin: Origin, ts_ms: int, claims: tuple[str, ...], read_ms: Sequence[int]
+    ) -> None:
         """Note a whole page of our own exporter that was read another way, as ``points`` does.
 
-        ``ours`` are what it measures (``precedence.claim_of``) and when, in Unix milliseconds.
+        ``claims`` are what it measures (``precedence.claim_of``), the same tuple for each page, and
+        ``read_ms`` when it read each, in Unix milliseconds.
         """
         with self._lock:
             self._scrapes(origin, ts_ms)
-            for claim, read_ms in ours:
-                self._precedence.speaks(claim, read_ms)
+            self._precedence.speak(claims, read_ms)
 
     def points(
         self, samples: Iterable[Sample], origin: Origin, rejected: Counter[str]

@@ -8,9 +8,9 @@ lower-ranked may be believed for one reading, if it comes first.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 
-from wattshed_exporter.model import Batch, Device
+from wattshed_exporter.model import Batch
 
 LONGEST_MS = 120_000
 CACHE = 100_000
@@ -27,8 +27,9 @@ class Precedence:
 
     def __init__(self) -> None:
         self._until: dict[str, dict[int, int]] = {}
-        self._shared: dict[int, tuple[tuple[Device, ...], list[dict[int, int]]]] = {}
-        """By the identity of devices that are described again and again what is kept of each."""
+        self._shared: dict[int, tuple[tuple[object, ...], list[dict[int, int]]]] = {}
+        """By the identity of devices, or of claims, that come again and again what is kept of each
+        of them."""
 
     def allows(self, claim: str, rank: int, ts_ms: int, interval_ms: int) -> bool:
         """Note that a rank measures a thing, and return whether no better one does at the time."""
@@ -41,20 +42,31 @@ class Precedence:
         newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms) + LONGEST_MS
         known, claims = self._shared.get(id(batch.devices), ((), []))
         if known is not batch.devices:
-            claims = self._ours(batch.devices, others)
+            ours = [device for device in batch.devices if device.source not in others]
+            claims = self._every([claim_of(d.source, d.node, d.key) for d in ours])
             if newest_ms:  # then they mostly come again as the same tuple
                 self._shared[id(batch.devices)] = batch.devices, claims
         for until in claims:
             if until.get(0, 0) < newest:
                 until[0] = newest
 
-    def _ours(self, devices: Iterable[Device], others: Container[str]) -> list[dict[int, int]]:
-        ours = [device for device in devices if device.source not in others]
-        if len(self._until) + len(ours) > CACHE:
+    def speak(self, claims: tuple[str, ...], read_ms: Sequence[int]) -> None:
+        """Note that one of our own exporters measures things, and when it read each; ``claims``
+        mostly come again as the same tuple."""
+        known, every = self._shared.get(id(claims), ((), []))
+        if known is not claims:
+            every = self._every(claims)
+            self._shared[id(claims)] = claims, every
+        for until, read in zip(every, read_ms, strict=True):
+            if until.get(0, 0) < read + LONGEST_MS:
+                until[0] = read + LONGEST_MS
+
+    def _every(self, claims: Sequence[str]) -> list[dict[int, int]]:
+        if len(self._until) + len(claims) > CACHE:
             self._until.clear()
         if not self._until or len(self._shared) >= CACHE // 10:
             self._shared.clear()
-        return [self._claims(claim_of(d.source, d.node, d.key)) for d in ours]
+        return [self._claims(claim) for claim in claims]
 
     def ours(self, source: str, node: str, key: str, ts_ms: int) -> None:
         """Note that one of our own exporters measures a device."""

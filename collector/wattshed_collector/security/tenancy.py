@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from wattshed_collector.store.dimensions import describes
 from wattshed_collector.store.insert import Frame
 from wattshed_collector.store.stacks import Rows, spread
 from wattshed_exporter.model import Batch, Device, Workload, stable_id
@@ -21,6 +22,7 @@ from .rules import Identity
 
 NOT_YOURS = "not_yours"
 MOST_KNOWN = 1_000_000
+MOST_LEARNED = 50_000
 DEVICE = "device_id"
 
 T = TypeVar("T", Device, Workload)
@@ -53,6 +55,9 @@ class Tenancy:
         self._heard = heard
         self._places = {} if places is None else places
         self._clusters = {} if clusters is None else clusters
+        self._learned: dict[int, tuple[Batch, bool]] = {}
+        """By identity those that describe devices alone, whether they move them, and would change
+        nothing: who sends the same things again and again has the same object each time."""
 
     def check(self, who: Identity, batch: Batch, frames: Sequence[Rows] = ()) -> Mine:
         """Return what ``who`` may write, the rest counted in ``rejected`` as ``not_yours``."""
@@ -90,13 +95,26 @@ class Tenancy:
         what it knows.
         """
         self._heard(batch)
+        known = self._learned.get(id(batch))
+        if known is not None and (known[1] or not moves):
+            return
         full = len(self._places) + len(self._clusters) >= MOST_KNOWN
         for device in batch.devices:
             if moves if device.key in self._places else not full:
-                self._places[device.key] = device.cluster, device.node
+                self._place(device)
         for workload in batch.workloads:
             if workload.cluster and (moves if workload.key in self._clusters else not full):
                 self._clusters[workload.key] = workload.cluster
+        if describes(batch):
+            if len(self._learned) >= MOST_LEARNED:
+                self._learned.clear()
+            self._learned[id(batch)] = batch, moves
+
+    def _place(self, device: Device) -> None:
+        place = device.cluster, device.node
+        if self._places.get(device.key) != place:
+            self._places[device.key] = place
+            self._learned.clear()
 
 
 def place_allowed(who: Identity, place: Place) -> bool:

@@ -63,7 +63,7 @@ class Dimensions:
             changes.hours,
             self._undescribed_of(said),
             self._unnamed_of(said),
-            tuple(filter(_describes, unsettled)),
+            tuple(filter(describes, unsettled)),
         )
 
     def remember(self, news: News) -> None:
@@ -123,7 +123,7 @@ def _completed(workload: Workload, known: Workload | None) -> Workload:
     return Workload(**said)
 
 
-def _describes(batch: Batch) -> bool:
+def describes(batch: Batch) -> bool:
     """Return whether a batch does nothing but describe devices."""
     return batch == Batch(devices=batch.devices)
 

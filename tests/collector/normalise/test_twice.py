@@ -136,7 +136,7 @@ def test_what_one_sender_writes_is_not_mixed_with_what_another_does() -> None:
 def test_targets_that_come_and_go_do_not_fill_the_memory() -> None:
     foreign = Foreign()
     for n in range(KEPT_TARGETS + 5):
-        foreign.took(Origin(f"pod-{n}:9400", interval_ms=STEP), AT, ())
+        foreign.took(Origin(f"pod-{n}:9400", interval_ms=STEP), AT, (), ())
     written = Reader(WRITTEN, foreign)
     for n, is_known in ((KEPT_TARGETS + 4, True), (0, False)):
         page = dcgm(f"GPU-{n}", pod="p", **{**POD, **TARGET, "instance": f"pod-{n}:9400"})

@@ -56,6 +56,22 @@ def test_another_clusters_facts_are_taken_out_and_counted() -> None:
     assert Tenancy().check(ALPHA, of("d", "alpha")).batch == of("d", "alpha")
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12))
+def test_who_says_the_same_again_is_heard_as_if_it_were_new(said: list[tuple[int, bool]]) -> None:
+    told = [
+        Batch(devices=(Device(key, Kind.GPU, node, "s", cluster=cluster),))
+        for key, node, cluster in (
+            ("d", "n1", "a"), ("d", "n2", "a"), ("d", "n1", "b"), ("e", "n1", "a"),
+        )
+    ]  # fmt: skip
+    same, fresh = dict[str, tuple[str, str]](), dict[str, tuple[str, str]]()
+    remembers = Tenancy(same)
+    for at, moves in said:
+        remembers.learn(told[at], moves=moves)
+        Tenancy(fresh).learn(told[at], moves=moves)
+        assert same == fresh
+
+
 def test_who_wants_to_know_hears_only_what_a_sender_may_say() -> None:
     heard: list[Batch] = []
     tenancy = Tenancy(heard=heard.append)

@@ -68,9 +68,9 @@ class KnownPage:
         """Return what a page with these lines says. Raises Odd."""
         values = self._lines.values(page)
         if self._own is not None:
-            batch, told, claims = self._own.read(values, scraped_ms, self._normaliser)
+            batch, told, read_ms = self._own.read(values, scraped_ms, self._normaliser)
             frames: tuple[Rows, ...] = told
-            self._foreign.took(self._origin, scraped_ms, claims)
+            self._foreign.took(self._origin, scraped_ms, self._own.claims, read_ms)
         else:
             said = [
                 sample
@@ -84,6 +84,8 @@ class KnownPage:
             rejected: Counter[str] = Counter()
             found, _ = self._foreign.points(said, self._origin, rejected)
             batch, frames = self._normaliser.batch(found, rejected), ()
+        if not (self._unknown or self._kept or batch.rejected):
+            return Read(batch, frames, self._ignored)
         rest = Counter(batch.rejected)
         rest["unknown_metric"] += self._unknown
         if self._kept:
@@ -103,7 +105,8 @@ class KnownPage:
 class _Said(NamedTuple):
     batch: Batch
     rows: tuple[Numbers, ...]
-    claims: list[tuple[str, int]]
+    read_ms: list[int]
+    """Of each of the claims."""
 
 
 class _Own:
@@ -113,6 +116,9 @@ class _Own:
         self._page = page
         self._shapes = shapes
         # As arrays: of a list each use would make one.
+        self.claims = tuple(claim for claim, _ in page.claims)
+        """What the page measures."""
+        self._claimed = np.array([read for _, read in page.claims], np.intp)
         told = page.lines, page.reads, page.starts
         self._lines, self._reads, self._starts = (np.array(places, np.intp) for places in told)
         times = np.unique((self._reads, self._starts))
@@ -133,8 +139,7 @@ class _Own:
         except Moved:
             self._learn(times)
             batch, rows = self._rows(numbers, times, normaliser)
-        claims = [(claim, int(times[read])) for claim, read in self._page.claims]
-        return _Said(batch, rows, claims)
+        return _Said(batch, rows, times[self._claimed].tolist())
 
     def _learn(self, times: Times) -> None:
         page = self._page

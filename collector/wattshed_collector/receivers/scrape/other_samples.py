@@ -34,6 +34,8 @@ class OtherSamples:
         self._read = read | BY_METRIC.keys()
         self.wanted: Container[str] = self._read if self._others is None else self
         """Metrics whose labels have to be read."""
+        self.tells = any(map(self.keeps, (UP, DURATION, SAMPLES)))
+        """Whether ``verdict`` says anything."""
 
     def __contains__(self, metric: object) -> bool:
         return metric in self._read or (isinstance(metric, str) and self.keeps(metric))

@@ -259,6 +259,8 @@ class Scraper:
         return self._with_verdict(member, Read(Batch()), seconds, up=False)
 
     def _with_verdict(self, member: _Member, read: Read, seconds: float, *, up: bool) -> Read:
+        if not self._others.tells:
+            return read
         rejected: Counter[str] = Counter()
         told = self._others.verdict(member.state, member.scraped_ms, seconds, rejected, up=up)
         self._telemetry.reject(RECEIVER, rejected)
