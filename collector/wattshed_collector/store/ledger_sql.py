@@ -310,6 +310,7 @@ SELECT (SELECT count() FROM tree WHERE role IN ('outer', 'aside')) = 0
        (SELECT count() FROM allocation_hour WHERE hour >= {LO} AND hour < {HI}) = 0,
        (SELECT count() FROM idle_hour WHERE hour >= {LO} AND hour < {HI}) = 0,
        (SELECT count() FROM ledger_open WHERE t >= {LO} AND t < {HI}) = 0
+           AND (SELECT count() FROM charge_1h WHERE t >= {LO} AND t < {HI}) = 0
 """
 """What ``Without`` says of these hours, before their next version is begun."""
 
