@@ -20,6 +20,7 @@ from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import (
     ledger_state,
     lifecycle,
+    live_power,
     procurement,
     quarantine,
     queries,
@@ -27,6 +28,7 @@ from wattshed_collector.store import (
     tree_queries,
 )
 from wattshed_collector.store.client import SESSION, Client
+from wattshed_collector.store.device_power import device_power
 from wattshed_collector.store.holders import recent_holders
 from wattshed_collector.store.layout import (
     SHARDED,
@@ -249,8 +251,14 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
         lambda client: ledger_state.measured(client),
         lambda client: ledger_state.extent(client),
     ]
+    asked += [
+        partial(live_power.power_now, by="team", now=until),
+        *(partial(device_power, device="g0", since=since, until=until, step=n) for n in (60, 420)),
+    ]
     for ask in asked:
         assert ask(node.outside) == ask(node.shard), ask
+    assert node.outside.rows("SELECT count() FROM power_hour FINAL") == [(9,)]
+    assert {row["watts"] for row in asked[-1](node.outside)} == {300.0}
     assert queries.energy(node.outside, "team", since, until)[0]["joules"] > 0
     ((total,),) = node.outside.rows("SELECT sum(joules) FROM v_device_1d")
     assert total == pytest.approx(700 * 7200)
