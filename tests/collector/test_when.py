@@ -222,4 +222,5 @@ def test_the_settings_say_where_the_data_is(
     with pytest.raises(SystemExit) as ended:
         main(["when", *asked, *words])
     said = capsys.readouterr().err
-    assert (ended.value.code, f"{where};" in said) == (1, True), said
+    folder = where if words else tmp_path / where
+    assert (ended.value.code, f"no data in {folder};" in said) == (1, True), said

@@ -136,7 +136,9 @@ def test_what_was_live_ends_with_the_last_page_that_showed_it() -> None:
     assert held(100, row % b"b") == {("b", 90, 100)}
 
 
-@pytest.mark.parametrize("line", ['x{ ="y"} 1', f"x 1{'0' * 400}\r", 'x{="y"} 1', "x 1_0"])
+@pytest.mark.parametrize(
+    "line", ['x{, =="y"} 1', "{, =={", f"x 1{'0' * 400}\r", 'x{="y"} 1', "x 1_0"]
+)
 def test_what_the_parser_stumbles_over_is_a_page_that_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         samples(f"y 1\n{line}\n", 0)
