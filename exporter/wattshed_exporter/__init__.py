@@ -1,3 +1,3 @@
 """wattshed-exporter: the node agent that reads power and energy meters."""
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"

@@ -266,8 +266,8 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 @pytest.mark.parametrize(
     ("values", "image"),
     [
-        ({}, "ghcr.io/wattshed/exporter:0.8.0"),
-        ({"global": {"imageRegistry": "r.example"}}, "r.example/wattshed/exporter:0.8.0"),
+        ({}, "ghcr.io/wattshed/exporter:0.9.0"),
+        ({"global": {"imageRegistry": "r.example"}}, "r.example/wattshed/exporter:0.9.0"),
         ({"exporter": {"image": {"tag": "1"}}}, "ghcr.io/wattshed/exporter:1"),
         (
             {"exporter": {"image": {"digest": f"sha256:{'a' * 64}", "tag": "1"}}},
