@@ -13,6 +13,7 @@ from itertools import groupby
 
 from .store import ledger_state
 from .store.ledger_sql import slices, steps
+from .store.pieces_sql import within
 from .store.reprice_sql import DIFFERING, LEFT_OPEN, RATE_DAY, REPRICE, ROWS
 from .store.shards import Shards
 
@@ -42,7 +43,7 @@ class Rates:
             left[int(hour)] = bool(only_rates) and left.get(int(hour), True)
         found = {hour for hour in hours if left.get(hour)}
         for lo, hi in _portions(sorted(hours)):
-            given = {"lo": lo * 1000, "hi": hi * 1000, "first_device": 0, "last_device": 2**64 - 1}
+            given = {**within(lo, hi), "first_device": 0, "last_device": 2**64 - 1}
             found.update(int(hour) for (hour,) in self._shards.rows(DIFFERING, given))
         return {hour for hour in found & hours if left.get(hour, True)}
 
@@ -70,7 +71,7 @@ class Rates:
         )
 
     def _write(self, lo: int, hi: int, version: int, may_go_on: GoOn) -> None:
-        counts = self._shards.rows(ROWS, {"lo": lo * 1000, "hi": hi * 1000})
+        counts = self._shards.rows(ROWS, within(lo, hi))
         parts = slices(max(int(count) for (count,) in counts), self._slice_rows)
         for statement, (first, last) in steps(REPRICE, parts):
             may_go_on()
@@ -79,7 +80,7 @@ class Rates:
     def _run(
         self, statements: Iterable[str], lo: int, hi: int, version: int, *devices: int
     ) -> None:
-        given = {"lo": lo * 1000, "hi": hi * 1000, "version": version}
+        given = {**within(lo, hi), "version": version}
         if devices:
             given["first_device"], given["last_device"] = devices
         for statement in statements:
