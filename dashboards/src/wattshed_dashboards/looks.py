@@ -147,6 +147,7 @@ def _series_custom(panel: Panel) -> Json:
         "lineWidth": 0 if panel.is_in_bars else 1,
         "fillOpacity": 80 if panel.is_in_bars else 40 if panel.is_stacked else 0,
         "showPoints": "always" if panel.step_s >= DAY_S else "auto",
+        "pointSize": 5,
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if panel.steps else "off"},

@@ -314,6 +314,7 @@ EXPECTED = Panel(
         "begins": Column("Begins", unit="dateTimeAsIso", width=190),
         "intensity": Column("Intensity", unit="suffix: g/kWh", decimals=0),
         "known_by": Column("Known by"),
+        "source": Column("Source"),
         "said": Column("Said", unit="dateTimeAsIso", width=190),
     },
     sql=f"""SELECT site, begins, grams AS intensity, known_by, source, said
