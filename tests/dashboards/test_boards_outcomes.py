@@ -294,9 +294,23 @@ def test_the_next_two_days_are_shown_as_they_were_said_last(client: Client) -> N
     for zone, said, told in (("IE", now, steps), ("IE", now - 60, old), ("SE", now, steps)):
         grid.put_forecast(client, [Told("carbon", zone, "g/kWh", "a service", said, told)], now)
     rows = ask(client, expected, {"site": ["dublin"]})
-    assert {row["zone"] for row in rows} == {"IE"}
-    assert [row["value"] for row in rows][:3] == [100.0, 101.0, 102.0]
+    assert {(row["site"], row["known_by"]) for row in rows} == {("dublin", "forecast")}
+    assert [row["intensity"] for row in rows][:3] == [100.0, 101.0, 102.0]
     assert len(rows) in (48, 49)
+
+
+def test_what_is_known_of_coming_hours_goes_before_a_forecast(client: Client) -> None:
+    now = int(time.time()) // 3600 * 3600
+    grid.put_zones(client, {"dublin": ("IE", None, "")}, now)
+    steps = [Step(now + h * 3600, now + (h + 1) * 3600, 100.0 + h) for h in range(60)]
+    known = [Step(now, now + 7200, 7.0)]
+    grid.put(client, [Told("carbon", "IE", "g/kWh", "a file", now, known)], now)
+    grid.put_forecast(client, [Told("carbon", "IE", "g/kWh", "a service", now, steps)], now)
+    rows = ask(client, panel(placement.BOARD, "Expected intensity"), {"site": ["dublin"]})
+    said = [(row["intensity"], row["known_by"], row["source"]) for row in rows[:3]]
+    assert said == [
+        (7.0, "hourly", "a file"), (7.0, "hourly", "a file"), (102.0, "forecast", "a service"),
+    ]  # fmt: skip
 
 
 def test_without_an_intensity_there_is_no_carbon(client: Client) -> None:

@@ -27,8 +27,6 @@ HOSTILE = ("it's", "\\", "') OR 1=1 --", "${site}")
 Answer = list[Column]
 OF_A_COLLECTOR = "what a running collector keeps of itself; tests/collector/test_board_panels.py"
 SILENT: dict[tuple[str, str], str] = {
-    ("wattshed-placement", "Expected intensity"): "nobody forecasts the demo's grid; "
-    "test_boards_outcomes.py",
     **{
         ("wattshed-stack", title): OF_A_COLLECTOR
         for title in (

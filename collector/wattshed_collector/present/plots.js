@@ -46,6 +46,13 @@ const plots = (() => {
     return most;
   }
 
+  // A value between two holes is no line: it is seen as a dot, as are all where a panel says so.
+  function dots(values, always) {
+    const isKnown = (i) => units.known(values[i] ?? null);
+    return values.map((_, i) =>
+      (isKnown(i) && (always || !isKnown(i - 1) && !isKnown(i + 1)) ? 6 : 0));
+  }
+
   function trace(one, usual, local, scale) {
     const hover = (values) => values.map((value) =>
       grafanaUnits.format(value, one.settings.unit, one.settings.decimals));
@@ -57,11 +64,12 @@ const plots = (() => {
                customdata: hover(one.values) };
     }
     const { times, values } = holed(one.times, one.values, usual);
-    return { ...base, type: "scatter", mode: finite(values).length > 1 ? "lines" : "markers",
+    const sizes = dots(values, one.settings.custom.showPoints === "always");
+    return { ...base, type: "scatter", mode: sizes.some(Boolean) ? "lines+markers" : "lines",
              x: times.map((t) => local(t)), y: values.map((v) => (v === null ? null : v / scale.divisor)),
              line: { color: one.color, width: isDashed(one) ? 1.4 : 1.7,
                      dash: isDashed(one) ? "dash" : "solid" },
-             marker: { color: one.color, size: 6 }, connectgaps: false, customdata: hover(values) };
+             marker: { color: one.color, size: sizes, opacity: 1 }, connectgaps: false, customdata: hover(values) };
   }
 
   function limits(panel, scale) {

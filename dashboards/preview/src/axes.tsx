@@ -53,18 +53,33 @@ export function TimeAxis({ box, from, to }: { box: Box; from: number; to: number
   );
 }
 
-interface Grid {
-  box: Box;
+interface Scale {
   field: Field;
   from: number;
   to: number;
+}
+
+interface Grid extends Scale {
+  box: Box;
   isVertical?: boolean;
+}
+
+const LETTER_PX = 7;
+
+/** Room that the texts of a scale at the left take, in pixels. */
+export function roomFor({ field, from, to }: Scale, height: number): number {
+  const texts = ticks(from, to, ticksIn(height, 40)).map((at) => textOf(field, at).length);
+  return 6 + LETTER_PX * Math.max(3, ...texts);
+}
+
+function ticksIn(px: number, each: number): number {
+  return Math.max(2, Math.floor(px / each));
 }
 
 /** Lines and texts of a scale of numbers, at the left or (isVertical) below. */
 export function NumberAxis({ box, field, from, to, isVertical }: Grid): ReactElement {
   const theme = useTheme2();
-  const count = Math.max(2, Math.floor((isVertical ? box.width : box.height) / (isVertical ? 110 : 40)));
+  const count = isVertical ? ticksIn(box.width, 110) : ticksIn(box.height, 40);
   return (
     <g fill={theme.colors.text.primary} fontSize={12} stroke="none">
       {ticks(from, to, count).map((at) => {

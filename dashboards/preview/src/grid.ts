@@ -4,6 +4,8 @@ import type { PanelModel } from './page';
 export const CELL_HEIGHT = 30;
 export const GAP = 8;
 export const COLUMNS = 24;
+/** Below Grafana's breakpoint `md` (769, of the window) panels stand one below the other. */
+export const NARROW = 769 - 4 * GAP;
 
 export interface Place {
   panel: PanelModel;
@@ -29,8 +31,21 @@ function place(panel: PanelModel, shift: number, total: number): Place {
   };
 }
 
+function narrow(panels: PanelModel[], total: number): { places: Place[]; height: number } {
+  const all = panels.flatMap((panel) => [panel, ...(panel.panels ?? [])]);
+  let top = 0;
+  const places = all.map((panel) => {
+    const height = panel.gridPos.h * CELL_HEIGHT + (panel.gridPos.h - 1) * GAP;
+    const here = { panel, left: 0, top, width: total, height };
+    top += height + GAP;
+    return here;
+  });
+  return { places, height: Math.max(0, top - GAP) };
+}
+
 /** Where everything stands, in pixels, and how high the board is. */
 export function placed(panels: PanelModel[], total: number): { places: Place[]; height: number } {
+  if (total < NARROW) return narrow(panels, total);
   const places: Place[] = [];
   let shift = 0;
   for (const panel of panels) {

@@ -2,7 +2,7 @@
 import { FieldType, getFieldDisplayName, type Field } from '@grafana/data';
 import { useTheme2 } from '@grafana/ui';
 import { type ReactElement } from 'react';
-import { type Box, NumberAxis, OURS } from './axes';
+import { type Box, NumberAxis, OURS, roomFor } from './axes';
 import type { Drawing } from './panels';
 
 function span(field: Field): [number, number] {
@@ -22,8 +22,10 @@ export function XYChart({ panel, frames, width, height }: Drawing): ReactElement
   const y = named(mapped?.y?.matcher) ?? numbers[1];
   const name = frame.fields.find((field) => field.type === FieldType.string);
   if (!x || !y) throw new Error('an XY chart needs two columns of numbers');
-  const box: Box = { left: 76, top: 8, width: width - 92, height: height - 68 };
   const [[left, right], [low, high]] = [span(x), span(y)];
+  const inner = height - 68;
+  const beside = 22 + roomFor({ field: y, from: low, to: high }, inner);
+  const box: Box = { left: beside, top: 8, width: width - beside - 16, height: inner };
   const color = (at: number) => theme.visualization.getColorByName(theme.visualization.palette[at % theme.visualization.palette.length]!);
   const title = (field: Field) => getFieldDisplayName(field, frame, frames);
   const names: string[] = [...new Set<string>(name?.values ?? [])];

@@ -40,11 +40,23 @@ test('a collapsed row is opened, and what is below it moves down', () => {
   const panel = (id, y, h, more = {}) => ({ id, type: 'stat', gridPos: { x: 0, y, w: 12, h }, ...more });
   const inner = [panel(3, 1, 8)];
   const panels = [panel(2, 0, 1, { collapsed: true, panels: inner }), panel(4, 1, 2)];
-  const { places, height } = placed(panels, 24 * 10 + 23 * 8);
+  const { places, height } = placed(panels, 24 * 30 + 23 * 8);
   const tops = Object.fromEntries(places.map((place) => [place.panel.id, place.top]));
   assert.deepEqual(tops, { 2: 0, 3: 38, 4: 9 * 38 });
-  assert.equal(places[1].width, 12 * 10 + 11 * 8);
+  assert.equal(places[1].width, 12 * 30 + 11 * 8);
   assert.equal(height, 9 * 38 + 2 * 38 - 8);
+});
+
+test('on a narrow window panels stand one below the other, as wide as it is', () => {
+  const panel = (id, x, w) => ({ id, type: 'stat', gridPos: { x, y: 1, w, h: 4 } });
+  const row = { id: 1, type: 'row', gridPos: { x: 0, y: 0, w: 24, h: 1 }, panels: [panel(2, 0, 3)] };
+  const { places, height } = placed([row, panel(3, 3, 3)], 368);
+  assert.deepEqual(places.map(({ panel, left, top, width }) => [panel.id, left, top, width]), [
+    [1, 0, 0, 368],
+    [2, 0, 38, 368],
+    [3, 0, 5 * 38, 368],
+  ]);
+  assert.equal(height, 9 * 38 - 8);
 });
 
 test('equal states are one stretch, null ends one, the last is as long as the step', () => {

@@ -45,6 +45,8 @@ STANDING = frozenset(
 )
 """Views that say what is so now or for good, beside those called ``v_..._now`` and ``v_alert_...``:
 they need no time range."""
+BOUNDS = ("$__timeFilter", "$__timeFrom", "$__fromTime", "t >= toStartOfHour(now())")
+"""What keeps a statement from reading all of time; the last is of hours to come."""
 _UID = re.compile(r"wattshed-[a-z]+(-[a-z]+)*")
 _CONDITION = re.compile(r"\$__conditionalAll\([^$]*\$\{(\w+):singlequote\}\)+, ?\$(\w+)\)")
 _SET = re.compile(r"var-(\w+)=\$\{__data\.fields\.(\w+)")
@@ -195,7 +197,7 @@ def tables_end(document: Json, _: Known) -> Iterator[str]:
 def looks_at_the_range(document: Json, _: Known) -> Iterator[str]:
     for panel, target in asking(document):
         sql = target["rawSql"]
-        if any(name in sql for name in ("$__timeFilter", "$__timeFrom", "$__fromTime")):
+        if any(bound in sql for bound in BOUNDS):
             continue
         if not all(_is_standing(name) for name in sql_shape.sources(sql)):
             yield f"{panel['title']}: reads all of time"

@@ -12,6 +12,8 @@ from typing import Any
 from .model import Kind, Panel
 
 Json = dict[str, Any]
+DAY_S = 86_400
+"""Of a series by the day a young store has two or three values: a line of them is hardly seen."""
 
 
 def options(panel: Panel) -> Json:
@@ -144,7 +146,8 @@ def _series_custom(panel: Panel) -> Json:
         "drawStyle": "bars" if panel.is_in_bars else "line",
         "lineWidth": 0 if panel.is_in_bars else 1,
         "fillOpacity": 80 if panel.is_in_bars else 40 if panel.is_stacked else 0,
-        "showPoints": "auto",
+        "showPoints": "always" if panel.step_s >= DAY_S else "auto",
+        "pointSize": 5,
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.is_stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if panel.steps else "off"},

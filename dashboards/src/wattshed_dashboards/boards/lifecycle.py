@@ -34,6 +34,7 @@ _TO_DEVICE = Link("This device", "wattshed-node", {"device": "device"})
 _WARM = (Step(None, Color.GOOD), Step(80.0, Color.WARN), Step(90.0, Color.BAD))
 
 _stat = partial(Panel, kind=Kind.STAT, width=3, height=4)
+_by_day = partial(Panel, kind=Kind.TIME_SERIES, step_s=86_400)
 
 ANSWER = Row(
     "Which hardware earns its power?",
@@ -114,11 +115,10 @@ ANSWER = Row(
 TREND = Row(
     "How models of hardware do over time",
     (
-        Panel(
+        _by_day(
             "Tokens per joule by hardware",
             "Output tokens over joules charged, of workloads on one model of hardware: which model "
             "of AI runs there matters as much as the board. A ratio of sums of v_outcome_1d.",
-            Kind.TIME_SERIES,
             unit="none",
             least=0,
             no_value="no tokens",
@@ -127,10 +127,9 @@ TREND = Row(
 {_TOKENS}
 GROUP BY time, hardware HAVING sum(loaded_joules) > 0 ORDER BY time, hardware""",
         ),
-        Panel(
+        _by_day(
             "Utilisation by hardware",
             "Utilisation over the seconds in which it was said. From v_device_1d.",
-            Kind.TIME_SERIES,
             unit="percentunit",
             least=0,
             most=1,
@@ -139,22 +138,20 @@ GROUP BY time, hardware HAVING sum(loaded_joules) > 0 ORDER BY time, hardware"""
 {_DAYS} AND isNotNull(used_seconds)
 GROUP BY time, model ORDER BY time, model""",
         ),
-        Panel(
+        _by_day(
             "Temperature by hardware",
             "Mean temperature over the seconds in which it was said: rising at the same power it "
             "tells of dust, dry paste or a warm aisle. From v_device_1d.",
-            Kind.TIME_SERIES,
             unit="celsius",
             sql=f"""SELECT $__timeInterval(t) AS time, model,
        sum(celsius_seconds) / nullIf(sum(warm_seconds), 0) AS Value
 {_DAYS} AND isNotNull(warm_seconds)
 GROUP BY time, model ORDER BY time, model""",
         ),
-        Panel(
+        _by_day(
             "Watts while idle by hardware",
             "Joules charged as idle over the device seconds that they took, per device: what a "
             "board costs for being there. From v_device_1d.",
-            Kind.TIME_SERIES,
             unit="watt",
             least=0,
             runbook="GPUIdleBurn",
@@ -372,11 +369,10 @@ ORDER BY abs(apart) DESC NULLS LAST, model LIMIT 100""",
 {_DAYS}
 GROUP BY device, node, site, model ORDER BY last_day, device LIMIT 500""",
         ),
-        Panel(
+        _by_day(
             "Time held down by hardware",
             "Share of device time in which clocks were held down, of devices that count it. From "
             "v_device_1d.",
-            Kind.TIME_SERIES,
             unit="percentunit",
             least=0,
             no_value="nobody counts it",
@@ -384,11 +380,10 @@ GROUP BY device, node, site, model ORDER BY last_day, device LIMIT 500""",
 {_DAYS} AND isNotNull(throttled_seconds)
 GROUP BY time, model ORDER BY time, model""",
         ),
-        Panel(
+        _by_day(
             "Memory errors by hardware",
             "Corrected memory errors of each step: many of them on one board foretell others. From "
             "v_device_1d, of devices that count them.",
-            Kind.TIME_SERIES,
             unit="none",
             least=0,
             no_value="nobody counts them",

@@ -10,6 +10,7 @@ from wattshed_dashboards.variables import where
 from .charges import BY_CURRENCY, CURRENCY_NOTE, currencies, in_one_currency
 
 _AT = where("site")
+_KNOWN_AHEAD = f"t >= toStartOfHour(now()) AND method IN ('factor', 'hourly') AND {_AT}"
 _SITES = f"FROM v_site_1h\nWHERE $__timeFilter(t) AND {_AT}"
 _MADE = (
     "FROM v_outcome_1h AS o\n"
@@ -300,24 +301,37 @@ GROUP BY hour_of_day ORDER BY hour_of_day LIMIT 24""",
 
 EXPECTED = Panel(
     "Expected intensity",
-    "What a kilowatt hour is expected to emit in the next two days, in grams of CO2 equivalent, "
-    "where the chosen sites lie, as was said last: `wattshed when` looks for the best window in "
-    "it. Newest forecast of each zone, from v_grid_forecast; nothing where no provider has one.",
+    "What a kilowatt hour is expected to emit at each site in the next two days, in grams of CO2 "
+    "equivalent: what is known already (a factor of the site, hours of its zone, by v_carbon_1h), "
+    "else the newest forecast of its zone (v_grid_forecast). `wattshed when` looks for the best "
+    "window in it. Nothing where nobody says more than a yearly value.",
     Kind.TABLE,
     width=24,
     height=7,
-    sorted_by="begins",
     no_value="no forecast",
     columns={
+        "site": Column("Site"),
         "begins": Column("Begins", unit="dateTimeAsIso", width=190),
-        "value": Column("Intensity", unit="suffix: g/kWh", decimals=0),
-        "said": Column("Said", unit="dateTimeAsIso"),
+        "intensity": Column("Intensity", unit="suffix: g/kWh", decimals=0),
+        "known_by": Column("Known by"),
+        "source": Column("Source"),
+        "said": Column("Said", unit="dateTimeAsIso", width=190),
     },
-    sql=f"""SELECT zone, t AS begins, value, source, said_ts AS said
-FROM v_grid_forecast
-WHERE kind = 'carbon' AND isNotNull(value) AND end_ts > now() AND t < now() + INTERVAL 48 HOUR
-  AND zone IN (SELECT zone FROM v_site_zone WHERE until > now() AND {_AT})
-ORDER BY begins, zone LIMIT 500""",
+    sql=f"""SELECT site, begins, grams AS intensity, known_by, source, said
+FROM (
+    SELECT site, t AS begins, g_per_kwh AS grams, method AS known_by, source, carbon_said AS said
+    FROM v_carbon_1h WHERE {_KNOWN_AHEAD}
+    UNION ALL
+    SELECT z.site AS site, f.t AS begins, f.value AS grams, 'forecast' AS known_by,
+           f.source AS source, f.said_ts AS said
+    FROM v_grid_forecast AS f INNER JOIN (
+        SELECT site, zone FROM v_site_zone WHERE until > now() AND {_AT}
+    ) AS z ON z.zone = f.zone
+    WHERE f.kind = 'carbon' AND isNotNull(f.value) AND f.end_ts > now()
+      AND f.t < now() + INTERVAL 48 HOUR
+      AND (z.site, toStartOfHour(f.t)) NOT IN (SELECT site, t FROM v_carbon_1h WHERE {_KNOWN_AHEAD})
+)
+ORDER BY begins, site LIMIT 500""",
 )
 
 DETAIL = Row(
