@@ -75,11 +75,14 @@ class Now:
         return power(_Known(self, client), by, now)
 
     def _load(self, client: Client, now: float) -> None:
-        asked, failures = Asked(client), self._failures
+        with self._lock:
+            failures = self._failures
+            self._held.rows()  # of two rows alike the later stands, and the answer is after these
+        asked = Asked(client)
         readings, held = asked.readings(), asked.held(now)
         with self._lock:
             self._readings.add(readings)
-            self._held.add(held)
+            self._held.add_before(held)
             self._is_loaded = self._failures == failures  # else a part of that may be missing
 
     def forget(self) -> None:
@@ -166,6 +169,11 @@ class _Newest:
 
     def add(self, rows: Array) -> None:
         self._waiting.append(rows)
+        self._count += len(rows)
+
+    def add_before(self, rows: Array) -> None:
+        """Add rows that are older than those that wait."""
+        self._waiting.insert(0, rows)
         self._count += len(rows)
 
     def rows(self) -> Array:

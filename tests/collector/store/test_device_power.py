@@ -116,9 +116,9 @@ def test_an_hour_that_nobody_kept_is_read_from_its_readings(bed: Bed, first: int
     assert device_power(bed.client, "nobody", first, first + HOUR_S, 60, first + 9 * HOUR_S) == []
 
 
-def test_ten_years_are_not_asked_for_at_once(bed: Bed, first: int) -> None:
+def test_two_years_are_not_asked_for_at_once(bed: Bed, first: int) -> None:
     write(bed, {first * 1000: 100.0})
     bed.client.command("TRUNCATE TABLE power_hour")
     until, step = first + HOUR_S, 24 * HOUR_S
-    rows = device_power(Narrow(bed.client), "a", until - 3650 * step, until, step)
+    rows = device_power(Narrow(bed.client), "a", until - 730 * step, until, step)
     assert told(rows) == {first // step * step: 100.0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -167,24 +167,41 @@ def test_a_correction_that_ended_long_ago_ends_what_it_corrects() -> None:
 
 
 class Beside(Client):
-    """Asks another client; a write fails beside each answer."""
+    """Asks another client; something happens once it has said who holds what."""
 
-    def __init__(self, client: Client, known: now.Now) -> None:
+    def __init__(self, client: Client, happens: Callable[[], None]) -> None:
         super().__init__(None)
-        self._client, self._known = client, known
+        self._client, self._happens = client, happens
 
     def array(
         self, sql: str, dtype: np.dtype[np.void], parameters: Mapping[str, Any] | None = None
     ) -> NDArray[np.void]:
         rows = self._client.array(sql, dtype, parameters)
-        self._known.forget()
+        if dtype == live_power.HELD:
+            self._happens()
         return rows
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        return self._client.rows(sql, parameters)
 
 
 def test_what_fails_beside_the_first_question_is_asked_for_again(bed: Bed) -> None:
     known = now.Now()
-    assert known.power(Beside(bed.client, known), "node", NOW_S) == []
+    assert known.power(Beside(bed.client, known.forget), "node", NOW_S) == []
     bed.write(_held_by_red())  # the part of it that was written
+    agrees(bed, known)
+
+
+def test_a_share_that_changes_beside_the_first_question_is_known(bed: Bed) -> None:
+    known, said = now.Now(), _held_by_red()
+    less = tuple(replace(held, share=0.25) for held in said.allocations)
+
+    def change() -> None:
+        bed.write(replace(said, allocations=less))
+        known.observe(None, [frame("allocation", allocation_columns(less, Ids()))])
+
+    bed.write(said)
+    known.power(Beside(bed.client, change), "team", NOW_S)
     agrees(bed, known)
 
 
