@@ -3,9 +3,9 @@
 ``python bench/recompute.py --gpus 1000 --history-days 1`` fills a temporary embedded store through
 the migrations: one hour of ticks every 10 s with counters and power, jobs that follow one another
 on each GPU, three GPUs in ten shared by two workloads whose activity is told every ``--round``
-seconds, and days of history before it with a tick a minute. It computes the last hour ``--runs``
-times and prints the median of each statement: by the clock, in CPU, and the part of that which the
-engine spends before it reads a row.
+seconds, and days of history before it with a tick a minute. The ledger computes the last hour, then
+what it would run to compute it again is run ``--runs`` times. Printed is the median of each
+statement: by the clock, in CPU, and the part of that which the engine spends before it reads a row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store.client import Client, Store
-from wattshed_collector.store.ledger_sql import TICK_HOURS
+from wattshed_collector.store.device_power import POWER_HOURS
+from wattshed_collector.store.ledger_sql import TICK_HOURS, WHOLE, steps
 from wattshed_collector.store.migrate import Layout, migrate
 from wattshed_collector.store.pieces_sql import within
 
@@ -72,7 +73,7 @@ WHERE gpu % 10 < 3
 """
 
 BASELINES = """
-INSERT INTO idle_hour
+INSERT INTO idle_hour (hour, device_id, watts)
 SELECT toDateTime(intDiv({lo:Int64}, 1000) + intDiv(number, {gpus:UInt64}) * 3600, 'UTC'),
        cityHash64(number % {gpus:UInt64}), 60 + number % 20
 FROM numbers({gpus:UInt64} * intDiv({hi:Int64} - {lo:Int64}, 3600000))
@@ -97,10 +98,18 @@ def build(client: Client, gpus: int, history_days: float, round_s: int) -> None:
     fill(client, gpus, LAST_HOUR_MS, LAST_HOUR_MS + HOUR_MS, 10, round_s)
 
 
-def parameters_of(run: int) -> dict[str, object]:
+def again(client: Client) -> list[str]:
+    """Compute the last hour; return what the ledger would run to compute it once more."""
+    ledger, hour = Ledger(client, Policy(raw_days=0)), LAST_HOUR_MS // 1000
+    ledger.recompute([hour])
+    statements = (*ledger.statements(hour, hour + HOUR_MS // 1000), POWER_HOURS)
+    return [statement for statement, _ in steps(statements, [WHOLE])]
+
+
+def parameters_of(version: int) -> dict[str, object]:
     return {
         **within(LAST_HOUR_MS // 1000, (LAST_HOUR_MS + HOUR_MS) // 1000),
-        "version": run + 1,
+        "version": version,
         "idle_below_e4": 500,
         "idle_policy": "holder",
         "host_remainder": "overhead",
@@ -119,11 +128,11 @@ def names(statements: Sequence[str]) -> list[str]:
 def measure(client: Client, statements: Sequence[str], runs: int) -> list[list[Cost]]:
     """Return the cost of each statement of each run."""
     spent = []
-    for run in range(runs):
-        row = []
+    for _ in range(runs):
+        row, given = [], parameters_of(time.time_ns() // 1000)
         for statement in statements:
             wall, cpu = time.perf_counter(), time.process_time()
-            client.command(statement, parameters_of(run))
+            client.command(statement, given)
             row.append(((time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3))
         spent.append(row)
     return spent
@@ -165,9 +174,7 @@ def main() -> None:
         store = Store(Path(folder))
         client = store.client()
         build(client, options.gpus, options.history_days, options.round)
-        hour = LAST_HOUR_MS // 1000
-        statements = Ledger(client, Policy()).statements(hour, hour + HOUR_MS // 1000)
-        report(client, statements, options.runs)
+        report(client, again(client), options.runs)
         client.close()
         store.close()
 

@@ -16,6 +16,7 @@ from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import queries
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import Layout, migrate
+from wattshed_collector.store.now import Now
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick, Workload
 
@@ -49,9 +50,13 @@ def measured(work: Callable[[], T]) -> tuple[T, Cost]:
 
 @dataclass
 class Ours:
-    """A store of its own in ``folder``, as the collector has it."""
+    """A store of its own in ``folder``, as the collector has it.
+
+    ``clock`` says when now is, in Unix seconds: a fleet that is made up may have ended before.
+    """
 
     folder: Path
+    clock: Callable[[], float] = time.time
     store: Store = field(init=False)
     client: Client = field(init=False)
     writer: Writer = field(init=False)
@@ -62,7 +67,7 @@ class Ours:
         self.store = Store(self.folder)
         self.client = self.store.client()
         migrate(self.client, Layout(raw_days=0, minute_days=0))
-        self.writer = Writer(self.store.client, window_seconds=0.0, share=1.0)
+        self.writer = Writer(self.store.client, window_seconds=0.0, share=1.0, now=Now(self.clock))
 
     def close(self) -> None:
         self.writer.close()
@@ -127,7 +132,8 @@ class Ours:
         return int(size)
 
     def evict(self) -> None:
-        """Drop what the engine and the kernel remember of the files."""
+        """Drop what the engine and the kernel remember of the files, and the writer of the rows."""
+        self.writer.now.forget()
         for cache in ("MARK", "UNCOMPRESSED"):
             self.client.command(f"SYSTEM DROP {cache} CACHE")
         os.sync()

@@ -102,7 +102,7 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Disk], list
     fleet = Fleet(options.gpus // 8, 8, options.hours, 10, 7, end)
     sets = fill.Sets(fleet, options.days, fill.ASKED if options.only else METRICS)
     show = _silent if options.json else _print
-    store = Ours(folder / "ours")
+    store = Ours(folder / "ours", lambda: end)
     try:
         with ExitStack() as stack:
             others = [] if options.no_peers else _peers(stack, folder)

@@ -27,6 +27,10 @@ EXAMPLES = (
 )
 
 
+INTERRUPTED = 130
+"""Exit status, as of ``wattshed``."""
+
+
 def main() -> None:
     """Entry point of ``wattshed-collector``."""
     try:
@@ -63,6 +67,8 @@ def run(config: Config) -> int:
             runner.run(serve(config))
     except ImportError as error:
         return lacks(error)
+    except KeyboardInterrupt:  # before there was anybody to stop in order
+        return INTERRUPTED
     except ConfigError as error:  # a file that changed since it was checked
         for problem in error.problems:
             print(f"wattshed-collector: {problem}", file=sys.stderr)
@@ -86,6 +92,8 @@ def command() -> None:
         from .cli import main as typed
     except ImportError as error:
         sys.exit(lacks(error, "wattshed"))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     typed()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +25,25 @@ START_SECONDS = 60.0
 
 class ChildError(CollectorError):
     """One of the programs did not start or ended by itself."""
+
+
+def check_free(flag: str, listen: str) -> None:
+    """Raise ChildError where another program listens at ``host:port``; ``flag`` names another port.
+
+    Whatever else is wrong with it is said by the program that is to listen there.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, int(port)))
+        except (ValueError, OverflowError):
+            return
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                said = f"{flag}: another program listens on {listen}"
+                raise ChildError(f"{said}; stop it, or name another port") from None
 
 
 class Child:

@@ -22,7 +22,10 @@ INTERNAL = "internal error; the collector's log has more"
 
 
 def missing(error: ImportError) -> str:
-    """Say which package there is not, and how to have it."""
+    """Say which package there is not, and how to have it; of one that is there and cannot be
+    loaded, what it says."""
+    if not isinstance(error, ModuleNotFoundError):
+        return f"a package cannot be loaded: {error}"
     extra = EXTRAS.get((error.name or "").partition(".")[0], "collector")
     return f"{error.name} is missing; pip install 'wattshed[{extra}]'"
 

@@ -116,9 +116,10 @@ class GridWatch:
                 self._seen[file] = stamp
             log.error("the grid stays as it was: %s", error)
             return
-        said = f"file: {file.absolute()}"  # several may have one name
+        said = grid.of_file(file)
         told = [Told(s.kind, s.zone, s.unit, said, int(self._now()), s.steps) for s in series]
-        self._write([*told, *grid.taken_back(client, told)], [], client)
+        read = list(map(grid.of_file, self._told.files))
+        self._write([*told, *grid.taken_back(client, told, read)], [], client)
         self._seen[file] = stamp  # not before the store has it
         self._count("file", "ok")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,13 +21,14 @@ from .errors import InvalidInput
 from .ledger_days import Days
 from .ledger_edges import Edges
 from .ledger_outcomes import Outcomes
-from .ledger_rates import Rates
+from .ledger_rates import Charged, Rates
 from .ledger_slos import Slos
 from .store import ledger_state, policies
 from .store.client import Client
 from .store.device_power import POWER_HOURS
 from .store.lease import Lease
 from .store.ledger_sql import (
+    READ_HOURS,
     RECOMPUTE,
     ROWS,
     TICK_HOURS,
@@ -84,6 +85,8 @@ class Policy:
     light_rows: int = 250_000
     """Pieces and outcomes up to which a statement takes more than its hours, a day of a few dozen
     devices: 40 MB."""
+    rate_rows: int = 10_000_000
+    """Charges that are looked at for other prices in a run: the rest waits for the next one."""
     raw_since: int = 0
     """Nor are hours from before this time (Unix seconds): retention was shorter then."""
 
@@ -125,6 +128,8 @@ class Ledger:
         self._shards = shards or Shards(client)
         self._marks = Marks(late_seconds)
         self._late_seconds = late_seconds
+        self._is_left = True
+        """Whether hours may be open that nobody writes: at first, after another, when one fails."""
         self._left: set[int] = set()
         self._left_until = 0.0
         self._policy = policy
@@ -137,8 +142,9 @@ class Ledger:
         self._outcomes = Outcomes(self._shards)
         self._slos = Slos(self._shards)
         self._days = Days(self._shards)
-        self._rates = Rates(self._shards, policy.slice_ticks)
+        self._rates = Rates(self._shards, policy.slice_ticks, policy.rate_rows)
         self._too_old: Set[int] = set()
+        self._waiting: Set[int] = frozenset()
         self._written: int | None = None
         self._watermark_us, self._version = ledger_state.restore(client)
 
@@ -170,20 +176,23 @@ class Ledger:
             self._watermark_us, self._version = ledger_state.restore(self._client)
             self._edges = ledger_edges.none()
             self._outcomes.forget()
+            self._waiting = frozenset()
             self._marks.forget()
             self._written = None
-            self._take_over()
+            self._is_left = True
         return True
 
     def _take_over(self) -> None:
-        """See to the hours that the leader before left open: now, and once more when no statement
-        of its can run any longer, since such a one may still write rows of its version."""
+        """See to the hours that were left open: now, and, where another led, once more when no
+        statement of its can run any longer, since such a one may still write rows of its version.
+        """
+        left = ledger_state.left_open(self._client)
+        ledger_state.mark_dirty(self._client, left)
         if self._late_seconds:
             if not self._shards.are_replicated:
                 ledger_state.merging(self._client)
-            self._left = ledger_state.left_open(self._client)
-            self._left_until = self._now() + self._late_seconds
-            ledger_state.mark_dirty(self._client, self._left)
+            self._left, self._left_until = left, self._now() + self._late_seconds
+        self._is_left = False
 
     def adopt(self) -> Rule:
         """Put the policy that was configured in force from this hour on; return it."""
@@ -208,6 +217,8 @@ class Ledger:
         if not self.leads():
             return ()
         self._containment.refresh(self._client)
+        if self._is_left:
+            self._take_over()
         if self._left and self._now() > self._left_until:
             ledger_state.mark_dirty(self._client, self._left)
             self._left = set()
@@ -230,18 +241,21 @@ class Ledger:
             return ()
         self._shards.sync()
         edges, hours, old, settled_ms = self._charged_hours(news.touched)
-        told = self._outcomes.hours(news.told, news.touched, settled_ms)
+        # Of hours that wait for other prices nothing is news but that they do.
+        charged = news.touched - self._waiting
+        told = self._outcomes.hours(news.told, charged, settled_ms)
         others = {hour for hour in told.difference(hours) if hour >= self.oldest}
         # What was charged again has its outcomes already.
         self._set_against(sorted(others - self._recompute(hours, others=others)))
-        self._reprice(old)
+        repriced = self._reprice(old)
         self._outcomes.done(self._version)
         ledger_state.save(self._client, started_us, settled_ms, self._version)
         # Only now: what a failed run has seen is news to the next one.
         self._watermark_us, self._edges, self._written = started_us, edges, written
+        self._waiting = repriced.left
         self._marks.done(news.seen)
         self._follow()
-        return sorted({*hours, *others, *old})
+        return sorted({*hours, *others, *repriced.done})
 
     def _follow(self) -> None:
         """Compute what became of objectives that are new, or about others than before."""
@@ -273,17 +287,25 @@ class Ledger:
         """Return where the readings of ``touched`` begin and end, which hours are to be charged
         again, which older ones at other rates alone, and the event time (Unix milliseconds) up to
         which anything was measured."""
-        if touched:
-            told = {"hours": sorted(touched), "version": self._next_version()}
+        read = self._read(touched)
+        if read:
+            told = {"hours": sorted(read), "version": self._next_version()}
             self._shards.command(TICK_HOURS, told)
         first, end, settled_ms = ledger_state.measured(self._client)
         if not touched:
             return self._edges, (), frozenset(), settled_ms
-        edges = self._edges_of(touched)
+        edges = self._edges_of(read)
         hours = touched | ledger_edges.beyond(edges, self._edges)
         old = {hour for hour in hours if hour < self.oldest}
         young = sorted(hour for hour in hours - old if first <= hour < end)
-        return edges, young, self._repriced(old), settled_ms
+        return edges, young, old, settled_ms
+
+    def _read(self, touched: frozenset[int]) -> Set[int]:
+        """Return those of ``touched`` that may have readings: of a year of older ones, of which a
+        price was told, none has, and each would be looked for."""
+        old = sorted(hour for hour in touched if hour < self.oldest)
+        rows = self._shards.rows(READ_HOURS, {"hours": old}) if old else []
+        return touched.difference(old) | {int(hour) for (hour,) in rows}
 
     def recompute(self, hours: Iterable[int], progress: Progress | None = None) -> None:
         """Recompute ``hours`` (Unix seconds at full hours), whether dirty or not.
@@ -376,7 +398,7 @@ class Ledger:
         self._must_lead()
         version = self._next_version()
         ledger_state.begin(self._client, version)
-        with self._lease.kept() if self._lease else nullcontext():
+        with self._lease.kept() if self._lease else nullcontext(), self._leaving():
             for done, (lo, hi, rule) in self._portions(wanted, self.policies().at):
                 self._must_lead()
                 first = lo - HOUR_S if lo - HOUR_S in others else lo
@@ -460,20 +482,29 @@ class Ledger:
         self._version = max(self._version + 1, int(self._now() * 1e6))
         return self._version
 
-    def _repriced(self, old: Set[int]) -> Set[int]:
-        """Return which of ``old`` are charged at other rates; count the rest, each once."""
-        found = self._rates.due(old) if old else set()
-        self.skipped_hours += len(old - found - self._too_old)
-        self._too_old = old - found
-        return found
+    def _reprice(self, hours: Set[int]) -> Charged:
+        """Charge ``hours`` at other rates where those differ.
 
-    def _reprice(self, hours: Set[int]) -> None:
+        What is left for the next run is marked for it; what costs nothing else is counted once.
+        """
         if not hours:
-            return
+            return Charged(hours, hours)
         version = self._next_version()
         ledger_state.begin(self._client, version)
-        with self._lease.kept() if self._lease else nullcontext():
-            self._rates.charge(hours, version, self.oldest, self._go_on)
+        with self._lease.kept() if self._lease else nullcontext(), self._leaving():
+            charged = self._rates.charge(hours, version, self.oldest, self._go_on)
+        ledger_state.mark_dirty(self._client, charged.left)
+        too_old = hours - charged.done - charged.left
+        self.skipped_hours += len(too_old - self._too_old)
+        self._too_old = too_old
+        return charged
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """Have hours that are open after it seen to, unless it comes to its end."""
+        was, self._is_left = self._is_left, True
+        yield
+        self._is_left = was
 
     def _edges_of(self, hours: Set[int]) -> Edges:
         return ledger_edges.ordered(

@@ -398,7 +398,7 @@ class _Counted:
             ]
         found: dict[Labels, tuple[float, float]] = {}
         for labels, amount, since in said:
-            key = tuple(labels[name] for name in self._health.labels)
+            key = tuple(str(labels[name]) for name in self._health.labels)  # plain, of an Enum too
             known, began = found.get(key, (0.0, since))
             found[key] = known + amount, min(began, since)
         metric = _family(CounterMetricFamily, self._health)

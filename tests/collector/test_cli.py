@@ -17,10 +17,14 @@ from urllib.error import HTTPError
 import pytest
 
 from wattshed_collector.__main__ import why
+from wattshed_collector.children import check_free
 from wattshed_collector.cli import COMMANDS, main, parser
 from wattshed_collector.cli.access import Key
 from wattshed_collector.cli.answers import Remote
-from wattshed_collector.cli.up import _rate
+from wattshed_collector.cli.devices import _age
+from wattshed_collector.cli.quality import _cell
+from wattshed_collector.cli.sci import _each
+from wattshed_collector.cli.up import BACKUPS, _backups, _rate
 from wattshed_collector.errors import EXTRAS, StoreError, missing
 
 
@@ -229,3 +233,77 @@ def test_a_command_reads_no_more_than_it_needs() -> None:
     told += "print({'numpy', 'aiohttp', 'asyncio', 'yaml'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"
+
+
+def test_what_is_there_and_cannot_be_loaded_is_not_called_missing() -> None:
+    said = missing(ImportError("libz.so.1: cannot open shared object file"))
+    assert said == "a package cannot be loaded: libz.so.1: cannot open shared object file"
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--exporter-listen"])
+def test_a_port_that_is_taken_is_said_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        free = {"--listen": "127.0.0.1:0", "--exporter-listen": "127.0.0.1:0"} | {flag: listen}
+        words = [word for pair in free.items() for word in pair]
+        with pytest.raises(SystemExit) as ended:
+            main(["up", "--data", str(tmp_path / "data"), *words])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        f"wattshed: {flag}: another program listens on {listen}; stop it, or name another port\n"
+    )
+    assert list((tmp_path / "data" / "logs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "listen", ["", ":0", "localhost:99999", "[::1]:0", "gpu1:x", "nobody.invalid:1"]
+)
+def test_what_else_is_wrong_with_an_address_others_say(listen: str) -> None:
+    check_free("--listen", listen)
+
+
+def test_where_backups_may_be_is_what_somebody_said() -> None:
+    assert _backups(Path("/d"), {}) == ["--durability.backup-folder", "/d/backups"]
+    assert _backups(Path("/d"), {BACKUPS[0]: "/mnt"}) == []
+    assert _backups(Path("/d"), {BACKUPS[1]: "/etc/collector.yaml"}) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "text"),
+    [
+        ("most_avoided_joules", 2.122e8, "212 MJ"),
+        ("joules_per_outcome_loaded", 0.0123, "12.3 mJ"),
+        ("cached_tokens", 41_234_567.0, "41.2 M"),
+        ("drift_ratio", 0.5, "50 %"),
+        ("score", 44.91234, "44.91"),
+        ("days_since_calibration", 3.0, "3"),
+        ("is_clear", True, "True"),
+        ("method", "ratio", "ratio"),
+        ("saved_joules_per_outcome", None, "-"),
+    ],
+)
+def test_scores_are_shown_in_units(column: str, value: object, text: str) -> None:
+    assert _cell(column, value) == text
+
+
+@pytest.mark.parametrize(
+    ("years", "since", "text"),
+    [
+        (None, "first_seen", "-"),
+        (-0.1, "commissioned", "-"),
+        (0.0, "first_seen", "0 s seen"),
+        (3 / 365.25, "first_seen", "3 d seen"),
+        (0.5, "commissioned", "182 d 15 h"),
+        (2.34, "commissioned", "2.3 y"),
+    ],
+)
+def test_an_age_is_never_less_than_it_could_be_told(
+    years: float | None, since: str, text: str
+) -> None:
+    assert _age(years, since) == text
+
+
+def test_little_carbon_is_shown_with_a_prefix() -> None:
+    assert [_each(grams) for grams in (8.262e-05, 310.0, None)] == ["82.6 µg", "310 g", "not known"]

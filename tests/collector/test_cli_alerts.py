@@ -50,6 +50,7 @@ def test_the_list_has_every_alert(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(printed(capsys, "list", "--json"))["alerts"]
     assert {"GPUIdleBurn", "Watchdog"} <= {alert["name"] for alert in found}
     assert all(alert["name"] in said for alert in found)
+    assert len(said.splitlines()) == 1 + len(found)
 
 
 def test_an_alert_is_explained_with_both_queries(capsys: pytest.CaptureFixture[str]) -> None:

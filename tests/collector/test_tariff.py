@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wattshed_collector.factor import Factor
 from wattshed_collector.grid import files
 from wattshed_collector.grid.series import Step, mean
-from wattshed_collector.store import factors, grid, worth
+from wattshed_collector.store import factors, grid, queries, worth
 from wattshed_collector.store.grid import Told
 from wattshed_collector.store.pieces_sql import within
 from wattshed_collector.store.rate_sql import EVEN_RATES, RATES, WITHOUT
@@ -98,6 +98,18 @@ def test_days_and_nights_cost_the_same_told_as_a_file_and_as_factors(
         (0.21, "EUR"),
     ]
     assert costs(bed, "told") == costs(bed, "file")
+
+
+def test_energy_costs_something_where_only_the_zone_has_prices(bed: Bed) -> None:
+    kilowatts(bed, 3, "a")
+    grid.put_zones(bed.client, {"a": ("DE", None, "")}, BASE)
+    grid.put(bed.client, [price("DE", Step(BASE, BASE + DAY, 0.2))], BASE)
+    charge(bed)
+    for by in ("site", "team", "class"):
+        for until in (BASE + 3 * HOUR, BASE + 2 * HOUR + 1800):
+            (row,) = queries.energy(bed.client, by, BASE, until)
+            cost = 0.2 * (until - BASE) / HOUR
+            assert (row["cost"], row["currency"]) == (pytest.approx(cost), "EUR")
 
 
 def test_half_hours_and_changes_within_an_hour(bed: Bed) -> None:

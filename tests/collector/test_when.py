@@ -9,6 +9,7 @@ import pytest
 
 from wattshed_collector import when
 from wattshed_collector.api.when import asked
+from wattshed_collector.cli import main
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.factor import Factor
 from wattshed_collector.grid.series import Step
@@ -18,6 +19,8 @@ from wattshed_collector.when import Question
 from wattshed_exporter.model import Batch, Device, Kind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.collector.conftest import Bed
 
 HOUR, DAY = 3600, 86400
@@ -207,3 +210,17 @@ def test_a_factor_that_is_taken_back_leaves_the_zone(bed: Bed) -> None:
     found = ask(bed, zone="", site="dub")
     assert found["plan"]["rests_on"] == ["forecast"]
     assert found["plan"]["mean"] == 100.0
+
+
+@pytest.mark.parametrize(("words", "where"), [((), "data"), (("--data", "nowhere"), "nowhere")])
+def test_the_settings_say_where_the_data_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], where: str
+) -> None:
+    file = tmp_path / "collector.yaml"
+    file.write_text(f"data: {tmp_path / 'data'}\n")
+    asked = ("--zone", "IE", "--duration", "1h", "--deadline", "9h", "--config", str(file))
+    with pytest.raises(SystemExit) as ended:
+        main(["when", *asked, *words])
+    said = capsys.readouterr().err
+    folder = where if words else tmp_path / where
+    assert (ended.value.code, f"no data in {folder};" in said) == (1, True), said

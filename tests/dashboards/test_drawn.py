@@ -95,7 +95,9 @@ UNITS = (
     (-90, "s", "-1 min 30 s"), (250, "ms", "0.25 s"), (3 * 2**30, "bytes", "3 GiB"),
     (12_345, "short", "12.3 k"), (42, "short", "42"), (0.30000000000000004, "none", "0.3"),
     (12, "ops", "12 ops/s"), (7, "suffix:J/tok", "7 J/tok"), (1, "bool_yes_no", "yes"),
-    (None, "watt", "unknown"),
+    (None, "watt", "unknown"), (-0.0003, "percentunit", "> -0.1 %"),
+    (-0.0003, "percentunit", "0 %", 0), (-0.03, "percent", "0.0 %", 1),
+    (-0.007, "percentunit", "-1 %", 0),
 )  # fmt: skip
 
 
@@ -109,8 +111,9 @@ def test_units_read_as_in_grafana(chromium: Chromium, tmp_path: Path) -> None:
     file.write_text(
         f'<meta charset="utf-8"><pre></pre><script>{script}; const cases = {json.dumps(UNITS)};'
         'document.querySelector("pre").textContent = JSON.stringify('
-        "cases.map(([value, unit]) => grafanaUnits.format(value, unit)));</script>"
+        "cases.map(([value, unit, , decimals]) => "
+        "grafanaUnits.format(value, unit, decimals)));</script>"
     )
     found = re.search("<pre>(.*?)</pre>", chromium(file.as_uri()))
     assert found
-    assert json.loads(html.unescape(found[1])) == [text for *_, text in UNITS]
+    assert json.loads(html.unescape(found[1])) == [case[2] for case in UNITS]

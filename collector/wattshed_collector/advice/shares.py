@@ -55,7 +55,6 @@ def _parts(advice: Advice, rows: Iterable[Charged]) -> Mapping[str, float]:
     for name, site, team, idle, every in rows:
         if name == _name(advice) and advice.site in ("", site):
             joules[team] = joules.get(team, 0.0) + (idle if is_idle else every)
-    whole = sum(joules.values())
-    if whole <= 0 or not any(joules):
-        return {}
-    return {team: own / whole for team, own in sorted(joules.items()) if own > 0}
+    owned = {team: own for team, own in sorted(joules.items()) if own > 0}
+    whole = sum(owned.values())
+    return {team: own / whole for team, own in owned.items()} if any(owned) else {}

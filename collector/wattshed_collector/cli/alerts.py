@@ -15,6 +15,8 @@ from wattshed_dashboards.alerts.described import described, lines
 from wattshed_dashboards.alerts.wording import COLLECTOR_URL
 from wattshed_exporter.errors import ConfigError
 
+from . import shown
+
 Subparsers = argparse._SubParsersAction
 Compiler = Callable[[Catalogue, str, int], dict[str, Any]]
 
@@ -105,9 +107,8 @@ def run_list(arguments: argparse.Namespace) -> None:
         found = [described(alert, arguments.url) for alert in catalogue.alerts]
         print(json.dumps({"alerts": found}, indent=2))
         return
-    from rich.console import Console
-
-    Console().print(_table(catalogue.alerts))
+    titles = ("alert", "severity", "for whom", "fires", "clears", "after")
+    shown.table(titles, map(_cells, catalogue.alerts))
 
 
 def run_explain(arguments: argparse.Namespace) -> None:
@@ -138,19 +139,12 @@ def overrides(texts: Sequence[str]) -> dict[str, dict[str, object]]:
     return found
 
 
-def _table(alerts: Sequence[Alert]) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("alert", "severity", "for whom", "fires", "clears", "after"):
-        table.add_column(title)
-    for alert in alerts:
-        table.add_row(
-            alert.name,
-            str(alert.severity),
-            alert.labels.get("audience", ""),
-            f"> {alert.number(alert.fire_above)}",
-            f"< {alert.number(alert.clear_below)}",
-            length.text(alert.for_s),
-        )
-    return table
+def _cells(alert: Alert) -> tuple[str, ...]:
+    return (
+        alert.name,
+        str(alert.severity),
+        alert.labels.get("audience", ""),
+        f"> {alert.number(alert.fire_above)}",
+        f"< {alert.number(alert.clear_below)}",
+        length.text(alert.for_s),
+    )

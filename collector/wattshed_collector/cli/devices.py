@@ -12,6 +12,7 @@ from typing import Any
 from wattshed_collector.api.devices import filters
 from wattshed_collector.errors import InvalidInput
 from wattshed_collector.lifecycle.told import FIELDS, WHO, from_cell, from_csv, from_documents
+from wattshed_collector.present import units
 from wattshed_collector.store import lifecycle
 from wattshed_collector.store.lifecycle import STATES
 
@@ -45,6 +46,8 @@ SHOWN = (
     *("xid_errors", "uncorrected_errors", "corrected_errors"),
     *("throttled_seconds", "busy_seconds", "idle_seconds", "last_gap"),
 )
+YEAR_S = 31_557_600
+"""As the register has it: 365.25 days."""
 FIGURES = ("age", "failures", "throttled", "idle", "embodied kg")
 DATES = ("commissioned", "first_seen", "last_seen", "warranty_end", "written_off")
 
@@ -200,19 +203,24 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     def hours(seconds: float | None) -> str:
         return "-" if seconds is None else f"{seconds / 3600:.1f} h"
 
-    age, failures, embodied = row["age_years"], row["failures"], row["embodied_kg"]
+    failures, embodied = row["failures"], row["embodied_kg"]
     return (
         row["device"],
         row["model"],
         row["state"],
-        "-"
-        if age is None
-        else f"{age:.1f} y{'' if row['age_since'] == 'commissioned' else ' seen'}",
+        _age(row["age_years"], row["age_since"]),
         "-" if failures is None else f"{failures:.0f}",
         hours(row["throttled_seconds"]),
         hours(row["idle_seconds"]),
         "-" if embodied is None else f"{embodied:g}",
     )
+
+
+def _age(years: float | None, since: str) -> str:
+    if years is None or years < 0:  # commissioned tomorrow
+        return "-"
+    said = f"{years:.1f} y" if years >= 1 else units.seconds(years * YEAR_S)
+    return said if since == "commissioned" else f"{said} seen"
 
 
 def _day(at_s: int | None) -> str:

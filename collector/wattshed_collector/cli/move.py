@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
@@ -41,6 +42,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--config", metavar="FILE", help="settings file of the collector that will use the server"
     )
     command.add_argument("--dry-run", action="store_true", help="show, and write nothing")
+    command.add_argument("--json", action="store_true", help="print what was moved as JSON")
     command.set_defaults(run=run)
 
 
@@ -55,7 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
         _computed(store, source)
         if not arguments.dry_run:
             place.ready(config, target, place.layout(config, target), _say)
-        _moved(source, target.client(), arguments.dry_run)
+        moved = _moved(source, target.client(), arguments.dry_run)
+    if arguments.json:
+        print(json.dumps(moved, indent=2))
+        return
+    sent = f"are there, {moved['sent_rows']} of them sent now"
+    print(
+        f"{moved['rows']} rows in {moved['partitions']} partitions of {moved['tables']} tables "
+        f"{'would be compared and sent' if arguments.dry_run else sent}"
+    )
 
 
 def _computed(store: Any, source: Any) -> None:
@@ -64,7 +74,7 @@ def _computed(store: Any, source: Any) -> None:
         ledger.run()
 
 
-def _moved(source: Any, target: Any, dry_run: bool) -> None:
+def _moved(source: Any, target: Any, dry_run: bool) -> dict[str, int | bool | None]:
     from wattshed_collector.store import move
 
     found = move.parts(source)
@@ -80,11 +90,13 @@ def _moved(source: Any, target: Any, dry_run: bool) -> None:
             steps = move.send(source, target, part) if is_missing and not dry_run else (part.rows,)
             for rows in steps:
                 bar.update(task, advance=rows)
-    rows = sum(part.rows for part in found)
-    verb = "would be compared and sent" if dry_run else f"are there, {sent} of them sent now"
-    print(
-        f"{rows} rows in {len(found)} partitions of {len({p.table for p in found})} tables {verb}"
-    )
+    return {
+        "dry_run": dry_run,
+        "rows": sum(part.rows for part in found),
+        "sent_rows": None if dry_run else sent,
+        "partitions": len(found),
+        "tables": len({part.table for part in found}),
+    }
 
 
 def _say(text: str) -> None:

@@ -107,7 +107,7 @@ def run_check(arguments: argparse.Namespace) -> int:
         ) from error
     records = page_records(book, page, Whose(labels=labels, template=template), labels)
     if arguments.json:
-        print(json.dumps(records, indent=2, default=str))
+        print(json.dumps(records, indent=2, allow_nan=False))
     elif records:
         titles = ("server", "outcome", "total", "model", "workload", "counter", "note")
         shown.table(titles, (_cells(record) for record in records))
@@ -171,5 +171,6 @@ def _label(text: str) -> tuple[str, str]:
 
 def _cells(record: dict[str, Any]) -> tuple[str, ...]:
     workload = record["workload"] or "nobody's: no_workload"
-    told = (record["server"], record["outcome"], f"{record['total']:.15g}", record["model"])
+    total = "no number" if record["total"] is None else f"{record['total']:.15g}"
+    told = record["server"], record["outcome"], total, record["model"]
     return (*told, workload, record["counter"], record["caveat"])

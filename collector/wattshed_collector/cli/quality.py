@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
+from wattshed_collector.present import units
+
 from . import answers, shown
 
 Subparsers = argparse._SubParsersAction
@@ -136,6 +138,8 @@ def run_cache(arguments: argparse.Namespace) -> None:
     _print(arguments, rows, (*by, "method", *figures), "no prompt token came from a cache")
 
 
+_SAID = {"joules": units.joules, "tokens": units.count, "ratio": units.percent}
+"""By a word of the column's name how its values are written."""
 _KEY = ("metric", "ai_model", "precision", "batch_class", "hardware", "workload")
 
 
@@ -154,12 +158,15 @@ def _print(arguments: argparse.Namespace, rows: Rows, columns: tuple[str, ...], 
         return
     told = [column for column in columns if any(row[column] not in ("", None) for row in rows)]
     titles = [column.replace("_", " ") for column in told]
-    shown.table(titles, ([_cell(row[column]) for column in told] for row in rows))
+    shown.table(titles, ([_cell(column, row[column]) for column in told] for row in rows))
 
 
-def _cell(value: Any) -> str:
+def _cell(column: str, value: Any) -> str:
     if value is None:
         return "-"
+    for word, said in _SAID.items():
+        if word in column.split("_"):
+            return said(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from wattshed_collector import sci
 from wattshed_collector.api.sci import DEFAULT_SINCE, asked
+from wattshed_collector.present import units
 
 from . import answers, shown
 
@@ -74,7 +75,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
         shown.say(f"  operation  {_each(operational['g_per_outcome'])}  {operational['scope']}"
               f"{f', {methods}' if methods else ''}{old}")  # fmt: skip
         low, high = row["low_g_per_outcome"], row["high_g_per_outcome"]
-        between = "" if low is None or high is None else f", in all {low:.3g} to {high:.3g} g"
+        between = "" if low is None or high is None else f", in all {_each(low)} to {_each(high)}"
         shown.say(f"  hardware   {_each(embodied['g_per_outcome'])}  "
               f"{', '.join(embodied['methods'])}{between}")  # fmt: skip
         for reason in row["reasons"]:
@@ -82,4 +83,4 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _each(grams: float | None) -> str:
-    return "not known" if grams is None else f"{grams:.4g} g"
+    return "not known" if grams is None else units.grams(grams)

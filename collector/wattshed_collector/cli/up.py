@@ -7,16 +7,17 @@ data folder and the terminal keeps one line of status. They stop when this proce
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from wattshed_collector import address
-from wattshed_collector.children import Child, ChildError, get, running, wait_for
+from wattshed_collector.children import Child, ChildError, check_free, get, running, wait_for
 from wattshed_collector.present import units
 
 from . import demo_facts
@@ -29,6 +30,8 @@ EXPORTER_STOP_SECONDS = 2.5
 COLLECTOR_STOP_SECONDS = 4.5
 RATE_SECONDS = 10.0
 """Readings arrive in portions, seconds apart: their rate is a mean over this time."""
+BACKUPS = "WATTSHED_COLLECTOR_DURABILITY_BACKUP_FOLDER", "WATTSHED_COLLECTOR_CONFIG"
+"""Where somebody may have said where backups may be."""
 QUIET_STATUS_SECONDS = 10.0
 """Time between two status lines where the output is not a terminal."""
 
@@ -109,6 +112,7 @@ def _start(
 ) -> tuple[str, list[Child]]:
     logs = data / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    _check_ports(arguments, data)
     collector = stack.enter_context(
         running(
             "collector",
@@ -116,6 +120,7 @@ def _start(
             [
                 *("--data", str(data), "--listen", arguments.listen),
                 *_anonymous(arguments),
+                *_backups(data, os.environ),
                 *(_objectives(data) if demo else ()),
             ],
             logs,
@@ -148,6 +153,22 @@ def _start(
             )
         )
     return url, children
+
+
+def _check_ports(arguments: argparse.Namespace, data: Path) -> None:
+    try:
+        check_free("--listen", arguments.listen)
+        check_free("--exporter-listen", arguments.exporter_listen)
+    except ChildError as error:
+        if url := address.find(data):
+            raise ChildError(f"{error} (on {data} wattshed runs already, at {url})") from None
+        raise
+
+
+def _backups(data: Path, environment: Mapping[str, str]) -> list[str]:
+    """Return the setting by which `wattshed backup` works while this runs."""
+    is_said = any(map(environment.get, BACKUPS))
+    return [] if is_said else ["--durability.backup-folder", str(data / "backups")]
 
 
 def _objectives(data: Path) -> list[str]:

@@ -50,8 +50,9 @@ def register(commands: Subparsers[argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--config",
         metavar="FILE",
-        help="the collector's settings file, where none runs: how old a forecast may be",
+        help="the collector's settings file: where its data is, and how old a forecast may be",
     )
+    command.set_defaults(data_default=command.get_default("data"))
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(run=run)
 
@@ -75,6 +76,10 @@ def _ask(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("duration", "deadline", "earliest", "site", "zone", "signal")
     query = {n: said for n in names if (said := getattr(arguments, n)) is not None}
     query["interruptible"] = "1" if arguments.interruptible else "0"
+    if arguments.config and arguments.data == arguments.data_default:
+        arguments.data = place.configured(
+            argparse.Namespace(config=arguments.config, data=None)
+        ).data
     if remote := answers.connect(arguments):
         answer: dict[str, Any] = remote.get("/v1/when", **query)
         return answer

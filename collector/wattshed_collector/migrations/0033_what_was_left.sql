@@ -3,10 +3,15 @@
 -- that did not end has left of such an hour can be written again without readings; any other cannot.
 ALTER TABLE ledger_open {{ON_CLUSTER}} ADD COLUMN IF NOT EXISTS only_rates UInt8 DEFAULT 0;
 
--- What was told of such hours until now was charged of none of them.
+-- What was told of such hours until now was charged of none of them. Which they are is told by how long
+-- readings are kept, as the ledger has it: tick_hour has hours of which no reading is left.
 INSERT INTO dirty (hour)
+WITH
+    (SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay[(]([0-9]+)[)]')) FROM system.tables
+     WHERE database = currentDatabase() AND name = 'tick') AS raw_days,
+    (SELECT max(settled) FROM ledger_state WHERE name = 'raw') AS raw_since
 SELECT DISTINCT t FROM ledger_hour
-WHERE t < (SELECT min(hour) FROM tick_hour)
+WHERE (raw_days > 0 AND t < now() - toIntervalDay(raw_days - 1) OR t < raw_since + INTERVAL 1 DAY)
   AND ((SELECT count() FROM factor WHERE kind IN ('pue', 'price')) > 0
        OR (SELECT count() FROM grid WHERE kind = 'price') > 0);
 

@@ -39,7 +39,7 @@ class Precedence:
 
     def saw(self, batch: Batch, others: Container[str], newest_ms: int = 0) -> None:
         """Note what our own exporters measure: devices whose source is none of ``others``."""
-        newest = max((tick.ts_ms for tick in batch.ticks), default=newest_ms) + LONGEST_MS
+        newest = max([newest_ms, *(tick.ts_ms for tick in batch.ticks)]) + LONGEST_MS
         known, claims = self._shared.get(id(batch.devices), ((), []))
         if known is not batch.devices:
             ours = [device for device in batch.devices if device.source not in others]

@@ -22,6 +22,8 @@ LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\\r\n]*)"'
 LABELS = re.compile(rf"\{{{LABEL}(?:,{LABEL})*\}}")
 PAIR = re.compile(LABEL)
 RESERVED = "__"
+LONGEST_SAID = 100
+"""Characters of a line that cannot be read, as it is shown."""
 
 
 def unquoted(page: bytes) -> bytes:
@@ -83,8 +85,11 @@ def _series(name: str, labels: str) -> Series:
 def _parsed(line: str, scraped_ms: int) -> list[Sample]:
     if not line.strip() or line.lstrip().startswith("#"):
         return []
-    return [
-        Sample(Series(said.name, said.labels), said.value, scraped_ms)
-        for family in text_string_to_metric_families(line)
-        for said in family.samples
-    ]
+    try:
+        return [
+            Sample(Series(said.name, said.labels), float(said.value), scraped_ms)
+            for family in text_string_to_metric_families(line)
+            for said in family.samples
+        ]
+    except (IndexError, OverflowError) as error:  # as of a label without a name
+        raise ValueError(f"{line.strip()[:LONGEST_SAID]!r} is no sample") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,7 +68,7 @@ def _page_record(reading: Reading, whose: Whose, labels: Mapping[str, str]) -> d
     return {
         "server": reading.server.name,
         "outcome": reading.rule.kind,
-        "total": reading.value,
+        "total": reading.value if math.isfinite(reading.value) else None,
         "since": None if reading.start_ms is None else reading.start_ms / 1000,
         "model": reading.server.model_of(reading.labels),
         "labels": dict(reading.labels),

@@ -39,7 +39,7 @@ const grafanaUnits = (() => {
   }
 
   function percent(ratio, decimals) {
-    return decimals === undefined ? units.percent(ratio) : `${(ratio * 100).toFixed(decimals)} %`;
+    return decimals === undefined ? units.percent(ratio) : `${plain(ratio * 100, decimals)} %`;
   }
 
   const time = (seconds) => new Date(seconds * 1000).toLocaleString("en-GB", {

@@ -30,9 +30,10 @@
   function banners() {
     const { period } = told;
     const said = [];
-    if (!period.is_whole) {
-      said.push(`This ${period.kind} is not known as a whole: it counts from ${stamp(period.start)} ` +
-                `to ${stamp(period.until)}.`);
+    if (!period.is_whole && totals.joules > 0) {
+      const lacks = period.until < period.end ? `it counts up to ${stamp(period.until)}`
+        : "nothing was measured when it began";
+      said.push(`This ${period.kind} is not known as a whole: ${lacks}.`);
     }
     byId("banners").replaceChildren(...said.map((text) =>
       element("p", { class: "banner", role: "note" }, text)));

@@ -81,8 +81,12 @@ def _teller(row: Record) -> str:
 def _when(document: Record) -> str:
     period = document["period"]
     until = datetime.fromtimestamp(period["until"], UTC)
-    whole = "" if period["is_whole"] else f", known up to {until:%Y-%m-%d %H:%M}"
-    return f"{period['kind'].capitalize()} {period['name']} (UTC){whole}"
+    lacks = ""
+    if period["until"] < period["end"]:
+        lacks = f", known up to {until:%Y-%m-%d %H:%M}"
+    elif not period["is_whole"]:
+        lacks = ", not known from its start"
+    return f"{period['kind'].capitalize()} {period['name']} (UTC){lacks}"
 
 
 def _amounts(name: str, totals: Record, before: Record | None) -> Text:
@@ -125,7 +129,7 @@ def unknown(totals: Record) -> Iterator[str]:
 def _change(now: float, before: float | None) -> str:
     if not before:
         return ""
-    return f", {now / before - 1:+.1%} against the one before"
+    return f", {round(now / before - 1, 3) or 0.0:+.1%} against the one before"
 
 
 def money(costs: Mapping[str, float]) -> str:

@@ -32,7 +32,7 @@ const units = (() => {
 
   function percent(ratio) {
     if (!known(ratio)) return UNKNOWN;
-    if (ratio > 0 && ratio < 0.001) return "< 0.1 %";
+    if (ratio !== 0 && Math.abs(ratio) < 0.001) return ratio > 0 ? "< 0.1 %" : "> -0.1 %";
     if (ratio > 0.999 && ratio < 1) return "> 99.9 %";
     return `${(ratio * 100).toFixed(1).replace(/\.0$/, "")} %`;
   }

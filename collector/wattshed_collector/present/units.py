@@ -44,11 +44,11 @@ def percent(ratio: float | None) -> str:
     """Return for example ``31.4 %``; only exactly nothing is 0 % and only everything is 100 %."""
     if ratio is None or not math.isfinite(ratio):
         return UNKNOWN
-    if 0 < ratio < 0.001:
-        return "< 0.1 %"
+    if 0 < abs(ratio) < 0.001:
+        return "< 0.1 %" if ratio > 0 else "> -0.1 %"
     if 0.999 < ratio < 1:
         return "> 99.9 %"
-    return f"{ratio * 100:.1f}".removesuffix(".0") + " %"
+    return f"{ratio * 100 or 0.0:.1f}".removesuffix(".0") + " %"
 
 
 def seconds(value: float | None) -> str:

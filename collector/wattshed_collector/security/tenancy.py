@@ -55,6 +55,9 @@ class Tenancy:
         self._heard = heard
         self._places = {} if places is None else places
         self._clusters = {} if clusters is None else clusters
+        self._left: dict[int, tuple[Batch, Batch]] = {}
+        """By identity those that describe devices alone, and what of them its sender could write:
+        what is the same again must be the same object again, for us below and for the store."""
         self._learned: dict[int, tuple[Batch, bool]] = {}
         """By identity those that describe devices alone, whether they move them, and would change
         nothing: who sends the same things again and again has the same object each time."""
@@ -72,10 +75,25 @@ class Tenancy:
             {key for key in _named(batch) | places.keys() if self._owns(who, key, places)},
             {key for key in _runners(batch) if self._runs(who, key, clusters)},
         )
-        left = mine.batch(replace(batch, devices=tuple(devices), workloads=tuple(workloads)))
+        told = replace(batch, devices=tuple(devices), workloads=tuple(workloads))
+        left = self._as_before(batch, mine.batch(told))
         self.learn(left)
         kept, dropped = mine.frames(spread(frames))
         return Mine(_rejecting(left, dropped), kept)
+
+    def _as_before(self, batch: Batch, left: Batch) -> Batch:
+        """Return what is ``left`` of a batch, as the object that it was before if it is equal."""
+        if left == batch:
+            return batch
+        if not describes(batch):
+            return left
+        known, before = self._left.get(id(batch), (left, left))
+        if known is batch and before == left:
+            return before
+        if len(self._left) >= MOST_LEARNED:
+            self._left.clear()
+        self._left[id(batch)] = batch, left
+        return left
 
     def _owns(self, who: Identity, key: str, said: Mapping[str, Place]) -> bool:
         """Return whether the device is ``who``'s, both as it is said now and as it was known."""

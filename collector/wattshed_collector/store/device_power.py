@@ -19,7 +19,10 @@ from .pieces_sql import HI, LO, MINE
 
 MINUTE_S, MINUTES = 60, 60
 SETTLED_S = 300
-"""An hour that ended so long ago has been computed with its last readings, if the ledger runs."""
+"""An hour that ended so long ago was computed after its last reading, if the ledger runs. What
+comes later is in the answer with the ledger's next run, as it is in energy."""
+HOURS_AT_ONCE = 2000
+"""A server takes 128 KiB of one parameter (http_max_field_value_size)."""
 
 POWER_HOURS = f"""
 INSERT INTO power_hour (device_id, hour, watts, readings, version)
@@ -75,14 +78,16 @@ def device_power(
     """
     at = time.time() if now is None else now
     number, since = stable_id(device), since // MINUTE_S * MINUTE_S
-    first, end = since // HOUR_S * HOUR_S, min(until, int(at - SETTLED_S)) // HOUR_S * HOUR_S
+    first, beyond = since // HOUR_S * HOUR_S, -(-until // HOUR_S) * HOUR_S
+    end = min(beyond, int(at - SETTLED_S) // HOUR_S * HOUR_S)
     told = _of_hours(client, number, (first, end), step > MINUTE_S)
     known = set(told["hour"].tolist())
     hours = [h for h in range(first, until, HOUR_S) if h not in known]
-    minutes = _minutes(told)
-    if hours:
-        asked = {"device": number, "hours": hours}
-        minutes = np.concatenate([minutes, client.array(_READINGS, _MINUTE, asked)])
+    read = [
+        client.array(_READINGS, _MINUTE, {"device": number, "hours": hours[n : n + HOURS_AT_ONCE]})
+        for n in range(0, len(hours), HOURS_AT_ONCE)
+    ]
+    minutes = np.concatenate([_minutes(told), *read])
     return _stepped(minutes[(minutes["t"] >= since) & (minutes["t"] < until)], step)
 
 

@@ -28,6 +28,8 @@ from .energy_queries import (
 SCOPE = "location-based, average"
 NO_PUE = "the site's PUE is not known"
 NO_INTENSITY = "what a kilowatt hour of the site's grid emitted is not known"
+AND = "; "
+"""Stands between reasons."""
 _SLACK = 1e-9
 _AT = """
 INNER JOIN (SELECT device_id AS id, toString(site) AS at FROM device FINAL) AS d
@@ -64,7 +66,8 @@ def with_carbon(
 def in_all(records: Sequence[Record]) -> Record:
     """Return the same of all ``records`` together."""
     known = [record["carbon_g"] for record in records if record["carbon_g"] is not None]
-    reasons = dict.fromkeys(r["carbon_reason"] for r in records if r["carbon_reason"])
+    every = (reason for r in records for reason in r["carbon_reason"].split(AND))
+    reasons = dict.fromkeys(filter(None, every))
     said = [r["carbon_said"] for r in records if r["carbon_said"] is not None]
     return {
         "carbon_g": sum(known) if known else None,
@@ -72,7 +75,7 @@ def in_all(records: Sequence[Record]) -> Record:
         "carbon_methods": sorted({name for r in records for name in r["carbon_methods"]}),
         "carbon_sources": sorted({name for r in records for name in r["carbon_sources"]}),
         "carbon_said": max(said, default=None),
-        "carbon_reason": "; ".join(reasons) if records else "nothing was charged",
+        "carbon_reason": AND.join(reasons) if records else "nothing was charged",
     }
 
 
@@ -105,7 +108,7 @@ def _record(
         "carbon_methods": methods,
         "carbon_sources": sources,
         "carbon_said": said or None,
-        "carbon_reason": "; ".join(reasons),
+        "carbon_reason": AND.join(reasons),
     }
 
 

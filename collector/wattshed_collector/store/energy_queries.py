@@ -122,6 +122,8 @@ UNION ALL
 SELECT toUnixTimestamp(t), version, rolled_up_rows, toUInt8(1) FROM ledger_hour WHERE WINDOW
 UNION ALL
 SELECT toUInt32(0), toUInt64(0), count(), toUInt8(2) FROM factor WHERE kind IN ('pue', 'price')
+UNION ALL
+SELECT toUInt32(0), toUInt64(0), count(), toUInt8(2) FROM grid WHERE kind = 'price'
 SETTINGS max_threads = 1
 """.replace(
     "WINDOW", "t >= toDateTime({first:UInt32}, 'UTC') AND t < toDateTime({end:UInt32}, 'UTC')"
@@ -174,7 +176,7 @@ def read_told(client: Client, span: Span) -> Told:
     told = client.array(_TOLD, _MARKS, {"first": first, "end": end})
     for hour, version, count, what in told.tolist():
         if what == _PRICED:
-            is_priced = count
+            is_priced += count
             continue
         of = finished if what == _FINISHED else begun
         of[hour] = max(version, of.get(hour, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from wattshed_collector.grid.series import Step, tidy
@@ -13,6 +14,7 @@ from . import grid_hours, ledger_state
 from .client import Client
 from .versions import following
 
+FILE = "file: "
 _STEPS = """
 SELECT toUnixTimestamp(t), toUnixTimestamp(end_ts),
        if({unit:String} IN ('', unit), value, NULL), is_estimated FROM v_grid
@@ -32,7 +34,9 @@ ORDER BY t DESC LIMIT 1
 """
 _SAID = """
 SELECT toUnixTimestamp(t) FROM v_grid
-WHERE kind = {kind:String} AND zone = {zone:String} AND source = {source:String}
+WHERE kind = {kind:String} AND zone = {zone:String}
+  AND (source = {source:String}
+       OR startsWith(source, {prefix:String}) AND source NOT IN {files:Array(String)})
   AND t >= fromUnixTimestamp({since:UInt32}) AND t < fromUnixTimestamp({until:UInt32})
 """
 _NOW = "since <= now() AND until > now()"
@@ -98,11 +102,18 @@ def put(client: Client, told: Sequence[Told], now_s: float) -> int:
     return count
 
 
-def taken_back(client: Client, told: Sequence[Told]) -> list[Told]:
+def of_file(file: Path) -> str:
+    """Return what a file is called as a source: by all of its path, several may have one name."""
+    return f"{FILE}{file.absolute()}"
+
+
+def taken_back(client: Client, told: Sequence[Told], files: Sequence[str] = ()) -> list[Told]:
     """Return what takes back what the sources of ``told`` said before and do not say any more.
 
     Who tells a time anew tells all of it: what began between the first and the end of the last of
-    their steps of a zone is gone. Of any other time what was said stays.
+    their steps of a zone is gone. Of any other time what was said stays. What a file said that is
+    none of ``files``, the sources of those that are read now, is gone the same way: it lay
+    elsewhere, or was called by its name alone.
     """
     says: dict[tuple[str, str, str], list[Step]] = {}
     for one in told:
@@ -112,7 +123,8 @@ def taken_back(client: Client, told: Sequence[Told]) -> list[Told]:
     for (kind, zone, source), known in says.items():
         starts = {step.start_s for step in known}
         asked = {"since": min(starts, default=0), "until": max((s.end_s for s in known), default=0)}
-        rows = client.rows(_SAID, {"kind": kind, "zone": zone, "source": source, **asked})
+        who = {"source": source, "prefix": FILE, "files": [source, *files]}
+        rows = client.rows(_SAID, {"kind": kind, "zone": zone, **who, **asked})
         gone = [Step(start, start, None) for (start,) in rows if start not in starts]
         found.append(Told(kind, zone, "", source, said_s, gone))
     return [one for one in found if one.steps]

@@ -310,6 +310,8 @@ SELECT (SELECT count() FROM tree WHERE role IN ('outer', 'aside')) = 0
        (SELECT count() FROM allocation_hour WHERE hour >= {LO} AND hour < {HI}) = 0,
        (SELECT count() FROM idle_hour WHERE hour >= {LO} AND hour < {HI}) = 0,
        (SELECT count() FROM ledger_open WHERE t >= {LO} AND t < {HI}) = 0
+           AND (SELECT count() FROM charge_1h WHERE t >= {LO} AND t < {HI}) = 0
+           AND (SELECT count() FROM ledger_hour WHERE t >= {LO} AND t < {HI}) = 0
 """
 """What ``Without`` says of these hours, before their next version is begun."""
 
@@ -404,6 +406,12 @@ GROUP BY hour, device_id
 """Finds the first and the last reading of some hours, which are only ever widened, and how much
 the devices were used and how warm they were, of which the newest version stands. Every reading
 counts once."""
+
+READ_HOURS = """
+SELECT DISTINCT toUnixTimestamp(hour) FROM tick_hour
+WHERE toUnixTimestamp(hour) IN {hours:Array(UInt32)}
+"""
+"""Which hours (Unix seconds) have readings, or had some until lately."""
 
 TOUCHED = """
 WITH edge AS (

@@ -51,9 +51,10 @@ SELECT device_id, workload_id, start_ts, revision, end_ts, share FROM allocation
 WHERE toStartOfHour(start_ts) IN (
           SELECT start_hour FROM allocation_hour
           WHERE hour >= toDateTime({{hour:UInt32}}, 'UTC'))
-  AND end_ts >= fromUnixTimestamp64Milli({{since_ms:Int64}}, 'UTC')
+  AND (end_ts >= fromUnixTimestamp64Milli({{since_ms:Int64}}, 'UTC') OR revision > 0)
 {_ONE_THREAD}
 """
+"""What lasts until a time or longer, and corrections: who knows what they correct is to be told."""
 
 Array = NDArray[Any]
 
@@ -137,7 +138,8 @@ def _watts(source: Source, now: float) -> tuple[Array, Array]:
     """Return the devices that count, ascending, and their watts, NaN where not known."""
     rows = source.readings()
     rows = rows[rows["said"] >> np.uint64(1) >= max(0, round((now - FRESH_S) * 1000))]
-    rows = np.sort(rows[~source.apart(rows["device"])], order="device")
+    rows = rows[~source.apart(rows["device"])]
+    rows = rows[np.argsort(rows["device"], kind="stable")]  # mostly they are in order
     return rows["device"], np.where(rows["said"] & 1 == 1, rows["power_uw"] / 1e6, np.nan)
 
 

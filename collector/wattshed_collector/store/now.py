@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from .client import Client
 from .energy_queries import Record
 from .insert import Frame
-from .live_power import HELD, HOLDERS, HOLDINGS, HOUR_S, PLACES, READING, READINGS, power
+from .live_power import FRESH_S, HELD, HOLDERS, PLACES, READING, Asked, power
 
-KEPT_S = 3 * HOUR_S
-"""An allocation begins anew at every full hour: what ended longer ago is held no more."""
+KEPT_S = FRESH_S
+"""What ended longer ago is held no more, however far the clocks of two machines are apart: where
+devices are shared, each holder's window of a minute is an allocation, a million an hour."""
 FEWEST = 10_000
-"""Rows that wait to be made one with the rest, before those of a large fleet are."""
-REMEMBERED = 200_000
-"""Members of a table whose names are remembered."""
+"""Rows that wait to be made one with the rest, before those of a large fleet are; and names that
+are remembered, before those are let go that no question needs any more."""
 ASKED_AT_ONCE = 2000
 _STATED = {"device": (*PLACES, "overlap"), "workload": HOLDERS}
 _CALLED = {"workload": "name"}
@@ -46,6 +46,7 @@ class Now:
         self._clock = clock
         self._lock = threading.Lock()
         self._is_loaded = False
+        self._failures = 0
         self._readings = _Newest(READING, ("device",), ("said", "power_uw"))
         self._held = _Newest(HELD, ("device", "workload", "start"), ("revision", "end"))
         self._names = {table: _Names(table, columns) for table, columns in _STATED.items()}
@@ -59,8 +60,13 @@ class Now:
                 if rows.table in self._names:
                     self._names[rows.table].learn(rows)
                 elif rows.table == "allocation":
-                    self._held.add(_held_rows(rows))
-            self._prune()
+                    held = _held_rows(rows)
+                    # A correction is merged first: it may end before what it corrects.
+                    self._held.add(held[(held["revision"] > 0) | self._counts(held)])
+            if self._readings.is_long:
+                self._readings.rows()
+            if self._held.is_long:
+                self._standing()
 
     def power(self, client: Client, by: str, now: float) -> list[Record]:
         """Return what ``live_power.power`` says; ``client`` is asked for what is not known yet."""
@@ -69,19 +75,18 @@ class Now:
         return power(_Known(self, client), by, now)
 
     def _load(self, client: Client, now: float) -> None:
-        since_s = int(now) - KEPT_S
-        told = {"hour": since_s // HOUR_S * HOUR_S, "since_ms": since_s * 1000}
-        readings = client.array(READINGS, READING)
-        held = client.array(HOLDINGS, HELD, told)
+        asked, failures = Asked(client), self._failures
+        readings, held = asked.readings(), asked.held(now)
         with self._lock:
             self._readings.add(readings)
             self._held.add(held)
-            self._is_loaded = True
+            self._is_loaded = self._failures == failures  # else a part of that may be missing
 
     def forget(self) -> None:
         """Ask the store again: it may hold a part of what could not be written."""
         with self._lock:
             self._is_loaded = False
+            self._failures += 1
             for names in self._names.values():
                 names.forget()
 
@@ -93,28 +98,28 @@ class Now:
     def held(self) -> Array:
         """Return what was held lately, each allocation as it stands."""
         with self._lock:
-            return self._held.rows()
+            return self._standing()
 
     def named(self, client: Client, table: str, ids: list[int]) -> dict[int, Names]:
         """Return what each of ``ids`` is called, ("", ...) for one that nobody described."""
         names = self._names[table]
-        with self._lock:
-            found, heard = names.known(ids), names.heard
+        heard, found = names.heard, names.known(ids)  # the writer need not wait for so many
         missing = [number for number in ids if number not in found]
         if missing:
             asked = names.ask(client, missing)
             found.update(asked)
             with self._lock:
                 if names.heard == heard:  # else what was just written may be newer
-                    names.remember(asked)
+                    names.remember(asked, ids)
         return found
 
-    def _prune(self) -> None:
-        if self._readings.is_long:
-            self._readings.rows()
-        if self._held.is_long:
-            rows = self._held.rows()
-            self._held.keep(rows["end"] >= (self._clock() - KEPT_S) * 1000)
+    def _standing(self) -> Array:
+        """Let go of what ended long ago; return the rest."""
+        return self._held.keep(self._counts(self._held.rows()))
+
+    def _counts(self, held: Array) -> Array:
+        counts: Array = held["end"] >= (self._clock() - KEPT_S) * 1000
+        return counts
 
 
 class _Known:
@@ -175,8 +180,11 @@ class _Newest:
             self._waiting, self._count = [], 0
         return self._rows
 
-    def keep(self, chosen: Array) -> None:
-        self._rows = self._rows[chosen]
+    def keep(self, chosen: Array) -> Array:
+        """Keep those of ``rows`` that are chosen, and return them."""
+        if not chosen.all():
+            self._rows = self._rows[chosen]
+        return self._rows
 
 
 class _Names:
@@ -199,15 +207,18 @@ class _Names:
 
     def forget(self) -> None:
         self.heard += 1
-        self._known.clear()
+        self._known = {}
 
     def known(self, ids: Iterable[int]) -> dict[int, Names]:
-        return {number: self._known[number] for number in ids if number in self._known}
+        """Return what is known of some; from any thread, since what is there is never taken out."""
+        known = self._known
+        return {number: known[number] for number in ids if number in known}
 
-    def remember(self, asked: dict[int, Names]) -> None:
-        if len(self._known) + len(asked) > REMEMBERED:
-            self._known.clear()
+    def remember(self, asked: dict[int, Names], wanted: Sequence[int]) -> None:
+        """Take in what was asked; of the rest only ``wanted``, once it is much more than that."""
         self._known.update(asked)
+        if len(self._known) > max(FEWEST, 2 * len(wanted)):
+            self._known = self.known(wanted)
 
     def ask(self, client: Client, ids: list[int]) -> dict[int, Names]:
         found = dict.fromkeys(ids, ("",) * len(self._columns))

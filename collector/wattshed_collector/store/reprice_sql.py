@@ -5,8 +5,8 @@ written again under the version of what changes. The source is what merging leav
 version that was begun by these statements alone and not ended has the same joules under the same
 keys, so that doing them once more is the same.
 
-Parameters: ``lo``, ``hi`` (Unix milliseconds at full hours of one day), ``version``, and the
-devices of a slice as in ``pieces_sql``; of the statements of a day its ends in Unix seconds.
+Parameters: those of ``pieces_sql.within`` for hours of one day, ``version``, and the devices of a
+slice as in ``pieces_sql``; of the statements of a day its ends in Unix seconds.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ WHERE t IN (SELECT t FROM v_open_hour)
 
 ROWS = f"SELECT count() FROM charge_1m WHERE {IN_MINUTES}"
 """How many rows the largest of the statements has before it."""
+
+HOUR_ROWS = f"SELECT count() FROM charge_1h WHERE {_IN_HOURS}"
+"""How many rows are compared to know which hours cost something else."""
 
 _KEEP_MEASURED = f"""
 INSERT INTO measured_1m (t, device_id, method, reason, joules, seconds, version)

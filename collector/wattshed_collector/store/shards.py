@@ -45,6 +45,9 @@ SAID = (
     "allocation_hour",
     "tree",
     "outcome",
+    "factor",
+    "grid",
+    "site_zone",
 )
 """Tables that a run reads and others write."""
 WAIT = (

@@ -77,6 +77,7 @@ class Writer:
     What devices said last is written with the group, but at most once in ``latest_seconds`` while
     more waits.
     ``around_commit`` is entered with the rows and deliveries of each group while it is written.
+    ``now`` is told of what was written.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Writer:
         group_rows: int = 100_000,
         budget: Budget | None = None,
         around_commit: Callable[[int, int], AbstractContextManager[None]] = _alone,
+        now: Now | None = None,
     ) -> None:
         self.counters = Counters()
         self._open_client = open_client
@@ -108,7 +110,7 @@ class Writer:
         self._working = Working(WORKING_EVERY * latest_seconds)
         self._limits = Limits()
         self.pulse = Pulse(self._ids)
-        self.now = Now()
+        self.now = now or Now()
         self._client: Client | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -167,6 +169,7 @@ class Writer:
                 with self._around_commit(sum(member.rows for member in members), len(members)):
                     self._write(members)
             except Exception as error:  # the thread must outlive whatever the driver raises
+                self.now.forget()  # what of it was written is no news at the next try
                 if len(members) > 1 and failed_alone < AWAY_AFTER:
                     middle = len(members) // 2
                     waiting += [members[middle:], members[:middle]]
@@ -191,7 +194,6 @@ class Writer:
 
     def _fail(self, members: Sequence[Delivery], error: Exception) -> None:
         self.counters.failed_batches += len(members)
-        self.now.forget()
         if not isinstance(error, StoreError):
             log.error("could not write a batch", exc_info=error)
             error = Permanent(str(error))

@@ -217,7 +217,7 @@ class SmartPlug:
         name = _first(told, "name", "product_name")
         return Device(
             key=f"{identity}/{channel}",
-            kind=Kind.SITE if told.get("product_type") in SITES else Kind.HOST,
+            kind=Kind.SITE if text(told.get("product_type")) in SITES else Kind.HOST,
             node=self._config.node,
             source=self.name,
             name=f"{name} {channel}" if name else f"{identity}/{channel}",

@@ -13,8 +13,9 @@ from tests.fixtures.pages import AT, STEP, Reader, dcgm, kepler, line, merged
 
 from wattshed_collector.normalise.dialect import Origin, Sample, Series
 from wattshed_collector.normalise.foreign import BY_METRIC, KEPT_SCRAPES, KEPT_TARGETS, Foreign
+from wattshed_collector.normalise.precedence import LONGEST_MS, Precedence
 from wattshed_collector.normalise.samples import samples
-from wattshed_exporter.model import Allocation, Batch
+from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Tick
 
 WRITTEN = Origin(interval_ms=STEP, whole=False)
 TARGET = {"instance": "n1:9400", "cluster": "green"}
@@ -203,3 +204,14 @@ def test_nothing_that_is_said_breaks_the_reading(
     reader = Reader(Origin("n1:9400", interval_ms=STEP, whole=whole))
     batch = reader.samples([Sample(Series(name, labels), v, at) for name, labels, v, at in rows])
     assert len(batch.ticks) <= len(rows)
+
+
+def test_the_newest_of_ticks_and_rows_says_until_when_ours_speaks() -> None:
+    batch = Batch(
+        devices=(Device("d", Kind.GPU, "n", "nvml"),),
+        ticks=(Tick("d", AT, 1000, Method.COUNTER, 1.0),),
+    )
+    precedence = Precedence()
+    precedence.saw(batch, frozenset(), AT + LONGEST_MS)
+    assert not precedence.allows("d", 1, AT + 2 * LONGEST_MS, 1000)
+    assert precedence.allows("d", 1, AT + 2 * LONGEST_MS + 1, 1000)

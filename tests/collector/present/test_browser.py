@@ -148,7 +148,7 @@ def test_a_live_page_says_that_the_collector_is_away(reports: Reports, chromium:
 
 
 VALUES = (0, 0.0004, 0.00123, 0.5, 1, 12.34, 59.2, 192, 999.6, 9876, 12_345, 200_000, 8.92e8, 3e19)
-RATIOS = (0, 0.0002, 0.1, 0.314, 0.9996, 1)
+RATIOS = (0, -0.0, 0.0002, -0.0002, -0.314, 0.1, 0.314, 0.9996, 1)
 
 
 def test_the_browser_reads_numbers_as_the_terminal_does(chromium: Chromium, tmp_path: Path) -> None:

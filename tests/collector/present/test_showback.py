@@ -46,6 +46,17 @@ def test_the_tables_say_what_is_not_known() -> None:
     assert "No energy is known of it." in printed(nothing("research"))
 
 
+def test_what_a_month_lacks_is_said_as_it_is() -> None:
+    start, end = PERIOD.start_s, PERIOD.end_s
+    for until, first, said in (
+        (end, start, "Month 2026-10 (UTC)"),
+        (end, start + 1, "Month 2026-10 (UTC), not known from its start"),
+        (end - 86_400, start, "Month 2026-10 (UTC), known up to 2026-10-31 00:00"),
+    ):
+        document = documents.document(Found(until, start, first), PERIOD, None, end)
+        assert printed(document).splitlines()[0].rstrip() == said
+
+
 def test_advice_that_teams_share_is_shown_to_each_with_its_part() -> None:
     row = advice("", "Let shared release its devices", "done", 500.0, 400.0)
     shared = {**row, "teams": {"vision": 0.25, "assist": 0.75}}

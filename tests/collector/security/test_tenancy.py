@@ -163,3 +163,19 @@ def test_outcomes_of_a_workload_that_is_only_named_go_to_whose_it_is_known_to_be
     assert [outcome.workload for outcome in left.outcomes] == ["ours"]
     assert left.rejected == {NOT_YOURS: 2}
     assert tenancy.check(NODES, said).batch == said
+
+
+def test_what_is_the_same_again_is_the_same_object_again() -> None:
+    """Of a sender that is bounded as well: the store knows descriptions again by that."""
+    tenancy = Tenancy()
+    there, nowhere = (
+        Batch(devices=(Device("d", Kind.GPU, "gpu-1", "s", cluster=cluster),))
+        for cluster in ("alpha", "")
+    )
+    assert tenancy.check(ALPHA, there).batch is there
+    first = tenancy.check(ALPHA, nowhere).batch
+    assert first == there
+    assert tenancy.check(ALPHA, nowhere).batch is first
+    # Its device has moved meanwhile: what it was is not what is left.
+    tenancy.check(ANYBODY, Batch(devices=(Device("d", Kind.GPU, "gpu-1", "s", cluster="beta"),)))
+    assert tenancy.check(ALPHA, nowhere).batch == Batch()

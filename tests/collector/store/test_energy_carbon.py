@@ -143,3 +143,18 @@ def test_a_site_whose_pue_is_told_later_still_lacks_an_intensity(filled: Bed) ->
     assert (far["carbon_sources"], far["carbon_said"]) == ([], None)
     assert far["carbon_unknown_joules"] == pytest.approx(360 * 2 * HOUR)
     assert in_all([far])["carbon_g"] is None
+
+
+def test_each_reason_of_all_is_said_once() -> None:
+    def of(reason: str) -> dict[str, Any]:
+        return {
+            "carbon_g": None,
+            "carbon_unknown_joules": 1.0,
+            "carbon_methods": [],
+            "carbon_sources": [],
+            "carbon_said": None,
+            "carbon_reason": reason,
+        }
+
+    both = f"{NO_PUE}; {NO_INTENSITY}"
+    assert in_all([of(NO_PUE), of(both), of("")])["carbon_reason"] == both

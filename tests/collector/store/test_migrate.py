@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.fixtures.stores import Stores
 
 from wattshed_collector.errors import Permanent
 from wattshed_collector.ledger import Ledger, Policy
+from wattshed_collector.store import ledger_state
 from wattshed_collector.store.client import Client, Store
 from wattshed_collector.store.migrate import (
     VERSIONS,
@@ -215,6 +217,33 @@ def test_retention_is_in_the_tables(migrated: Migrated, days: int, found: bool) 
     ):
         assert ("TTL" in told[table]) is found, table
     assert "TTL" not in told["charge_1h"]
+
+
+def test_prices_told_of_hours_that_nothing_reads_any_more_are_due_after_an_upgrade(
+    migrated: Migrated,
+) -> None:
+    client = migrated(Layout())
+    now = time.time()
+    ages = [at + day * 24 for day in (0, 26, 27, 28, 29, 30, 44) for at in (0, 1)]
+    hours = [int(now) // 3600 * 3600 - age * 3600 for age in ages]
+    client.insert("ledger_hour", {"t": hours, "version": [1] * len(hours)})
+    # A month's part of it goes as a whole, long after the last of its readings.
+    client.insert("tick_hour", {"hour": [hours[-1]], "device_id": [1]})
+    (mark,) = (
+        text
+        for migration in migrations() if migration.name == "what_was_left"
+        for text in migration.statements(Layout()) if text.startswith("INSERT INTO dirty")
+    )  # fmt: skip
+    client.command(mark)
+    assert ledger_state.read(client)["dirty_hours"] == [], "no price was told"
+    client.insert("factor", {"kind": ["price"], "site": ["a"], "start_ts": [1], "value": [1.0]})
+    for since in (0, int(now) - 27 * 86_400):
+        ledger_state.keep_raw_since(client, since)
+        client.command(mark)
+        oldest = Ledger(client, Policy(raw_days=30, raw_since=since), lambda: now).oldest
+        old = [hour for hour in sorted(hours) if hour < oldest]
+        assert len(old) >= 4
+        assert ledger_state.read(client)["dirty_hours"] == old
 
 
 class TestCluster:

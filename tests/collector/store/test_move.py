@@ -10,6 +10,7 @@ import pytest
 from tests.collector.conftest import KEEP_ALL, Bed
 from tests.fixtures.clickhouse import Fault, Front, Request, served
 
+from wattshed_collector.cli.move import _moved
 from wattshed_collector.errors import Permanent, Retryable
 from wattshed_collector.store import move, server
 from wattshed_collector.store.client import Client, Store
@@ -79,6 +80,13 @@ def test_what_is_moved_is_the_same_and_is_sent_once(
     last = "SELECT * FROM latest FINAL"
     assert target.rows(last) == source.rows(last) != []
     assert moved(source, target) == 0
+    told = {
+        "rows": sum(part.rows for part in found),
+        "partitions": len(found),
+        "tables": len({part.table for part in found}),
+    }
+    for dry_run, sent in ((True, None), (False, 0)):
+        assert _moved(source, target, dry_run) == {**told, "dry_run": dry_run, "sent_rows": sent}
     temperatures = "SELECT count(), count(temp_e1) FROM tick FINAL"
     assert target.rows(temperatures) == source.rows(temperatures) == [(200, 100)]
     # What somebody else has written there is not taken for what was sent.

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from wattshed_collector.errors import Retryable
 from wattshed_collector.store import live_power, now
+from wattshed_collector.store.client import Client, Row
 from wattshed_collector.store.frames import frame
+from wattshed_collector.store.insert import Insert
 from wattshed_collector.store.rows import Ids, allocation_columns
+from wattshed_collector.store.sink import Straight
 from wattshed_collector.store.write import Writer
 from wattshed_exporter.model import Allocation, Batch, Device, Kind, Method, Overlap, Tick, Workload
 
@@ -135,3 +142,131 @@ def test_what_ended_long_ago_is_let_go() -> None:
         known.observe(None, [frame("allocation", columns)])
     (row,) = known.held()
     assert row["end"] == START_MS + 290_002
+
+
+def test_windows_that_are_over_are_let_go() -> None:
+    at = [NOW_S - 3 * 3600]
+    known, ids = now.Now(lambda: at[0]), Ids()
+    for _ in range(3 * 60):
+        start_ms = round(at[0] * 1000) - 60_000
+        windows = [
+            Allocation("a", f"w{n}", start_ms, start_ms + 60_000, 0.1, activity=0.1)
+            for n in range(10)
+        ]
+        known.observe(None, [frame("allocation", allocation_columns(windows, ids))])
+        at[0] += 60
+    assert 10 <= len(known.held()) <= 10 * 16  # of the last quarter of an hour
+
+
+def test_a_correction_that_ended_long_ago_ends_what_it_corrects() -> None:
+    known = now.Now(lambda: NOW_S)
+    held = [Allocation("a", "x", 0, round(NOW_S * 1000)), Allocation("a", "x", 0, 0, revision=1)]
+    for said in held:
+        known.observe(None, [frame("allocation", allocation_columns([said], Ids()))])
+    assert len(known.held()) == 0
+
+
+class Beside(Client):
+    """Asks another client; a write fails beside each answer."""
+
+    def __init__(self, client: Client, known: now.Now) -> None:
+        super().__init__(None)
+        self._client, self._known = client, known
+
+    def array(
+        self, sql: str, dtype: np.dtype[np.void], parameters: Mapping[str, Any] | None = None
+    ) -> NDArray[np.void]:
+        rows = self._client.array(sql, dtype, parameters)
+        self._known.forget()
+        return rows
+
+
+def test_what_fails_beside_the_first_question_is_asked_for_again(bed: Bed) -> None:
+    known = now.Now()
+    assert known.power(Beside(bed.client, known), "node", NOW_S) == []
+    bed.write(_held_by_red())  # the part of it that was written
+    agrees(bed, known)
+
+
+def test_a_correction_of_which_nobody_told_is_found(bed: Bed) -> None:
+    held = Allocation("a", "x", START_MS - 4 * 3_600_000, START_MS + 300_000)
+    with writing(bed) as writer:
+        writer.submit(replace(_held_by_red(), allocations=(held,))).result(120)
+        agrees(bed, writer.now)
+        bed.write(Batch(allocations=(replace(held, end_ms=held.start_ms, revision=1),)))
+        writer.now.forget()
+        agrees(bed, writer.now)
+
+
+class Breaking(Straight):
+    """Is away once, when all but the readings of a group is written."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(lambda: client, mark_seconds=0.0)
+        self.is_broken = False
+
+    def write(self, inserts: Sequence[Insert]) -> None:
+        if self.is_broken:
+            super().write(inserts)
+            return
+        self.is_broken = True
+        super().write([insert for insert in inserts if insert.table != "tick"])
+        raise Retryable("away")
+
+
+def test_what_a_group_wrote_before_it_was_halved_is_known(bed: Bed) -> None:
+    client = bed.store.client()
+    sink = Breaking(client)
+    writer = Writer(bed.store.client, sink=sink, window_seconds=0.3, share=1.0)
+    assert writer.now.power(bed.client, "node", NOW_S) == []
+    other = Batch(ticks=(Tick("b", START_MS, 10_000, Method.INTEGRAL, 50.0),))
+    for future in [writer.submit(_held_by_red()), writer.submit(other)]:
+        assert future.exception(120) is None  # alone it would have failed
+    writer.close()
+    agrees(bed, writer.now)
+    client.close()
+
+
+def test_who_held_long_ago_is_not_asked_for(bed: Bed) -> None:
+    """A reader's answers are limited, and a window of a minute is a row."""
+    first = START_MS - 3 * 3_600_000
+    windows = [
+        Allocation("a", "x", at, at + 60_000, 0.5, activity=0.5)
+        for at in range(first, START_MS + 240_001, 60_000)
+    ]
+    bed.write(replace(_held_by_red(), allocations=tuple(windows)))
+    client = bed.store.client()
+    client.limit(60.0, len(windows) // 2)
+    (nobody, red) = now.Now().power(client, "team", NOW_S)
+    client.close()
+    assert (nobody["name"], red["name"], nobody["watts"], red["watts"]) == ("", "red", 50.0, 50.0)
+
+
+class Silent(Client):
+    """Knows nobody, and counts who is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.asked: list[int] = []
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        self.asked += (parameters or {})["ids"]
+        return []
+
+
+def test_names_that_no_question_needs_any_more_are_let_go() -> None:
+    known, client = now.Now(), Silent()
+    gone, new = list(range(now.FEWEST)), [now.FEWEST]
+    for ids in (gone, gone, [*gone[:10], *new], gone[:10]):
+        assert known.named(client, "workload", ids).keys() == set(ids)
+    assert client.asked == [*gone, *new]
+    known.named(client, "workload", gone[:20])
+    assert client.asked == [*gone, *new, *gone[10:20]]
+
+
+def _held_by_red() -> Batch:
+    return Batch(
+        ticks=(Tick("a", START_MS, 10_000, Method.INTEGRAL, 100.0),),
+        allocations=(Allocation("a", "x", START_MS, START_MS + 300_000),),
+        workloads=(Workload("x", "x", team="red"),),
+    )

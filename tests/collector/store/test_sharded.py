@@ -16,17 +16,21 @@ import clickhouse_connect
 import pytest
 
 from wattshed_collector import report
+from wattshed_collector.factor import Factor
 from wattshed_collector.ledger import Ledger, Policy
 from wattshed_collector.store import (
+    factors,
     ledger_state,
     lifecycle,
+    live_power,
     procurement,
     quarantine,
     queries,
     sci,
     tree_queries,
 )
-from wattshed_collector.store.client import SESSION, Client
+from wattshed_collector.store.client import SESSION, Client, Row
+from wattshed_collector.store.device_power import device_power
 from wattshed_collector.store.holders import recent_holders
 from wattshed_collector.store.layout import (
     SHARDED,
@@ -221,7 +225,46 @@ def test_the_ledger_of_a_shard_is_the_ledger(node: Node) -> None:
         ("charge_1m", "charge_1h", "outcome_1m"),
     ):
         assert shards.synced.count(tables) >= 2, tables
-    assert ledger.run() == ledger.run()
+    exact = "round(sum(joules), 6), round(sum(seconds), 6)"
+    by = "t, device, workload, class"
+    view = f"SELECT {by}, {exact} FROM v_energy_1h GROUP BY {by} ORDER BY ALL"
+    before = node.outside.rows(view)
+    ledger.recompute(hours)
+    assert node.outside.rows(view) == before
+
+
+def test_prices_of_hours_without_readings_are_charged_on_every_shard(node: Node) -> None:
+    def joules() -> list[Row]:
+        return [
+            row
+            for view in ("v_charge_1m", "v_charge_1h", "v_workload_1m", "v_measured_1m")
+            for row in node.outside.rows(f"SELECT sum(v.joules), count() FROM {view} AS v")
+        ]
+
+    before = joules()
+    told = [Factor("price", "", BASE, 0.5, "EUR/kWh"), Factor("pue", "s", BASE, 1.2)]
+    assert factors.put(node.outside, told, BASE + 86_400) == 3
+    shards = Told(node.outside, (node.shard,))
+    ledger = Ledger(node.outside, Policy(raw_days=1), shards=shards, late_seconds=3600)
+    assert ledger.run() == [BASE, BASE + 3600]
+    assert joules() == before
+    assert ("workload_1h", "outcome_1h") in shards.synced
+    assert {"factor", "grid", "site_zone"}.issubset(*(t for t in shards.synced if "tick" in t))
+    cost = 700 * 7200 / 3.6e6 * 0.5
+    for view in ("v_energy_1h", "v_workload_1h", "v_workload_1d", "v_device_1d"):
+        ((paid, unpaid),) = node.outside.rows(
+            f"SELECT sum(v.cost), countIf(isNull(v.cost)) FROM {view} AS v WHERE joules != 0"
+        )
+        # The plug is a device of no site that contains the others.
+        assert (paid, unpaid) == (pytest.approx(cost), 0), view
+    assert node.outside.rows(
+        "SELECT DISTINCT facility_joules / joules FROM v_energy_1h WHERE site = 's' AND joules != 0"
+    ) == [(pytest.approx(1.2),)]
+    ((made,),) = node.outside.rows("SELECT sum(cost) FROM v_outcome_1h WHERE currency = 'EUR'")
+    ((loaded,),) = node.outside.rows("SELECT sum(loaded_joules) FROM v_outcome_1h")
+    assert made == pytest.approx(loaded / 3.6e6 * 0.5)
+    assert node.outside.rows("SELECT count() FROM v_open_hour") == [(0,)]
+    assert not ledger.run()
 
 
 def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
@@ -249,8 +292,14 @@ def test_every_question_is_answered_as_on_the_shard_itself(node: Node) -> None:
         lambda client: ledger_state.measured(client),
         lambda client: ledger_state.extent(client),
     ]
+    asked += [
+        partial(live_power.power_now, by="team", now=until),
+        *(partial(device_power, device="g0", since=since, until=until, step=n) for n in (60, 420)),
+    ]
     for ask in asked:
         assert ask(node.outside) == ask(node.shard), ask
+    assert node.outside.rows("SELECT count() FROM power_hour FINAL") == [(9,)]
+    assert {row["watts"] for row in asked[-1](node.outside)} == {300.0}
     assert queries.energy(node.outside, "team", since, until)[0]["joules"] > 0
     ((total,),) = node.outside.rows("SELECT sum(joules) FROM v_device_1d")
     assert total == pytest.approx(700 * 7200)

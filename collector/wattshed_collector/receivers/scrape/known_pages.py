@@ -47,6 +47,7 @@ class KnownPage:
         self._lines = lines
         self._state = state
         self._origin = origin = state.origin
+        self._count = state.samples
         self._others = others
         self._foreign = foreign
         self._normaliser = normaliser
@@ -67,6 +68,7 @@ class KnownPage:
     def read(self, page: bytes, scraped_ms: int) -> Read:
         """Return what a page with these lines says. Raises Odd."""
         values = self._lines.values(page)
+        self._state.samples = self._count  # another page may have come between that was refused
         if self._own is not None:
             batch, told, read_ms = self._own.read(values, scraped_ms, self._normaliser)
             frames: tuple[Rows, ...] = told

@@ -203,3 +203,16 @@ class TestLimits:
             assert fast.read(own(number), NOW_MS, state).batch.devices
         with pytest.raises(InvalidInput, match="limit"):
             fast.read(own(5) + b"one_more 1\n", NOW_MS, state)
+
+    @pytest.mark.parametrize("page", [b"x y z\n" * 500, b"x 1\n" * 500])
+    def test_a_page_that_is_refused_leaves_no_count_behind(
+        self, fast: PageReader, page: bytes
+    ) -> None:
+        state = target(sample_limit=400)
+        for number in range(4):
+            fast.read(own(number), NOW_MS, state)
+        count = state.samples
+        with pytest.raises(InvalidInput):
+            fast.read(page, NOW_MS, state)
+        fast.read(own(5), NOW_MS, state)
+        assert state.samples == count

@@ -12,6 +12,7 @@ from wattshed_collector.errors import InvalidInput
 from wattshed_collector.normalise.dialect import Origin
 from wattshed_collector.normalise.facts import Limits, Normaliser
 from wattshed_collector.normalise.foreign import Foreign
+from wattshed_collector.normalise.samples import samples
 from wattshed_collector.receivers.scrape.pages import Pages, Read, lines
 from wattshed_collector.receivers.scrape.relabel import Rules
 from wattshed_collector.receivers.scrape.state import TargetState
@@ -133,3 +134,20 @@ def test_what_was_live_ends_with_the_last_page_that_showed_it() -> None:
     # Scrapes failed for more than three intervals: nobody is known to have held it meanwhile.
     assert held(90, row % b"b") == set()
     assert held(100, row % b"b") == {("b", 90, 100)}
+
+
+@pytest.mark.parametrize(
+    "line", ['x{, =="y"} 1', "{, =={", f"x 1{'0' * 400}\r", 'x{="y"} 1', "x 1_0"]
+)
+def test_what_the_parser_stumbles_over_is_a_page_that_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        samples(f"y 1\n{line}\n", 0)
+
+
+def test_a_page_with_line_ends_of_another_kind_has_the_same_numbers() -> None:
+    page = 'x{a="b"} 5\ny 2 1234\n'
+    said = samples(page.replace("\n", "\r\n"), 0)
+    assert [(s.series.name, s.series.labels, s.value) for s in said] == [
+        (s.series.name, s.series.labels, s.value) for s in samples(page, 0)
+    ]
+    assert {type(sample.value) for sample in said} == {float}
