@@ -84,7 +84,7 @@ class Policy:
     """Readings that one statement takes up: memory grows with them, about 150 bytes each."""
     light_rows: int = 250_000
     """Pieces and outcomes up to which a statement takes more than its hours, a day of a few dozen
-    devices: 40 MB."""
+    devices."""
     rate_rows: int = 10_000_000
     """Charges that are looked at for other prices in a run: the rest waits for the next one."""
     raw_since: int = 0
