@@ -59,6 +59,7 @@ class Ours:
     clock: Callable[[], float] = time.time
     store: Store = field(init=False)
     client: Client = field(init=False)
+    now: Now = field(init=False)
     writer: Writer = field(init=False)
     building: Cost = field(default_factory=Cost)
     writing: Cost = field(default_factory=Cost)
@@ -67,7 +68,8 @@ class Ours:
         self.store = Store(self.folder)
         self.client = self.store.client()
         migrate(self.client, Layout(raw_days=0, minute_days=0))
-        self.writer = Writer(self.store.client, window_seconds=0.0, share=1.0, now=Now(self.clock))
+        self.now = Now(self.clock)
+        self.writer = Writer(self.store.client, window_seconds=0.0, share=1.0, now=self.now)
 
     def close(self) -> None:
         self.writer.close()
@@ -133,7 +135,7 @@ class Ours:
 
     def evict(self) -> None:
         """Drop what the engine and the kernel remember of the files, and the writer of the rows."""
-        self.writer.now.forget()
+        self.now.forget()
         for cache in ("MARK", "UNCOMPRESSED"):
             self.client.command(f"SYSTEM DROP {cache} CACHE")
         os.sync()

@@ -21,7 +21,7 @@ def questions(ours: Ours, fleet: Fleet, all_hours: int) -> dict[str, Question]:
     client, end, uuid = ours.client, fleet.end, fleet.keys[WATCHED]
     day, month = fleet.start, end - all_hours * HOUR_S
     return {
-        "q1": (lambda: ours.writer.now.power(client, "team", end), _by("name", "watts")),
+        "q1": (lambda: ours.now.power(client, "team", end), _by("name", "watts")),
         "q2": (lambda: queries.energy(client, "workload", day, end), _by("workload", "joules")),
         "q3": (
             lambda: fleet_queries.least_used(client, day, end, LEAST),

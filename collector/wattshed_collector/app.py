@@ -98,6 +98,7 @@ from .store.holders import recent_holders
 from .store.latest import LATEST_SECONDS, find_again
 from .store.layout import Layout
 from .store.ledger_state import LEASE
+from .store.now import Now
 from .store.read import QueryLimits, Reader
 from .store.server import hidden
 from .store.spool import Spool
@@ -247,6 +248,7 @@ def _parts(config: Config, telemetry: Telemetry, timing: lease.Timing | None) ->
             queue_rows=config.ingest.queue_rows,
             budget=budget,
             around_commit=telemetry.commit,
+            now=None if store.is_server else Now(),
         )
         stack.callback(writer.close)
         job = _ledger(config, store, layout, telemetry, timing)
@@ -292,8 +294,7 @@ def _application(parts: Parts, gate: Access, patience: Patience) -> web.Applicat
     if not parts.store.is_server:
         app.add_routes(BackupApi(parts.job, config.durability.backup_folder).routes())
     app.add_routes(FactsApi(reader, longest_seconds).routes())
-    now = None if parts.store.is_server else parts.writer.now
-    app.add_routes(FleetApi(reader, longest_seconds, now).routes())
+    app.add_routes(FleetApi(reader, longest_seconds, parts.writer.now).routes())
     app.add_routes(SamplesApi(reader, longest_seconds).routes())
     app.add_routes(QualityApi(reader, longest_seconds).routes())
     app.add_routes(SloApi(reader).routes())

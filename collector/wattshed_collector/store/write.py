@@ -77,7 +77,7 @@ class Writer:
     What devices said last is written with the group, but at most once in ``latest_seconds`` while
     more waits.
     ``around_commit`` is entered with the rows and deliveries of each group while it is written.
-    ``now`` is told of what was written.
+    ``now`` is told of what was written, where nobody else writes to the store.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Writer:
         self._working = Working(WORKING_EVERY * latest_seconds)
         self._limits = Limits()
         self.pulse = Pulse(self._ids)
-        self.now = now or Now()
+        self.now = now
         self._client: Client | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -169,7 +169,8 @@ class Writer:
                 with self._around_commit(sum(member.rows for member in members), len(members)):
                     self._write(members)
             except Exception as error:  # the thread must outlive whatever the driver raises
-                self.now.forget()  # what of it was written is no news at the next try
+                if self.now is not None:
+                    self.now.forget()  # what of it was written is no news at the next try
                 if len(members) > 1 and failed_alone < AWAY_AFTER:
                     middle = len(members) // 2
                     waiting += [members[middle:], members[:middle]]
@@ -233,7 +234,8 @@ class Writer:
         else:
             self._working.gather(facts)
         self._dimensions.remember(news)
-        self.now.observe(last, facts)
+        if self.now is not None:
+            self.now.observe(last, facts)
         self.pulse.know(news.batch.devices)
         if ticks:
             self.pulse.observe(ticks)

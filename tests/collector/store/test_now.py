@@ -76,10 +76,11 @@ BATCHES = st.builds(
 
 
 @contextmanager
-def writing(bed: Bed) -> Iterator[Writer]:
-    writer = bed.writer()
+def writing(bed: Bed) -> Iterator[tuple[Writer, now.Now]]:
+    known = now.Now()
+    writer = Writer(bed.store.client, window_seconds=0.0, share=1.0, mark_seconds=0.0, now=known)
     try:
-        yield writer
+        yield writer, known
     finally:
         writer.close()
 
@@ -99,37 +100,37 @@ def test_it_says_what_the_store_says(
 ) -> None:
     bed.clean()
     bed.write(before)
-    with writing(bed) as writer:
+    with writing(bed) as (writer, known):
         writer.submit(first).result(120)
-        agrees(bed, writer.now)
+        agrees(bed, known)
         for batch in more:
             writer.submit(batch).result(120)
-        agrees(bed, writer.now)
+        agrees(bed, known)
 
 
 def test_a_name_that_changes_is_told_anew(bed: Bed) -> None:
     tick = Tick("a", START_MS, 10_000, Method.INTEGRAL, 100.0)
-    with writing(bed) as writer:
+    with writing(bed) as (writer, known):
         for node in ("n1", "n2"):
             device = Device("a", Kind.GPU, node, "nvml")
             writer.submit(Batch(devices=(device,), ticks=(tick,))).result(120)
-            rows = writer.now.power(bed.client, "node", NOW_S)
+            rows = known.power(bed.client, "node", NOW_S)
             assert rows == [{"name": node, "watts": 100.0, "devices": 1}]
 
 
 def test_nothing_is_asked_twice(bed: Bed) -> None:
-    with writing(bed) as writer:
+    with writing(bed) as (writer, known):
         tick = Tick("a", START_MS, 10_000, Method.INTEGRAL, 100.0)
         held = Allocation("a", "x", START_MS, START_MS + 300_000)
         who = Workload("x", "x", team="red")
         said = Batch(ticks=(tick,), allocations=(held,), workloads=(who,))
         writer.submit(said).result(120)
-        first = writer.now.power(bed.client, "team", NOW_S)
+        first = known.power(bed.client, "team", NOW_S)
     bed.clean()
     assert first == [{"name": "red", "watts": 100.0, "devices": 1}]
-    assert writer.now.power(bed.client, "team", NOW_S) == first
-    writer.now.forget()
-    (row,) = writer.now.power(bed.client, "team", NOW_S)
+    assert known.power(bed.client, "team", NOW_S) == first
+    known.forget()
+    (row,) = known.power(bed.client, "team", NOW_S)
     assert row["name"] == ""  # its name was asked for again
 
 
@@ -207,12 +208,12 @@ def test_a_share_that_changes_beside_the_first_question_is_known(bed: Bed) -> No
 
 def test_a_correction_of_which_nobody_told_is_found(bed: Bed) -> None:
     held = Allocation("a", "x", START_MS - 4 * 3_600_000, START_MS + 300_000)
-    with writing(bed) as writer:
+    with writing(bed) as (writer, known):
         writer.submit(replace(_held_by_red(), allocations=(held,))).result(120)
-        agrees(bed, writer.now)
+        agrees(bed, known)
         bed.write(Batch(allocations=(replace(held, end_ms=held.start_ms, revision=1),)))
-        writer.now.forget()
-        agrees(bed, writer.now)
+        known.forget()
+        agrees(bed, known)
 
 
 class Breaking(Straight):
@@ -234,13 +235,14 @@ class Breaking(Straight):
 def test_what_a_group_wrote_before_it_was_halved_is_known(bed: Bed) -> None:
     client = bed.store.client()
     sink = Breaking(client)
-    writer = Writer(bed.store.client, sink=sink, window_seconds=0.3, share=1.0)
-    assert writer.now.power(bed.client, "node", NOW_S) == []
+    known = now.Now()
+    writer = Writer(bed.store.client, sink=sink, window_seconds=0.3, share=1.0, now=known)
+    assert known.power(bed.client, "node", NOW_S) == []
     other = Batch(ticks=(Tick("b", START_MS, 10_000, Method.INTEGRAL, 50.0),))
     for future in [writer.submit(_held_by_red()), writer.submit(other)]:
         assert future.exception(120) is None  # alone it would have failed
     writer.close()
-    agrees(bed, writer.now)
+    agrees(bed, known)
     client.close()
 
 
